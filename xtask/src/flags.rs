@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::flavour::Flavour;
+
+/// Sets up, builds, runs and tests toe.ko.
+///
+/// Everything a task needs and does not find is fetched or built first, into
+/// ${XDG_CACHE_HOME:-~/.cache}/toe and target/.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+pub struct Xtask {
+    #[command(subcommand)]
+    pub task: Task,
+}
+
+#[derive(Subcommand)]
+pub enum Task {
+    Setup(Setup),
+    Build(Build),
+    Vm(Vm),
+    Test(Test),
+    Demo(Demo),
+    Bench(Bench),
+    Lint(Lint),
+    Clean(Clean),
+}
+
+#[derive(Args, Clone)]
+pub struct KernelArgs {
+    /// Kernel series: 7.2 or 7.3
+    #[arg(long, value_name = "SERIES", default_value = "7.3", value_parser = ["7.2", "7.3"])]
+    pub kernel: String,
+}
+
+/// Fetches and builds all that is missing: packages, toolchain, both kernels.
+///
+/// Installs Debian packages (as root), then the binding generator, fetches the
+/// kernel source and builds the two kernels into the cache. A second run finds
+/// it all there and does nothing.
+///
+/// Environment: LINUX_SRC=DIR takes the kernel source from DIR;
+/// TOE_KERNEL_BUILD=DIR takes a kernel that is already built (see
+/// Documentation/development.md).
+#[derive(Args)]
+pub struct Setup {
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+    /// Only the release kernel
+    #[arg(long, conflicts_with = "debug_kernel")]
+    pub release: bool,
+    /// Only the debug kernel
+    #[arg(long)]
+    pub debug_kernel: bool,
+}
+
+#[derive(Args, Clone)]
+pub struct FlavourArgs {
+    /// Kernel without debug options (the default)
+    #[arg(long, conflicts_with = "debug_kernel")]
+    pub release: bool,
+    /// Kernel with lockdep, KASAN, kmemleak and the like
+    #[arg(long)]
+    pub debug_kernel: bool,
+}
+
+impl FlavourArgs {
+    pub fn flavour(&self) -> Flavour {
+        if self.debug_kernel {
+            Flavour::Debug
+        } else {
+            Flavour::Release
+        }
+    }
+}
+
+/// Builds toe.ko against a kernel of the cache.
+///
+/// The module ends up in target/module/VERSION-FLAVOUR/toe.ko.
+#[derive(Args)]
+pub struct Build {
+    #[command(flatten)]
+    pub flavour: FlavourArgs,
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+}
+
+/// Runs a command in a fresh VM with the module loaded.
+///
+/// The guest's root is this machine's, read-only with a tmpfs on top: all
+/// programs and files are there, the current directory too, and what the guest
+/// writes is gone with it. Only /run/toe is shared: files written there turn
+/// up in target/vm/. Without a command: an interactive shell.
+///
+/// Exit code: the command's; 120 if the guest's kernel reported a problem
+/// (warning, oops, lockdep, KASAN, stall, leak ...), 121 if the guest died,
+/// 124 if its time was up, 2 if it could not be set up.
+#[derive(Args)]
+pub struct Vm {
+    #[command(flatten)]
+    pub flavour: FlavourArgs,
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+    /// Virtual CPUs
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub cpus: Option<u32>,
+    /// Memory, as in 512M or 4G
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub mem: Option<String>,
+    /// Virtual time counts instructions (1 ns each): repeatable measurements
+    #[arg(long, conflicts_with_all = ["kvm", "tcg"])]
+    pub icount: bool,
+    /// Insist on KVM
+    #[arg(long, conflicts_with = "tcg")]
+    pub kvm: bool,
+    /// Insist on emulation
+    #[arg(long)]
+    pub tcg: bool,
+    /// Boot without the module
+    #[arg(long)]
+    pub no_module: bool,
+    /// Load this module file instead of building the repository's
+    #[arg(long, value_name = "FILE", conflicts_with = "no_module")]
+    pub module: Option<PathBuf>,
+    /// Parameters of the module, as in "a=1 b=2"
+    #[arg(long, value_name = "PARAMETERS", default_value = "", hide_default_value = true)]
+    pub module_args: String,
+    /// More words for the kernel's command line
+    #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
+    pub append: Option<String>,
+    /// End the guest after so many seconds [default: 600 with a command]
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<u64>,
+    /// Give the command a terminal
+    #[arg(long, short = 't')]
+    pub tty: bool,
+    /// Show the kernel's log afterwards
+    #[arg(long, short = 'v')]
+    pub verbose: bool,
+    /// The command and its arguments
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<String>,
+}
+
+/// Runs the tests: logic on the host, KUnit and kselftests in VMs.
+///
+/// Ends with the line "N passed, N failed" (", N skipped" may follow) and exit
+/// code 0 only if nothing failed. The same as JSON: target/test/results.json.
+#[derive(Args)]
+pub struct Test {
+    /// Only tests whose name contains FILTER
+    pub filter: Option<String>,
+    /// Run the VM tests on the release kernel: quick, but checks less
+    #[arg(long)]
+    pub release: bool,
+    /// Only the tests that run on the host
+    #[arg(long, conflicts_with = "vm_only")]
+    pub host_only: bool,
+    /// Only the tests that run in VMs
+    #[arg(long)]
+    pub vm_only: bool,
+    /// Print all that the tests print
+    #[arg(long, short = 'v')]
+    pub verbose: bool,
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+}
+
+/// Shows it: real programs over offloaded connections, with mid-stream uploads.
+///
+/// Boots the release kernel, makes a pair of emulated TOE NICs in two network
+/// namespaces, runs iperf3 and a checksummed file transfer over them, uploads
+/// and offloads the connections again while they run, and prints a report.
+#[derive(Args)]
+pub struct Demo {
+    /// Size of the file that is transferred, MiB
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub size: u32,
+    /// Dry run over a veth pair, without the module
+    #[arg(long, hide = true)]
+    pub veth: bool,
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+}
+
+/// Measures the offloaded pair beside veth TCP and AF_UNIX.
+///
+/// By default the guest's clock counts instructions: the numbers are the CPU
+/// cost of each operation and repeatable to a fraction of a percent. Writes
+/// target/bench/results.json and target/bench/bench.svg.
+#[derive(Args)]
+pub struct Bench {
+    /// Wall-clock time with two CPUs instead of instruction counts
+    #[arg(long)]
+    pub wall: bool,
+    /// Rounds; more rounds, smaller spread [default: 1, with --wall 5]
+    #[arg(long, value_name = "N")]
+    pub rounds: Option<u32>,
+    /// Only the transports that need no module
+    #[arg(long, hide = true)]
+    pub veth: bool,
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+}
+
+/// Checks formatting, lints and the repository's own rules.
+#[derive(Args)]
+pub struct Lint {
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+}
+
+/// Removes build products.
+///
+/// Without options: target/ and the build products of the host crates. The
+/// cache is shared by all clones and stays unless asked for.
+#[derive(Args)]
+pub struct Clean {
+    /// Also remove the cache: kernels, sources, tools
+    #[arg(long)]
+    pub cache: bool,
+}
+
+/// Checks a size before QEMU does, whose message would not name the option.
+fn size(text: &str) -> Result<String, String> {
+    let wrong = || format!("`{text}` is no size: write it as 512M or 4G");
+    let unit = text.chars().last().ok_or_else(wrong)?;
+    let number: u64 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| wrong())?;
+    let mib = match unit {
+        'M' | 'm' => number,
+        'G' | 'g' => number.saturating_mul(1024),
+        _ => return Err(wrong()),
+    };
+    if (256..=1024 * 1024).contains(&mib) {
+        Ok(format!("{mib}M"))
+    } else {
+        Err(format!("{text} is out of range: a guest needs at least 256M"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Xtask::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(size("2G").unwrap(), "2048M");
+        assert_eq!(size("512M").unwrap(), "512M");
+        for wrong in ["", "G", "12", "1T", "1M", "é"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: GPL-2.0
+//! `cargo xtask`: everything one does with this repository that is not editing.
+//!
+//! This file only dispatches. One file per task: each makes sure that what it
+//! needs is there (`setup.rs` and the files it uses) and then does its work.
+
+mod fail;
+mod flags;
+mod flavour;
+mod kernel;
+mod paths;
+mod splat;
+mod ui;
+mod vm;
+mod vm_task;
+
+use clap::Parser;
+use flags::{Task, Xtask};
+
+fn main() {
+    let flags = Xtask::parse();
+    let result = match flags.task {
+        Task::Vm(args) => vm_task::run(&args),
+        _ => todo!(),
+    };
+    if let Err(error) = result {
+        std::process::exit(fail::report(&error));
+    }
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-2.0
+//! QEMU's command line and the kernel's.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::bail_setup;
+use crate::flavour::Flavour;
+use crate::paths;
+
+/// What runs the guest's instructions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Accel {
+    /// The CPU itself.
+    Kvm,
+    /// QEMU's translator, one host thread per virtual CPU.
+    Tcg,
+    /// QEMU's translator with virtual time that counts instructions: 1 ns each.
+    Icount,
+}
+
+/// `/dev/kvm` can be there and not work (a para-virtual hypervisor below), so
+/// the CPU's own flags decide.
+pub fn kvm_works() -> bool {
+    let flags = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let virtual_machines = flags
+        .lines()
+        .filter(|line| line.starts_with("flags"))
+        .any(|line| line.split_whitespace().any(|flag| flag == "vmx" || flag == "svm"));
+    virtual_machines
+        && std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok()
+}
+
+/// Size and kind of a machine.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    pub accel: Accel,
+    pub cpus: u32,
+    /// As QEMU takes it: `2G`.
+    pub mem: String,
+    pub flavour: Flavour,
+    /// More words for the kernel's command line.
+    pub cmdline: Vec<String>,
+    /// Standard input and output are a terminal of the guest.
+    pub tty: bool,
+    /// Standard input is handed to the guest.
+    pub stdin: bool,
+}
+
+/// The kernel's command line.
+fn cmdline(machine: &Machine) -> String {
+    let mut words: Vec<String> = [
+        "console=ttyS0",
+        "earlyprintk=serial,ttyS0",
+        // Everything goes into the ring buffer, which is read at the end; a
+        // serial line takes only what matters if the guest does not get there.
+        "loglevel=5",
+        "log_buf_len=8M",
+        // -no-reboot turns a reboot into the end of QEMU.
+        "panic=-1",
+        "nokaslr",
+        "random.trust_cpu=on",
+        "no_timer_check",
+        // A busy host must not look like a hang of the guest.
+        "rcupdate.rcu_cpu_stall_timeout=90",
+        "watchdog_thresh=45",
+    ]
+    .map(String::from)
+    .to_vec();
+    if machine.accel != Accel::Kvm {
+        words.push("tsc=reliable".into());
+    }
+    words.extend(machine.cmdline.iter().cloned());
+    words.join(" ")
+}
+
+/// The command that runs the machine. `run` is the run directory: the guest
+/// sees it, and QEMU finds its sockets there.
+pub fn command(machine: &Machine, bzimage: &Path, initramfs: &Path, run: &Path, sockets: &Path) -> Result<Command> {
+    let Some(program) = paths::which("qemu-system-x86_64") else {
+        bail_setup!("qemu-system-x86_64 is missing: install the package qemu-system-x86, or run `cargo xtask setup`");
+    };
+    let mut qemu = Command::new(program);
+    qemu.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
+    match machine.accel {
+        Accel::Kvm => qemu.args(["-machine", "q35", "-accel", "kvm", "-cpu", "host"]),
+        Accel::Tcg => qemu.args(["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max"]),
+        // The string instructions would count as one, however much they copy.
+        Accel::Icount => qemu
+            .args(["-machine", "q35", "-accel", "tcg"])
+            .args(["-icount", "shift=0,sleep=off", "-cpu", "max,-erms,-fsrm"]),
+    };
+    qemu.args(["-smp", &machine.cpus.to_string(), "-m", &machine.mem]);
+    qemu.arg("-kernel").arg(bzimage).arg("-initrd").arg(initramfs);
+    qemu.args(["-append", &cmdline(machine)]);
+    qemu.arg("-serial").arg(format!("file:{}", run.join("console").display()));
+    qemu.args(["-device", "virtio-rng-pci"]);
+    for (id, path, readonly) in [("toe-root", Path::new("/"), ",readonly=on"), ("toe-run", run, "")] {
+        qemu.arg("-fsdev").arg(format!(
+            "local,id={id},path={},security_model=none,multidevs=remap{readonly}",
+            path.display()
+        ));
+        qemu.arg("-device").arg(format!("virtio-9p-pci,fsdev={id},mount_tag={id}"));
+    }
+    qemu.args(["-device", "virtio-serial-pci,max_ports=8"]);
+    if machine.tty {
+        qemu.args(["-chardev", "stdio,id=tty,signal=off,mux=off"]);
+        qemu.args(["-device", "virtconsole,chardev=tty"]);
+    }
+    for name in PORTS {
+        let path = sockets.join(name);
+        qemu.arg("-chardev").arg(format!("socket,id={name},path={}", path.display()));
+        qemu.arg("-device").arg(format!("virtserialport,chardev={name},name=toe.{name}"));
+    }
+    Ok(qemu)
+}
+
+/// The guest's ports: each is a socket in the run's private directory.
+pub const PORTS: [&str; 3] = ["in", "out", "err"];

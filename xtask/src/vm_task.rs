@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0
+//! `cargo xtask vm`.
+
+use std::io::IsTerminal;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::bail_setup;
+use crate::fail::Exit;
+use crate::flags::Vm;
+use crate::kernel::Kernel;
+use crate::paths;
+use crate::vm::qemu::{kvm_works, Accel, Machine};
+use crate::vm::{self, Run};
+
+pub fn run(args: &Vm) -> Result<()> {
+    let flavour = args.flavour.flavour();
+    let b = std::path::PathBuf::from(std::env::var("TOE_KERNEL_BUILD")?);
+    let kernel = Kernel { image: b.join("arch/x86/boot/bzImage"), build: b, modules: None, release: String::new() };
+    let tty = args.tty || args.command.is_empty();
+    if tty && !(std::io::stdin().is_terminal() && std::io::stdout().is_terminal()) {
+        bail_setup!("an interactive guest needs a terminal: give a command after `--`, without --tty");
+    }
+    let accel = accel(args)?;
+    if accel == Accel::Icount && args.cpus.is_some_and(|n| n != 1) {
+        bail_setup!("--icount counts the instructions of one CPU: leave out --cpus, or say --cpus 1");
+    }
+    let dir = paths::target().join("vm").join(std::process::id().to_string());
+    let machine = Machine {
+        accel,
+        cpus: if accel == Accel::Icount { 1 } else { args.cpus.unwrap_or(2) },
+        mem: args.mem.clone().unwrap_or_else(|| flavour.default_mem().into()),
+        flavour,
+        cmdline: std::iter::once("kunit.autorun=0".to_owned()).chain(args.append.clone()).collect(),
+        tty,
+        stdin: !std::io::stdin().is_terminal() && !tty,
+    };
+    let timeout = args.timeout.unwrap_or(if tty { 7 * 24 * 3600 } else { 600 });
+    let outcome = vm::run(
+        &Run {
+            machine,
+            kernel: &kernel,
+            module: args.module.clone().map(std::path::absolute).transpose()?,
+            module_args: args.module_args.clone(),
+            command: args.command.clone(),
+            env: Vec::new(),
+            timeout: Duration::from_secs(timeout),
+            dir: dir.clone(),
+        },
+        &vm::inherit(),
+    )?;
+    if args.verbose {
+        eprint!("{}", outcome.log);
+    }
+    match outcome.report(&dir) {
+        0 => Ok(()),
+        code => Err(Exit(code).into()),
+    }
+}
+
+/// What runs the guest, from the options and what the machine can do.
+fn accel(args: &Vm) -> Result<Accel> {
+    if args.icount {
+        return Ok(Accel::Icount);
+    }
+    if args.kvm && !kvm_works() {
+        bail_setup!("KVM does not work on this machine (no vmx or svm CPU flag, or no access to /dev/kvm): leave out --kvm to run under emulation");
+    }
+    Ok(if args.kvm || (!args.tcg && kvm_works()) { Accel::Kvm } else { Accel::Tcg })
+}
