@@ -4,12 +4,18 @@
 //! This file only dispatches. One file per task: each makes sure that what it
 //! needs is there (`setup.rs` and the files it uses) and then does its work.
 
+mod clean;
 mod fail;
 mod flags;
 mod flavour;
 mod kernel;
+mod module;
+mod packages;
 mod paths;
+mod setup;
+mod source;
 mod splat;
+mod toolchain;
 mod ui;
 mod vm;
 mod vm_task;
@@ -21,6 +27,9 @@ fn main() {
     let flags = Xtask::parse();
     let result = match flags.task {
         Task::Vm(args) => vm_task::run(&args),
+        Task::Setup(args) => setup::run_setup(&args),
+        Task::Build(args) => setup::run_build(&args),
+        Task::Clean(args) => clean::run(&args),
         _ => todo!(),
     };
     if let Err(error) = result {

@@ -9,15 +9,13 @@ use anyhow::Result;
 use crate::bail_setup;
 use crate::fail::Exit;
 use crate::flags::Vm;
-use crate::kernel::Kernel;
 use crate::paths;
+use crate::setup;
 use crate::vm::qemu::{kvm_works, Accel, Machine};
 use crate::vm::{self, Run};
 
 pub fn run(args: &Vm) -> Result<()> {
     let flavour = args.flavour.flavour();
-    let b = std::path::PathBuf::from(std::env::var("TOE_KERNEL_BUILD")?);
-    let kernel = Kernel { image: b.join("arch/x86/boot/bzImage"), build: b, modules: None, release: String::new() };
     let tty = args.tty || args.command.is_empty();
     if tty && !(std::io::stdin().is_terminal() && std::io::stdout().is_terminal()) {
         bail_setup!("an interactive guest needs a terminal: give a command after `--`, without --tty");
@@ -26,6 +24,13 @@ pub fn run(args: &Vm) -> Result<()> {
     if accel == Accel::Icount && args.cpus.is_some_and(|n| n != 1) {
         bail_setup!("--icount counts the instructions of one CPU: leave out --cpus, or say --cpus 1");
     }
+    let ready = setup::ready(&args.kernel.kernel, flavour)?;
+    let module = match &args.module {
+        _ if args.no_module => None,
+        Some(file) if file.is_file() => Some(std::path::absolute(file)?),
+        Some(file) => bail_setup!("--module: there is no file {}", file.display()),
+        None => Some(setup::module(&ready)?),
+    };
     let dir = paths::target().join("vm").join(std::process::id().to_string());
     let machine = Machine {
         accel,
@@ -40,8 +45,8 @@ pub fn run(args: &Vm) -> Result<()> {
     let outcome = vm::run(
         &Run {
             machine,
-            kernel: &kernel,
-            module: args.module.clone().map(std::path::absolute).transpose()?,
+            kernel: &ready.kernel,
+            module,
             module_args: args.module_args.clone(),
             command: args.command.clone(),
             env: Vec::new(),

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: GPL-2.0
+//! toe.ko, built by the kernel's own build system into `target/module/`.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::kernel::Kernel;
+use crate::paths;
+use crate::toolchain::{self, Toolchain};
+use crate::ui;
+
+/// Where the module for a kernel is built: kernels do not share objects.
+fn dir(kernel: &Kernel, suffix: &str) -> PathBuf {
+    let key = paths::fingerprint(&[&kernel.build.to_string_lossy()]);
+    paths::target().join("module").join(format!("{}-{}-{}{suffix}", kernel.release, kernel.flavour, &key[..6]))
+}
+
+/// Builds the module and returns its file.
+pub fn build(toolchain: &Toolchain, kernel: &Kernel) -> Result<PathBuf> {
+    let dir = dir(kernel, "");
+    make(toolchain, kernel, &dir, &[], &format!("building toe.ko for the {} kernel", kernel.flavour))?;
+    let module = dir.join("toe.ko");
+    anyhow::ensure!(module.is_file(), "the build left no {}", module.display());
+    // A name that does not change, for people.
+    let plain = paths::target().join("module").join(kernel.flavour.name());
+    paths::remove(&plain)?;
+    std::os::unix::fs::symlink(dir.file_name().context("it has a name")?, &plain)?;
+    Ok(module)
+}
+
+/// Builds the module with the kernel's clippy settings, into objects of its
+/// own: clippy must see every file anew to say all it has to say.
+pub fn clippy(toolchain: &Toolchain, kernel: &Kernel) -> Result<()> {
+    let dir = dir(kernel, "-clippy");
+    paths::remove(&dir)?;
+    make(toolchain, kernel, &dir, &["CLIPPY=1", "KRUSTFLAGS=-Dwarnings", "W=e"], "clippy on the module")
+}
+
+fn make(toolchain: &Toolchain, kernel: &Kernel, dir: &std::path::Path, more: &[&str], title: &str) -> Result<()> {
+    fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    // Two builds in one directory would trample on each other.
+    let lock = fs::File::create(dir.with_extension("lock"))?;
+    lock.lock()?;
+    let mut make = toolchain.make(&kernel.build)?;
+    make.arg(toolchain::jobs())
+        .arg(format!("M={}", paths::repo().display()))
+        .arg(format!("MO={}", dir.display()))
+        .args(more)
+        .arg("modules");
+    let name = dir.file_name().context("it has a name")?.to_string_lossy().into_owned();
+    ui::run_logged(&mut make, title, &paths::target().join("log").join(format!("module-{name}")))
+}
