@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: GPL-2.0
+#define _GNU_SOURCE
+#include "common.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+#include <linux/tcp.h>
+
+static uint64_t mix(uint64_t x)
+{
+	x += 0x9e3779b97f4a7c15ull;
+	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
+	x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
+	return x ^ (x >> 31);
+}
+
+void stream_fill(uint64_t seed, uint64_t pos, uint8_t *buf, size_t len)
+{
+	while (len) {
+		uint64_t word = mix(seed + pos / 8);
+		size_t skip = pos % 8;
+		size_t n = MIN(8 - skip, len);
+
+		memcpy(buf, (uint8_t *)&word + skip, n);
+		buf += n;
+		pos += n;
+		len -= n;
+	}
+}
+
+ptrdiff_t stream_check(uint64_t seed, uint64_t pos, const uint8_t *buf, size_t len)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		uint64_t word = mix(seed + pos / 8);
+		size_t skip = pos % 8;
+		size_t n = MIN(8 - skip, len - done);
+
+		if (memcmp(buf + done, (uint8_t *)&word + skip, n)) {
+			while (buf[done] == ((uint8_t *)&word)[skip]) {
+				done++;
+				skip++;
+			}
+			return done;
+		}
+		pos += n;
+		done += n;
+	}
+	return -1;
+}
+
+uint64_t rnd(uint64_t *state)
+{
+	*state += 0x9e3779b97f4a7c15ull;
+	return mix(*state);
+}
+
+uint64_t rnd_below(uint64_t *state, uint64_t n)
+{
+	return n ? rnd(state) % n : 0;
+}
+
+size_t rnd_size(uint64_t *state, size_t max)
+{
+	unsigned int bits = 0;
+	size_t limit;
+
+	while ((max >> bits) > 1)
+		bits++;
+	limit = (size_t)2 << rnd_below(state, bits + 1);
+	return 1 + rnd_below(state, MIN(limit, max));
+}
+
+uint64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+void sleep_ms(unsigned int ms)
+{
+	struct timespec ts = { ms / 1000, (ms % 1000) * 1000000l };
+
+	while (nanosleep(&ts, &ts) && errno == EINTR)
+		;
+}
+
+int enter_ns(const char *name)
+{
+	char path[256];
+	int fd, ret;
+
+	if (!name || !*name)
+		return 0;
+	snprintf(path, sizeof(path), "/run/netns/%s", name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	ret = setns(fd, CLONE_NEWNET) ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
+static int make_addr(const char *addr, uint16_t port, struct sockaddr_storage *ss, socklen_t *len)
+{
+	struct sockaddr_in *v4 = (void *)ss;
+	struct sockaddr_in6 *v6 = (void *)ss;
+
+	memset(ss, 0, sizeof(*ss));
+	if (inet_pton(AF_INET, addr, &v4->sin_addr) == 1) {
+		v4->sin_family = AF_INET;
+		v4->sin_port = htons(port);
+		*len = sizeof(*v4);
+		return 0;
+	}
+	if (inet_pton(AF_INET6, addr, &v6->sin6_addr) == 1) {
+		v6->sin6_family = AF_INET6;
+		v6->sin6_port = htons(port);
+		*len = sizeof(*v6);
+		return 0;
+	}
+	return -EINVAL;
+}
+
+int tcp_listen(const char *addr, uint16_t port, int backlog)
+{
+	struct sockaddr_storage ss;
+	socklen_t len;
+	int fd, err = make_addr(addr, port, &ss, &len);
+
+	if (err)
+		return err;
+	fd = socket(ss.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+	if (bind(fd, (struct sockaddr *)&ss, len) || listen(fd, backlog)) {
+		err = -errno;
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
+int tcp_connect(const char *addr, uint16_t port)
+{
+	struct sockaddr_storage ss;
+	socklen_t len;
+	int fd, err = make_addr(addr, port, &ss, &len);
+
+	if (err)
+		return err;
+	fd = socket(ss.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (struct sockaddr *)&ss, len)) {
+		err = -errno;
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
+uint16_t local_port(int fd)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = sizeof(ss);
+
+	if (getsockname(fd, (struct sockaddr *)&ss, &len))
+		return 0;
+	/* The port is at the same place in both families. */
+	return ntohs(((struct sockaddr_in *)&ss)->sin_port);
+}
+
+int set_int(int fd, int level, int name, int value)
+{
+	return setsockopt(fd, level, name, &value, sizeof(value)) ? -errno : 0;
+}
+
+int get_int(int fd, int level, int name)
+{
+	int value = 0;
+	socklen_t len = sizeof(value);
+
+	return getsockopt(fd, level, name, &value, &len) ? -errno : value;
+}
+
+int ulp_request(int fd)
+{
+	if (!setsockopt(fd, IPPROTO_TCP, TCP_ULP, TOE_ULP, strlen(TOE_ULP)))
+		return 0;
+	return errno == EEXIST ? 0 : -errno;
+}
+
+uint64_t parse_size(const char *text)
+{
+	char *end;
+	uint64_t n = strtoull(text, &end, 0);
+
+	switch (*end) {
+	case 'k':
+	case 'K':
+		return n << 10;
+	case 'm':
+	case 'M':
+		return n << 20;
+	case 'g':
+	case 'G':
+		return n << 30;
+	case 0:
+		return n;
+	}
+	fprintf(stderr, "not a size: %s\n", text);
+	exit(2);
+}
