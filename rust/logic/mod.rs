@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Protocol logic of the offload framework: pure functions over plain data.
+//!
+//! Nothing in here knows of the kernel: time is an argument, a frame is a byte
+//! slice, and what to do is returned, never done. The same files are compiled
+//! into the module and into the host crate `xtask/model`, where they run under
+//! property tests, fuzzing and a simulator against an independent TCP. That is
+//! why only `core` and `super::` paths are used.
+//!
+//! No function here panics: arithmetic on sequence numbers wraps, indices are
+//! checked, and what comes from the wire is an error value, never an assertion.
+
+#![forbid(unsafe_code)]
+// A library that is compiled twice: each side uses what it needs of it.
+#![allow(dead_code, unreachable_pub)]
+
+pub mod ack;
+pub mod conn;
+pub mod dct;
+pub mod hwid;
+pub mod policy;
+pub mod reason;
+pub mod receive;
+pub mod rtt;
+pub mod seq;
+pub mod state;
+pub mod template;
+pub mod transmit;
+pub mod tuple;
+pub mod window;
+pub mod wire;

@@ -1,0 +1,365 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Names of everything that can keep a connection from the target or take it
+//! back: refusals, special cases of a frame, upload reasons.
+//!
+//! Each enumeration is one table, so that a variant, its counter's index and
+//! the name shown in sysfs, `ethtool -S` and tracepoints cannot drift apart.
+
+/// Defines an enumeration whose variants have a name and a dense index.
+macro_rules! named {
+    (
+        $(#[$meta:meta])*
+        pub enum $type:ident {
+            $( $(#[$doc:meta])* $variant:ident = $name:literal, )+
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        #[repr(u8)]
+        pub enum $type {
+            $( $(#[$doc])* $variant, )+
+        }
+
+        impl $type {
+            /// All variants, in the order of their indices.
+            pub const ALL: &'static [Self] = &[$( Self::$variant, )+];
+
+            /// Number of variants: the length of a table of counters.
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// The names, in the order of the indices.
+            pub const NAMES: [&'static str; Self::COUNT] = [$( $name, )+];
+
+            /// The name as counters, logs and tracepoints show it: lower case
+            /// letters, digits and underscores.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $( Self::$variant => $name, )+
+                }
+            }
+
+            /// The index into a table of [`Self::COUNT`] counters.
+            #[inline]
+            pub const fn index(self) -> usize {
+                self as usize
+            }
+
+            /// The variant with that index, if there is one.
+            pub fn from_index(index: usize) -> Option<Self> {
+                Self::ALL.get(index).copied()
+            }
+        }
+    };
+}
+
+named! {
+    /// Why a connection is not offloaded. It goes on in the host stack, and the
+    /// device counts the reason (mission row 2).
+    pub enum Refusal {
+        /// The connection is not in state ESTABLISHED.
+        NotEstablished = "not_established",
+        /// The socket is not a plain TCP socket: its `sk_prot` is another's.
+        OtherProto = "other_proto",
+        /// Another upper layer protocol (`TCP_ULP`) is in place.
+        OtherUlp = "other_ulp",
+        /// The socket is in `TCP_REPAIR` mode.
+        TcpRepair = "tcp_repair",
+        /// TCP-MD5 (RFC 2385) or TCP-AO (RFC 5925) keys are in use.
+        Md5Ao = "md5_ao",
+        /// Received data waits for a gap to be filled.
+        OutOfOrder = "out_of_order",
+        /// Urgent data is pending in either direction.
+        Urgent = "urgent",
+        /// The neighbour is not resolved.
+        Neighbour = "neighbour",
+        /// The socket has no route.
+        NoRoute = "no_route",
+        /// The route does not leave through an offload target.
+        NotToeDevice = "not_toe_device",
+        /// An xfrm (IPsec) policy or state applies.
+        Xfrm = "xfrm",
+        /// A queueing discipline would be skipped.
+        Qdisc = "qdisc",
+        /// A netfilter hook would be skipped.
+        Netfilter = "netfilter",
+        /// A tc filter (clsact, ingress) would be skipped.
+        TcFilter = "tc_filter",
+        /// A filter is attached to the socket.
+        SocketFilter = "socket_filter",
+        /// A BPF program (cgroup, sock_ops, sockmap) would be skipped.
+        Bpf = "bpf",
+        /// The target's connection table is full.
+        TableFull = "table_full",
+        /// The configured number of connections is reached.
+        ConnLimit = "conn_limit",
+        /// A TCP option in use is not supported by the target.
+        UnsupportedOption = "unsupported_option",
+        /// The congestion control is not one that the target can drive.
+        CongestionControl = "congestion_control",
+        /// No memory for the entry.
+        NoMemory = "no_memory",
+        /// The device's policy says no.
+        Policy = "policy",
+        /// A port is outside of the configured range.
+        PortLimit = "port_limit",
+        /// The remote address is outside of the configured prefix.
+        AddressLimit = "address_limit",
+        /// The connection is a subflow of an MPTCP connection.
+        Mptcp = "mptcp",
+        /// The connection belongs to an SMC socket.
+        Smc = "smc",
+        /// The TCP Fast Open exchange is not finished.
+        Fastopen = "fastopen",
+        /// Loss recovery is under way.
+        Recovery = "recovery",
+        /// One direction is shut down, or a FIN was received.
+        Shutdown = "shutdown",
+        /// The peer's window is zero.
+        ZeroWindow = "zero_window",
+        /// The connection was uploaded too recently or too often.
+        Backoff = "backoff",
+        /// The device is down or going away, or has no carrier.
+        DeviceDown = "device_down",
+        /// Explicit congestion notification is in use.
+        Ecn = "ecn",
+        /// A pacing rate is set that the target would not keep.
+        Pacing = "pacing",
+        /// A zero-copy transmission is pending.
+        Zerocopy = "zerocopy",
+        /// The connection is offloaded already.
+        Already = "already",
+        /// Data in the send queue is laid out in a way the target cannot take.
+        SendQueue = "send_queue",
+        /// The peer's MSS or the path MTU is too small for the target.
+        SmallMss = "small_mss",
+        /// Too little data was transferred so far.
+        MinBytes = "min_bytes",
+        /// IP options or extension headers are set on the socket.
+        IpOptions = "ip_options",
+        /// The tuple is already in the connection table.
+        Duplicate = "duplicate",
+        /// The socket is being closed.
+        Closing = "closing",
+        /// The target has no capability for this address family.
+        Family = "family",
+    }
+}
+
+named! {
+    /// Why a connection went back from the target to the host stack (mission
+    /// row 5). The first ones are those of [`SpecialCase`].
+    pub enum UploadReason {
+        /// A segment after the expected sequence number.
+        OutOfOrder = "out_of_order",
+        /// A segment before the expected sequence number; keepalive probes.
+        OldSequence = "old_sequence",
+        /// An ACK for data never sent, or older than the oldest expected one.
+        AckOutside = "ack_outside",
+        /// A duplicate ACK.
+        DupAck = "dup_ack",
+        /// A SACK option.
+        Sack = "sack",
+        /// A FIN.
+        Fin = "fin",
+        /// An RST.
+        Rst = "rst",
+        /// A SYN.
+        Syn = "syn",
+        /// Urgent data.
+        Urg = "urg",
+        /// IPv4 options.
+        IpOptions = "ip_options",
+        /// An IP fragment.
+        Fragment = "fragment",
+        /// An IPv6 extension header.
+        ExtHeader = "ext_header",
+        /// A header with impossible lengths or flags.
+        BadHeader = "bad_header",
+        /// A wrong checksum.
+        BadChecksum = "bad_checksum",
+        /// An unknown, unexpected or malformed TCP option.
+        BadOption = "bad_option",
+        /// No timestamp where one was negotiated.
+        NoTimestamp = "no_timestamp",
+        /// A timestamp older than the last one (RFC 7323 section 5).
+        Paws = "paws",
+        /// An ECN mark or ECN flags.
+        Ecn = "ecn",
+        /// The peer closed its window.
+        ZeroWindow = "zero_window",
+        /// The peer moved the right edge of its window back.
+        WindowShrunk = "window_shrunk",
+        /// A segment reaches beyond the offered window.
+        BeyondWindow = "beyond_window",
+        /// The socket's receive memory does not take the payload, or an
+        /// allocation failed.
+        NoMemory = "no_memory",
+        /// The retransmission timer expired.
+        Rto = "rto",
+        /// The persist timer expired: a window probe is due.
+        Persist = "persist",
+        /// The keepalive timer expired.
+        Keepalive = "keepalive",
+        /// The host stack retransmitted by itself.
+        HostRetransmit = "host_retransmit",
+        /// `close()`.
+        Close = "close",
+        /// `shutdown()`.
+        Shutdown = "shutdown",
+        /// `connect()` with `AF_UNSPEC`.
+        Disconnect = "disconnect",
+        /// A socket option that the target cannot honour.
+        Setsockopt = "setsockopt",
+        /// Another upper layer protocol was asked for.
+        Ulp = "ulp",
+        /// The socket was put into a sockmap.
+        Sockmap = "sockmap",
+        /// The administrator asked for it.
+        Admin = "admin",
+        /// The link went down.
+        LinkDown = "link_down",
+        /// The device is being removed.
+        DeviceGone = "device_gone",
+        /// The module is being removed.
+        ModuleUnload = "module_unload",
+        /// The network namespace ends, or the device moves to another one.
+        Netns = "netns",
+        /// Memory is short.
+        MemoryPressure = "memory_pressure",
+        /// The route or the neighbour changed.
+        RouteChange = "route_change",
+        /// The MTU changed.
+        MtuChange = "mtu_change",
+        /// A filter was attached to the socket.
+        SocketFilter = "socket_filter",
+        /// Something failed in the target.
+        Error = "error",
+    }
+}
+
+named! {
+    /// What makes a frame, of a delegated connection or possibly so, one that
+    /// the target does not finish itself (mission row 8). The host stack does.
+    pub enum SpecialCase {
+        /// The segment starts after the expected sequence number.
+        OutOfOrder = "out_of_order",
+        /// The segment starts before the expected sequence number.
+        OldSequence = "old_sequence",
+        /// The acknowledgement number is not between `snd_una` and `snd_nxt`.
+        AckOutside = "ack_outside",
+        /// A duplicate ACK (RFC 5681 section 2).
+        DupAck = "dup_ack",
+        /// A SACK option, or any ACK while the host view is in loss recovery.
+        Sack = "sack",
+        /// The FIN flag.
+        Fin = "fin",
+        /// The RST flag.
+        Rst = "rst",
+        /// The SYN flag.
+        Syn = "syn",
+        /// The URG flag.
+        Urg = "urg",
+        /// An IPv4 header longer than 20 bytes.
+        IpOptions = "ip_options",
+        /// A fragment.
+        Fragment = "fragment",
+        /// An IPv6 extension header before the TCP header.
+        ExtHeader = "ext_header",
+        /// Impossible lengths, or no ACK flag.
+        BadHeader = "bad_header",
+        /// A wrong checksum.
+        BadChecksum = "bad_checksum",
+        /// An unknown, unexpected or malformed TCP option.
+        BadOption = "bad_option",
+        /// No timestamp option where one was negotiated.
+        NoTimestamp = "no_timestamp",
+        /// The timestamp is older than `ts_recent`.
+        Paws = "paws",
+        /// Congestion experienced, or the flags ECE, CWR or AE.
+        Ecn = "ecn",
+        /// The new window is zero.
+        ZeroWindow = "zero_window",
+        /// The right edge of the peer's window moved back.
+        WindowShrunk = "window_shrunk",
+        /// The segment ends beyond the window offered.
+        BeyondWindow = "beyond_window",
+        /// The payload does not fit into the socket's receive memory.
+        NoMemory = "no_memory",
+    }
+}
+
+impl SpecialCase {
+    /// The reason for the upload that this special case leads to.
+    pub const fn upload_reason(self) -> UploadReason {
+        match self {
+            Self::OutOfOrder => UploadReason::OutOfOrder,
+            Self::OldSequence => UploadReason::OldSequence,
+            Self::AckOutside => UploadReason::AckOutside,
+            Self::DupAck => UploadReason::DupAck,
+            Self::Sack => UploadReason::Sack,
+            Self::Fin => UploadReason::Fin,
+            Self::Rst => UploadReason::Rst,
+            Self::Syn => UploadReason::Syn,
+            Self::Urg => UploadReason::Urg,
+            Self::IpOptions => UploadReason::IpOptions,
+            Self::Fragment => UploadReason::Fragment,
+            Self::ExtHeader => UploadReason::ExtHeader,
+            Self::BadHeader => UploadReason::BadHeader,
+            Self::BadChecksum => UploadReason::BadChecksum,
+            Self::BadOption => UploadReason::BadOption,
+            Self::NoTimestamp => UploadReason::NoTimestamp,
+            Self::Paws => UploadReason::Paws,
+            Self::Ecn => UploadReason::Ecn,
+            Self::ZeroWindow => UploadReason::ZeroWindow,
+            Self::WindowShrunk => UploadReason::WindowShrunk,
+            Self::BeyondWindow => UploadReason::BeyondWindow,
+            Self::NoMemory => UploadReason::NoMemory,
+        }
+    }
+}
+
+#[cfg(any(test, CONFIG_KUNIT = "y"))]
+#[cfg_attr(not(test), kernel::macros::kunit_tests(toe_reason))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn index_and_name_agree_with_the_tables() {
+        for (i, r) in Refusal::ALL.iter().enumerate() {
+            assert_eq!(r.index(), i);
+            assert_eq!(r.name(), Refusal::NAMES[i]);
+            assert!(Refusal::from_index(i) == Some(*r));
+        }
+        for (i, r) in UploadReason::ALL.iter().enumerate() {
+            assert_eq!(r.index(), i);
+            assert_eq!(r.name(), UploadReason::NAMES[i]);
+        }
+        assert!(Refusal::from_index(Refusal::COUNT).is_none());
+    }
+
+    #[test]
+    fn names_are_unique_and_plain() {
+        for (i, a) in Refusal::NAMES.iter().enumerate() {
+            assert!(a
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'));
+            assert!(!a.is_empty() && a.len() < 28);
+            assert!(!Refusal::NAMES[..i].contains(a));
+        }
+        for (i, a) in UploadReason::NAMES.iter().enumerate() {
+            assert!(a
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'));
+            assert!(!a.is_empty() && a.len() < 28);
+            assert!(!UploadReason::NAMES[..i].contains(a));
+        }
+    }
+
+    #[test]
+    fn special_cases_keep_their_name_as_upload_reason() {
+        for case in SpecialCase::ALL {
+            assert_eq!(case.name(), case.upload_reason().name());
+        }
+    }
+}

@@ -1,0 +1,483 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The receive engine: what the target finishes itself of the segments of a
+//! delegated connection, and what it leaves to the host stack.
+//!
+//! It finishes what header prediction in `tcp_rcv_established()` covers, plus
+//! window updates. Everything else is a [`SpecialCase`], and then the state is
+//! as it was before: the host stack processes the frame from scratch.
+
+use super::{
+    conn::ConnData,
+    reason::SpecialCase,
+    seq::Seq,
+    wire::{
+        flags,
+        OptKind,
+        Segment,
+        ECN_CE, //
+    }, //
+};
+
+/// Flags that only the host stack deals with.
+const SPECIAL_FLAGS: u16 =
+    flags::FIN | flags::SYN | flags::RST | flags::URG | flags::ECE | flags::CWR | flags::AE;
+
+/// What the engine has to know of the host's state.
+#[derive(Clone, Copy, Debug)]
+pub struct HostView {
+    /// Whether the payload fits into the socket's receive memory.
+    pub rcv_space_ok: bool,
+    /// Whether the socket's out-of-order queue is empty.
+    pub ooo_empty: bool,
+    /// Present time in seconds (`ktime_get_seconds()`).
+    pub now_secs: i64,
+    /// Whether the congestion state is not Open, or segments are marked
+    /// SACKed, lost or retransmitted.
+    pub sack_or_loss: bool,
+}
+
+/// What to do with a segment that the engine finished.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct RxAction {
+    /// In-order payload bytes to deliver; 0 for a pure ACK.
+    pub payload: u32,
+    /// Bytes newly acknowledged by the peer.
+    pub acked: u32,
+    /// Whether the peer's window changed.
+    pub window_changed: bool,
+    /// Whether `ts_recent` was stored anew.
+    pub ts_updated: bool,
+}
+
+/// Processes a segment of a delegated connection.
+///
+/// The caller has verified the checksum and that the segment's tuple is the
+/// connection's. On success the state is advanced and the caller delivers,
+/// frees and acknowledges as the action says; on error the state is unchanged.
+pub fn receive(c: &mut ConnData, s: &Segment, h: &HostView) -> Result<RxAction, SpecialCase> {
+    if s.flags & (SPECIAL_FLAGS | flags::ACK) != flags::ACK {
+        return Err(special_flag(s.flags));
+    }
+    if s.ip_ecn == ECN_CE {
+        return Err(SpecialCase::Ecn);
+    }
+    let ts = timestamp(c, s)?;
+
+    if s.seq != c.rcv_nxt {
+        return Err(out_of_sequence(c, s.seq));
+    }
+    if s.payload != 0 {
+        if s.payload > c.receive_window() {
+            return Err(SpecialCase::BeyondWindow);
+        }
+        if !h.ooo_empty {
+            return Err(SpecialCase::OutOfOrder);
+        }
+        if !h.rcv_space_ok {
+            return Err(SpecialCase::NoMemory);
+        }
+    }
+
+    if !s.ack.between(c.snd_una, c.snd_nxt) {
+        return Err(SpecialCase::AckOutside);
+    }
+    if h.sack_or_loss {
+        return Err(SpecialCase::Sack);
+    }
+    let acked = s.ack.dist_from(c.snd_una);
+    let window = peer_window(c, s, acked)?;
+    if window.is_none() && s.payload == 0 && acked == 0 && !c.all_acked() {
+        return Err(SpecialCase::DupAck);
+    }
+
+    // Nothing can fail from here on.
+    let mut action = RxAction {
+        payload: s.payload,
+        acked,
+        ..RxAction::default()
+    };
+    if let Some((tsval, tsecr)) = ts {
+        c.last_tsval = tsval;
+        c.last_tsecr = tsecr;
+        // tcp_replace_ts_recent(): only a segment that covers the last ACK
+        // sent; not older than ts_recent was checked.
+        if s.seq.at_or_before(c.rcv_wup) {
+            c.ts_recent = tsval;
+            c.ts_recent_stamp = h.now_secs;
+            action.ts_updated = true;
+        }
+    }
+    if let Some(wnd) = window {
+        action.window_changed = c.snd_wnd != wnd;
+        c.snd_wl1 = s.seq;
+        c.snd_wnd = wnd;
+        c.max_window = c.max_window.max(wnd);
+    }
+    c.snd_una = s.ack;
+    c.bytes_acked = c.bytes_acked.wrapping_add(u64::from(acked));
+    if c.all_acked() {
+        c.packets_out = 0;
+    }
+    c.rcv_nxt = c.rcv_nxt.add(s.payload);
+    c.bytes_received = c.bytes_received.wrapping_add(u64::from(s.payload));
+    c.segs_in = c.segs_in.wrapping_add(1);
+    if s.payload != 0 {
+        c.data_segs_in = c.data_segs_in.wrapping_add(1);
+    }
+    Ok(action)
+}
+
+/// The most important of the flags that make a segment special.
+#[cold]
+fn special_flag(f: u16) -> SpecialCase {
+    if f & flags::RST != 0 {
+        SpecialCase::Rst
+    } else if f & flags::SYN != 0 {
+        SpecialCase::Syn
+    } else if f & flags::ACK == 0 {
+        SpecialCase::BadHeader
+    } else if f & flags::FIN != 0 {
+        SpecialCase::Fin
+    } else if f & flags::URG != 0 {
+        SpecialCase::Urg
+    } else {
+        SpecialCase::Ecn
+    }
+}
+
+/// Checks the options against what was negotiated, and the timestamp against
+/// the last one (RFC 7323 sections 3.2 and 5.3).
+#[inline]
+fn timestamp(c: &ConnData, s: &Segment) -> Result<Option<(u32, u32)>, SpecialCase> {
+    match (s.opts, s.ts, c.ts_ok) {
+        (OptKind::None, _, false) => Ok(None),
+        (OptKind::Timestamp, Some((tsval, tsecr)), true) => {
+            if Seq(tsval).before(Seq(c.ts_recent)) {
+                Err(SpecialCase::Paws)
+            } else {
+                Ok(Some((tsval, tsecr)))
+            }
+        }
+        (OptKind::None, _, true) => Err(SpecialCase::NoTimestamp),
+        (OptKind::Sack, ..) => Err(SpecialCase::Sack),
+        _ => Err(SpecialCase::BadOption),
+    }
+}
+
+/// Names the case of a segment that does not start at `rcv_nxt`.
+#[cold]
+fn out_of_sequence(c: &ConnData, seq: Seq) -> SpecialCase {
+    if seq.before(c.rcv_nxt) {
+        SpecialCase::OldSequence
+    } else if seq.after(c.rcv_nxt.add(c.receive_window())) {
+        SpecialCase::BeyondWindow
+    } else {
+        SpecialCase::OutOfOrder
+    }
+}
+
+/// The peer's window after this segment, or `None` if the segment does not
+/// update it (`tcp_may_update_window()`).
+#[inline]
+fn peer_window(c: &ConnData, s: &Segment, acked: u32) -> Result<Option<u32>, SpecialCase> {
+    let scale = u32::from(c.snd_wscale.min(MAX_WSCALE));
+    let wnd = u32::from(s.window) << scale;
+    let update = acked != 0
+        || s.seq.after(c.snd_wl1)
+        || (s.seq == c.snd_wl1 && (wnd > c.snd_wnd || wnd == 0));
+    if !update {
+        return Ok(None);
+    }
+    if wnd == 0 {
+        return Err(SpecialCase::ZeroWindow);
+    }
+    // A peer that rounds to its scale may move the edge by less than one unit.
+    let back = c.wnd_end().saturating_dist_from(s.ack.add(wnd));
+    if back >> scale != 0 {
+        return Err(SpecialCase::WindowShrunk);
+    }
+    Ok(Some(wnd))
+}
+
+/// Largest window shift (RFC 7323 section 2.3, `TCP_MAX_WSCALE`).
+pub const MAX_WSCALE: u8 = 14;
+
+#[cfg(any(test, CONFIG_KUNIT = "y"))]
+#[cfg_attr(not(test), kernel::macros::kunit_tests(toe_receive))]
+mod tests {
+    use super::*;
+
+    const VIEW: HostView = HostView {
+        rcv_space_ok: true,
+        ooo_empty: true,
+        now_secs: 77,
+        sack_or_loss: false,
+    };
+
+    fn conn() -> ConnData {
+        ConnData {
+            snd_una: Seq(1000),
+            snd_nxt: Seq(3000),
+            snd_wnd: 8000,
+            snd_wl1: Seq(u32::MAX - 9),
+            max_window: 8000,
+            snd_wscale: 3,
+            mss: 1000,
+            rcv_nxt: Seq(u32::MAX - 9),
+            rcv_wup: Seq(u32::MAX - 9),
+            rcv_wnd: 5000,
+            ts_ok: true,
+            ts_recent: 50,
+            packets_out: 2,
+            ..ConnData::default()
+        }
+    }
+
+    fn seg() -> Segment {
+        Segment {
+            seq: Seq(u32::MAX - 9),
+            ack: Seq(1000),
+            flags: flags::ACK,
+            window: 1000,
+            payload: 100,
+            ts: Some((60, 7)),
+            opts: OptKind::Timestamp,
+            ..Segment::default()
+        }
+    }
+
+    #[test]
+    fn data_in_order() {
+        let mut c = conn();
+        let r = receive(&mut c, &seg(), &VIEW);
+        assert!(r.is_ok_and(|a| a.payload == 100 && a.acked == 0 && a.ts_updated));
+        assert_eq!(c.rcv_nxt, Seq(90));
+        assert_eq!(c.bytes_received, 100);
+        assert_eq!(c.ts_recent, 60);
+        assert_eq!(c.ts_recent_stamp, 77);
+        // The next one does not cover the last ACK sent any more.
+        let s = Segment {
+            seq: Seq(90),
+            ts: Some((61, 8)),
+            ..seg()
+        };
+        let r = receive(&mut c, &s, &VIEW);
+        assert!(r.is_ok_and(|a| !a.ts_updated));
+        assert_eq!(c.ts_recent, 60);
+        assert_eq!(c.last_tsval, 61);
+        assert_eq!(c.last_tsecr, 8);
+    }
+
+    #[test]
+    fn acks() {
+        let mut c = conn();
+        let s = Segment {
+            payload: 0,
+            ack: Seq(2000),
+            ..seg()
+        };
+        let r = receive(&mut c, &s, &VIEW);
+        assert!(r.is_ok_and(|a| a.acked == 1000 && !a.window_changed));
+        assert_eq!(c.packets_out, 2);
+        // Again: a duplicate ACK.
+        assert!(receive(&mut c, &s, &VIEW) == Err(SpecialCase::DupAck));
+        // With a larger window: an update.
+        let r = receive(&mut c, &Segment { window: 1001, ..s }, &VIEW);
+        assert!(r.is_ok_and(|a| a.window_changed));
+        assert_eq!(c.snd_wnd, 8008);
+        let s = Segment {
+            ack: Seq(3000),
+            ..s
+        };
+        assert!(receive(&mut c, &s, &VIEW).is_ok());
+        assert_eq!(c.packets_out, 0);
+        // Nothing outstanding: the answer to a keepalive probe.
+        assert!(receive(&mut c, &s, &VIEW).is_ok_and(|a| a.acked == 0));
+        assert_eq!(c.bytes_acked, 2000);
+    }
+
+    #[test]
+    fn special_cases() {
+        let cases = [
+            (
+                Segment {
+                    flags: flags::ACK | flags::FIN,
+                    ..seg()
+                },
+                SpecialCase::Fin,
+            ),
+            (
+                Segment {
+                    flags: flags::RST,
+                    ..seg()
+                },
+                SpecialCase::Rst,
+            ),
+            (
+                Segment {
+                    flags: flags::ACK | flags::SYN,
+                    ..seg()
+                },
+                SpecialCase::Syn,
+            ),
+            (
+                Segment {
+                    flags: flags::ACK | flags::URG,
+                    ..seg()
+                },
+                SpecialCase::Urg,
+            ),
+            (
+                Segment {
+                    flags: flags::PSH,
+                    ..seg()
+                },
+                SpecialCase::BadHeader,
+            ),
+            (
+                Segment {
+                    flags: flags::ACK | flags::ECE,
+                    ..seg()
+                },
+                SpecialCase::Ecn,
+            ),
+            (
+                Segment {
+                    flags: flags::ACK | flags::AE,
+                    ..seg()
+                },
+                SpecialCase::Ecn,
+            ),
+            (
+                Segment {
+                    ip_ecn: ECN_CE,
+                    ..seg()
+                },
+                SpecialCase::Ecn,
+            ),
+            (
+                Segment {
+                    opts: OptKind::None,
+                    ts: None,
+                    ..seg()
+                },
+                SpecialCase::NoTimestamp,
+            ),
+            (
+                Segment {
+                    opts: OptKind::Sack,
+                    ..seg()
+                },
+                SpecialCase::Sack,
+            ),
+            (
+                Segment {
+                    opts: OptKind::Other,
+                    ts: None,
+                    ..seg()
+                },
+                SpecialCase::BadOption,
+            ),
+            (
+                Segment {
+                    ts: Some((49, 0)),
+                    ..seg()
+                },
+                SpecialCase::Paws,
+            ),
+            (
+                Segment {
+                    seq: Seq(u32::MAX - 10),
+                    payload: 0,
+                    ..seg()
+                },
+                SpecialCase::OldSequence,
+            ),
+            (
+                Segment {
+                    seq: Seq(u32::MAX - 8),
+                    ..seg()
+                },
+                SpecialCase::OutOfOrder,
+            ),
+            (
+                Segment {
+                    seq: Seq(5000),
+                    ..seg()
+                },
+                SpecialCase::BeyondWindow,
+            ),
+            (
+                Segment {
+                    payload: 5001,
+                    ..seg()
+                },
+                SpecialCase::BeyondWindow,
+            ),
+            (
+                Segment {
+                    ack: Seq(999),
+                    ..seg()
+                },
+                SpecialCase::AckOutside,
+            ),
+            (
+                Segment {
+                    ack: Seq(3001),
+                    ..seg()
+                },
+                SpecialCase::AckOutside,
+            ),
+            (Segment { window: 0, ..seg() }, SpecialCase::ZeroWindow),
+            (
+                Segment {
+                    window: 800,
+                    ack: Seq(1100),
+                    ..seg()
+                },
+                SpecialCase::WindowShrunk,
+            ),
+        ];
+        for (s, want) in cases {
+            let mut c = conn();
+            assert!(receive(&mut c, &s, &VIEW) == Err(want));
+            assert!(c == conn());
+        }
+    }
+
+    #[test]
+    fn host_view_counts() {
+        let mut c = conn();
+        let v = HostView {
+            rcv_space_ok: false,
+            ..VIEW
+        };
+        assert!(receive(&mut c, &seg(), &v) == Err(SpecialCase::NoMemory));
+        let v = HostView {
+            ooo_empty: false,
+            ..VIEW
+        };
+        assert!(receive(&mut c, &seg(), &v) == Err(SpecialCase::OutOfOrder));
+        let v = HostView {
+            sack_or_loss: true,
+            ..VIEW
+        };
+        assert!(receive(&mut c, &seg(), &v) == Err(SpecialCase::Sack));
+        assert!(c == conn());
+    }
+
+    #[test]
+    fn rounding_to_the_scale_is_not_shrinking() {
+        let mut c = conn();
+        // 1005 bytes acknowledged, 126 units fewer: edge back by 3 of 8.
+        let s = Segment {
+            payload: 0,
+            ack: Seq(2005),
+            window: 874,
+            ..seg()
+        };
+        assert!(receive(&mut c, &s, &VIEW).is_ok());
+        assert_eq!(c.snd_wnd, 874 << 3);
+    }
+}

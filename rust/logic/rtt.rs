@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Round trip time estimation, exactly as the host stack does it, so that an
+//! estimate can go back and forth between the two without a jump
+//! (`tcp_rtt_estimator()`, `__tcp_set_rto()`; RFC 6298).
+
+use super::seq::Seq;
+
+/// Retransmission timeout before the first sample: 1 s (RFC 6298 section 2.1,
+/// `TCP_TIMEOUT_INIT`).
+pub const RTO_INIT_US: u32 = 1_000_000;
+
+/// The estimator's state: the fields of the same names in `struct tcp_sock`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Rtt {
+    /// Smoothed round trip time in 1/8 us; 0 before the first sample.
+    pub srtt_us: u32,
+    /// Mean deviation in 1/4 us.
+    pub mdev_us: u32,
+    /// Largest mean deviation in the present window of data, in 1/4 us.
+    pub mdev_max_us: u32,
+    /// Smoothed `mdev_max_us`, in us.
+    pub rttvar_us: u32,
+    /// Sequence number at which `rttvar_us` is updated next.
+    pub rtt_seq: Seq,
+}
+
+impl Rtt {
+    /// Takes in a sample of `rtt_us` microseconds.
+    ///
+    /// `rto_min_us` is the lower bound of the retransmission timeout
+    /// (`tcp_rto_min_us()`, 200 ms by default).
+    pub fn sample(&mut self, rtt_us: u32, snd_una: Seq, snd_nxt: Seq, rto_min_us: u32) {
+        let mut m = i64::from(rtt_us);
+        let mut srtt = self.srtt_us;
+
+        if srtt != 0 {
+            // Jacobson's algorithm (SIGCOMM '88): `m` becomes the error.
+            m = m.wrapping_sub(i64::from(srtt >> 3));
+            srtt = i64::from(srtt).wrapping_add(m) as u32;
+            if m < 0 {
+                // A falling round trip time moves the deviation with a
+                // smaller gain, so that the timeout falls slowly.
+                m = m.wrapping_neg();
+                m = m.wrapping_sub(i64::from(self.mdev_us >> 2));
+                if m > 0 {
+                    m >>= 3;
+                }
+            } else {
+                m = m.wrapping_sub(i64::from(self.mdev_us >> 2));
+            }
+            self.mdev_us = i64::from(self.mdev_us).wrapping_add(m) as u32;
+            if self.mdev_us > self.mdev_max_us {
+                self.mdev_max_us = self.mdev_us;
+                if self.mdev_max_us > self.rttvar_us {
+                    self.rttvar_us = self.mdev_max_us;
+                }
+            }
+            if snd_una.after(self.rtt_seq) {
+                if self.mdev_max_us < self.rttvar_us {
+                    let excess = self.rttvar_us.wrapping_sub(self.mdev_max_us);
+                    self.rttvar_us = self.rttvar_us.wrapping_sub(excess >> 2);
+                }
+                self.rtt_seq = snd_nxt;
+                self.mdev_max_us = rto_min_us;
+            }
+        } else {
+            srtt = rtt_us.wrapping_shl(3);
+            self.mdev_us = rtt_us.wrapping_shl(1);
+            self.rttvar_us = self.mdev_us.max(rto_min_us);
+            self.mdev_max_us = self.rttvar_us;
+            self.rtt_seq = snd_nxt;
+        }
+        self.srtt_us = srtt.max(1);
+    }
+
+    /// The retransmission timeout in microseconds, without backoff; at most
+    /// `rto_max_us` (120 s by default).
+    pub fn rto_us(&self, rto_max_us: u32) -> u32 {
+        let rto = if self.srtt_us == 0 {
+            RTO_INIT_US
+        } else {
+            (self.srtt_us >> 3).saturating_add(self.rttvar_us)
+        };
+        rto.min(rto_max_us)
+    }
+
+    /// The smoothed round trip time in microseconds; 0 before the first sample.
+    pub const fn srtt(&self) -> u32 {
+        self.srtt_us >> 3
+    }
+}
+
+#[cfg(any(test, CONFIG_KUNIT = "y"))]
+#[cfg_attr(not(test), kernel::macros::kunit_tests(toe_rtt))]
+mod tests {
+    use super::*;
+
+    const RTO_MIN: u32 = 200_000;
+
+    #[test]
+    fn first_sample() {
+        let mut rtt = Rtt::default();
+        assert_eq!(rtt.rto_us(120_000_000), RTO_INIT_US);
+        rtt.sample(1000, Seq(0), Seq(500), RTO_MIN);
+        assert_eq!(rtt.srtt_us, 8000);
+        assert_eq!(rtt.mdev_us, 2000);
+        assert_eq!(rtt.rttvar_us, RTO_MIN);
+        assert_eq!(rtt.mdev_max_us, RTO_MIN);
+        assert_eq!(rtt.rtt_seq, Seq(500));
+        assert_eq!(rtt.rto_us(120_000_000), 201_000);
+        assert_eq!(rtt.rto_us(100), 100);
+    }
+
+    #[test]
+    fn zero_sample_is_not_no_sample() {
+        let mut rtt = Rtt::default();
+        rtt.sample(0, Seq(0), Seq(1), RTO_MIN);
+        assert_eq!(rtt.srtt_us, 1);
+    }
+
+    #[test]
+    fn extreme_samples_do_not_trap() {
+        let mut rtt = Rtt::default();
+        for us in [u32::MAX, 0, u32::MAX, 1, 1 << 31, 0] {
+            rtt.sample(us, Seq(us), Seq(us.wrapping_add(9)), RTO_MIN);
+            assert!(rtt.srtt_us > 0);
+        }
+    }
+}

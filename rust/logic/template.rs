@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Header templates: the headers of a delegated connection's frames, all that
+//! does not change filled in once at hand-over, so that a frame costs one copy
+//! and a few stores (claims B 1-3).
+
+use super::{
+    seq::Seq,
+    tuple::{
+        Family,
+        Tuple, //
+    },
+    wire::{
+        ETHERTYPE_IPV4,
+        ETHERTYPE_IPV6,
+        ETHERTYPE_VLAN,
+        ETH_LEN,
+        IPPROTO_TCP,
+        IPV4_LEN,
+        IPV6_LEN,
+        TCP_LEN,
+        TS_ALIGNED,
+        TS_LEN,
+        VLAN_LEN, //
+    }, //
+};
+
+/// Largest header that a template writes, in bytes.
+pub const MAX_LEN: usize = ETH_LEN + VLAN_LEN + IPV6_LEN + TCP_LEN + TS_LEN;
+
+/// Offset of the Ethertype in an Ethernet header.
+const ETHERTYPE_OFF: usize = 12;
+
+/// Offset of the checksum in a TCP header, as `skb->csum_offset` wants it.
+pub const TCP_CSUM_OFF: usize = 16;
+
+/// What does not change from frame to frame of a connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TemplateParams {
+    /// MAC address of this end.
+    pub src_mac: [u8; 6],
+    /// MAC address of the neighbour.
+    pub dst_mac: [u8; 6],
+    /// The connection. An inline 802.1Q tag is written if `vlan` is not 0.
+    pub tuple: Tuple,
+    /// IPv4 type of service or IPv6 traffic class, ECN bits included.
+    pub tos: u8,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// IPv6 flow label, 20 bits.
+    pub flow_label: u32,
+    /// Whether IPv4 frames carry the don't-fragment flag.
+    pub df: bool,
+    /// Whether there is a timestamp option.
+    pub ts_ok: bool,
+}
+
+/// What changes from frame to frame.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TxFields {
+    /// Sequence number of the first payload byte.
+    pub seq: Seq,
+    /// Acknowledgement number.
+    pub ack: Seq,
+    /// TCP flags: see [`super::wire::flags`].
+    pub flags: u16,
+    /// Window field, already shifted.
+    pub window: u16,
+    /// Timestamp value, if the connection has timestamps.
+    pub tsval: u32,
+    /// Timestamp echo, if the connection has timestamps.
+    pub tsecr: u32,
+    /// Payload bytes that follow the header.
+    pub payload_len: u32,
+    /// IPv4 identification of the first segment.
+    pub ip_id: u16,
+    /// Whether this is a GSO frame. Only such a frame may exceed 65535 bytes;
+    /// the IP length field of one that does is 0.
+    pub gso: bool,
+}
+
+/// The prepared headers of one connection.
+#[derive(Clone, Copy, Debug)]
+pub struct HeaderTemplate {
+    bytes: [u8; MAX_LEN],
+    len: u8,
+    l3_off: u8,
+    l4_off: u8,
+    family: Family,
+    ts_ok: bool,
+    /// Sum of the IPv4 header's constant 16-bit words.
+    ip_sum: u32,
+    /// Sum of the pseudo header's addresses and protocol, as 16-bit words.
+    pseudo_sum: u32,
+}
+
+/// Sum of 16-bit words in network order. `bytes` are even in number and so few
+/// that 32 bits hold the sum.
+fn sum_words(bytes: &[u8]) -> u32 {
+    let mut sum = 0u32;
+    for pair in bytes.chunks_exact(2) {
+        if let [hi, lo] = pair {
+            sum = sum.wrapping_add(u32::from(u16::from_be_bytes([*hi, *lo])));
+        }
+    }
+    sum
+}
+
+/// Folds a sum of 16-bit words to one, with end-around carry (RFC 1071).
+#[inline]
+const fn fold(sum: u32) -> u16 {
+    let sum = (sum >> 16) + (sum & 0xffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    sum as u16
+}
+
+/// Stores `value` at `off` of `out`, if there is room.
+#[inline]
+fn put<const N: usize>(out: &mut [u8], off: usize, value: [u8; N]) -> Option<()> {
+    *out.get_mut(off..)?.first_chunk_mut::<N>()? = value;
+    Some(())
+}
+
+impl HeaderTemplate {
+    /// Prepares the headers of a connection.
+    pub fn new(p: &TemplateParams) -> Self {
+        let mut t = Self {
+            bytes: [0; MAX_LEN],
+            len: 0,
+            l3_off: 0,
+            l4_off: 0,
+            family: p.tuple.family,
+            ts_ok: p.ts_ok,
+            ip_sum: 0,
+            pseudo_sum: 0,
+        };
+        // The sum of all lengths is MAX_LEN, so that nothing is ever missing.
+        let filled = t.fill(p);
+        debug_assert!(filled.is_some());
+        t
+    }
+
+    fn fill(&mut self, p: &TemplateParams) -> Option<()> {
+        let b = &mut self.bytes;
+        put(b, 0, p.dst_mac)?;
+        put(b, 6, p.src_mac)?;
+        let mut l3 = ETH_LEN;
+        if p.tuple.vlan != 0 {
+            put(b, ETHERTYPE_OFF, ETHERTYPE_VLAN.to_be_bytes())?;
+            put(b, ETH_LEN, (p.tuple.vlan & 0x0fff).to_be_bytes())?;
+            l3 += VLAN_LEN;
+        }
+        let l4 = match p.tuple.family {
+            Family::V4 => {
+                put(b, l3 - 2, ETHERTYPE_IPV4.to_be_bytes())?;
+                put(b, l3, [0x45, p.tos])?;
+                put(b, l3 + 6, [if p.df { 0x40 } else { 0 }, 0])?;
+                put(b, l3 + 8, [p.ttl, IPPROTO_TCP])?;
+                put(b, l3 + 12, *p.tuple.local.first_chunk::<4>()?)?;
+                put(b, l3 + 16, *p.tuple.remote.first_chunk::<4>()?)?;
+                let l4 = l3 + IPV4_LEN;
+                self.ip_sum = sum_words(b.get(l3..l4)?);
+                self.pseudo_sum = sum_words(b.get(l3 + 12..l4)?);
+                l4
+            }
+            Family::V6 => {
+                put(b, l3 - 2, ETHERTYPE_IPV6.to_be_bytes())?;
+                let first = (6 << 28) | (u32::from(p.tos) << 20) | (p.flow_label & 0xf_ffff);
+                put(b, l3, first.to_be_bytes())?;
+                put(b, l3 + 6, [IPPROTO_TCP, p.ttl])?;
+                put(b, l3 + 8, p.tuple.local)?;
+                put(b, l3 + 24, p.tuple.remote)?;
+                let l4 = l3 + IPV6_LEN;
+                self.pseudo_sum = sum_words(b.get(l3 + 8..l4)?);
+                l4
+            }
+        };
+        self.pseudo_sum = self.pseudo_sum.wrapping_add(u32::from(IPPROTO_TCP));
+        put(b, l4, p.tuple.lport.to_be_bytes())?;
+        put(b, l4 + 2, p.tuple.rport.to_be_bytes())?;
+        let mut tcp_len = TCP_LEN;
+        if p.ts_ok {
+            put(b, l4 + TCP_LEN, TS_ALIGNED)?;
+            tcp_len += TS_LEN;
+        }
+        put(b, l4 + 12, [(tcp_len as u8 / 4) << 4])?;
+        self.l3_off = l3 as u8;
+        self.l4_off = l4 as u8;
+        self.len = (l4 + tcp_len) as u8;
+        Some(())
+    }
+
+    /// Length of the headers, in bytes: at most [`MAX_LEN`].
+    #[inline]
+    pub const fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Never: a template has headers. For symmetry with [`Self::len`].
+    #[inline]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Offset of the IP header in the frame.
+    #[inline]
+    pub const fn l3_off(&self) -> usize {
+        self.l3_off as usize
+    }
+
+    /// Offset of the TCP header in the frame.
+    #[inline]
+    pub const fn l4_off(&self) -> usize {
+        self.l4_off as usize
+    }
+
+    /// Changes the neighbour's MAC address.
+    pub fn set_dst_mac(&mut self, mac: [u8; 6]) {
+        let _ = put(&mut self.bytes, 0, mac);
+    }
+
+    /// Writes the headers of a frame to the first [`Self::len`] bytes of `out`.
+    ///
+    /// The TCP checksum field is what `CHECKSUM_PARTIAL` wants: the folded sum
+    /// of the pseudo header, not inverted (`__tcp_v4_send_check()`). `None` if
+    /// `out` is too short, or the frame too long for an IP length field and not
+    /// a GSO frame.
+    #[inline]
+    pub fn write(&self, out: &mut [u8], f: &TxFields) -> Option<()> {
+        let len = self.len();
+        let out = out.get_mut(..len)?;
+        out.copy_from_slice(self.bytes.get(..len)?);
+
+        let l3 = self.l3_off();
+        let l4 = self.l4_off();
+        let tcp_len = f.payload_len.checked_add(len.wrapping_sub(l4) as u32)?;
+        match self.family {
+            Family::V4 => {
+                let total = length_field(tcp_len.checked_add(IPV4_LEN as u32)?, f.gso)?;
+                let sum = self.ip_sum + u32::from(total) + u32::from(f.ip_id);
+                put(out, l3 + 2, total.to_be_bytes())?;
+                put(out, l3 + 4, f.ip_id.to_be_bytes())?;
+                put(out, l3 + 10, (!fold(sum)).to_be_bytes())?;
+            }
+            Family::V6 => {
+                put(out, l3 + 4, length_field(tcp_len, f.gso)?.to_be_bytes())?;
+            }
+        }
+
+        let tcp = out.get_mut(l4..)?;
+        put(tcp, 4, f.seq.0.to_be_bytes())?;
+        put(tcp, 8, f.ack.0.to_be_bytes())?;
+        let offset_and_ae = *tcp.get(12)? | ((f.flags >> 8) & 1) as u8;
+        put(tcp, 12, [offset_and_ae, f.flags as u8])?;
+        put(tcp, 14, f.window.to_be_bytes())?;
+        let pseudo = self.pseudo_sum + (tcp_len >> 16) + (tcp_len & 0xffff);
+        put(tcp, TCP_CSUM_OFF, fold(pseudo).to_be_bytes())?;
+        if self.ts_ok {
+            put(tcp, TCP_LEN + 4, f.tsval.to_be_bytes())?;
+            put(tcp, TCP_LEN + 8, f.tsecr.to_be_bytes())?;
+        }
+        Some(())
+    }
+}
+
+/// The IP length field for a length of `len` bytes: 0 for a GSO frame that
+/// exceeds it (`iph_set_totlen()`).
+#[inline]
+fn length_field(len: u32, gso: bool) -> Option<u16> {
+    match u16::try_from(len) {
+        Ok(len) => Some(len),
+        Err(_) if gso => Some(0),
+        Err(_) => None,
+    }
+}

@@ -1,0 +1,467 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The frame parser: from the Ethernet header to the TCP options, for every
+//! received frame, before anything is known of its connection.
+//!
+//! The common case (20 byte IPv4 or 40 byte IPv6 header, no option or just a
+//! timestamp) reads fixed offsets after one length check per layer. All else is
+//! out of line. Arbitrary bytes give a result, never a panic, and work is
+//! bounded by the header lengths.
+
+use super::{
+    reason::SpecialCase,
+    seq::Seq,
+    tuple::{
+        Family,
+        Tuple, //
+    }, //
+};
+
+/// TCP header flags, as in [`Segment::flags`] (RFC 9293 section 3.1).
+pub mod flags {
+    /// No more data from the sender.
+    pub const FIN: u16 = 1;
+    /// Synchronize sequence numbers.
+    pub const SYN: u16 = 2;
+    /// Reset the connection.
+    pub const RST: u16 = 4;
+    /// Push function.
+    pub const PSH: u16 = 8;
+    /// The acknowledgement number is significant.
+    pub const ACK: u16 = 16;
+    /// The urgent pointer is significant.
+    pub const URG: u16 = 32;
+    /// ECN echo (RFC 3168).
+    pub const ECE: u16 = 64;
+    /// Congestion window reduced (RFC 3168).
+    pub const CWR: u16 = 128;
+    /// Accurate ECN (RFC 9768); formerly the nonce sum.
+    pub const AE: u16 = 256;
+}
+
+/// Length of an Ethernet header, in bytes.
+pub const ETH_LEN: usize = 14;
+/// Length of an 802.1Q tag, in bytes.
+pub const VLAN_LEN: usize = 4;
+/// Length of an IPv4 header without options, in bytes.
+pub const IPV4_LEN: usize = 20;
+/// Length of an IPv6 header, in bytes.
+pub const IPV6_LEN: usize = 40;
+/// Length of a TCP header without options, in bytes.
+pub const TCP_LEN: usize = 20;
+/// Length of the aligned timestamp option: two NOPs and ten bytes.
+pub const TS_LEN: usize = 12;
+/// Bytes of a frame that, when linear, are enough for every frame the target
+/// finishes itself, and for all of its TCP header.
+pub const LINEAR_LEN: usize = ETH_LEN + VLAN_LEN + IPV6_LEN + 60;
+
+/// Ethertype of IPv4.
+pub const ETHERTYPE_IPV4: u16 = 0x0800;
+/// Ethertype of IPv6.
+pub const ETHERTYPE_IPV6: u16 = 0x86dd;
+/// Ethertype of an 802.1Q tag.
+pub const ETHERTYPE_VLAN: u16 = 0x8100;
+/// IP protocol number of TCP.
+pub const IPPROTO_TCP: u8 = 6;
+/// The IP header's ECN field: congestion experienced (RFC 3168).
+pub const ECN_CE: u8 = 3;
+
+/// First word of the timestamp option in the layout that nearly all stacks use:
+/// NOP, NOP, kind 8, length 10 (RFC 7323 appendix A).
+pub(super) const TS_ALIGNED: [u8; 4] = [1, 1, 8, 10];
+
+/// What the options of a segment are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum OptKind {
+    /// There are none, or nothing but padding.
+    #[default]
+    None,
+    /// One timestamp and padding, nothing else.
+    Timestamp,
+    /// A SACK option, whatever else there is.
+    Sack,
+    /// Something else, or something malformed.
+    Other,
+}
+
+/// The parts of a TCP segment that the engines need.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Segment {
+    /// The connection from the receiver's viewpoint: local is the destination.
+    pub tuple: Tuple,
+    /// Sequence number of the first payload byte.
+    pub seq: Seq,
+    /// Acknowledgement number.
+    pub ack: Seq,
+    /// Flags: see [`flags`].
+    pub flags: u16,
+    /// Window field, not shifted.
+    pub window: u16,
+    /// Payload bytes, by the IP header: padding of short frames is not counted.
+    pub payload: u32,
+    /// Timestamp value and echo, if there is the option.
+    pub ts: Option<(u32, u32)>,
+    /// What options there are.
+    pub opts: OptKind,
+    /// Offset of the TCP header in the frame.
+    pub l4_off: u16,
+    /// Offset of the payload in the frame.
+    pub data_off: u16,
+    /// ECN field of the IP header.
+    pub ip_ecn: u8,
+    /// DSCP of the IP header.
+    pub dscp: u8,
+    /// TTL or hop limit of the IP header.
+    pub hop_limit: u8,
+}
+
+/// What a frame is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Parsed {
+    /// Not a TCP segment: the frame goes up the ordinary way.
+    NotTcp,
+    /// A TCP segment whose headers are plain.
+    Tcp(Segment),
+    /// A frame that the target never finishes. With the tuple, if that can be
+    /// told: the connection, if it is a delegated one, is to be uploaded first.
+    /// Without one the host stack drops the frame or it is a later fragment.
+    Special(SpecialCase, Option<Tuple>),
+}
+
+/// What the IP layer says about a segment.
+struct Ip {
+    tuple: Tuple,
+    /// Offset of the TCP header in the frame.
+    l4_off: usize,
+    /// Length of TCP header and payload.
+    l4_len: u32,
+    tos: u8,
+    hop_limit: u8,
+}
+
+/// Parses a frame.
+///
+/// `frame` are the linear bytes from the Ethernet header on; [`LINEAR_LEN`] of
+/// them, or the whole frame, are enough. `frame_len` is the length of the whole
+/// frame, with what is not linear.
+#[inline]
+pub fn parse(frame: &[u8], frame_len: u32) -> Parsed {
+    let Some(eth) = frame.first_chunk::<ETH_LEN>() else {
+        return Parsed::NotTcp;
+    };
+    let mut ethertype = u16::from_be_bytes([eth[12], eth[13]]);
+    let mut l3_off = ETH_LEN;
+    let mut vlan = 0;
+    if ethertype == ETHERTYPE_VLAN {
+        let Some(tagged) = frame.first_chunk::<{ ETH_LEN + VLAN_LEN }>() else {
+            return Parsed::NotTcp;
+        };
+        vlan = u16::from_be_bytes([tagged[14], tagged[15]]) & 0x0fff;
+        ethertype = u16::from_be_bytes([tagged[16], tagged[17]]);
+        l3_off = ETH_LEN + VLAN_LEN;
+    }
+    let Some(l3) = frame.get(l3_off..) else {
+        return Parsed::NotTcp;
+    };
+    let l3_len = frame_len.saturating_sub(l3_off as u32);
+
+    let ip = match ethertype {
+        ETHERTYPE_IPV4 => ipv4(l3, l3_off, l3_len, vlan),
+        ETHERTYPE_IPV6 => ipv6(l3, l3_off, l3_len, vlan),
+        _ => return Parsed::NotTcp,
+    };
+    match ip {
+        Ok(ip) => tcp(frame, &ip),
+        Err(parsed) => parsed,
+    }
+}
+
+/// The IPv4 header. `l3` are the linear bytes from it on, at offset `l3_off` of
+/// the frame, and `l3_len` the length of all from it on.
+#[inline]
+fn ipv4(l3: &[u8], l3_off: usize, l3_len: u32, vlan: u16) -> Result<Ip, Parsed> {
+    let Some(h) = l3.first_chunk::<IPV4_LEN>() else {
+        return Err(Parsed::NotTcp);
+    };
+    if h[9] != IPPROTO_TCP {
+        return Err(Parsed::NotTcp);
+    }
+    // More fragments, or a fragment offset; the reserved bit is ignored.
+    let fragment = u16::from_be_bytes([h[6], h[7]]) & 0x3fff;
+    if h[0] != 0x45 || fragment != 0 {
+        return Err(ipv4_special(l3, h, vlan));
+    }
+    if !header_sum_ok(h) {
+        return Err(Parsed::Special(SpecialCase::BadChecksum, None));
+    }
+    let len = match u16::from_be_bytes([h[2], h[3]]) {
+        // A GSO frame too long for the field.
+        0 if l3_len > u32::from(u16::MAX) => l3_len,
+        len => u32::from(len),
+    };
+    if len < (IPV4_LEN + TCP_LEN) as u32 || len > l3_len {
+        return Err(Parsed::Special(SpecialCase::BadHeader, None));
+    }
+    Ok(Ip {
+        tuple: Tuple {
+            vlan,
+            ..Tuple::v4(
+                [h[16], h[17], h[18], h[19]],
+                0,
+                [h[12], h[13], h[14], h[15]],
+                0,
+            )
+        },
+        l4_off: l3_off + IPV4_LEN,
+        l4_len: len.wrapping_sub(IPV4_LEN as u32),
+        tos: h[1],
+        hop_limit: h[8],
+    })
+}
+
+/// Whether the checksum of a 20 byte IPv4 header is right (RFC 791).
+#[inline]
+fn header_sum_ok(h: &[u8; IPV4_LEN]) -> bool {
+    let word = |i: usize| {
+        let part = h.get(i..).and_then(|rest| rest.first_chunk::<4>());
+        u64::from(u32::from_be_bytes(*part.unwrap_or(&[0; 4])))
+    };
+    // Five words of 32 bits: no overflow of 64.
+    let sum = word(0) + word(4) + word(8) + word(12) + word(16);
+    let sum = (sum >> 32) + (sum & 0xffff_ffff);
+    let sum = (sum >> 32) + (sum & 0xffff_ffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    sum == 0xffff
+}
+
+/// An IPv4 header with options, or a fragment, or neither version 4 nor long
+/// enough.
+#[cold]
+#[inline(never)]
+fn ipv4_special(l3: &[u8], h: &[u8; IPV4_LEN], vlan: u16) -> Parsed {
+    let header_len = usize::from(h[0] & 0xf) * 4;
+    if h[0] >> 4 != 4 || header_len < IPV4_LEN {
+        return Parsed::Special(SpecialCase::BadHeader, None);
+    }
+    let fragment = u16::from_be_bytes([h[6], h[7]]) & 0x3fff;
+    if fragment & 0x1fff != 0 {
+        // Not the first fragment: no TCP header, so no connection.
+        return Parsed::Special(SpecialCase::Fragment, None);
+    }
+    let case = if fragment != 0 {
+        SpecialCase::Fragment
+    } else {
+        SpecialCase::IpOptions
+    };
+    let tuple = Tuple {
+        vlan,
+        ..Tuple::v4(
+            [h[16], h[17], h[18], h[19]],
+            0,
+            [h[12], h[13], h[14], h[15]],
+            0,
+        )
+    };
+    Parsed::Special(case, with_ports(tuple, l3, header_len))
+}
+
+/// The IPv6 header; arguments as of [`ipv4`].
+#[inline]
+fn ipv6(l3: &[u8], l3_off: usize, l3_len: u32, vlan: u16) -> Result<Ip, Parsed> {
+    let Some(h) = l3.first_chunk::<IPV6_LEN>() else {
+        return Err(Parsed::NotTcp);
+    };
+    let tuple = || {
+        let mut tuple = Tuple {
+            family: Family::V6,
+            vlan,
+            ..Tuple::default()
+        };
+        tuple.remote.copy_from_slice(&h[8..24]);
+        tuple.local.copy_from_slice(&h[24..40]);
+        tuple
+    };
+    if h[6] != IPPROTO_TCP {
+        return Err(ipv6_special(l3, h[6], tuple()));
+    }
+    if h[0] >> 4 != 6 {
+        return Err(Parsed::Special(SpecialCase::BadHeader, None));
+    }
+    let payload = l3_len.saturating_sub(IPV6_LEN as u32);
+    let len = match u16::from_be_bytes([h[4], h[5]]) {
+        // A GSO frame too long for the field.
+        0 if payload > u32::from(u16::MAX) => payload,
+        len => u32::from(len),
+    };
+    if len < TCP_LEN as u32 || len > payload {
+        return Err(Parsed::Special(SpecialCase::BadHeader, None));
+    }
+    Ok(Ip {
+        tuple: tuple(),
+        l4_off: l3_off + IPV6_LEN,
+        l4_len: len,
+        tos: (h[0] << 4) | (h[1] >> 4),
+        hop_limit: h[7],
+    })
+}
+
+/// An IPv6 packet whose first next header is not TCP: walks the extension
+/// headers, as far as they are linear, to see whether TCP follows.
+#[cold]
+#[inline(never)]
+fn ipv6_special(l3: &[u8], first: u8, tuple: Tuple) -> Parsed {
+    const HOP_BY_HOP: u8 = 0;
+    const ROUTING: u8 = 43;
+    const FRAGMENT: u8 = 44;
+    const AUTHENTICATION: u8 = 51;
+    const DESTINATION: u8 = 60;
+    const MAX_HEADERS: usize = 8;
+
+    let mut next = first;
+    let mut off = IPV6_LEN;
+    let mut case = SpecialCase::ExtHeader;
+    for _ in 0..MAX_HEADERS {
+        let Some(h) = l3.get(off..).and_then(|rest| rest.first_chunk::<4>()) else {
+            return Parsed::NotTcp;
+        };
+        let len = match next {
+            IPPROTO_TCP => return Parsed::Special(case, with_ports(tuple, l3, off)),
+            HOP_BY_HOP | ROUTING | DESTINATION => (usize::from(h[1]) + 1) * 8,
+            AUTHENTICATION => (usize::from(h[1]) + 2) * 4,
+            FRAGMENT => {
+                case = SpecialCase::Fragment;
+                if u16::from_be_bytes([h[2], h[3]]) & 0xfff8 != 0 {
+                    // Not the first fragment: no TCP header follows.
+                    return if h[0] == IPPROTO_TCP {
+                        Parsed::Special(case, None)
+                    } else {
+                        Parsed::NotTcp
+                    };
+                }
+                8
+            }
+            _ => return Parsed::NotTcp,
+        };
+        next = h[0];
+        off = off.saturating_add(len);
+    }
+    Parsed::NotTcp
+}
+
+/// The tuple with the ports of the TCP header at `off`, if they are linear.
+fn with_ports(tuple: Tuple, l3: &[u8], off: usize) -> Option<Tuple> {
+    let ports = l3.get(off..)?.first_chunk::<4>()?;
+    Some(Tuple {
+        rport: u16::from_be_bytes([ports[0], ports[1]]),
+        lport: u16::from_be_bytes([ports[2], ports[3]]),
+        ..tuple
+    })
+}
+
+/// The TCP header.
+#[inline]
+fn tcp(frame: &[u8], ip: &Ip) -> Parsed {
+    let Some(l4) = frame.get(ip.l4_off..) else {
+        return Parsed::Special(SpecialCase::BadHeader, None);
+    };
+    let Some(h) = l4.first_chunk::<TCP_LEN>() else {
+        return Parsed::Special(SpecialCase::BadHeader, None);
+    };
+    let tuple = Tuple {
+        rport: u16::from_be_bytes([h[0], h[1]]),
+        lport: u16::from_be_bytes([h[2], h[3]]),
+        ..ip.tuple
+    };
+    let header_len = usize::from(h[12] >> 4) * 4;
+    let Some(options) = l4.get(TCP_LEN..header_len) else {
+        return Parsed::Special(SpecialCase::BadHeader, Some(tuple));
+    };
+    if header_len as u32 > ip.l4_len {
+        return Parsed::Special(SpecialCase::BadHeader, Some(tuple));
+    }
+    let (opts, ts) = options_kind(options);
+
+    Parsed::Tcp(Segment {
+        tuple,
+        seq: Seq(u32::from_be_bytes([h[4], h[5], h[6], h[7]])),
+        ack: Seq(u32::from_be_bytes([h[8], h[9], h[10], h[11]])),
+        flags: (u16::from(h[12] & 1) << 8) | u16::from(h[13]),
+        window: u16::from_be_bytes([h[14], h[15]]),
+        payload: ip.l4_len.wrapping_sub(header_len as u32),
+        ts,
+        opts,
+        l4_off: ip.l4_off as u16,
+        data_off: ip.l4_off.wrapping_add(header_len) as u16,
+        ip_ecn: ip.tos & 3,
+        dscp: ip.tos >> 2,
+        hop_limit: ip.hop_limit,
+    })
+}
+
+/// Classifies the option bytes of a TCP header.
+#[inline]
+fn options_kind(options: &[u8]) -> (OptKind, Option<(u32, u32)>) {
+    if options.is_empty() {
+        return (OptKind::None, None);
+    }
+    if let Some((o, [])) = options.split_first_chunk::<TS_LEN>() {
+        if [o[0], o[1], o[2], o[3]] == TS_ALIGNED {
+            let tsval = u32::from_be_bytes([o[4], o[5], o[6], o[7]]);
+            let tsecr = u32::from_be_bytes([o[8], o[9], o[10], o[11]]);
+            return (OptKind::Timestamp, Some((tsval, tsecr)));
+        }
+    }
+    walk_options(options)
+}
+
+/// Options in any layout: at most 40 bytes, each step takes at least one.
+#[cold]
+#[inline(never)]
+fn walk_options(mut rest: &[u8]) -> (OptKind, Option<(u32, u32)>) {
+    const END: u8 = 0;
+    const NOP: u8 = 1;
+    const SACK: u8 = 5;
+    const TIMESTAMP: u8 = 8;
+
+    let mut ts = None;
+    let mut sack = false;
+    let mut other = false;
+    while let [kind, tail @ ..] = rest {
+        match *kind {
+            END => break,
+            NOP => {
+                rest = tail;
+                continue;
+            }
+            _ => {}
+        }
+        let len = tail.first().map_or(0, |len| usize::from(*len));
+        let Some((option, next)) = rest.split_at_checked(len) else {
+            other = true;
+            break;
+        };
+        match option {
+            [TIMESTAMP, 10, a, b, c, d, e, f, g, h] if ts.is_none() => {
+                let tsval = u32::from_be_bytes([*a, *b, *c, *d]);
+                let tsecr = u32::from_be_bytes([*e, *f, *g, *h]);
+                ts = Some((tsval, tsecr));
+            }
+            [SACK, _, _, ..] => sack = true,
+            // A length of less than 2 would not advance.
+            [_, _, ..] => other = true,
+            _ => {
+                other = true;
+                break;
+            }
+        }
+        rest = next;
+    }
+    let kind = match (sack, other, ts) {
+        (true, ..) => OptKind::Sack,
+        (_, true, _) => OptKind::Other,
+        (_, _, Some(_)) => OptKind::Timestamp,
+        _ => OptKind::None,
+    };
+    (kind, ts)
+}
