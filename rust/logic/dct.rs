@@ -15,10 +15,10 @@ use super::hwid::{
 };
 
 /// Slots per chunk.
-pub const CHUNK_SLOTS: u32 = 1024;
+pub const CHUNK_SLOTS: u32 = 256;
 /// Largest number of chunks of a table.
-pub const MAX_CHUNKS: u32 = 4096;
-/// Largest capacity of a table: 4 Mi connections.
+pub const MAX_CHUNKS: u32 = 8192;
+/// Largest capacity of a table: 2 Mi connections.
 pub const MAX_CAPACITY: u32 = CHUNK_SLOTS * MAX_CHUNKS;
 
 const WORDS_PER_CHUNK: usize = (CHUNK_SLOTS / 64) as usize;
@@ -26,8 +26,8 @@ const CHUNK_WORDS: usize = (MAX_CHUNKS / 64) as usize;
 
 /// Bookkeeping of [`CHUNK_SLOTS`] neighbouring slots.
 ///
-/// All zero bytes are not a valid value by contract, but [`Chunk::new`] is
-/// constant and cheap. About 8 KiB.
+/// About 2 KiB. All zero bytes are what [`Chunk::new`] gives, so that memory from
+/// a zeroing allocator is a chunk.
 #[derive(Clone, Debug)]
 pub struct Chunk {
     slots: [Slot; CHUNK_SLOTS as usize],
@@ -87,7 +87,10 @@ fn lowest_zero(words: &[u64]) -> Option<u32> {
     words
         .iter()
         .position(|word| *word != u64::MAX)
-        .and_then(|i| Some(i as u32 * 64 + words.get(i)?.trailing_ones()))
+        .and_then(|i| {
+            let ones = words.get(i)?.trailing_ones();
+            Some((i as u32).wrapping_mul(64).wrapping_add(ones))
+        })
 }
 
 /// Sets or clears a bit, if it is within the words.

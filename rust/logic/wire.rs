@@ -465,3 +465,205 @@ fn walk_options(mut rest: &[u8]) -> (OptKind, Option<(u32, u32)>) {
     };
     (kind, ts)
 }
+
+#[cfg(any(test, CONFIG_KUNIT = "y"))]
+#[cfg_attr(not(test), kernel::macros::kunit_tests(toe_wire))]
+mod tests {
+    use super::super::template::{
+        HeaderTemplate,
+        TemplateParams,
+        TxFields, //
+    };
+    use super::*;
+
+    const LEN: usize = 128;
+
+    fn tuple() -> Tuple {
+        Tuple::v4([10, 0, 0, 1], 1111, [10, 0, 0, 2], 2222)
+    }
+
+    /// A frame of 128 bytes and the offset of its payload.
+    fn frame(tuple: Tuple, ts_ok: bool) -> ([u8; LEN], usize) {
+        let t = HeaderTemplate::new(&TemplateParams {
+            tuple,
+            tos: 0xb9,
+            ttl: 61,
+            ts_ok,
+            ..TemplateParams::default()
+        });
+        let mut out = [0; LEN];
+        let fields = TxFields {
+            seq: Seq(1),
+            ack: Seq(2),
+            flags: flags::ACK | flags::AE,
+            window: 3,
+            tsval: 4,
+            tsecr: 5,
+            payload_len: LEN.saturating_sub(t.len()) as u32,
+            ip_id: 6,
+            gso: false,
+        };
+        let _ = t.write(&mut out, &fields);
+        (out, t.len())
+    }
+
+    /// Puts the right checksum into an IPv4 header at offset 14.
+    fn fix_sum(f: &mut [u8; LEN]) {
+        f[24] = 0;
+        f[25] = 0;
+        let mut sum = 0u32;
+        for i in 0..10 {
+            sum += u32::from(u16::from_be_bytes([f[14 + 2 * i], f[15 + 2 * i]]));
+        }
+        let sum = (sum >> 16) + (sum & 0xffff);
+        let sum = !((sum >> 16) + (sum & 0xffff)) as u16;
+        f[24..26].copy_from_slice(&sum.to_be_bytes());
+    }
+
+    fn case(p: Parsed) -> Option<(SpecialCase, bool)> {
+        match p {
+            Parsed::Special(case, tuple) => Some((case, tuple.is_some())),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn plain_segments() {
+        let mut six = Tuple::v6([1; 16], 7, [2; 16], 8);
+        six.vlan = 9;
+        for sent in [tuple(), six] {
+            for ts_ok in [false, true] {
+                let (f, data_off) = frame(sent, ts_ok);
+                let want = Segment {
+                    tuple: sent.reversed(),
+                    seq: Seq(1),
+                    ack: Seq(2),
+                    flags: flags::ACK | flags::AE,
+                    window: 3,
+                    payload: (LEN - data_off) as u32,
+                    ts: ts_ok.then_some((4, 5)),
+                    opts: if ts_ok {
+                        OptKind::Timestamp
+                    } else {
+                        OptKind::None
+                    },
+                    l4_off: (data_off - if ts_ok { 32 } else { 20 }) as u16,
+                    data_off: data_off as u16,
+                    ip_ecn: 1,
+                    dscp: 0x2e,
+                    hop_limit: 61,
+                };
+                assert!(parse(&f, LEN as u32) == Parsed::Tcp(want));
+                // The headers alone are enough.
+                assert!(parse(&f[..data_off], LEN as u32) == Parsed::Tcp(want));
+                // Ethernet padding is not payload.
+                assert!(parse(&f, LEN as u32 + 6) == Parsed::Tcp(want));
+            }
+        }
+    }
+
+    #[test]
+    fn every_shorter_frame_is_refused() {
+        let (f, _) = frame(tuple(), true);
+        for len in 0..LEN {
+            assert!(!matches!(parse(&f[..len], len as u32), Parsed::Tcp(_)));
+        }
+    }
+
+    #[test]
+    fn ipv4_special_cases() {
+        let (good, _) = frame(tuple(), false);
+        let len = LEN as u32;
+
+        let mut f = good;
+        f[30] ^= 1;
+        assert!(case(parse(&f, len)) == Some((SpecialCase::BadChecksum, false)));
+        let mut f = good;
+        f[14] = 0x46;
+        assert!(case(parse(&f, len)) == Some((SpecialCase::IpOptions, true)));
+        f[14] = 0x44;
+        assert!(case(parse(&f, len)) == Some((SpecialCase::BadHeader, false)));
+        let mut f = good;
+        f[20] = 0x20;
+        assert!(matches!(
+            parse(&f, len),
+            Parsed::Special(SpecialCase::Fragment, Some(t)) if t == tuple().reversed()
+        ));
+        f[21] = 1;
+        assert!(case(parse(&f, len)) == Some((SpecialCase::Fragment, false)));
+        f[23] = 17;
+        assert!(parse(&f, len) == Parsed::NotTcp);
+        let mut f = good;
+        f[46] = 0x40;
+        assert!(case(parse(&f, len)) == Some((SpecialCase::BadHeader, true)));
+        f[46] = 0xf0;
+        f[17] = 40;
+        f[16] = 0;
+        fix_sum(&mut f);
+        assert!(case(parse(&f, len)) == Some((SpecialCase::BadHeader, true)));
+        // Length 0 is for frames beyond the field only.
+        let mut f = good;
+        f[16] = 0;
+        f[17] = 0;
+        fix_sum(&mut f);
+        assert!(case(parse(&f, len)) == Some((SpecialCase::BadHeader, false)));
+        assert!(matches!(
+            parse(&f, 100_000),
+            Parsed::Tcp(s) if s.payload == 100_000 - 54
+        ));
+    }
+
+    #[test]
+    fn ipv6_extension_headers() {
+        let (good, _) = frame(Tuple::v6([1; 16], 7, [2; 16], 8), false);
+        let len = LEN as u32;
+        let mut f = good;
+        // Hop-by-hop options of 8 bytes in place of the TCP header's start.
+        f[20] = 0;
+        f[54] = 6;
+        f[55] = 0;
+        assert!(case(parse(&f, len)) == Some((SpecialCase::ExtHeader, true)));
+        f[20] = 44;
+        f[56] = 0;
+        f[57] = 1;
+        assert!(case(parse(&f, len)) == Some((SpecialCase::Fragment, true)));
+        f[56] = 1;
+        assert!(case(parse(&f, len)) == Some((SpecialCase::Fragment, false)));
+        f[54] = 17;
+        assert!(parse(&f, len) == Parsed::NotTcp);
+        f[20] = 58;
+        assert!(parse(&f, len) == Parsed::NotTcp);
+        // A loop of headers ends.
+        let mut f = [0u8; LEN];
+        f[12] = 0x86;
+        f[13] = 0xdd;
+        f[14] = 0x60;
+        assert!(parse(&f, len) == Parsed::NotTcp);
+        let mut f = good;
+        f[19] = 75;
+        assert!(case(parse(&f, len)) == Some((SpecialCase::BadHeader, false)));
+    }
+
+    #[test]
+    fn options() {
+        use OptKind::*;
+        let kind = |o: &[u8]| options_kind(o).0;
+        assert_eq!(kind(&[]), None);
+        assert_eq!(kind(&[1, 1, 1, 0]), None);
+        assert_eq!(kind(&[1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2]), Timestamp);
+        // Other layouts of the same.
+        let o = [8, 10, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0];
+        assert!(options_kind(&o) == (Timestamp, Some((1, 2))));
+        let o = [8, 10, 0, 0, 0, 1, 0, 0, 0, 2, 8, 10, 0, 0, 0, 3, 0, 0, 0, 4];
+        assert_eq!(kind(&o), Other);
+        let o = [
+            1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2, 1, 1, 5, 10, 0, 0, 0, 0, 0, 0, 0, 1,
+        ];
+        assert!(options_kind(&o) == (Sack, Some((1, 2))));
+        assert_eq!(kind(&[2, 4, 5, 0xb4]), Other);
+        assert_eq!(kind(&[8, 9, 0, 0]), Other);
+        assert_eq!(kind(&[8, 0, 0, 0]), Other);
+        assert_eq!(kind(&[9, 1, 0, 0]), Other);
+        assert_eq!(kind(&[1, 1, 1, 8]), Other);
+    }
+}
