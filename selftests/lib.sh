@@ -1,0 +1,395 @@
+# SPDX-License-Identifier: GPL-2.0
+# Sourced by every test: two network namespaces joined by a pair of devices,
+# counters, KTAP. Bash only; no program is needed that a case does not `need`.
+#
+#   TOE_KIND   kind of the pair: toe (default), or veth for a dry run, where
+#              what only a toe device can do is skipped, visibly
+#   TOE_SCALE  volumes are multiplied by this (0.25, 10, ...)
+#   TOE_BIN    where toe_xfer and toe_probe are (default: beside this file)
+#   TOE_LIMIT  seconds one case may take (default 300)
+#   TOE_STALL  seconds without progress that make a transfer fail (default 60)
+#   TOE_VERBOSE  1: show the output of cases that pass, too
+#   TOE_CASES  run only the cases that match this pattern (bash's extglob)
+
+shopt -s extglob
+
+TOE_KIND=${TOE_KIND:-toe}
+TOE_LIMIT=${TOE_LIMIT:-300}
+TOE_STALL=${TOE_STALL:-60}
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+BIN=${TOE_BIN:-$here}
+KSFT_SKIP=4
+
+# Names of one run, so that two can run at a time.
+A=toe-a-$$
+B=toe-b-$$
+DA=toe0
+DB=toe1
+A4=192.0.2.1 B4=192.0.2.2
+A6=2001:db8::1 B6=2001:db8::2
+
+WORK=$(mktemp -d "${TMPDIR:-/run}/toe-selftest.XXXXXX") || exit $KSFT_SKIP
+scale=$(awk "BEGIN { print int(${TOE_SCALE:-1} * 1000) }")
+
+# ---- results
+
+is_toe() { [ "$TOE_KIND" = toe ]; }
+
+# Ends the case.
+skip() { echo "$*" >"$WORK/reason"; exit $KSFT_SKIP; }
+fail() { echo "$*"; exit 1; }
+
+# A check within a case that cannot be made here.
+partial() { echo "# SKIP within the case: $*"; }
+note() { echo "# note: $*"; }
+
+need() {
+	local p
+	for p; do command -v "$p" >/dev/null || skip "no program $p"; done
+}
+
+need_toe() { is_toe || skip "needs a toe device, TOE_KIND is $TOE_KIND"; }
+
+expect_eq() { [ "$1" = "$2" ] || fail "$3: is ${1:-nothing}, expected $2"; }
+expect_ge() { [ "${1:-0}" -ge "$2" ] || fail "$3: is ${1:-nothing}, expected at least $2"; }
+expect_le() { [ "${1:-0}" -le "$2" ] || fail "$3: is ${1:-nothing}, expected at most $2"; }
+
+# A pause without a process.
+exec {nothing}<> <(:)
+pause() { read -r -t "$1" -u "$nothing" _; true; }
+
+# until_ok SECONDS COMMAND...: repeats the command until it succeeds.
+until_ok() {
+	local end=$((SECONDS + $1))
+	shift
+	until "$@"; do
+		[ $SECONDS -lt $end ] || return 1
+		pause 0.1
+	done
+}
+
+# Background work of a case: ended with it.
+bg() {
+	"$@" &
+	echo $! >>"$WORK/pids"
+}
+
+end_bg() {
+	local pid
+	[ -s "$WORK/pids" ] || return 0
+	while read -r pid; do kill "$pid" 2>/dev/null; done <"$WORK/pids"
+	: >"$WORK/pids"
+}
+
+diagnose() {
+	local ns dev
+	for ns in $A $B; do
+		[ -e /run/netns/$ns ] || continue
+		dev=$DA
+		[ $ns = $B ] && dev=$DB
+		echo "--- $ns: counters of $dev that are not zero"
+		ip netns exec $ns ethtool -S $dev 2>/dev/null | grep -v ': 0$' | head -60
+		echo "--- $ns: sockets"
+		ip netns exec $ns ss -tanieo 2>/dev/null | head -20
+		table $dev 2>/dev/null | head -10
+	done
+}
+
+# The words that no clean kernel log has.
+splats() {
+	dmesg 2>/dev/null | grep -cE 'WARNING:|BUG:|KASAN|UBSAN:|kmemleak: [0-9]+ new|possible (circular|recursive|irq)|INFO: (task|rcu|suspicious)|suspicious RCU|Oops|general protection|unregister_netdevice: waiting|refcount_t:|list_(add|del) corruption|Call Trace:'
+}
+
+# run CASE...: each is the name of a function without its leading t_, and its
+# arguments. A case runs in a process of its own and may end itself.
+run() {
+	local c n=0 pid dog rc line splat_before pass=0 failed=0 skipped=0
+	local -a cases=()
+
+	for c; do
+		# shellcheck disable=SC2053
+		if [ -z "$TOE_CASES" ] || [[ $c == $TOE_CASES ]]; then cases+=("$c"); fi
+	done
+	echo "KTAP version 1"
+	echo "1..$((${#cases[@]} + 1))"
+	splat_before=$(splats)
+	for c in "${cases[@]}"; do
+		n=$((n + 1))
+		: >"$WORK/reason"
+		: >"$WORK/pids"
+		(
+			trap - EXIT
+			# shellcheck disable=SC2086
+			set -- $c
+			f=t_$1
+			shift
+			$f "$@"
+		) >"$WORK/out" 2>&1 &
+		pid=$!
+		(
+			trap - EXIT
+			pause "$TOE_LIMIT"
+			echo "longer than $TOE_LIMIT s" >>"$WORK/out"
+			end_bg
+			kill_ns
+			kill -9 $pid
+		) >/dev/null 2>&1 &
+		dog=$!
+		wait $pid
+		rc=$?
+		kill $dog
+		wait $dog 2>/dev/null
+		# What the case asked to run beside it has ended before the next.
+		end_bg
+		if [ $rc = 0 ]; then
+			pass=$((pass + 1))
+			if [ -n "$TOE_VERBOSE" ]; then
+				sed 's/^/# /; s/^# # /# /' "$WORK/out"
+			else
+				grep '^# \(SKIP\|note\)' "$WORK/out"
+			fi
+			echo "ok $n $c"
+		elif [ $rc = $KSFT_SKIP ]; then
+			skipped=$((skipped + 1))
+			read -r line <"$WORK/reason"
+			echo "ok $n $c # SKIP $line"
+		else
+			failed=$((failed + 1))
+			[ $rc = 1 ] || echo "exit code $rc" >>"$WORK/out"
+			diagnose >>"$WORK/out" 2>&1
+			sed 's/^/# /; s/^# # /# /' "$WORK/out"
+			echo "not ok $n $c"
+			kill_ns
+		fi
+	done
+	n=$((n + 1))
+	if [ "$(splats)" = "$splat_before" ]; then
+		pass=$((pass + 1))
+		echo "ok $n kernel_log_clean"
+	else
+		failed=$((failed + 1))
+		dmesg | tail -60 | sed 's/^/# /'
+		echo "not ok $n kernel_log_clean"
+	fi
+	echo "# Totals: pass:$pass fail:$failed xfail:0 xpass:0 skip:$skipped error:0"
+	[ $failed = 0 ] || exit 1
+	# The log was clean, and that was all.
+	[ $pass -gt 1 ] || exit $KSFT_SKIP
+	exit 0
+}
+
+# The whole test cannot be run here.
+skip_all() {
+	echo "KTAP version 1"
+	echo "1..0 # SKIP $*"
+	exit $KSFT_SKIP
+}
+
+# ---- the pair
+
+kill_ns() {
+	local ns
+	for ns in $A $B; do
+		[ -e /run/netns/$ns ] && ip netns pids $ns 2>/dev/null | xargs -r kill -9 2>/dev/null
+	done
+}
+
+make_pair() { # make_pair [DEV DEV [NS NS]]
+	local da=${1:-$DA} db=${2:-$DB} na=${3:-$A} nb=${4:-$B}
+	ip link add "$da" netns "$na" type "$TOE_KIND" peer name "$db" netns "$nb" && return
+	# The long way, for an older ip or driver.
+	ip link add "x$$a" type "$TOE_KIND" peer name "x$$b" &&
+		ip link set "x$$a" netns "$na" name "$da" &&
+		ip link set "x$$b" netns "$nb" name "$db"
+}
+
+configure() { # addresses and links of the pair
+	ip -n $A -batch - <<-END &&
+		addr add $A4/24 dev $DA
+		addr add $A6/64 dev $DA nodad
+		link set $DA up
+		link set lo up
+	END
+	ip -n $B -batch - <<-END
+		addr add $B4/24 dev $DB
+		addr add $B6/64 dev $DB nodad
+		link set $DB up
+		link set lo up
+	END
+}
+
+make_ns() {
+	ip netns add $A && ip netns add $B
+}
+
+pair_up() {
+	make_ns && make_pair && configure || return 1
+	# No solicitation in the middle of a case, and both neighbours known.
+	resolve
+}
+
+resolve() {
+	in_a ping -q -c 1 -W 5 $B4 >/dev/null 2>&1
+	in_a ping -q -c 1 -W 5 $B6 >/dev/null 2>&1
+	true
+}
+
+pair_down() {
+	kill_ns
+	ip -n $A link del $DA 2>/dev/null
+	ip netns del $A 2>/dev/null
+	ip netns del $B 2>/dev/null
+	true
+}
+
+# A fresh pair, whatever the case before left.
+fresh() { pair_down; pair_up || fail "cannot make a pair of kind $TOE_KIND"; }
+
+in_a() { ip netns exec $A "$@"; }
+in_b() { ip netns exec $B "$@"; }
+in_ns() { # in_ns a|b COMMAND...
+	local ns=$A
+	[ "$1" = b ] && ns=$B
+	shift
+	ip netns exec $ns "$@"
+}
+dev_of() { if [ "$1" = b ]; then echo $DB; else echo $DA; fi; }
+
+# Address of end a or b in family 4 or 6.
+addr() {
+	case $1$2 in
+	a4) echo $A4 ;; a6) echo $A6 ;; b4) echo $B4 ;; b6) echo $B6 ;;
+	esac
+}
+
+# ctr a|b NAME: a counter of ethtool -S, 0 where there is none.
+ctr() {
+	in_ns "$1" ethtool -S "$(dev_of "$1")" 2>/dev/null |
+		awk -v n="$2:" '$1 == n { v = $2 } END { print v + 0 }'
+}
+
+# Keeps all counters of one end; `delta a NAME` is what was added since.
+snap() { in_ns "$1" ethtool -S "$(dev_of "$1")" >"$WORK/snap.$1" 2>/dev/null; true; }
+delta() {
+	local old
+	old=$(awk -v n="$2:" '$1 == n { v = $2 } END { print v + 0 }' "$WORK/snap.$1")
+	echo $(($(ctr "$1" "$2") - old))
+}
+
+has_ctr() { in_ns "$1" ethtool -S "$(dev_of "$1")" 2>/dev/null | grep -q "^ *$2:"; }
+
+# knob a|b NAME [VALUE]: reads or writes a file of the device's toe directory.
+knob() {
+	local f
+	f=/sys/class/net/$(dev_of "$1")/toe/$2
+	if [ $# = 2 ]; then
+		in_ns "$1" cat "$f"
+	else
+		in_ns "$1" sh -c "echo $3 >$f"
+	fi
+}
+
+upload_all() { knob "$1" upload_all 1; }
+
+# The table of delegated connections of a device, without its header.
+table() { tail -n +2 "/sys/kernel/debug/toe/$1"; }
+has_table() { is_toe && [ -r /sys/kernel/debug/toe/$DA ]; }
+
+table_empty() { [ "$(knob "$1" connections)" = 0 ]; }
+
+# Both tables are empty again; connections in TIME_WAIT are none.
+expect_no_entries() {
+	local end
+	is_toe || return 0
+	for end in a b; do
+		until_ok 20 table_empty $end ||
+			fail "$(dev_of $end) has $(knob $end connections) connections left: $(table "$(dev_of $end)" 2>/dev/null)"
+		if has_table && [ -n "$(table "$(dev_of $end)")" ]; then
+			fail "$(dev_of $end): lines left in the table: $(table "$(dev_of $end)")"
+		fi
+	done
+}
+
+set_sysctl() { # set_sysctl a|b NAME VALUE
+	in_ns "$1" sh -c "echo $3 >/proc/sys/$(echo "$2" | tr . /)"
+}
+
+# nstat counter of one end, absolute.
+snmp() { in_ns "$1" nstat -asz "$2" 2>/dev/null | awk -v n="$2" '$1 == n { print $2 }'; }
+
+plain_frames() { # every frame on the wire, MTU-sized
+	in_a ethtool -K $DA tso off gso off gro off >/dev/null 2>&1
+	in_b ethtool -K $DB tso off gso off gro off >/dev/null 2>&1
+	true
+}
+
+# ---- transfers
+
+# kib N: N KiB, scaled, in bytes.
+kib() {
+	local n=$(($1 * 1024 * scale / 1000))
+	echo $((n > 4096 ? n : 4096))
+}
+
+# Options that ask for the offload: of which ends, and no failure without toe.
+ulp() {
+	is_toe || printf '%s ' --ulp-try
+	printf '%s %s' --ulp "${1:-both}"
+}
+
+# xfer 4|6 OPTION...: a transfer from a to b; its summary is in $WORK/json.
+xfer() {
+	local fam=$1
+	shift
+	"$BIN/toe_xfer" --client-ns $A --server-ns $B --stall "$TOE_STALL" --json "$@" \
+		"$(addr b "$fam")" >"$WORK/json"
+}
+
+# jget client|server FIELD
+jget() {
+	sed 's/.*"'"$1"'":{\([^}]*\)}.*/\1/; s/.*"'"$2"'":\([0-9]*\).*/\1/' "$WORK/json"
+}
+
+need_xfer() { xfer "$@" || fail "transfer failed with code $?: $*; $(cat "$WORK/json")"; }
+
+# A transfer that stops half way: held ... go.
+hold_start() { # hold_start FAM OPTION...
+	mkdir -p "$WORK/hold"
+	rm -f "$WORK"/hold/*
+	xfer "$@" --points 1 --hold-dir "$WORK/hold" &
+	held=$!
+	echo $held >>"$WORK/pids"
+	until_ok 60 test -e "$WORK/hold/held" || fail "the transfer never reached its middle"
+}
+hold_end() {
+	: >"$WORK/hold/go"
+	wait $held || fail "the held transfer failed: $(cat "$WORK/json")"
+}
+
+# Uploads all connections of one end again and again, every $2 seconds.
+uploader() {
+	while :; do
+		upload_all "$1" 2>/dev/null
+		pause "${2:-0.1}"
+	done
+}
+
+# ---- start
+
+[ "$(id -u)" = 0 ] || skip_all "needs root"
+command -v ip >/dev/null || skip_all "no program ip"
+[ -x "$BIN/toe_xfer" ] || skip_all "toe_xfer is not built: make -C $here"
+
+cleanup() {
+	end_bg
+	pair_down
+	rm -rf "$WORK"
+}
+trap cleanup EXIT
+trap 'exit 1' INT TERM
+
+if ! make_ns || ! make_pair 2>"$WORK/err"; then
+	reason=$(head -1 "$WORK/err")
+	skip_all "no devices of kind $TOE_KIND: ${reason:-is the module loaded?}"
+fi
+pair_down

@@ -1,0 +1,145 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Automatic offload: policy, byte threshold, port and connection limits.
+
+. "$(dirname "$0")/lib.sh"
+
+policy() {
+	need_toe
+	knob a policy "$1" && knob b policy "$1" || fail "policy $1"
+}
+
+reset_knobs() {
+	local end
+	for end in a b; do
+		knob $end policy ulp
+		knob $end min_bytes 0
+		knob $end conn_limit "$limit"
+		knob $end port_min 0
+		knob $end port_max 65535
+	done
+}
+
+# An unmodified program gets it.
+t_at_establishment() { # FAMILY
+	policy auto
+	reset_knobs
+	policy auto
+	snap a
+	snap b
+	need_xfer "$1" --bytes "$(kib 2048)"
+	expect_eq "$(delta a toe_offloads)" 1 "offloads of the client"
+	expect_eq "$(delta b toe_offloads)" 1 "offloads of the server"
+	expect_ge "$(delta a toe_tx_bytes)" $(($(kib 2048) / 2)) "bytes sent by the target"
+	expect_no_entries
+	expect_eq "$(jget client retrans)" 0 "retransmissions"
+}
+
+t_by_bytes() { # FAMILY
+	need_toe
+	reset_knobs
+	policy auto
+	knob a min_bytes $(($(kib 512))) || fail "min_bytes"
+	knob b policy off
+	snap a
+	need_xfer "$1" --bytes "$(kib 64)"
+	expect_eq "$(delta a toe_offloads)" 0 "offloads of a short connection"
+	need_xfer "$1" --bytes "$(kib 4096)"
+	expect_eq "$(delta a toe_offloads)" 1 "offloads of a long connection"
+	expect_no_entries
+}
+
+t_off() {
+	need_toe
+	reset_knobs
+	policy off
+	snap a
+	need_xfer 4 --bytes "$(kib 256)"
+	expect_eq "$(delta a toe_offloads)" 0 "offloads"
+	need_xfer 4 --bytes "$(kib 256)" --ulp both --ulp-try
+	expect_eq "$(delta a toe_offloads)" 0 "offloads by ULP with policy off"
+	expect_eq "$(jget client ulp_refused)" 1 "refused requests"
+	expect_ge "$(delta a toe_refuse_policy)" 1 "refusals by policy"
+}
+
+t_ulp_only() {
+	need_toe
+	reset_knobs
+	snap a
+	need_xfer 4 --bytes "$(kib 256)"
+	expect_eq "$(delta a toe_offloads)" 0 "offloads not asked for"
+	need_xfer 4 --bytes "$(kib 256)" --ulp both
+	expect_eq "$(delta a toe_offloads)" 1 "offloads"
+}
+
+t_off_leaves_old_ones() {
+	need_toe
+	reset_knobs
+	hold_start 4 --bytes "$(kib 512)" --ulp both
+	policy off
+	expect_eq "$(knob a connections)" 1 "connections after policy off"
+	upload_all a
+	until_ok 10 table_empty a || fail "the kill switch left connections"
+	hold_end
+	reset_knobs
+}
+
+t_ports() {
+	local port=5201
+	need_toe
+	reset_knobs
+	policy auto
+	knob a port_min 7000 && knob a port_max 7999 || fail "ports"
+	knob b policy off
+	snap a
+	need_xfer 4 --bytes "$(kib 256)" --port $port
+	expect_eq "$(delta a toe_offloads)" 0 "offloads of a port outside"
+	need_xfer 4 --bytes "$(kib 256)" --port 7500
+	expect_eq "$(delta a toe_offloads)" 1 "offloads of a port inside"
+}
+
+t_conn_limit() {
+	need_toe
+	reset_knobs
+	knob a conn_limit 5 || fail "conn_limit"
+	knob b policy off
+	snap a
+	need_xfer 4 --bytes "$(kib 128)" --conns 12 --wait epoll --ulp client --ulp-try
+	# They end one by one, so a place may get free for a late one.
+	expect_ge "$(delta a toe_offloads)" 5 "offloads"
+	expect_ge "$(delta a toe_refuse_conn_limit)" 1 "refusals by the limit"
+	expect_eq $(($(delta a toe_offloads) + $(delta a toe_refusals))) 12 "decisions"
+	reset_knobs
+}
+
+t_batch() {
+	need_toe
+	reset_knobs
+	policy auto
+	snap a
+	need_xfer 4 --bytes "$(kib 16)" --conns 100 --rounds 2 --wait epoll
+	expect_ge "$(delta a toe_offloads)" 100 "offloads of 200 short connections"
+	note "$(delta a toe_offloads) of 200 short connections"
+	expect_no_entries
+}
+
+t_policy_flapping() {
+	local i
+	need_toe
+	reset_knobs
+	bg need_xfer 4 --bytes "$(kib 8192)" --conns 4 --wait epoll --ulp both --ulp-try --flip 32k
+	for i in off auto ulp off auto ulp off auto ulp; do
+		knob a policy $i
+		upload_all a
+		pause 0.1
+	done
+	while read -r pid; do wait "$pid" || fail "transfer"; done <"$WORK/pids"
+	: >"$WORK/pids"
+	reset_knobs
+	expect_no_entries
+}
+
+pair_up || skip_all "cannot set up the pair"
+limit=$(is_toe && knob a conn_limit)
+run "at_establishment 4" "at_establishment 6" "by_bytes 4" "by_bytes 6" off ulp_only \
+	off_leaves_old_ones ports conn_limit batch policy_flapping

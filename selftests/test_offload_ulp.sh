@@ -1,0 +1,128 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Offload by setsockopt(TCP_ULP) and upload by the administrator: the round trip.
+
+. "$(dirname "$0")/lib.sh"
+
+# The table says what the sockets say.
+entries_agree() { # a|b FAMILY
+	local dev line addr
+	dev=$(dev_of "$1")
+	addr=$(addr "$1" "$2")
+	has_table || { partial "the table of $dev: not readable"; return; }
+	line=$(table "$dev" | grep -F "$addr") || fail "$dev has no entry of $addr: $(table "$dev")"
+	note "$dev: $line"
+	head -1 "/sys/kernel/debug/toe/$dev" | grep -q hwid || fail "the table has no column hwid"
+}
+
+t_round_trip() { # FAMILY client|server|both
+	local ends=$2 end
+	snap a
+	snap b
+	hold_start "$1" --bytes "$(kib 512)" $(ulp "$ends") --tcpinfo
+	if is_toe; then
+		for end in a b; do
+			case $ends$end in
+			bothb | both[a] | clienta | serverb)
+				expect_eq "$(delta $end toe_offloads)" 1 "offloads of end $end"
+				expect_eq "$(knob $end connections)" 1 "connections of end $end"
+				entries_agree $end "$1"
+				expect_ge "$(delta $end toe_rx_frames)" 1 "frames received by target $end"
+				expect_ge "$(delta $end toe_tx_frames)" 1 "frames sent by target $end"
+				expect_ge "$(delta $end toe_rx_bytes)" 1000 "bytes received by target $end"
+				expect_ge "$(delta $end toe_tx_bytes)" 1000 "bytes sent by target $end"
+				expect_eq "$(delta $end toe_uploads)" 0 "uploads of end $end"
+				upload_all $end || fail "upload_all"
+				until_ok 10 table_empty $end || fail "upload_all left connections"
+				expect_eq "$(delta $end toe_uploads)" 1 "uploads of end $end"
+				expect_eq "$(delta $end toe_upload_admin)" 1 "uploads by the administrator, end $end"
+				;;
+			*)
+				expect_eq "$(delta $end toe_offloads)" 0 "offloads of end $end"
+				;;
+			esac
+		done
+	else
+		partial "offload, entries and counters: TOE_KIND is $TOE_KIND"
+	fi
+	hold_end
+	expect_no_entries
+	is_toe && expect_eq "$(jget client retrans)" 0 "retransmissions of the client"
+	is_toe && expect_eq "$(jget server retrans)" 0 "retransmissions of the server"
+	true
+}
+
+t_whole_life_delegated() { # FAMILY
+	snap a
+	snap b
+	need_xfer "$1" --bytes "$(kib 2048)" $(ulp)
+	if is_toe; then
+		expect_eq "$(delta a toe_offloads)" 1 "offloads"
+		# Close, or the FIN of the other end, takes it back.
+		expect_eq "$(delta a toe_uploads)" 1 "uploads"
+		expect_ge "$(delta a toe_tx_bytes)" $(($(kib 2048) * 9 / 10)) "bytes sent by the target"
+		expect_ge "$(delta b toe_rx_bytes)" $(($(kib 2048) * 9 / 10)) "bytes received by the target"
+	else
+		partial "bytes handled by the target"
+	fi
+	expect_no_entries
+	is_toe && expect_eq "$(jget client retrans)" 0 "retransmissions"
+	true
+}
+
+t_many() { # FAMILY
+	snap a
+	need_xfer "$1" --bytes "$(kib 64)" --conns 50 --wait epoll $(ulp)
+	is_toe && expect_eq "$(delta a toe_offloads)" 50 "offloads"
+	expect_no_entries
+}
+
+t_again_and_again() { # FAMILY
+	snap a
+	bg uploader a 0.2
+	need_xfer "$1" --bytes "$(kib 8192)" $(ulp) --flip 64k
+	end_bg
+	need_toe
+	expect_ge "$(delta a toe_offloads)" 2 "offloads"
+	expect_ge "$(delta a toe_upload_admin)" 1 "uploads"
+	note "$(delta a toe_offloads) offloads, $(delta a toe_uploads) uploads"
+	expect_no_entries
+}
+
+t_twice() {
+	need_toe
+	"$BIN/toe_probe" --client-ns $A --server-ns $B upload twice $B4 || fail "a second TCP_ULP"
+}
+
+t_ss_and_proc() {
+	local line
+	need ss
+	hold_start 4 --bytes "$(kib 256)" $(ulp)
+	line=$(in_a ss -tniH dst $B4)
+	[ -n "$line" ] || fail "ss does not show the connection"
+	[[ $line == *ESTAB* ]] || fail "not established: $line"
+	[[ $line =~ bytes_received:([0-9]+) ]] || fail "ss -i without bytes_received: $line"
+	expect_eq "${BASH_REMATCH[1]}" $(($(kib 256) / 2)) "bytes_received of ss"
+	in_a grep -qi "$(printf '%02X%02X%02X%02X' 2 2 0 192)" /proc/net/tcp ||
+		fail "/proc/net/tcp does not show it: $(in_a cat /proc/net/tcp)"
+	is_toe && ! [[ $(in_a ss -tnieH dst $B4) == *toe* ]] && note "ss -ie does not name the ULP"
+	hold_end
+}
+
+t_snmp() {
+	local out in retrans n
+	need nstat
+	out=$(snmp a TcpOutSegs) in=$(snmp a TcpInSegs) retrans=$(snmp a TcpRetransSegs)
+	need_xfer 4 --bytes "$(kib 1024)" $(ulp client)
+	n=$(($(kib 1024) / 1460))
+	expect_ge $(($(snmp a TcpOutSegs) - out)) $n "TcpOutSegs"
+	expect_ge $(($(snmp a TcpInSegs) - in)) $((n / 64)) "TcpInSegs"
+	is_toe && expect_eq $(($(snmp a TcpRetransSegs) - retrans)) 0 "TcpRetransSegs"
+	true
+}
+
+pair_up || skip_all "cannot set up the pair"
+run "round_trip 4 both" "round_trip 6 both" "round_trip 4 client" "round_trip 4 server" \
+	"round_trip 6 client" "round_trip 6 server" "whole_life_delegated 4" \
+	"whole_life_delegated 6" "many 4" "many 6" "again_and_again 4" "again_and_again 6" \
+	twice ss_and_proc snmp
