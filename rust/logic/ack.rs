@@ -5,7 +5,7 @@
 
 use super::{
     conn::ConnData,
-    receive::MAX_WSCALE, //
+    window, //
 };
 
 /// What the decision has to know of the host's state.
@@ -62,18 +62,17 @@ pub fn decide(c: &ConnData, v: &AckView) -> AckDecision {
 /// `new_window` is what the socket's receive memory allows, in bytes. The right
 /// edge of what was offered before never moves back.
 pub fn select_window(c: &mut ConnData, new_window: u32) -> u16 {
-    let scale = u32::from(c.rcv_wscale.min(MAX_WSCALE));
-    let current = c.receive_window();
-    let unit = 1u32 << scale;
-    let window = if new_window < current {
-        // ALIGN(): rounding down would move the edge back.
-        current.saturating_add(unit - 1) & !(unit - 1)
-    } else {
-        new_window
-    };
-    c.rcv_wnd = window;
+    let offer = window::offer(
+        new_window,
+        c.rcv_nxt,
+        c.rcv_wup,
+        c.rcv_wnd,
+        c.rcv_wscale,
+        false,
+    );
+    c.rcv_wnd = offer.wnd;
     c.rcv_wup = c.rcv_nxt;
-    (window >> scale).min(u32::from(u16::MAX)) as u16
+    offer.field
 }
 
 #[cfg(any(test, CONFIG_KUNIT = "y"))]

@@ -114,7 +114,6 @@ impl Tuple {
                 mix(r ^ K1, ports ^ key.rotate_left(29))
             }
         };
-        let h = mix(h ^ K1, key);
         (h ^ (h >> 32)) as u32
     }
 }

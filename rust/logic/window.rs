@@ -65,9 +65,9 @@ pub fn select(v: &WindowView, shrink: bool) -> u32 {
     free = free.min(v.rcv_ssthresh);
     let window = if v.rcv_wscale != 0 {
         align(free, unit)
-    } else if mss > 0 && (v.rcv_wnd <= free - mss || v.rcv_wnd > free) {
-        free - free % mss
-    } else if mss == full && free > v.rcv_wnd + (full >> 1) {
+    } else if mss > 0 && (v.rcv_wnd <= free.saturating_sub(mss) || v.rcv_wnd > free) {
+        free.saturating_sub(free.checked_rem(mss).unwrap_or(0))
+    } else if mss == full && free > v.rcv_wnd.saturating_add(full >> 1) {
         free
     } else {
         v.rcv_wnd

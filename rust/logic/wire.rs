@@ -222,12 +222,20 @@ fn ipv4(l3: &[u8], l3_off: usize, l3_len: u32, vlan: u16) -> Result<Ip, Parsed> 
 /// Whether the checksum of a 20 byte IPv4 header is right (RFC 791).
 #[inline]
 fn header_sum_ok(h: &[u8; IPV4_LEN]) -> bool {
-    let word = |i: usize| {
-        let part = h.get(i..).and_then(|rest| rest.first_chunk::<4>());
-        u64::from(u32::from_be_bytes(*part.unwrap_or(&[0; 4])))
-    };
-    // Five words of 32 bits: no overflow of 64.
-    let sum = word(0) + word(4) + word(8) + word(12) + word(16);
+    sum_is_ones(h)
+}
+
+/// Whether the 16-bit words of a header of at most 60 bytes, a multiple of
+/// four, add up to all ones (RFC 1071).
+#[inline]
+fn sum_is_ones(header: &[u8]) -> bool {
+    let mut sum = 0u64;
+    for word in header.chunks_exact(4) {
+        if let [a, b, c, d] = word {
+            // At most 15 words of 32 bits.
+            sum = sum.wrapping_add(u64::from(u32::from_be_bytes([*a, *b, *c, *d])));
+        }
+    }
     let sum = (sum >> 32) + (sum & 0xffff_ffff);
     let sum = (sum >> 32) + (sum & 0xffff_ffff);
     let sum = (sum >> 16) + (sum & 0xffff);
@@ -243,6 +251,10 @@ fn ipv4_special(l3: &[u8], h: &[u8; IPV4_LEN], vlan: u16) -> Parsed {
     let header_len = usize::from(h[0] & 0xf) * 4;
     if h[0] >> 4 != 4 || header_len < IPV4_LEN {
         return Parsed::Special(SpecialCase::BadHeader, None);
+    }
+    // What the host's IP layer drops must not cost a connection its offload.
+    if !l3.get(..header_len).is_some_and(sum_is_ones) {
+        return Parsed::Special(SpecialCase::BadChecksum, None);
     }
     let fragment = u16::from_be_bytes([h[6], h[7]]) & 0x3fff;
     if fragment & 0x1fff != 0 {
@@ -507,12 +519,12 @@ mod tests {
         (out, t.len())
     }
 
-    /// Puts the right checksum into an IPv4 header at offset 14.
-    fn fix_sum(f: &mut [u8; LEN]) {
+    /// Puts the right checksum into an IPv4 header of `len` bytes at offset 14.
+    fn fix_sum(f: &mut [u8; LEN], len: usize) {
         f[24] = 0;
         f[25] = 0;
         let mut sum = 0u32;
-        for i in 0..10 {
+        for i in 0..len / 2 {
             sum += u32::from(u16::from_be_bytes([f[14 + 2 * i], f[15 + 2 * i]]));
         }
         let sum = (sum >> 16) + (sum & 0xffff);
@@ -580,16 +592,21 @@ mod tests {
         assert!(case(parse(&f, len)) == Some((SpecialCase::BadChecksum, false)));
         let mut f = good;
         f[14] = 0x46;
+        assert!(case(parse(&f, len)) == Some((SpecialCase::BadChecksum, false)));
+        // The first word of TCP's header is the option now.
+        fix_sum(&mut f, 24);
         assert!(case(parse(&f, len)) == Some((SpecialCase::IpOptions, true)));
         f[14] = 0x44;
         assert!(case(parse(&f, len)) == Some((SpecialCase::BadHeader, false)));
         let mut f = good;
         f[20] = 0x20;
+        fix_sum(&mut f, 20);
         assert!(matches!(
             parse(&f, len),
             Parsed::Special(SpecialCase::Fragment, Some(t)) if t == tuple().reversed()
         ));
         f[21] = 1;
+        fix_sum(&mut f, 20);
         assert!(case(parse(&f, len)) == Some((SpecialCase::Fragment, false)));
         f[23] = 17;
         assert!(parse(&f, len) == Parsed::NotTcp);
@@ -599,13 +616,13 @@ mod tests {
         f[46] = 0xf0;
         f[17] = 40;
         f[16] = 0;
-        fix_sum(&mut f);
+        fix_sum(&mut f, 20);
         assert!(case(parse(&f, len)) == Some((SpecialCase::BadHeader, true)));
         // Length 0 is for frames beyond the field only.
         let mut f = good;
         f[16] = 0;
         f[17] = 0;
-        fix_sum(&mut f);
+        fix_sum(&mut f, 20);
         assert!(case(parse(&f, len)) == Some((SpecialCase::BadHeader, false)));
         assert!(matches!(
             parse(&f, 100_000),
