@@ -9,12 +9,14 @@ mod fail;
 mod flags;
 mod flavour;
 mod kernel;
+mod ktap;
 mod module;
 mod packages;
 mod paths;
 mod setup;
 mod source;
 mod splat;
+mod test;
 mod toolchain;
 mod ui;
 mod vm;
@@ -30,6 +32,7 @@ fn main() {
         Task::Setup(args) => setup::run_setup(&args),
         Task::Build(args) => setup::run_build(&args),
         Task::Clean(args) => clean::run(&args),
+        Task::Test(args) => test::run(&args),
         _ => todo!(),
     };
     if let Err(error) = result {

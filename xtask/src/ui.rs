@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -58,12 +58,17 @@ impl Step {
         }
     }
 
-    /// Runs `f` with the terminal to itself.
-    pub fn println(&self, text: &str) {
+    /// Runs `f`, which prints, with the terminal to itself.
+    pub fn suspend(&self, f: impl FnOnce()) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| println!("{text}")),
-            None => println!("{text}"),
+            Some(bar) => bar.suspend(f),
+            None => f(),
         }
+    }
+
+    /// Prints a line.
+    pub fn println(&self, text: &str) {
+        self.suspend(|| println!("{text}"));
     }
 
     /// Ends the step well.
@@ -91,39 +96,14 @@ impl Drop for Step {
 /// progress. A failure shows the end of the log.
 pub fn run_logged(command: &mut Command, title: &str, log: &Path) -> Result<()> {
     let mut step = Step::new(title);
-    if let Some(dir) = log.parent() {
-        fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
-    }
-    let mut file =
-        File::create(log).with_context(|| format!("cannot write the log {}", log.display()))?;
-    let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;
-    let name = command.get_program().to_string_lossy().into_owned();
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(writer.try_clone()?)
-        .stderr(writer)
-        .spawn()
-        .with_context(|| format!("cannot start {name}"))?;
-    // The command keeps its copies of the pipe's end until it is dropped, and
-    // the reader below would never see the end of the output.
-    command.stdout(Stdio::null()).stderr(Stdio::null());
-
     let mut tail = VecDeque::new();
-    for line in BufReader::new(reader).split(b'\n') {
-        let line = line?;
-        file.write_all(&line)?;
-        file.write_all(b"\n")?;
-        let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-        if text.is_empty() {
-            continue;
-        }
-        step.message(text.trim_start());
+    let status = run_lines(command, log, |line| {
+        step.message(line.trim_start());
         if tail.len() == TAIL_LINES {
             tail.pop_front();
         }
-        tail.push_back(text);
-    }
-    let status = child.wait()?;
+        tail.push_back(line.to_owned());
+    })?;
     if status.success() {
         step.done();
         return Ok(());
@@ -132,7 +112,38 @@ pub fn run_logged(command: &mut Command, title: &str, log: &Path) -> Result<()> 
     for line in &tail {
         eprintln!("    {line}");
     }
+    let name = command.get_program().to_string_lossy();
     anyhow::bail!("{title}: {name} failed ({status}); the whole log is {}", log.display())
+}
+
+/// Runs `command` with both its outputs in `log` and hands each line that is
+/// not empty to `each`.
+pub fn run_lines(command: &mut Command, log: &Path, mut each: impl FnMut(&str)) -> Result<ExitStatus> {
+    if let Some(dir) = log.parent() {
+        fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+    }
+    let mut file =
+        File::create(log).with_context(|| format!("cannot write the log {}", log.display()))?;
+    let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(writer.try_clone()?)
+        .stderr(writer)
+        .spawn()
+        .with_context(|| format!("cannot start {}", command.get_program().to_string_lossy()))?;
+    // The command keeps its copies of the pipe's end until it is dropped, and
+    // the reader below would never see the end of the output.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    for line in BufReader::new(reader).split(b'\n') {
+        let line = line?;
+        file.write_all(&line)?;
+        file.write_all(b"\n")?;
+        let text = String::from_utf8_lossy(&line);
+        if !text.trim().is_empty() {
+            each(text.trim_end());
+        }
+    }
+    Ok(child.wait()?)
 }
 
 /// Runs `command` and returns its standard output, without the last newline.

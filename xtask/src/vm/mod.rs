@@ -271,7 +271,8 @@ fn prepare(run: &Run<'_>, mark: &str) -> Result<()> {
     fs::write(run.dir.join("vars"), text)?;
 
     let mut text = String::new();
-    for (name, value) in [("HOME", "/root"), ("USER", "root"), ("LANG", "C.UTF-8"), ("TOE_VM", "1"), ("TOE_OUT", "/run/toe")] {
+    const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    for (name, value) in [("PATH", PATH), ("HOME", "/root"), ("USER", "root"), ("LANG", "C.UTF-8"), ("TOE_VM", "1"), ("TOE_OUT", "/run/toe")] {
         text += &format!("export {name}={}\n", quote(value));
     }
     text += &format!("export TERM={}\n", quote(&std::env::var("TERM").unwrap_or_else(|_| "dumb".into())));

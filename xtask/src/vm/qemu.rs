@@ -86,7 +86,8 @@ pub fn command(machine: &Machine, bzimage: &Path, initramfs: &Path, run: &Path, 
     qemu.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
     match machine.accel {
         Accel::Kvm => qemu.args(["-machine", "q35", "-accel", "kvm", "-cpu", "host"]),
-        Accel::Tcg => qemu.args(["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max"]),
+        // Five-level page tables cost time and are of no use here.
+        Accel::Tcg => qemu.args(["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max,-la57"]),
         // The string instructions would count as one, however much they copy.
         Accel::Icount => qemu
             .args(["-machine", "q35", "-accel", "tcg"])

@@ -1,0 +1,425 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The tests that run in a guest: KUnit suites, kselftests, leak check, and
+//! the negative controls that show that the checks would see a fault.
+//!
+//! All of them share one guest, each with the module freshly loaded; the
+//! guest's part is `xtask/guest/run-tests`. After a fault that blinds the
+//! kernel's checkers, or ends the guest, the rest runs in another guest.
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::{announce, Count, Entry};
+use crate::flavour::Flavour;
+use crate::ktap::{self, Verdict};
+use crate::paths;
+use crate::setup;
+use crate::splat;
+use crate::ui::{self, Step};
+use crate::vm::qemu::{kvm_works, Accel, Machine};
+use crate::vm::{self, End, Outcome, Run, Sink, Stream};
+
+/// The longest a guest may take, for all of its tests.
+const GUEST_LIMIT: Duration = Duration::from_secs(45 * 60);
+
+/// The longest a program may take, unless selftests/settings says otherwise:
+/// the kselftests' own convention.
+const PROGRAM_LIMIT: u32 = 600;
+
+/// More guests than this would mean that each test kills its own.
+const MAX_GUESTS: usize = 8;
+
+/// Tests that are not programs, by their name in `run-tests` and in results.
+const SPECIAL: &[(&str, &str)] = &[
+    (":kunit", "kunit"),
+    (":leaks", "leaks"),
+    (":leak", "control/planted_leak"),
+    (":warn", "control/planted_warning"),
+];
+
+/// The name results of `test` are shown under.
+fn shown(test: &str) -> String {
+    match SPECIAL.iter().find(|(name, _)| *name == test) {
+        Some((_, shown)) => (*shown).to_owned(),
+        None => format!("kselftest/{}", test.strip_suffix(".sh").unwrap_or(test)),
+    }
+}
+
+fn selftests() -> PathBuf {
+    paths::repo().join("selftests")
+}
+
+/// The programs `selftests/test_*`.
+fn programs() -> Result<Vec<String>> {
+    let Ok(entries) = fs::read_dir(selftests()) else { return Ok(Vec::new()) };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let meta = entry.metadata()?;
+        if name.starts_with("test_") && meta.is_file() && meta.permissions().mode() & 0o111 != 0 {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// The tests a filter selects, in the order they run in.
+fn select(filter: &str) -> Result<Vec<String>> {
+    let mut tests = vec![":kunit".to_owned()];
+    tests.extend(programs()?);
+    // The controls come last: the warning is one that blinds lockdep.
+    tests.extend([":leaks", ":leak", ":warn"].map(String::from));
+    // `PROGRAM/CASE` means all of PROGRAM.
+    tests.retain(|test| {
+        let name = shown(test);
+        name.contains(filter) || filter.starts_with(&format!("{name}/"))
+    });
+    Ok(tests)
+}
+
+/// Whether a filter selects anything here.
+pub fn has(filter: &str) -> Result<bool> {
+    Ok(!select(filter)?.is_empty())
+}
+
+pub fn run(filter: &str, series: &str, flavour: Flavour, verbose: bool) -> Result<Vec<Entry>> {
+    let tests = select(filter)?;
+    if tests.is_empty() {
+        return Ok(Vec::new());
+    }
+    setup::workloads()?;
+    let ready = setup::ready(series, flavour)?;
+    let module = setup::module(&ready)?;
+    let mut entries = Vec::new();
+    if let Err(error) = compile(&ready.kernel.build) {
+        entries.push(Entry::fail("kselftest/build", format!("{error:#}")));
+    }
+
+    let mut left = tests;
+    for round in 0.. {
+        if round == MAX_GUESTS {
+            entries.extend(left.iter().map(|test| Entry::fail(shown(test), "not run: too many guests died before it")));
+            break;
+        }
+        let dir = paths::target().join(format!("test/vm{round}"));
+        let (outcome, progress) = boot(&ready.kernel, &module, flavour, &left, &dir, verbose)?;
+        let (results, done) = evaluate(&left, &outcome, &progress, &dir);
+        entries.extend(results);
+        left.drain(..done);
+        if left.is_empty() {
+            break;
+        }
+        eprintln!("==> another guest for the {} test(s) that are left", left.len());
+    }
+    Ok(entries)
+}
+
+/// Builds the programs that are written in C.
+fn compile(kernel: &Path) -> Result<()> {
+    if !selftests().join("Makefile").is_file() {
+        return Ok(());
+    }
+    let mut make = Command::new("make");
+    make.arg("-C")
+        .arg(selftests())
+        // What some programs are built from: the tests of the kernel's tree.
+        .arg(format!("KSRC={}", kernel.join("source").display()))
+        .arg(format!("KBUILD={}", kernel.display()))
+        .env_remove("MAKEFLAGS");
+    ui::run_logged(&mut make, "building the kselftests", &paths::target().join("log/selftests"))
+}
+
+/// What the guest's runner said of one test.
+#[derive(Clone, Default)]
+struct Told {
+    code: Option<i32>,
+    seconds: u64,
+    unsound: bool,
+}
+
+type Progress = HashMap<String, Told>;
+
+fn boot(kernel: &crate::kernel::Kernel, module: &Path, flavour: Flavour, tests: &[String], dir: &Path, verbose: bool) -> Result<(Outcome, Progress)> {
+    let step = Arc::new(Mutex::new(Step::new(format!("{} test(s) in a guest with the {flavour} kernel", tests.len()))));
+    let progress = Arc::new(Mutex::new(Progress::new()));
+    let sink: Sink = {
+        let (step, progress, dir) = (step.clone(), progress.clone(), dir.to_owned());
+        let partial = Mutex::new(String::new());
+        let total = tests.len();
+        Arc::new(move |stream, data| {
+            if stream == Stream::Err {
+                return;
+            }
+            let mut partial = partial.lock().expect("no panics");
+            partial.push_str(&String::from_utf8_lossy(data));
+            while let Some(at) = partial.find('\n') {
+                let line: String = partial.drain(..=at).collect();
+                let mut step = step.lock().expect("no panics");
+                follow(line.trim_end(), &mut step, &mut progress.lock().expect("no panics"), &dir, total, verbose);
+            }
+        })
+    };
+    let limit = fs::read_to_string(selftests().join("settings"))
+        .unwrap_or_default()
+        .lines()
+        .find_map(|line| line.strip_prefix("timeout=")?.trim().parse().ok())
+        .unwrap_or(PROGRAM_LIMIT);
+    let runner = paths::repo().join("xtask/guest/run-tests");
+    let mut command = vec![
+        "bash".to_owned(),
+        runner.display().to_string(),
+        module.display().to_string(),
+        limit.to_string(),
+    ];
+    command.extend(tests.iter().cloned());
+    // What a user sets to run less, or more.
+    let mut env: Vec<_> = std::env::vars().filter(|(name, _)| matches!(name.as_str(), "TOE_SCALE" | "TOE_CASES" | "TOE_LIMIT" | "TOE_STALL" | "TOE_VERBOSE" | "TOE_KIND")).collect();
+    env.push(("TOE_SELFTESTS".into(), selftests().display().to_string()));
+    env.push(("TOE_KSRC".into(), kernel.build.join("source").canonicalize().unwrap_or_default().display().to_string()));
+    let run = Run {
+        machine: Machine {
+            accel: if kvm_works() { Accel::Kvm } else { Accel::Tcg },
+            cpus: 2,
+            mem: flavour.default_mem().to_owned(),
+            flavour,
+            // Suites of the kernel itself are not ours to run.
+            cmdline: vec!["kunit.filter_glob=none".to_owned()],
+            tty: false,
+            stdin: false,
+        },
+        kernel,
+        module: None,
+        module_args: String::new(),
+        command,
+        env,
+        timeout: GUEST_LIMIT,
+        dir: dir.to_owned(),
+    };
+    let outcome = vm::run(&run, &sink)?;
+    // Where the guest could not hand its log over, keep what there is.
+    fs::write(dir.join("log"), &outcome.log).context("the guest's log")?;
+    let progress = progress.lock().expect("no panics").clone();
+    Ok((outcome, progress))
+}
+
+/// One line of the runner's output.
+fn follow(line: &str, step: &mut Step, progress: &mut Progress, dir: &Path, total: usize, verbose: bool) {
+    let Some(rest) = line.strip_prefix("@@") else {
+        step.println(line);
+        return;
+    };
+    let words: Vec<_> = rest.split(' ').collect();
+    match words.as_slice() {
+        ["begin", test] => {
+            progress.insert((*test).to_owned(), Told::default());
+            step.message(&format!("{} ({} of {total})", shown(test), progress.len()));
+        }
+        ["end", test, code, begin, end] => {
+            let seconds = |text: &str| text.parse::<f64>().unwrap_or(0.0);
+            let told = progress.entry((*test).to_owned()).or_default();
+            told.code = code.parse().ok();
+            told.seconds = (seconds(end) - seconds(begin)).max(0.0) as u64;
+            let text = read(&dir.join("tests").join(test));
+            if verbose {
+                step.println(&text);
+            }
+            // KUnit's results are in the kernel's log, which comes later.
+            if *test != ":kunit" {
+                let count = Count::of(&judge(test, told, &text, "", &End::Exit(0)));
+                step.suspend(|| announce(&shown(test), count, Duration::from_secs(told.seconds)));
+            }
+        }
+        ["unsound", test] => progress.entry((*test).to_owned()).or_default().unsound = true,
+        _ => {}
+    }
+}
+
+/// The guest's whole run: results, and how many tests are dealt with.
+fn evaluate(tests: &[String], outcome: &Outcome, progress: &Progress, dir: &Path) -> (Vec<Entry>, usize) {
+    let parts = parts(&outcome.log);
+    let mut entries = Vec::new();
+    let mut done = 0;
+    for test in tests {
+        let Some(told) = progress.get(test) else { break };
+        done += 1;
+        let log = parts.get(test.as_str()).map_or("", String::as_str);
+        let results = judge(test, told, &read(&dir.join("tests").join(test)), log, &outcome.end);
+        if test == ":kunit" {
+            announce("kunit", Count::of(&results), Duration::from_secs(told.seconds));
+        }
+        entries.extend(results);
+    }
+    // Between tests nothing of ours runs, but somebody has to answer for it.
+    for splat in parts.get("").map_or(Vec::new(), |log| splat::find(log)) {
+        entries.push(Entry::new("kernel/outside_of_tests", Verdict::Fail, splat.lines));
+    }
+    if done == 0 {
+        entries.push(Entry::new(
+            "kernel/boot",
+            Verdict::Fail,
+            outcome.log.lines().rev().take(30).map(str::to_owned).collect::<Vec<_>>().into_iter().rev().collect(),
+        ));
+        // Another guest would not do better.
+        entries.extend(tests.iter().map(|test| Entry::fail(shown(test), "not run: the guest did not get that far")));
+        done = tests.len();
+    }
+    (entries, done)
+}
+
+/// The kernel's log cut by test; what lies between tests is under "".
+fn parts(log: &str) -> HashMap<&str, String> {
+    let mut parts: HashMap<&str, String> = HashMap::new();
+    let mut current = "";
+    for line in log.lines() {
+        let text = splat::text(line);
+        if let Some(mark) = text.strip_prefix("toe-test: ") {
+            // Work that a test left to the kernel is still its own: not the
+            // mark of its end but the next one's beginning ends its part.
+            if let Some(test) = mark.strip_prefix("begin ") {
+                current = test;
+            }
+            continue;
+        }
+        let part = parts.entry(current).or_default();
+        part.push_str(line);
+        part.push('\n');
+    }
+    parts
+}
+
+/// The results of one test, from its output and its part of the kernel's log.
+fn judge(test: &str, told: &Told, output: &str, log: &str, end: &End) -> Vec<Entry> {
+    let name = shown(test);
+    let splats = splat::find(log);
+    let lines = || output.lines().map(str::to_owned).collect::<Vec<_>>();
+    let Some(code) = told.code else {
+        let why = match end {
+            End::Timeout => format!("the guest's time of {} s was up in this test", GUEST_LIMIT.as_secs()),
+            _ => "the guest died in this test".to_owned(),
+        };
+        let mut notes = lines();
+        notes.push(why);
+        notes.extend(splats.iter().flat_map(|splat| splat.lines.clone()));
+        return vec![Entry::new(name, Verdict::Fail, notes)];
+    };
+
+    // The controls are the other way round: what they plant must be seen.
+    // While the guest runs, its log is not there: `log` is empty then.
+    if test == ":warn" || test == ":leak" {
+        let seen = match test {
+            ":warn" => !splats.is_empty() || log.is_empty(),
+            _ => code == 1 && output.contains("unreferenced object"),
+        };
+        let verdict = match (seen && code != 5, code) {
+            (true, _) => Verdict::Pass,
+            (false, 4) => Verdict::Skip("the kernel has no kmemleak".into()),
+            (false, _) => Verdict::Fail,
+        };
+        let mut notes = lines();
+        notes.push("the planted fault was not reported".to_owned());
+        return vec![Entry::new(name, verdict, notes)];
+    }
+
+    let report = if test == ":kunit" {
+        ktap::parse(log.lines().map(splat::text))
+    } else {
+        ktap::parse(output.lines())
+    };
+    let mut entries: Vec<Entry> = report
+        .cases
+        .into_iter()
+        .map(|case| Entry::new(format!("{name}/{}", case.name), case.verdict, case.notes))
+        .collect();
+    entries.extend(report.broken.into_iter().map(|why| Entry::fail(format!("{name}/plan"), why)));
+    let failed = entries.iter().any(|entry| entry.verdict == Verdict::Fail);
+    match code {
+        0 if entries.is_empty() && test != ":kunit" => entries.push(Entry::new(name.clone(), Verdict::Pass, Vec::new())),
+        0 => {}
+        4 if test == ":leaks" => {
+            entries.push(Entry::new(name.clone(), Verdict::Skip("the kernel has no kmemleak".into()), Vec::new()));
+        }
+        4 => {
+            let reason = report.skipped.unwrap_or_else(|| last_line(output));
+            if entries.is_empty() {
+                entries.push(Entry::new(name.clone(), Verdict::Skip(reason), Vec::new()));
+            }
+        }
+        _ if failed => {}
+        _ => {
+            let mut notes = lines();
+            notes.push(format!("exit code {code}"));
+            entries.push(Entry::new(name.clone(), Verdict::Fail, notes));
+        }
+    }
+    for splat in splats {
+        entries.push(Entry::new(format!("{name}/kernel_report"), Verdict::Fail, splat.lines));
+    }
+    entries
+}
+
+fn last_line(text: &str) -> String {
+    text.lines().last().unwrap_or_default().trim_start_matches(['#', ' ']).to_owned()
+}
+
+fn read(path: &Path) -> String {
+    fs::read(path).map(|data| String::from_utf8_lossy(&data).into_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(code: i32) -> Told {
+        Told { code: Some(code), ..Told::default() }
+    }
+
+    fn verdicts(test: &str, code: i32, output: &str, log: &str) -> Vec<(String, Verdict)> {
+        judge(test, &told(code), output, log, &End::Exit(0)).into_iter().map(|entry| (entry.name, entry.verdict)).collect()
+    }
+
+    #[test]
+    fn a_report_of_the_kernel_fails_a_test_that_passed() {
+        let got = verdicts("test_x.sh", 0, "KTAP version 1\n1..1\nok 1 a\n", "[ 1.0] BUG: bad\n");
+        assert_eq!(got[0], ("kselftest/test_x/a".into(), Verdict::Pass));
+        assert_eq!(got[1], ("kselftest/test_x/kernel_report".into(), Verdict::Fail));
+    }
+
+    #[test]
+    fn an_exit_code_without_a_failed_case_is_a_failure() {
+        let got = verdicts("test_x", 1, "KTAP version 1\n1..1\nok 1 a\n", "");
+        assert_eq!(got[1], ("kselftest/test_x".into(), Verdict::Fail));
+    }
+
+    #[test]
+    fn controls_pass_only_when_the_fault_is_seen() {
+        assert_eq!(verdicts(":warn", 0, "", "[ 1.0] WARNING: planted\n")[0].1, Verdict::Pass);
+        assert_eq!(verdicts(":warn", 0, "", "[ 1.0] fine\n")[0].1, Verdict::Fail);
+        assert_eq!(verdicts(":leak", 1, "# unreferenced object 0x1\n", "")[0].1, Verdict::Pass);
+        assert_eq!(verdicts(":leak", 0, "", "")[0].1, Verdict::Fail);
+        assert_eq!(verdicts(":leak", 5, "# no plant\n", "")[0].1, Verdict::Fail);
+    }
+
+    #[test]
+    fn a_guest_that_died_fails_its_test() {
+        let got = judge("test_x", &Told::default(), "", "", &End::Died);
+        assert_eq!(got[0].verdict, Verdict::Fail);
+    }
+
+    #[test]
+    fn the_log_is_cut_by_marks() {
+        let log = "[ 0.1] boot\n[ 1.0] toe-test: begin a\n[ 1.1] x\n[ 1.2] toe-test: end a\n[ 1.3] late\n[ 2.0] toe-test: begin b\n[ 2.1] y\n";
+        let parts = parts(log);
+        assert_eq!(parts[""], "[ 0.1] boot\n");
+        assert_eq!(parts["a"], "[ 1.1] x\n[ 1.3] late\n");
+        assert_eq!(parts["b"], "[ 2.1] y\n");
+    }
+}
