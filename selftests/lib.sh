@@ -229,8 +229,8 @@ pair_up() {
 }
 
 resolve() {
-	in_a ping -q -c 1 -W 5 $B4 >/dev/null 2>&1
-	in_a ping -q -c 1 -W 5 $B6 >/dev/null 2>&1
+	pings a $B4 2>/dev/null
+	pings a $B6 2>/dev/null
 	true
 }
 
@@ -254,6 +254,25 @@ in_ns() { # in_ns a|b COMMAND...
 	ip netns exec $ns "$@"
 }
 dev_of() { if [ "$1" = b ]; then echo $DB; else echo $DA; fi; }
+
+# pings a|b ADDRESS [COUNT [SIZE [df]]]: echoes, each compared with the request.
+pings() {
+	local ns=$A
+	[ "$1" = b ] && ns=$B
+	"$BIN/toe_probe" ping $ns "$2" "${3:-1}" "${4:-56}" $5
+}
+
+# probe GROUP NAME [FAMILY [OPTION...]]; exit code 4 of toe_probe: skip.
+probe() {
+	local group=$1 name=$2 fam=${3:-4} rc=0
+	shift $(($# > 3 ? 3 : $#))
+	is_toe || set -- --ulp-try "$@"
+	"$BIN/toe_probe" --client-ns $A --server-ns $B "$@" "$group" "$name" "$(addr b "$fam")" \
+		2>"$WORK/err" || rc=$?
+	cat "$WORK/err"
+	[ $rc != 4 ] || skip "$(tail -1 "$WORK/err")"
+	[ $rc = 0 ] || fail "toe_probe $group $name, IPv$fam: $(cat "$WORK/err")"
+}
 
 # Address of end a or b in family 4 or 6.
 addr() {
@@ -378,7 +397,7 @@ uploader() {
 
 [ "$(id -u)" = 0 ] || skip_all "needs root"
 command -v ip >/dev/null || skip_all "no program ip"
-[ -x "$BIN/toe_xfer" ] || skip_all "toe_xfer is not built: make -C $here"
+[ -x "$BIN/toe_xfer" ] && [ -x "$BIN/toe_probe" ] || skip_all "the programs are not built: make -C $here"
 
 cleanup() {
 	end_bg

@@ -11,6 +11,7 @@ has_carrier() { [ "$(carrier_of "$1")" = "$2" ]; }
 t_create_delete() {
 	local i
 	for i in 1 2 3 4 5; do
+		pair_down
 		make_ns && make_pair || fail "round $i: cannot make the pair"
 		link_of a >/dev/null && link_of b >/dev/null || fail "round $i: an end is missing"
 		ip -n $A link del $DA || fail "round $i: cannot delete"
@@ -21,6 +22,7 @@ t_create_delete() {
 }
 
 t_names() {
+	pair_down
 	make_ns
 	ip -n $A link add type "$TOE_KIND" || fail "a pair without names is refused"
 	expect_eq "$(ip -n $A -o link show type "$TOE_KIND" | wc -l)" 2 "devices made"
@@ -62,7 +64,7 @@ t_up_down() {
 		ip -n $A link set $DA down && ip -n $A link set $DA up || fail "round $i"
 	done
 	ip -n $A -6 addr replace $A6/64 dev $DA nodad
-	in_a ping -q -c 2 -i 0.2 -W 5 $B4 || fail "no ping after going down and up"
+	pings a $B4 2 || fail "no ping after going down and up"
 }
 
 t_netns_move() {
@@ -71,7 +73,7 @@ t_netns_move() {
 	ip -n $A link set $DA netns $A-2 || { ip netns del $A-2; fail "cannot move"; }
 	ip -n $A-2 addr add $A4/24 dev $DA
 	ip -n $A-2 link set $DA up
-	if ! ip netns exec $A-2 ping -q -c 2 -i 0.2 -W 5 $B4; then
+	if ! "$BIN/toe_probe" ping $A-2 $B4 2 56; then
 		ip netns del $A-2
 		fail "no ping after the move"
 	fi
@@ -89,11 +91,11 @@ t_netns_delete() {
 
 t_ping() {
 	fresh
-	in_a ping -q -c 3 -i 0.2 -W 5 $B4 || fail "IPv4"
-	in_a ping -q -c 3 -i 0.2 -W 5 $B6 || fail "IPv6"
-	in_b ping -q -c 3 -i 0.2 -W 5 $A4 || fail "IPv4, the other way"
-	in_a ping -q -c 2 -i 0.2 -W 5 -s 20000 $B4 || fail "IPv4, fragmented"
-	in_a ping -q -c 2 -i 0.2 -W 5 -s 1472 -M do $B4 || fail "IPv4, MTU-sized"
+	pings a $B4 3 || fail "IPv4"
+	pings a $B6 3 || fail "IPv6"
+	pings b $A4 3 || fail "IPv4, the other way"
+	pings a $B4 2 20000 || fail "IPv4, fragmented"
+	pings a $B4 2 1472 df || fail "IPv4, MTU-sized"
 }
 
 t_mtu_range() {
@@ -103,9 +105,9 @@ t_mtu_range() {
 	for mtu in 68 576 1280 1500 9000 65535; do
 		ip -n $A link set $DA mtu $mtu || fail "MTU $mtu is refused"
 		ip -n $B link set $DB mtu $mtu || fail "MTU $mtu is refused by the peer"
-		in_a ping -q -c 1 -W 5 -s 20 $B4 >/dev/null || fail "no ping with MTU $mtu"
+		pings a $B4 1 20 || fail "no ping with MTU $mtu"
 		if [ $mtu -ge 576 ]; then
-			in_a ping -q -c 1 -W 5 -s $((mtu - 28)) -M do $B4 >/dev/null ||
+			pings a $B4 1 $((mtu - 28)) df ||
 				[ $mtu -gt 65000 ] || fail "no full-sized ping with MTU $mtu"
 		fi
 	done
@@ -128,7 +130,7 @@ t_ethtool_features() {
 	fresh
 	for f in tso gso gro tx rx sg; do
 		in_a ethtool -K $DA $f off || fail "$f off"
-		in_a ping -q -c 1 -W 5 $B4 >/dev/null || fail "no ping with $f off"
+		pings a $B4 || fail "no ping with $f off"
 		xfer 4 --bytes "$(kib 64)" || fail "no transfer with $f off"
 		in_a ethtool -K $DA $f on || fail "$f on"
 	done
@@ -191,7 +193,7 @@ t_link_stats() {
 	fresh
 	rx=$(in_b cat /sys/class/net/$DB/statistics/rx_packets)
 	tx=$(in_a cat /sys/class/net/$DA/statistics/tx_packets)
-	in_a ping -q -c 10 -i 0.1 -W 5 $B4 >/dev/null
+	pings a $B4 10
 	expect_ge $(($(in_b cat /sys/class/net/$DB/statistics/rx_packets) - rx)) 10 "frames received"
 	expect_ge $(($(in_a cat /sys/class/net/$DA/statistics/tx_packets) - tx)) 10 "frames sent"
 }
@@ -233,6 +235,7 @@ t_sysfs() {
 
 t_many_devices() {
 	local i n=32
+	pair_down
 	make_ns
 	for ((i = 0; i < n; i++)); do
 		make_pair p$i q$i || fail "pair $i"

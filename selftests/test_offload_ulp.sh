@@ -91,7 +91,8 @@ t_again_and_again() { # FAMILY
 
 t_twice() {
 	need_toe
-	"$BIN/toe_probe" --client-ns $A --server-ns $B upload twice $B4 || fail "a second TCP_ULP"
+	probe upload twice 4
+	probe upload twice 6 --both
 }
 
 t_ss_and_proc() {

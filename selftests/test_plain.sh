@@ -64,9 +64,9 @@ t_udp() { # FAMILY SIZE
 }
 
 t_icmp() {
-	in_a ping -q -c 5 -i 0.1 -W 5 $B4 || fail "IPv4"
-	in_a ping -q -c 5 -i 0.1 -W 5 $B6 || fail "IPv6"
-	in_a ping -q -c 3 -i 0.1 -W 5 -s 8000 $B6 || fail "IPv6, fragmented"
+	pings a $B4 5 || fail "IPv4"
+	pings a $B6 5 || fail "IPv6"
+	pings a $B6 3 8000 || fail "IPv6, fragmented"
 }
 
 t_port_unreachable() {

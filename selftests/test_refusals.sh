@@ -1,0 +1,218 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Every refusal that user space can provoke: counted, and the connection goes on.
+
+. "$(dirname "$0")/lib.sh"
+
+# Probes with policy ulp; the refusal is counted at the device of the client.
+refused() { # COUNTER PROBE FAMILY [OPTION...]
+	local ctr=$1
+	shift
+	if is_toe; then
+		has_ctr a "toe_refuse_$ctr" || fail "no counter toe_refuse_$ctr"
+		snap a
+	fi
+	probe refuse "$@"
+	if is_toe; then
+		expect_ge "$(delta a "toe_refuse_$ctr")" 1 "refusals by $ctr"
+		expect_ge "$(delta a toe_refusals)" 1 "refusals"
+	else
+		partial "the counter toe_refuse_$ctr"
+	fi
+	expect_no_entries
+}
+
+t_closed() { probe refuse closed "$1"; }
+t_listen() { probe refuse listen "$1"; }
+t_tcp_repair() { refused tcp_repair repair "$1"; }
+t_md5_ao() { refused md5_ao md5 "$1"; }
+t_urgent() { refused urgent urgent "$1"; }
+t_socket_filter() { refused socket_filter filter "$1"; }
+t_pacing() { refused pacing pacing "$1"; }
+t_ip_options() { refused ip_options ip_options 4; }
+t_shutdown() { refused shutdown shutdown "$1"; }
+t_fin_received() { is_toe && snap a; probe refuse fin_received "$1"; is_toe && expect_ge "$(delta a toe_refusals)" 1 "refusals"; true; }
+t_zero_window() { refused zero_window zero_window "$1"; }
+
+t_congestion_control() {
+	modprobe -q tcp_dctcp 2>/dev/null
+	in_a sh -c 'grep -qw dctcp /proc/sys/net/ipv4/tcp_available_congestion_control' || skip "no dctcp"
+	refused congestion_control cc 4
+}
+
+# The kernel itself answers EEXIST; by policy auto, the driver refuses.
+t_other_ulp() {
+	probe refuse tls 4
+	need_toe
+	partial "other_ulp by automatic offload: shown by test_ktls.sh"
+}
+
+t_policy() {
+	need_toe
+	knob a policy off
+	refused policy plain "$1"
+	knob a policy ulp
+	probe refuse plain "$1" --expect ok
+}
+
+t_table_full() {
+	local old
+	need_toe
+	old=$(knob a capacity)
+	knob a capacity 1 2>/dev/null || skip "capacity 1 is refused; the smallest table is larger"
+	snap a
+	need_xfer 4 --bytes "$(kib 64)" --conns 6 --wait epoll --ulp client --ulp-try
+	knob a capacity "$old"
+	expect_ge "$(delta a toe_refuse_table_full)" 1 "refusals by table_full"
+	expect_ge "$(delta a toe_offloads)" 1 "offloads"
+}
+
+t_conn_limit() {
+	local old
+	need_toe
+	old=$(knob a conn_limit)
+	knob a conn_limit 1
+	snap a
+	need_xfer 4 --bytes "$(kib 64)" --conns 6 --wait epoll --ulp client --ulp-try
+	knob a conn_limit "$old"
+	expect_ge "$(delta a toe_refuse_conn_limit)" 1 "refusals by conn_limit"
+}
+
+t_port_limit() {
+	local lo hi
+	need_toe
+	lo=$(knob a port_min) hi=$(knob a port_max)
+	knob a port_max 2 && knob a port_min 1
+	refused port_limit plain 4
+	knob a port_min "$lo"
+	knob a port_max "$hi"
+}
+
+t_not_toe_device() {
+	ip -n $A link add va type veth peer name vb netns $B || skip "no veth"
+	ip -n $A addr add 198.51.100.1/24 dev va
+	ip -n $B addr add 198.51.100.2/24 dev vb
+	ip -n $A link set va up
+	ip -n $B link set vb up
+	is_toe && try= || try=--ulp-try
+	"$BIN/toe_probe" --client-ns $A --server-ns $B $try refuse plain 198.51.100.2 ||
+		fail "a connection over veth"
+	"$BIN/toe_probe" --client-ns $A --server-ns $A $try refuse plain 127.0.0.1 ||
+		fail "a connection over the loopback"
+	ip -n $A link del va
+}
+
+t_neighbour() {
+	# The request comes right after the neighbour was forgotten, and nobody
+	# answers for it.
+	local b="ip -n $A link set $DA arp off; ip -n $A neigh flush dev $DA; ip -n $A link set $DA arp on; ip -n $A neigh replace $B4 dev $DA nud incomplete 2>/dev/null; true"
+	need_toe
+	snap a
+	"$BIN/toe_probe" --client-ns $A --server-ns $B --before "$b" refuse plain $B4
+	rc=$?
+	resolve
+	if [ $rc = 0 ]; then
+		expect_ge "$(delta a toe_refuse_neighbour)" 1 "refusals by neighbour"
+	else
+		# The kernel may resolve it in time: then it is an offload like any other.
+		expect_ge "$(delta a toe_offloads)" 1 "neither refused for the neighbour nor offloaded"
+		partial "the neighbour was resolved before the request"
+	fi
+}
+
+t_qdisc() {
+	need tc
+	tc -n $A qdisc replace dev $DA root tbf rate 1gbit burst 1mb latency 50ms 2>"$WORK/err" ||
+		tc -n $A qdisc replace dev $DA root pfifo limit 1000 2>"$WORK/err" ||
+		skip "tc: $(cat "$WORK/err")"
+	refused qdisc plain 4
+	if is_toe; then
+		knob a bypass_qdisc 1
+		probe refuse plain 4 --expect ok
+		knob a bypass_qdisc 0
+	fi
+	tc -n $A qdisc del dev $DA root
+	is_toe && probe refuse plain 4 --expect ok
+	true
+}
+
+t_tc_filter() {
+	need tc
+	tc -n $A qdisc add dev $DA clsact 2>"$WORK/err" || skip "tc: $(cat "$WORK/err")"
+	tc -n $A filter add dev $DA egress matchall action pass 2>"$WORK/err" || {
+		tc -n $A qdisc del dev $DA clsact
+		skip "tc: $(cat "$WORK/err")"
+	}
+	refused tc_filter plain 4
+	tc -n $A qdisc del dev $DA clsact
+}
+
+t_netfilter() { # FAMILY
+	need nft
+	in_a nft -f - 2>"$WORK/err" <<-'END' || skip "nft: $(cat "$WORK/err")"
+		table inet t {
+			chain o { type filter hook output priority 0; counter }
+			chain i { type filter hook input priority 0; counter }
+		}
+	END
+	refused netfilter plain "$1"
+	if is_toe; then
+		knob a bypass_netfilter 1
+		probe refuse plain "$1" --expect ok
+		knob a bypass_netfilter 0
+	fi
+	in_a nft delete table inet t
+	is_toe && probe refuse plain "$1" --expect ok
+	true
+}
+
+t_xfrm() {
+	ip -n $A xfrm policy add src $A4 dst $B4 dir out \
+		tmpl proto esp mode transport level use 2>"$WORK/err" || skip "ip xfrm: $(cat "$WORK/err")"
+	refused xfrm plain 4
+	ip -n $A xfrm policy flush
+	is_toe && probe refuse plain 4 --expect ok
+	true
+}
+
+t_small_mss() {
+	need_toe
+	ip -n $A link set $DA mtu 120 && ip -n $B link set $DB mtu 120
+	# Refused or not, it has to go on; the reason is the driver's choice.
+	is_toe && snap a
+	need_xfer 4 --bytes "$(kib 16)" --ulp both --ulp-try
+	note "MTU 120: $(delta a toe_offloads) offloads, $(delta a toe_refuse_small_mss) refusals by small_mss"
+	ip -n $A link set $DA mtu 1500
+	ip -n $B link set $DB mtu 1500
+	# A short MTU took the IPv6 addresses with it.
+	ip -n $A addr replace $A6/64 dev $DA nodad
+	ip -n $B addr replace $B6/64 dev $DB nodad
+}
+
+t_ecn() {
+	set_sysctl a net.ipv4.tcp_ecn 1
+	set_sysctl b net.ipv4.tcp_ecn 1
+	is_toe && snap a
+	need_xfer 4 --bytes "$(kib 256)" --ulp both --ulp-try
+	is_toe && note "ECN: $(delta a toe_offloads) offloads, $(delta a toe_refuse_ecn) refusals by ecn"
+	set_sysctl a net.ipv4.tcp_ecn 2
+	set_sysctl b net.ipv4.tcp_ecn 2
+}
+
+# The refused request again, a thousand times: no leak, no harm.
+t_refused_often() {
+	need_toe
+	knob a policy off
+	snap a
+	need_xfer 4 --bytes "$(kib 2048)" --ulp client --flip 2000
+	knob a policy ulp
+	expect_ge "$(delta a toe_refuse_policy)" 100 "refusals"
+	expect_eq "$(delta a toe_offloads)" 0 "offloads"
+}
+
+pair_up || skip_all "cannot set up the pair"
+run "closed 4" "closed 6" "listen 4" "listen 6" "tcp_repair 4" "tcp_repair 6" "md5_ao 4" \
+	"md5_ao 6" "urgent 4" "urgent 6" "socket_filter 4" "pacing 4" ip_options "shutdown 4" \
+	"shutdown 6" "fin_received 4" "zero_window 4" congestion_control other_ulp "policy 4" \
+	"policy 6" table_full conn_limit port_limit not_toe_device neighbour qdisc tc_filter \
+	"netfilter 4" "netfilter 6" xfrm small_mss ecn refused_often

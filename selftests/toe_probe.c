@@ -1,0 +1,530 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * One connection in an unusual state, or asked for something unusual:
+ *
+ *   refuse NAME   the offload has to be refused, and the connection to go on
+ *   upload NAME   delegated, then asked for what a target cannot do: it has to
+ *                 come back, and the application to get what it asked for
+ *   inject NAME   delegated, then sent a segment that is a special case
+ *   ping NS ADDR COUNT SIZE [df]
+ *
+ * Exit code: 0 as expected, 1 not, 2 wrong use, 4 the kernel lacks what the
+ * probe needs (a line says what).
+ */
+#define _GNU_SOURCE
+#include "probe.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include <linux/bpf.h>
+#include <linux/filter.h>
+#include <linux/tcp.h>
+#include <linux/tls.h>
+
+#ifndef SOL_TLS
+#define SOL_TLS 282
+#endif
+
+#define CHUNK 8192
+
+struct probe p = { .addr = "127.0.0.1", .expect = "refused" };
+
+void fatal(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	fprintf(stderr, "toe_probe: ");
+	vfprintf(stderr, fmt, ap);
+	fprintf(stderr, "\n");
+	va_end(ap);
+	exit(1);
+}
+
+static void lacking(const char *what)
+{
+	fprintf(stderr, "toe_probe: this kernel lacks %s: %m\n", what);
+	exit(4);
+}
+
+static void ns(const char *name)
+{
+	int err = enter_ns(name);
+
+	if (err)
+		fatal("namespace %s: %s", name, strerror(-err));
+}
+
+static void limits(int fd)
+{
+	struct timeval tv = { 30, 0 };
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
+}
+
+void open_listener(void)
+{
+	ns(p.server_ns);
+	p.listener = tcp_listen(p.addr, 0, 16);
+	if (p.listener < 0)
+		fatal("listen on %s: %s", p.addr, strerror(-p.listener));
+	ns(p.client_ns);
+}
+
+static void meet(void)
+{
+	p.s = accept(p.listener, NULL, NULL);
+	if (p.s < 0)
+		fatal("accept: %m");
+	limits(p.c);
+	limits(p.s);
+}
+
+void establish(void)
+{
+	if (!p.listener)
+		open_listener();
+	p.c = tcp_connect(p.addr, local_port(p.listener));
+	if (p.c < 0)
+		fatal("connect: %s", strerror(-p.c));
+	meet();
+}
+
+static void push(int fd, uint64_t seed, uint64_t *pos, size_t n)
+{
+	uint8_t buf[CHUNK];
+
+	stream_fill(seed, *pos, buf, n);
+	if (send(fd, buf, n, MSG_NOSIGNAL) != (ssize_t)n)
+		fatal("send at %llu: %m", (unsigned long long)*pos);
+}
+
+static void pull(int fd, uint64_t seed, uint64_t *pos, size_t n)
+{
+	uint8_t buf[CHUNK];
+	size_t got = 0;
+
+	while (got < n) {
+		ssize_t ret = recv(fd, buf + got, n - got, 0);
+
+		if (ret <= 0)
+			fatal("receive at %llu: %s", (unsigned long long)*pos + got,
+			      ret ? strerror(errno) : "EOF");
+		got += ret;
+	}
+	if (stream_check(seed, *pos, buf, n) >= 0)
+		fatal("wrong byte at position %llu",
+		      (unsigned long long)*pos + stream_check(seed, *pos, buf, n));
+	*pos += n;
+}
+
+void send_cs(size_t n) { push(p.c, 1, &p.pos_cs, n); }
+void send_sc(size_t n) { push(p.s, 2, &p.pos_sc, n); }
+void recv_cs(size_t n) { pull(p.s, 1, &p.pos_cs, n); }
+void recv_sc(size_t n) { pull(p.c, 2, &p.pos_sc, n); }
+
+void exchange(unsigned int rounds)
+{
+	while (rounds--) {
+		size_t n = 1 + (p.pos_cs * 31 + 4999) % (CHUNK - 1);
+
+		send_cs(n);
+		send_sc(CHUNK - n);
+		recv_sc(CHUNK - n);
+		recv_cs(n);
+	}
+}
+
+static int raw_ulp(int fd, const char *name)
+{
+	return setsockopt(fd, IPPROTO_TCP, TCP_ULP, name, strlen(name)) ? -errno : 0;
+}
+
+void offload(int fd)
+{
+	int ret = ulp_request(fd);
+
+	if (ret == -ENOENT && p.ulp_try)
+		return;
+	if (ret)
+		fatal("TCP_ULP: %s", strerror(-ret));
+}
+
+/* ---- refuse ---- */
+
+static void expect(int ret)
+{
+	int want = -EOPNOTSUPP;
+
+	if (!strcmp(p.expect, "ok"))
+		want = 0;
+	else if (!strcmp(p.expect, "exists"))
+		want = -EEXIST;
+	/* A socket that is not connected: the kernel's own answer will do. */
+	else if (!strcmp(p.expect, "notconn") && ret == -ENOTCONN)
+		return;
+	if (ret == -ENOENT && p.ulp_try)
+		return;
+	if (ret != want)
+		fatal("TCP_ULP: %s, expected %s", ret ? strerror(-ret) : "accepted",
+		      want ? strerror(-want) : "accepted");
+}
+
+static void before(void)
+{
+	if (p.before && system(p.before))
+		fatal("failed: %s", p.before);
+}
+
+static const struct sock_filter accept_all[] = { { BPF_RET | BPF_K, 0, 0, 0xffffffff } };
+
+static int attach_filter(int fd)
+{
+	struct sock_fprog prog = { 1, (struct sock_filter *)accept_all };
+
+	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog));
+}
+
+static void md5_key(int fd, const struct sockaddr *sa, socklen_t len)
+{
+	struct tcp_md5sig key = { .tcpm_keylen = 6, .tcpm_key = "secret" };
+
+	memcpy(&key.tcpm_addr, sa, len);
+	if (setsockopt(fd, IPPROTO_TCP, TCP_MD5SIG, &key, sizeof(key)))
+		lacking("TCP_MD5SIG");
+}
+
+static void establish_md5(void)
+{
+	struct sockaddr_storage a;
+	socklen_t len = sizeof(a);
+	int probe;
+
+	/* A first connection tells the addresses. */
+	establish();
+	getpeername(p.s, (struct sockaddr *)&a, &len);
+	((struct sockaddr_in *)&a)->sin_port = 0;
+	md5_key(p.listener, (struct sockaddr *)&a, len);
+	close(p.c);
+	close(p.s);
+	getsockname(p.listener, (struct sockaddr *)&a, &len);
+	probe = socket(a.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	md5_key(probe, (struct sockaddr *)&a, len);
+	if (connect(probe, (struct sockaddr *)&a, len))
+		fatal("connect with a key: %m");
+	p.c = probe;
+	meet();
+}
+
+static int refuse(const char *name)
+{
+	int fd, one = 1, zero = 0;
+	char byte = 'u', cc[] = "dctcp";
+
+	open_listener();
+	if (!strcmp(name, "closed")) {
+		fd = socket(strchr(p.addr, ':') ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		p.expect = "notconn";
+		expect(raw_ulp(fd, TOE_ULP));
+		return 0;
+	}
+	if (!strcmp(name, "listen")) {
+		p.expect = "notconn";
+		expect(raw_ulp(p.listener, TOE_ULP));
+		establish();
+		exchange(4);
+		return 0;
+	}
+	if (!strcmp(name, "md5"))
+		establish_md5();
+	else
+		establish();
+	exchange(2);
+	if (!strcmp(name, "plain") || !strcmp(name, "md5")) {
+		;
+	} else if (!strcmp(name, "repair")) {
+		if (setsockopt(p.c, IPPROTO_TCP, TCP_REPAIR, &one, sizeof(one)))
+			lacking("TCP_REPAIR");
+	} else if (!strcmp(name, "urgent")) {
+		if (send(p.s, &byte, 1, MSG_OOB) != 1)
+			fatal("MSG_OOB: %m");
+		sleep_ms(500);
+	} else if (!strcmp(name, "filter")) {
+		if (attach_filter(p.c))
+			lacking("SO_ATTACH_FILTER");
+	} else if (!strcmp(name, "tls")) {
+		if (raw_ulp(p.c, "tls"))
+			lacking("kTLS");
+		p.expect = "exists";
+	} else if (!strcmp(name, "cc")) {
+		if (setsockopt(p.c, IPPROTO_TCP, TCP_CONGESTION, cc, strlen(cc)))
+			lacking("the congestion control dctcp");
+	} else if (!strcmp(name, "pacing")) {
+		set_int(p.c, SOL_SOCKET, SO_MAX_PACING_RATE, 100000000);
+	} else if (!strcmp(name, "ip_options")) {
+		if (setsockopt(p.c, IPPROTO_IP, IP_OPTIONS, "\x01\x01\x01\x01", 4))
+			fatal("IP_OPTIONS: %m");
+	} else if (!strcmp(name, "shutdown")) {
+		shutdown(p.c, SHUT_WR);
+		sleep_ms(200);
+	} else if (!strcmp(name, "fin_received")) {
+		shutdown(p.s, SHUT_WR);
+		sleep_ms(500);
+	} else if (!strcmp(name, "zero_window")) {
+		uint8_t buf[CHUNK] = { 0 };
+
+		fcntl(p.c, F_SETFL, O_NONBLOCK);
+		do {
+			while (send(p.c, buf, sizeof(buf), MSG_NOSIGNAL) > 0)
+				;
+			sleep_ms(700);
+		} while (send(p.c, buf, sizeof(buf), MSG_NOSIGNAL) > 0);
+	} else {
+		fprintf(stderr, "no such refusal: %s\n", name);
+		return 2;
+	}
+	before();
+	expect(raw_ulp(p.c, TOE_ULP));
+	if (!strcmp(name, "repair"))
+		setsockopt(p.c, IPPROTO_TCP, TCP_REPAIR, &zero, sizeof(zero));
+	if (!strcmp(name, "urgent") && (recv(p.c, &byte, 1, MSG_OOB) != 1 || byte != 'u'))
+		fatal("urgent byte: %m");
+	if (!strcmp(name, "shutdown")) {
+		send_sc(1000);
+		recv_sc(1000);
+	} else if (!strcmp(name, "fin_received")) {
+		send_cs(1000);
+		recv_cs(1000);
+	} else if (strcmp(name, "zero_window")) {
+		exchange(4);
+	}
+	/* Once the obstacle is gone, the answer is another one. */
+	if (!strcmp(name, "repair") || !strcmp(name, "urgent")) {
+		p.expect = "ok";
+		expect(ulp_request(p.c));
+		exchange(4);
+	}
+	return 0;
+}
+
+/* ---- upload ---- */
+
+static void start_tls(int fd, int direction, uint8_t key)
+{
+	struct tls12_crypto_info_aes_gcm_128 ci = {
+		.info = { TLS_1_2_VERSION, TLS_CIPHER_AES_GCM_128 },
+	};
+
+	memset(ci.key, key, sizeof(ci.key));
+	memset(ci.salt, key + 1, sizeof(ci.salt));
+	if (setsockopt(fd, SOL_TLS, direction, &ci, sizeof(ci)))
+		lacking("AES-GCM for kTLS");
+}
+
+static void both_tls(void)
+{
+	int err = raw_ulp(p.c, "tls");
+
+	if (err) {
+		errno = -err;
+		if (err == -ENOENT)
+			lacking("kTLS");
+		fatal("TCP_ULP tls on a delegated connection: %m");
+	}
+	err = raw_ulp(p.s, "tls");
+	if (err)
+		fatal("TCP_ULP tls on the server: %s", strerror(-err));
+	start_tls(p.c, TLS_TX, 1);
+	start_tls(p.s, TLS_RX, 1);
+	start_tls(p.s, TLS_TX, 2);
+	start_tls(p.c, TLS_RX, 2);
+}
+
+static void sockmap(int fd)
+{
+	union bpf_attr attr = {
+		.map_type = BPF_MAP_TYPE_SOCKMAP, .key_size = 4, .value_size = 4, .max_entries = 1,
+	};
+	uint32_t key = 0, value = fd;
+	int map = syscall(SYS_bpf, BPF_MAP_CREATE, &attr, sizeof(attr));
+
+	if (map < 0)
+		lacking("sockmap");
+	memset(&attr, 0, sizeof(attr));
+	attr.map_fd = map;
+	attr.key = (uintptr_t)&key;
+	attr.value = (uintptr_t)&value;
+	if (syscall(SYS_bpf, BPF_MAP_UPDATE_ELEM, &attr, sizeof(attr)))
+		fatal("cannot put the socket into a sockmap: %m");
+	exchange(8);
+	close(map);
+}
+
+static void try_options(int fd)
+{
+	static const struct { int level, name, value; } options[] = {
+		{ IPPROTO_TCP, TCP_NODELAY, 1 }, { IPPROTO_TCP, TCP_CORK, 1 }, { IPPROTO_TCP, TCP_CORK, 0 },
+		{ IPPROTO_TCP, TCP_QUICKACK, 1 }, { IPPROTO_TCP, TCP_QUICKACK, 0 },
+		{ IPPROTO_TCP, TCP_USER_TIMEOUT, 30000 }, { IPPROTO_TCP, TCP_KEEPIDLE, 100 },
+		{ IPPROTO_TCP, TCP_KEEPINTVL, 10 }, { IPPROTO_TCP, TCP_KEEPCNT, 3 },
+		{ SOL_SOCKET, SO_KEEPALIVE, 1 }, { IPPROTO_TCP, TCP_NOTSENT_LOWAT, 4096 },
+		{ IPPROTO_TCP, TCP_LINGER2, 5 }, { IPPROTO_TCP, TCP_WINDOW_CLAMP, 100000 },
+		{ IPPROTO_TCP, TCP_THIN_LINEAR_TIMEOUTS, 1 }, { IPPROTO_TCP, TCP_INQ, 1 },
+		{ IPPROTO_TCP, TCP_TX_DELAY, 0 }, { IPPROTO_TCP, TCP_SAVE_SYN, 1 },
+		{ SOL_SOCKET, SO_PRIORITY, 3 }, { SOL_SOCKET, SO_MARK, 7 }, { SOL_SOCKET, SO_SNDBUF, 60000 },
+		{ SOL_SOCKET, SO_RCVBUF, 60000 }, { SOL_SOCKET, SO_RCVLOWAT, 1 },
+		{ SOL_SOCKET, SO_TIMESTAMP, 1 }, { SOL_SOCKET, SO_TIMESTAMP, 0 },
+		{ SOL_SOCKET, SO_MAX_PACING_RATE, 1000000000 }, { SOL_SOCKET, SO_BUSY_POLL, 10 },
+		{ IPPROTO_IP, IP_TOS, 0x10 }, { IPPROTO_IP, IP_TTL, 33 },
+		{ IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT }, { IPPROTO_TCP, TCP_MAXSEG, 1000 },
+	};
+	char cc[] = "reno";
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(options); i++) {
+		/* What the kernel refuses, it refuses; the connection goes on. */
+		set_int(fd, options[i].level, options[i].name, options[i].value);
+		exchange(1);
+	}
+	setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, cc, strlen(cc));
+	exchange(8);
+}
+
+static int upload(const char *name)
+{
+	int one = 1, zero = 0, ret;
+	struct sockaddr_storage a = { .ss_family = AF_UNSPEC };
+	socklen_t len = sizeof(a);
+	char byte = 'u';
+
+	establish();
+	exchange(1);
+	offload(p.c);
+	if (p.both)
+		offload(p.s);
+	exchange(4);
+	if (!strcmp(name, "none")) {
+		;
+	} else if (!strcmp(name, "twice")) {
+		offload(p.c);
+	} else if (!strcmp(name, "tls")) {
+		both_tls();
+	} else if (!strcmp(name, "repair")) {
+		if (setsockopt(p.c, IPPROTO_TCP, TCP_REPAIR, &one, sizeof(one)))
+			fatal("TCP_REPAIR on a delegated connection: %m");
+		setsockopt(p.c, IPPROTO_TCP, TCP_REPAIR, &zero, sizeof(zero));
+	} else if (!strcmp(name, "filter")) {
+		if (attach_filter(p.c))
+			fatal("SO_ATTACH_FILTER: %m");
+	} else if (!strcmp(name, "sockmap")) {
+		sockmap(p.c);
+	} else if (!strcmp(name, "options")) {
+		try_options(p.c);
+	} else if (!strcmp(name, "urg")) {
+		if (send(p.s, &byte, 1, MSG_OOB) != 1)
+			fatal("MSG_OOB: %m");
+		sleep_ms(500);
+		if (recv(p.c, &byte, 1, MSG_OOB) != 1 || byte != 'u')
+			fatal("urgent byte: %m");
+	} else if (!strcmp(name, "send_urg")) {
+		if (send(p.c, &byte, 1, MSG_OOB) != 1)
+			fatal("MSG_OOB on a delegated connection: %m");
+		sleep_ms(500);
+		if (recv(p.s, &byte, 1, MSG_OOB) != 1 || byte != 'u')
+			fatal("urgent byte: %m");
+	} else if (!strcmp(name, "keepalive")) {
+		set_int(p.c, SOL_SOCKET, SO_KEEPALIVE, 1);
+		set_int(p.c, IPPROTO_TCP, TCP_KEEPIDLE, 1);
+		set_int(p.c, IPPROTO_TCP, TCP_KEEPINTVL, 1);
+		set_int(p.c, IPPROTO_TCP, TCP_KEEPCNT, 2);
+		sleep_ms(5000);
+	} else if (!strcmp(name, "idle")) {
+		sleep_ms(3000);
+	} else if (!strcmp(name, "before")) {
+		before();
+	} else if (!strcmp(name, "shutdown")) {
+		shutdown(p.c, SHUT_WR);
+		if (recv(p.s, &byte, 1, 0) != 0)
+			fatal("no EOF after shutdown");
+		send_sc(5000);
+		recv_sc(5000);
+		return 0;
+	} else if (!strcmp(name, "shutdown_rd")) {
+		shutdown(p.c, SHUT_RD);
+		if (recv(p.c, &byte, 1, 0) != 0)
+			fatal("no EOF after SHUT_RD");
+		send_cs(5000);
+		recv_cs(5000);
+		return 0;
+	} else if (!strcmp(name, "disconnect")) {
+		if (connect(p.c, (struct sockaddr *)&a, sizeof(a)))
+			fatal("connect to AF_UNSPEC: %m");
+		ret = recv(p.s, &byte, 1, 0);
+		if (ret > 0)
+			fatal("bytes from nowhere");
+		close(p.s);
+		getsockname(p.listener, (struct sockaddr *)&a, &len);
+		if (connect(p.c, (struct sockaddr *)&a, len))
+			fatal("second connect of a socket: %m");
+		meet();
+		p.pos_cs = p.pos_sc = 0;
+		exchange(4);
+		offload(p.c);
+	} else {
+		fprintf(stderr, "no such upload: %s\n", name);
+		return 2;
+	}
+	exchange(8);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "client-ns", 1, 0, 'c' }, { "server-ns", 1, 0, 's' }, { "before", 1, 0, 'b' },
+		{ "expect", 1, 0, 'e' }, { "ulp-try", 0, 0, 't' }, { "both", 0, 0, '2' }, { 0 },
+	};
+	int o;
+
+	signal(SIGPIPE, SIG_IGN);
+	while ((o = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		switch (o) {
+		case 'c': p.client_ns = optarg; break;
+		case 's': p.server_ns = optarg; break;
+		case 'b': p.before = optarg; break;
+		case 'e': p.expect = optarg; break;
+		case 't': p.ulp_try = true; break;
+		case '2': p.both = true; break;
+		default: return 2;
+		}
+	}
+	argv += optind;
+	argc -= optind;
+	if (argc >= 1 && !strcmp(argv[0], "ping"))
+		return ping(argc - 1, argv + 1);
+	if (argc < 2) {
+		fprintf(stderr, "usage: toe_probe [--client-ns NS] [--server-ns NS] [--before CMD] [--expect ok|refused|exists] [--ulp-try] [--both] refuse|upload|inject NAME [ADDRESS]\n");
+		return 2;
+	}
+	if (argc > 2)
+		p.addr = argv[2];
+	if (!strcmp(argv[0], "refuse"))
+		return refuse(argv[1]);
+	if (!strcmp(argv[0], "upload"))
+		return upload(argv[1]);
+	if (!strcmp(argv[0], "inject"))
+		return inject(argv[1]);
+	return 2;
+}
