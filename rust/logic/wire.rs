@@ -386,12 +386,13 @@ fn tcp(frame: &[u8], ip: &Ip) -> Parsed {
         ..ip.tuple
     };
     let header_len = usize::from(h[12] >> 4) * 4;
+    if header_len < TCP_LEN || header_len as u32 > ip.l4_len {
+        // The host stack drops this: no reason to take the connection back.
+        return Parsed::Special(SpecialCase::BadHeader, None);
+    }
     let Some(options) = l4.get(TCP_LEN..header_len) else {
         return Parsed::Special(SpecialCase::BadHeader, Some(tuple));
     };
-    if header_len as u32 > ip.l4_len {
-        return Parsed::Special(SpecialCase::BadHeader, Some(tuple));
-    }
     let (opts, ts) = options_kind(options);
 
     Parsed::Tcp(Segment {
@@ -612,12 +613,13 @@ mod tests {
         assert!(parse(&f, len) == Parsed::NotTcp);
         let mut f = good;
         f[46] = 0x40;
-        assert!(case(parse(&f, len)) == Some((SpecialCase::BadHeader, true)));
+        assert!(case(parse(&f, len)) == Some((SpecialCase::BadHeader, false)));
         f[46] = 0xf0;
+        assert!(case(parse(&f[..60], len)) == Some((SpecialCase::BadHeader, true)));
         f[17] = 40;
         f[16] = 0;
         fix_sum(&mut f, 20);
-        assert!(case(parse(&f, len)) == Some((SpecialCase::BadHeader, true)));
+        assert!(case(parse(&f, len)) == Some((SpecialCase::BadHeader, false)));
         // Length 0 is for frames beyond the field only.
         let mut f = good;
         f[16] = 0;
