@@ -5,6 +5,8 @@
 use kernel::prelude::*;
 
 mod bindings;
+mod net;
+mod netdev;
 
 module! {
     type: Toe,
@@ -14,11 +16,16 @@ module! {
     license: "GPL",
 }
 
-struct Toe;
+#[pin_data]
+struct Toe {
+    #[pin]
+    nic: netdev::Nic,
+}
 
-impl kernel::Module for Toe {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
-        pr_info!("loaded\n");
-        Ok(Toe)
+impl kernel::InPlaceModule for Toe {
+    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Toe {
+            nic <- netdev::Nic::new(),
+        })
     }
 }

@@ -29,4 +29,5 @@
 #include <net/tcp.h>
 #include <net/tcp_states.h>
 
+#include "device.h"
 #include "helpers.h"

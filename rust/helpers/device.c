@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-2.0
+
+#include <linux/capability.h>
+#include <linux/cpumask.h>
+#include <linux/debugfs.h>
+#include <linux/ethtool.h>
+#include <linux/netdevice.h>
+#include <net/gro.h>
+#include <net/busy_poll.h>
+#include <net/netdev_lock.h>
+#include <net/net_namespace.h>
+#include <net/rtnetlink.h>
+#include <net/sch_generic.h>
+#include <net/sock.h>
+
+#include "device.h"
+
+void toe_local_bh_disable(void)
+{
+	local_bh_disable();
+}
+
+void toe_local_bh_enable(void)
+{
+	local_bh_enable();
+}
+
+bool toe_ns_capable_net_admin(const struct net_device *dev)
+{
+	struct user_namespace *user_ns;
+	bool capable;
+
+	/* The device may be moved to another namespace at any moment. */
+	rcu_read_lock();
+	user_ns = get_user_ns(dev_net_rcu(dev)->user_ns);
+	rcu_read_unlock();
+	capable = ns_capable(user_ns, CAP_NET_ADMIN);
+	put_user_ns(user_ns);
+
+	return capable;
+}
+
+unsigned int toe_num_possible_cpus(void)
+{
+	return num_possible_cpus();
+}
+
+void toe_netdev_hold(struct net_device *dev, netdevice_tracker *tracker)
+{
+	netdev_hold(dev, tracker, GFP_KERNEL);
+}
+
+void toe_netdev_put(struct net_device *dev, netdevice_tracker *tracker)
+{
+	netdev_put(dev, tracker);
+}
+
+void toe_netdev_lockdep_set_classes(struct net_device *dev)
+{
+	netdev_lockdep_set_classes(dev);
+}
+
+void toe_eth_hw_addr_random(struct net_device *dev)
+{
+	eth_hw_addr_random(dev);
+}
+
+unsigned int toe_dev_netns_inum(const struct net_device *dev)
+{
+	unsigned int inum;
+
+	rcu_read_lock();
+	inum = dev_net_rcu(dev)->ns.inum;
+	rcu_read_unlock();
+
+	return inum;
+}
+
+void toe_dev_rx_dropped_inc(struct net_device *dev)
+{
+	dev_core_stats_rx_dropped_inc(dev);
+}
+
+void toe_unregister_netdevice_queue_net(struct net_device *on_behalf,
+					struct net_device *dev,
+					struct list_head *head)
+{
+	unregister_netdevice_queue_net(dev_net(on_behalf), dev, head);
+}
+
+struct net *toe_rtnl_newlink_peer_net(struct rtnl_newlink_params *params)
+{
+	return rtnl_newlink_peer_net(params);
+}
+
+void toe_ethtool_puts(u8 **data, const char *str, size_t len)
+{
+	ethtool_sprintf(data, "%.*s", (int)len, str);
+}
+
+bool toe_txq_has_no_queue(const struct netdev_queue *txq)
+{
+	return qdisc_txq_has_no_queue(txq);
+}
+
+void toe_txq_stop(struct netdev_queue *txq)
+{
+	netif_tx_stop_queue(txq);
+}
+
+void toe_txq_wake(struct netdev_queue *txq)
+{
+	txq_trans_cond_update(txq);
+	netif_tx_wake_queue(txq);
+}
+
+void toe_netif_napi_add(struct net_device *dev, struct napi_struct *napi,
+			int (*poll)(struct napi_struct *, int), int index)
+{
+	netif_napi_add_config(dev, napi, poll, index);
+}
+
+void toe_netif_napi_del(struct napi_struct *napi)
+{
+	netif_napi_del(napi);
+}
+
+void toe_synchronize_net(void)
+{
+	synchronize_net();
+}
+
+int toe_dev_forward_skb(struct net_device *rcv, struct sk_buff *skb)
+{
+	return ____dev_forward_skb(rcv, skb, true);
+}
+
+void toe_skb_tx_timestamp(struct sk_buff *skb)
+{
+	skb_tx_timestamp(skb);
+}
+
+void toe_skb_orphan(struct sk_buff *skb)
+{
+	skb_orphan(skb);
+}
+
+bool toe_pskb_may_pull(struct sk_buff *skb, unsigned int len)
+{
+	return pskb_may_pull(skb, len);
+}
+
+bool toe_skb_is_udp_like(const struct sk_buff *skb)
+{
+	return skb->destructor == sock_wfree;
+}
+
+/*
+ * The end of a frame's way through the device: at its Ethernet header here, in
+ * the stack's hands afterwards.
+ */
+void toe_napi_receive(struct napi_struct *napi, struct sk_buff *skb,
+		      u16 queue, bool gro)
+{
+	skb->protocol = eth_type_trans(skb, napi->dev);
+	skb_postpull_rcsum(skb, eth_hdr(skb), ETH_HLEN);
+	skb_record_rx_queue(skb, queue);
+	skb_mark_napi_id(skb, napi);
+
+	/*
+	 * GRO writes to headers and frees heads: a frame whose sender still
+	 * has a clone must be made private first, or go without GRO.
+	 */
+	if (!gro || skb_shared(skb) || skb_unclone(skb, GFP_ATOMIC))
+		netif_receive_skb(skb);
+	else
+		napi_gro_receive(napi, skb);
+}
+
+u32 toe_skb_get_hash(struct sk_buff *skb)
+{
+	return skb_get_hash(skb);
+}
+
+struct skb_shared_info *toe_skb_shinfo(const struct sk_buff *skb)
+{
+	return skb_shinfo(skb);
+}
+
+int toe_skb_cow_head(struct sk_buff *skb, unsigned int headroom)
+{
+	return skb_cow_head(skb, headroom);
+}
+
+void toe_skb_set_dst_none(struct sk_buff *skb)
+{
+	skb_dst_drop(skb);
+}
+
+void toe_kfree_skb_list(struct sk_buff *skb)
+{
+	kfree_skb_list(skb);
+}
+
+void toe_xmit_nit(struct sk_buff *skb, struct net_device *dev)
+{
+	rcu_read_lock();
+	if (dev_nit_active_rcu(dev))
+		dev_queue_xmit_nit(skb, dev);
+	rcu_read_unlock();
+}
+
+/* As deliver_skb() in net/core/dev.c. */
+static void toe_deliver_tap(struct sk_buff *skb, struct packet_type *ptype,
+			    struct net_device *dev)
+{
+	if (unlikely(skb_orphan_frags_rx(skb, GFP_ATOMIC)))
+		return;
+	refcount_inc(&skb->users);
+	ptype->func(skb, dev, ptype, dev);
+}
+
+/*
+ * What __netif_receive_skb_core() does for packet taps, for a frame that ends
+ * in the offload target and never gets there. @skb is at its network header.
+ */
+void toe_deliver_taps(struct sk_buff *skb, struct net_device *dev)
+{
+	struct packet_type *ptype;
+
+	rcu_read_lock();
+	list_for_each_entry_rcu(ptype, &dev_net_rcu(dev)->ptype_all, list)
+		toe_deliver_tap(skb, ptype, dev);
+	list_for_each_entry_rcu(ptype, &dev->ptype_all, list)
+		toe_deliver_tap(skb, ptype, dev);
+	rcu_read_unlock();
+}
+
+static int toe_seq_open(struct inode *inode, struct file *file)
+{
+	return single_open(file, toe_debugfs_show, inode->i_private);
+}
+
+const struct file_operations toe_seq_fops = {
+	.owner		= THIS_MODULE,
+	.open		= toe_seq_open,
+	.read		= seq_read,
+	.llseek		= seq_lseek,
+	.release	= single_release,
+};
+
+struct dentry *toe_debugfs_create(const char *name, struct dentry *parent,
+				  void *entry)
+{
+	return debugfs_create_file(name, 0400, parent, entry, &toe_seq_fops);
+}
+
+int toe_debugfs_rename(struct dentry *dentry, const char *name)
+{
+	return debugfs_change_name(dentry, "%s", name);
+}

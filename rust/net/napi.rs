@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Receive processing in softirq or in a kernel thread: `struct napi_struct`.
+//!
+//! C header: `include/linux/netdevice.h`.
+
+use core::{
+    ops::Deref,
+    ptr::addr_of, //
+};
+
+use kernel::{
+    ffi::c_int,
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    },
+    types::Opaque, //
+};
+
+use crate::bindings;
+
+use super::{
+    context::{
+        Bh,
+        Rtnl, //
+    },
+    netdev::NetDevice,
+    skb::SkBuff, //
+};
+
+/// What is polled.
+pub(crate) trait Poll: Sized + Sync {
+    /// Handles up to `budget` frames and says how many there were. If there
+    /// were fewer, it has called [`Napi::complete`].
+    ///
+    /// Softirq, or a thread with bottom halves disabled; never twice at once
+    /// for one instance.
+    fn poll(napi: &Napi<Self>, budget: u32, bh: &Bh) -> u32;
+}
+
+/// A NAPI instance and what it polls.
+///
+/// # Invariants
+///
+/// `napi` is either never added or stopped, and then its state has the
+/// scheduled bit set, so that scheduling it does nothing; or, with `active`, it
+/// is added to a device that outlives it and enabled.
+#[pin_data(PinnedDrop)]
+#[repr(C)]
+pub(crate) struct Napi<T: Poll> {
+    // First, so that its address is that of the whole.
+    #[pin]
+    napi: Opaque<bindings::napi_struct>,
+    active: Atomic<u32>,
+    #[pin]
+    data: T,
+}
+
+// SAFETY: the C structure has its own synchronisation.
+unsafe impl<T: Poll + Send> Send for Napi<T> {}
+// SAFETY: as above.
+unsafe impl<T: Poll + Sync> Sync for Napi<T> {}
+
+impl<T: Poll> Napi<T> {
+    /// An instance that is not running.
+    pub(crate) fn new(data: impl PinInit<T>) -> impl PinInit<Self> {
+        pin_init!(Napi {
+            // INVARIANT: not added, and scheduling it does nothing.
+            napi <- Opaque::ffi_init(|napi: *mut bindings::napi_struct| {
+                // SAFETY: ours to initialise; all zeroes is valid for it.
+                unsafe {
+                    core::ptr::write_bytes(napi, 0, 1);
+                    (*napi).state = 1 << bindings::NAPI_STATE_SCHED;
+                }
+            }),
+            active: Atomic::new(0),
+            data <- data,
+        })
+    }
+
+    /// Adds it to `dev` as receive and transmit NAPI of queue `index`, and runs it.
+    ///
+    /// `dev` must be the device whose driver's value owns this instance, so
+    /// that it cannot go first.
+    pub(crate) fn start(&self, dev: &NetDevice, index: u32, _rtnl: &Rtnl) {
+        if self.active.load(Relaxed) != 0 {
+            return;
+        }
+        // SAFETY: not added, and pinned; the device outlives it. rtnl is held,
+        // and by it everything that `netif_queue_set_napi()` asks for.
+        // INVARIANT: added and enabled.
+        unsafe {
+            bindings::toe_netif_napi_add(
+                dev.as_ptr(),
+                self.napi.get(),
+                Some(poll::<T>),
+                index as c_int,
+            );
+            bindings::napi_enable(self.napi.get());
+        }
+        self.link(dev, index, self.napi.get());
+        self.active.store(1, Relaxed);
+    }
+
+    /// Ends it, and waits for a poll that runs. Without frames to come: the
+    /// caller has closed what fills it.
+    pub(crate) fn stop(&self, dev: &NetDevice, index: u32, _rtnl: &Rtnl) {
+        if self.active.load(Relaxed) == 0 {
+            return;
+        }
+        self.link(dev, index, core::ptr::null_mut());
+        // SAFETY: added and enabled; after this it is off every list and
+        // unseen by RCU readers.
+        // INVARIANT: `napi_disable()` leaves the scheduled bit set.
+        unsafe {
+            bindings::napi_disable(self.napi.get());
+            bindings::toe_netif_napi_del(self.napi.get());
+        }
+        self.active.store(0, Relaxed);
+    }
+
+    /// Tells the netdev netlink family which instance serves which queue.
+    fn link(&self, dev: &NetDevice, index: u32, napi: *mut bindings::napi_struct) {
+        for (kind, count) in [
+            (
+                bindings::netdev_queue_type_NETDEV_QUEUE_TYPE_RX,
+                dev.num_rx_queues(),
+            ),
+            (
+                bindings::netdev_queue_type_NETDEV_QUEUE_TYPE_TX,
+                dev.num_tx_queues(),
+            ),
+        ] {
+            if index < count {
+                // SAFETY: the queue exists, and rtnl is held by our callers.
+                unsafe { bindings::netif_queue_set_napi(dev.as_ptr(), index, kind, napi) };
+            }
+        }
+    }
+
+    /// Has it polled soon.
+    #[inline(always)]
+    pub(crate) fn schedule(&self, _bh: &Bh) {
+        // SAFETY: by the type invariants the first call says no unless the
+        // instance is enabled.
+        unsafe {
+            if bindings::napi_schedule_prep(self.napi.get()) {
+                bindings::__napi_schedule(self.napi.get());
+            }
+        }
+    }
+
+    /// Ends a poll that had fewer frames than its budget.
+    #[inline(always)]
+    pub(crate) fn complete(&self, done: u32, _bh: &Bh) -> bool {
+        // SAFETY: called from `poll` only, where the instance is ours.
+        unsafe { bindings::napi_complete_done(self.napi.get(), done as c_int) }
+    }
+
+    /// The device, once it was added to one.
+    #[inline(always)]
+    pub(crate) fn dev<'a>(&'a self, _bh: &'a Bh) -> Option<&'a NetDevice> {
+        // SAFETY: part of a live structure.
+        let dev = unsafe { *addr_of!((*self.napi.get()).dev) };
+        // SAFETY: the device outlives the instance, see `start`.
+        (!dev.is_null()).then(|| unsafe { NetDevice::from_raw(dev) })
+    }
+
+    /// Gives a frame, at its Ethernet header, to the stack; through GRO if
+    /// `gro`. From `poll` only.
+    #[inline(always)]
+    pub(crate) fn receive(&self, skb: SkBuff, queue: u16, gro: bool, _bh: &Bh) {
+        // SAFETY: called from `poll`; the frame is the stack's from here on.
+        unsafe { bindings::toe_napi_receive(self.napi.get(), skb.into_raw(), queue, gro) };
+    }
+}
+
+impl<T: Poll> Deref for Napi<T> {
+    type Target = T;
+
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        &self.data
+    }
+}
+
+#[pinned_drop]
+impl<T: Poll> PinnedDrop for Napi<T> {
+    fn drop(self: Pin<&mut Self>) {
+        if self.active.load(Relaxed) != 0 {
+            // SAFETY: as in `stop`.
+            unsafe {
+                bindings::napi_disable(self.napi.get());
+                bindings::toe_netif_napi_del(self.napi.get());
+            }
+        }
+    }
+}
+
+/// # Safety
+///
+/// Called by the core on an instance that `start` added.
+unsafe extern "C" fn poll<T: Poll>(napi: *mut bindings::napi_struct, budget: c_int) -> c_int {
+    // SAFETY: NAPI runs with them disabled, in softirq, thread or busy poll.
+    let bh = unsafe { Bh::assume() };
+    // SAFETY: it is the first member of a pinned, live `Napi<T>`.
+    let this = unsafe { &*napi.cast::<Napi<T>>() };
+    T::poll(this, budget as u32, &bh) as c_int
+}

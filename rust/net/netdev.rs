@@ -1,0 +1,438 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Network devices: `struct net_device`.
+//!
+//! C header: `include/linux/netdevice.h`.
+
+use core::{
+    fmt,
+    ptr::addr_of, //
+};
+
+use kernel::{
+    prelude::*,
+    str::CStr,
+    types::Opaque, //
+};
+
+use crate::bindings;
+
+use super::{
+    context::{
+        Bh,
+        Rtnl, //
+    },
+    ndo::Driver,
+    skb::SkBuff, //
+};
+
+/// Device features, `NETIF_F_*`.
+pub(crate) mod features {
+    use crate::bindings;
+
+    const fn bit(nr: u32) -> u64 {
+        1 << nr
+    }
+
+    /// Scatter-gather.
+    pub(crate) const SG: u64 = bit(bindings::NETIF_F_SG_BIT);
+    /// Frames as lists of frames.
+    pub(crate) const FRAGLIST: u64 = bit(bindings::NETIF_F_FRAGLIST_BIT);
+    /// Transmit checksums of any protocol.
+    pub(crate) const HW_CSUM: u64 = bit(bindings::NETIF_F_HW_CSUM_BIT);
+    /// Receive checksums.
+    pub(crate) const RXCSUM: u64 = bit(bindings::NETIF_F_RXCSUM_BIT);
+    /// SCTP's checksum.
+    pub(crate) const SCTP_CRC: u64 = bit(bindings::NETIF_F_SCTP_CRC_BIT);
+    /// Frames in high memory.
+    pub(crate) const HIGHDMA: u64 = bit(bindings::NETIF_F_HIGHDMA_BIT);
+    /// Generic receive offload.
+    pub(crate) const GRO: u64 = bit(bindings::NETIF_F_GRO_BIT);
+    /// GRO into frame lists.
+    pub(crate) const GRO_FRAGLIST: u64 = bit(bindings::NETIF_F_GRO_FRAGLIST_BIT);
+    /// GRO of forwarded UDP.
+    pub(crate) const GRO_UDP_FWD: u64 = bit(bindings::NETIF_F_GRO_UDP_FWD_BIT);
+    /// TCP segmentation over IPv4.
+    pub(crate) const TSO: u64 = bit(bindings::NETIF_F_TSO_BIT);
+    /// TCP segmentation over IPv6.
+    pub(crate) const TSO6: u64 = bit(bindings::NETIF_F_TSO6_BIT);
+    /// Generic segmentation offload.
+    pub(crate) const GSO: u64 = bit(bindings::NETIF_F_GSO_BIT);
+    /// 802.1Q tags put in and taken out by the device.
+    pub(crate) const VLAN_CTAG: u64 =
+        bit(bindings::NETIF_F_HW_VLAN_CTAG_TX_BIT) | bit(bindings::NETIF_F_HW_VLAN_CTAG_RX_BIT);
+    /// 802.1ad tags put in and taken out by the device.
+    pub(crate) const VLAN_STAG: u64 =
+        bit(bindings::NETIF_F_HW_VLAN_STAG_TX_BIT) | bit(bindings::NETIF_F_HW_VLAN_STAG_RX_BIT);
+    /// All kinds of TCP segmentation.
+    pub(crate) const ALL_TSO: u64 = bindings::TOE_NETIF_F_ALL_TSO;
+    /// All that software can segment.
+    pub(crate) const GSO_SOFTWARE: u64 = bindings::TOE_NETIF_F_GSO_SOFTWARE;
+    /// Segmentation inside tunnels.
+    pub(crate) const GSO_ENCAP_ALL: u64 = bindings::TOE_NETIF_F_GSO_ENCAP_ALL;
+}
+
+/// A network device.
+///
+/// # Invariants
+///
+/// A reference is to a live `net_device`. If its operations are those of a
+/// [`Driver`], its private area holds an initialised value of that driver.
+#[repr(transparent)]
+pub(crate) struct NetDevice(Opaque<bindings::net_device>);
+
+// SAFETY: what the methods touch may be touched from any thread; those that
+// need a lock ask for evidence of it.
+unsafe impl Send for NetDevice {}
+// SAFETY: as above.
+unsafe impl Sync for NetDevice {}
+
+/// Reads a field that may change at the same time, as `READ_ONCE()` does.
+macro_rules! read_once {
+    ($dev:expr, $field:ident) => {
+        // SAFETY: the device is live, and the field an aligned integer or pointer.
+        unsafe { core::ptr::read_volatile(addr_of!((*$dev.as_ptr()).$field)) }
+    };
+}
+
+impl NetDevice {
+    /// A reference to a device of C code.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` must be a device that stays live for `'a`, in the state that the
+    /// type invariants ask for.
+    #[inline(always)]
+    pub(in crate::net) unsafe fn from_raw<'a>(ptr: *mut bindings::net_device) -> &'a Self {
+        // SAFETY: live for `'a`; the type is transparent.
+        unsafe { &*ptr.cast() }
+    }
+
+    /// The pointer that C code wants.
+    #[inline(always)]
+    pub(in crate::net) fn as_ptr(&self) -> *mut bindings::net_device {
+        self.0.get()
+    }
+
+    /// The driver's private area.
+    #[inline(always)]
+    pub(in crate::net) fn private(&self) -> *mut kernel::ffi::c_void {
+        // SAFETY: only computes an address inside the device's allocation.
+        unsafe { core::ptr::addr_of_mut!((*self.as_ptr()).priv_) }.cast()
+    }
+
+    /// The driver's value, if the device is one of `T`'s.
+    #[inline(always)]
+    pub(crate) fn driver<T: Driver>(&self) -> Option<&T> {
+        let ops = read_once!(self, netdev_ops);
+        if core::ptr::eq(ops, T::ops().as_ptr()) {
+            // SAFETY: by the type invariants.
+            Some(unsafe { &*self.private().cast::<T>() })
+        } else {
+            None
+        }
+    }
+
+    /// Its name, which may change at any time.
+    pub(crate) fn name(&self) -> Name {
+        // SAFETY: the array is part of the device. A rename at the same time
+        // makes a mixture at worst.
+        Name(unsafe { core::ptr::read_volatile(addr_of!((*self.as_ptr()).name).cast()) })
+    }
+
+    /// Its index in its namespace.
+    #[inline]
+    pub(crate) fn ifindex(&self) -> i32 {
+        read_once!(self, ifindex)
+    }
+
+    /// The inode number of its namespace, as `ls -l /proc/PID/ns/net` shows it.
+    pub(crate) fn netns_inum(&self) -> u32 {
+        // SAFETY: a live device.
+        unsafe { bindings::toe_dev_netns_inum(self.as_ptr()) }
+    }
+
+    /// Largest network-layer packet.
+    #[inline]
+    pub(crate) fn mtu(&self) -> u32 {
+        read_once!(self, mtu)
+    }
+
+    /// Active features, a mask of [`features`].
+    #[inline(always)]
+    pub(crate) fn features(&self) -> u64 {
+        read_once!(self, features)
+    }
+
+    /// Whether it is administratively up.
+    #[inline(always)]
+    pub(crate) fn is_up(&self) -> bool {
+        read_once!(self, flags) & bindings::net_device_flags_IFF_UP != 0
+    }
+
+    /// Whether its carrier is there.
+    #[inline]
+    pub(crate) fn has_carrier(&self) -> bool {
+        read_once!(self, state) & (1 << bindings::netdev_state_t___LINK_STATE_NOCARRIER) == 0
+    }
+
+    /// Whether it is being unregistered, or was.
+    #[inline]
+    pub(crate) fn is_going(&self) -> bool {
+        u32::from(read_once!(self, reg_state)) > bindings::netdev_reg_state_NETREG_REGISTERED
+    }
+
+    /// Hardware (MAC) address. Changes under rtnl.
+    pub(crate) fn address(&self, _rtnl: &Rtnl) -> [u8; 6] {
+        let address = read_once!(self, dev_addr);
+        // SAFETY: points to at least 6 bytes for Ethernet devices, stable
+        // under rtnl.
+        unsafe { core::ptr::read(address.cast()) }
+    }
+
+    /// Transmit queues that exist.
+    #[inline]
+    pub(crate) fn num_tx_queues(&self) -> u32 {
+        read_once!(self, num_tx_queues)
+    }
+
+    /// Receive queues that exist.
+    #[inline]
+    pub(crate) fn num_rx_queues(&self) -> u32 {
+        read_once!(self, num_rx_queues)
+    }
+
+    /// Transmit queues in use.
+    #[inline(always)]
+    pub(crate) fn real_num_tx_queues(&self) -> u32 {
+        read_once!(self, real_num_tx_queues)
+    }
+
+    /// Receive queues in use.
+    #[inline(always)]
+    pub(crate) fn real_num_rx_queues(&self) -> u32 {
+        read_once!(self, real_num_rx_queues)
+    }
+
+    /// Changes the number of queues in use, of each kind.
+    pub(crate) fn set_real_num_queues(&self, tx: u32, rx: u32, _rtnl: &Rtnl) -> Result {
+        // SAFETY: rtnl is held; the callee checks the bounds.
+        kernel::error::to_result(unsafe {
+            bindings::netif_set_real_num_queues(self.as_ptr(), tx, rx)
+        })
+    }
+
+    /// Says that the link is there.
+    pub(crate) fn carrier_on(&self) {
+        // SAFETY: a live device.
+        unsafe { bindings::netif_carrier_on(self.as_ptr()) };
+    }
+
+    /// Says that the link is gone.
+    pub(crate) fn carrier_off(&self) {
+        // SAFETY: a live device.
+        unsafe { bindings::netif_carrier_off(self.as_ptr()) };
+    }
+
+    /// Counts a frame that came in and was dropped.
+    pub(crate) fn rx_dropped(&self) {
+        // SAFETY: a live device.
+        unsafe { bindings::toe_dev_rx_dropped_inc(self.as_ptr()) };
+    }
+
+    /// Whether the caller has CAP_NET_ADMIN in the namespace of the device.
+    pub(crate) fn caller_is_admin(&self) -> bool {
+        // SAFETY: a live device; may sleep, as only system calls get here.
+        unsafe { bindings::toe_ns_capable_net_admin(self.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn txq(&self, queue: u32) -> Option<*mut bindings::netdev_queue> {
+        if queue < self.num_tx_queues() {
+            let queues = read_once!(self, _tx);
+            // SAFETY: the array has that many elements.
+            Some(unsafe { queues.add(queue as usize) })
+        } else {
+            None
+        }
+    }
+
+    /// Whether a qdisc stands before this transmit queue and can be told to wait.
+    pub(crate) fn txq_has_qdisc(&self, queue: u32, _bh: &Bh) -> bool {
+        self.txq(queue)
+            // SAFETY: a queue of a live device; `Bh` keeps its qdisc alive.
+            .is_some_and(|txq| unsafe { !bindings::toe_txq_has_no_queue(txq) })
+    }
+
+    /// Tells the qdisc to wait.
+    pub(crate) fn txq_stop(&self, queue: u32, _bh: &Bh) {
+        if let Some(txq) = self.txq(queue) {
+            // SAFETY: a queue of a live device.
+            unsafe { bindings::toe_txq_stop(txq) };
+        }
+    }
+
+    /// Tells the qdisc to go on, if it waits.
+    #[inline(always)]
+    pub(crate) fn txq_wake(&self, queue: u32, _bh: &Bh) {
+        if let Some(txq) = self.txq(queue) {
+            // SAFETY: a queue of a live device, and an aligned integer in it.
+            let state = unsafe { core::ptr::read_volatile(addr_of!((*txq).state)) };
+            if state & (1 << bindings::netdev_queue_state_t___QUEUE_STATE_DRV_XOFF) != 0 {
+                // SAFETY: a queue of a live device.
+                unsafe { bindings::toe_txq_wake(txq) };
+            }
+        }
+    }
+
+    /// Shows an outgoing frame to packet taps (tcpdump), if there are any.
+    ///
+    /// `skb` begins with its Ethernet header and has its network header set.
+    pub(crate) fn tap_outgoing(&self, skb: &SkBuff, _bh: &Bh) {
+        // SAFETY: both live; the callee clones what it keeps.
+        unsafe { bindings::toe_xmit_nit(skb.as_ptr(), self.as_ptr()) };
+    }
+
+    /// Shows a frame that ends in the device to packet taps, as the stack
+    /// would have done on its way up.
+    ///
+    /// `skb` begins with its Ethernet header, and does so afterwards.
+    pub(crate) fn tap_incoming(&self, skb: &mut SkBuff, _bh: &Bh) {
+        // SAFETY: both live; taps take references of their own.
+        unsafe { bindings::toe_deliver_taps(skb.as_ptr(), self.as_ptr()) };
+    }
+
+    /// Whether [`NetDevice::tap_incoming`] would have anyone to show it to.
+    #[inline]
+    pub(crate) fn has_taps(&self, _bh: &Bh) -> bool {
+        // SAFETY: a live device, in an RCU read section.
+        unsafe { bindings::dev_nit_active_rcu(self.as_ptr()) }
+    }
+}
+
+/// The name of a device.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Name([u8; 16]);
+
+impl Name {
+    /// The bytes, without the terminating null.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        let len = self.0.iter().position(|&b| b == 0).unwrap_or(self.0.len());
+        &self.0[..len]
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for &byte in self.as_bytes() {
+            let c = if byte.is_ascii_graphic() { byte } else { b'?' };
+            fmt::Write::write_char(f, c.into())?;
+        }
+        Ok(())
+    }
+}
+
+impl kernel::fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A device that is being set up, not yet registered, seen by nobody else.
+///
+/// # Invariants
+///
+/// The pointer is to a live, unregistered device.
+pub(crate) struct DeviceSetup<'a>(&'a mut bindings::net_device);
+
+impl<'a> DeviceSetup<'a> {
+    /// # Safety
+    ///
+    /// `dev` must be live, unregistered and the caller's for `'a`.
+    pub(in crate::net) unsafe fn from_raw(dev: *mut bindings::net_device) -> Self {
+        // SAFETY: what this function requires.
+        DeviceSetup(unsafe { &mut *dev })
+    }
+
+    /// Raw access for the other files that set parts of it.
+    pub(in crate::net) fn raw(&mut self) -> &mut bindings::net_device {
+        self.0
+    }
+
+    /// An Ethernet device whose frames go straight to `netdev_ops`, without a
+    /// lock of the core or a qdisc by default.
+    pub(crate) fn virtual_ethernet(&mut self) -> &mut Self {
+        // SAFETY: a live device that nobody else sees.
+        unsafe { bindings::ether_setup(self.0) };
+        // SAFETY: both members of the union are the same group of fields.
+        let flags = unsafe { &mut self.0.__bindgen_anon_1.__bindgen_anon_1 };
+        let add = bindings::netdev_priv_flags_IFF_LIVE_ADDR_CHANGE
+            | bindings::netdev_priv_flags_IFF_NO_QUEUE
+            | bindings::netdev_priv_flags_IFF_DISABLE_NETPOLL;
+        let remove = bindings::netdev_priv_flags_IFF_TX_SKB_SHARING;
+        flags.set_priv_flags((flags.priv_flags() | add as usize) & !(remove as usize));
+        flags.set_lltx(1);
+        self
+    }
+
+    /// Features that are on, and may be switched; `vlan` are those that VLAN
+    /// devices on top inherit.
+    pub(crate) fn features(&mut self, on: u64, vlan: u64, mpls: u64) -> &mut Self {
+        self.0.features |= on;
+        self.0.hw_features = on;
+        self.0.hw_enc_features = on;
+        self.0.vlan_features = vlan;
+        self.0.mpls_features = mpls;
+        self
+    }
+
+    /// Least and largest MTU.
+    pub(crate) fn mtu_range(&mut self, min: u32, max: u32) -> &mut Self {
+        self.0.min_mtu = min;
+        self.0.max_mtu = max;
+        self
+    }
+
+    /// Takes segmented frames of any size.
+    pub(crate) fn any_tso_size(&mut self) -> &mut Self {
+        // SAFETY: a live device that nobody else sees.
+        unsafe { bindings::netif_set_tso_max_size(self.0, bindings::TOE_GSO_MAX_SIZE) };
+        self
+    }
+
+    /// Adds a directory of files under `/sys/class/net/<dev>/`.
+    pub(crate) fn sysfs_group(&mut self, group: &'static super::sysfs::Group) -> &mut Self {
+        self.0.sysfs_groups[0] = group.as_ptr();
+        self
+    }
+
+    /// Sets the driver.
+    pub(in crate::net) fn driver<T: Driver>(&mut self) {
+        self.0.netdev_ops = T::ops().as_ptr();
+        self.0.needs_free_netdev = true;
+        self.0.priv_destructor = Some(super::ndo::priv_destructor::<T>);
+    }
+}
+
+/// The largest MTU of Ethernet devices.
+pub(crate) const ETH_MAX_MTU: u32 = bindings::ETH_MAX_MTU;
+/// The least MTU of Ethernet devices.
+pub(crate) const ETH_MIN_MTU: u32 = bindings::ETH_MIN_MTU;
+/// Length of an Ethernet header.
+pub(crate) const ETH_HLEN: u32 = bindings::ETH_HLEN;
+
+/// CPUs that may ever be online.
+pub(crate) fn num_possible_cpus() -> u32 {
+    // SAFETY: always callable.
+    unsafe { bindings::toe_num_possible_cpus() }
+}
+
+/// A text for the header of `ethtool -i`.
+pub(in crate::net) fn copy_cstr(to: &mut [kernel::ffi::c_char], from: &CStr) {
+    let from = from.to_bytes();
+    let len = from.len().min(to.len() - 1);
+    for (to, from) in to[..len].iter_mut().zip(from) {
+        *to = *from as kernel::ffi::c_char;
+    }
+    to[len] = 0;
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Two devices that are each other's far end.
+
+use core::{
+    cell::UnsafeCell,
+    ptr::addr_of, //
+};
+
+use kernel::{
+    prelude::*,
+    sync::rcu,
+    types::Opaque, //
+};
+
+use crate::bindings;
+
+use super::{
+    context::{
+        Bh,
+        Rtnl, //
+    },
+    link::KillList,
+    netdev::NetDevice, //
+};
+
+/// One device's pointer to the other.
+///
+/// # Invariants
+///
+/// Null, or a registered device of which `tracker` holds a reference. Written
+/// under rtnl only. It becomes null before the device it points to begins to be
+/// unregistered, which waits for RCU readers before the device is freed.
+#[pin_data]
+pub(crate) struct PeerLink {
+    peer: UnsafeCell<*mut bindings::net_device>,
+    #[pin]
+    tracker: Opaque<bindings::netdevice_tracker>,
+}
+
+// SAFETY: written under rtnl, read under RCU.
+unsafe impl Send for PeerLink {}
+// SAFETY: as above.
+unsafe impl Sync for PeerLink {}
+
+impl PeerLink {
+    /// Points nowhere.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(PeerLink {
+            peer: UnsafeCell::new(core::ptr::null_mut()),
+            tracker <- Opaque::ffi_init(|tracker: *mut bindings::netdevice_tracker| {
+                // SAFETY: ours to initialise; all zeroes is valid for it.
+                unsafe { core::ptr::write_bytes(tracker, 0, 1) }
+            }),
+        })
+    }
+
+    #[inline(always)]
+    fn load(&self) -> *mut bindings::net_device {
+        // SAFETY: an aligned pointer, written as a whole; what is behind it is
+        // reached through it, which orders the accesses as `rcu_dereference()`.
+        unsafe { core::ptr::read_volatile(addr_of!(*self.peer.get())) }
+    }
+
+    fn store(&self, peer: *mut bindings::net_device) {
+        // SAFETY: an aligned pointer. The writer holds rtnl; the device was
+        // registered long before, with barriers in between.
+        unsafe { core::ptr::write_volatile(self.peer.get(), peer) };
+    }
+
+    /// The other device, while bottom halves are off.
+    #[inline(always)]
+    pub(crate) fn get<'a>(&self, _bh: &'a Bh) -> Option<&'a NetDevice> {
+        let peer = self.load();
+        // SAFETY: in an RCU read section; by the type invariants it is not
+        // freed before that ends.
+        (!peer.is_null()).then(|| unsafe { NetDevice::from_raw(peer) })
+    }
+
+    /// The other device, in an RCU read section.
+    pub(crate) fn get_rcu<'a>(&self, _rcu: &'a rcu::Guard) -> Option<&'a NetDevice> {
+        let peer = self.load();
+        // SAFETY: as in `get`.
+        (!peer.is_null()).then(|| unsafe { NetDevice::from_raw(peer) })
+    }
+
+    /// The other device, under rtnl.
+    pub(crate) fn get_rtnl<'a>(&self, _rtnl: &'a Rtnl) -> Option<&'a NetDevice> {
+        let peer = self.load();
+        // SAFETY: devices are not freed while rtnl is held.
+        (!peer.is_null()).then(|| unsafe { NetDevice::from_raw(peer) })
+    }
+
+    fn point_to(&self, peer: &NetDevice) {
+        // SAFETY: a registered device; the tracker is unused.
+        unsafe { bindings::toe_netdev_hold(peer.as_ptr(), self.tracker.get()) };
+        // INVARIANT: the tracker holds a reference.
+        self.store(peer.as_ptr());
+    }
+}
+
+/// Ties two devices together.
+pub(crate) fn tie(a: (&NetDevice, &PeerLink), b: (&NetDevice, &PeerLink), _rtnl: &Rtnl) {
+    a.1.point_to(b.0);
+    b.1.point_to(a.0);
+}
+
+/// Undoes [`tie`]; nothing is done if that was done already.
+pub(crate) fn untie(a: (&NetDevice, &PeerLink), b: (&NetDevice, &PeerLink), _rtnl: &Rtnl) {
+    for (link, to) in [(a.1, b.0), (b.1, a.0)] {
+        if link.load() == to.as_ptr() {
+            // INVARIANT: null before either is unregistered, which only our
+            // caller can do next.
+            link.store(core::ptr::null_mut());
+            // SAFETY: held by `point_to`, once, and put once.
+            unsafe { bindings::toe_netdev_put(to.as_ptr(), link.tracker.get()) };
+        }
+    }
+}
+
+/// Unties two devices and queues both for unregistration; nothing is done if
+/// that was done already.
+pub(crate) fn untie_and_kill(
+    a: (&NetDevice, &PeerLink),
+    peer_link: impl for<'a> Fn(&'a NetDevice) -> Option<&'a PeerLink>,
+    kill: &mut KillList<'_>,
+    rtnl: &Rtnl,
+) {
+    let Some(b) = a.1.get_rtnl(rtnl) else {
+        return;
+    };
+    let Some(b_link) = peer_link(b) else {
+        return;
+    };
+    untie(a, (b, b_link), rtnl);
+    kill.add(a.0, rtnl);
+    kill.add_peer(a.0, b, rtnl);
+}

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A bounded queue of frames between two devices.
+//!
+//! Many CPUs put frames in, one NAPI instance takes them out, many at a time.
+//! The lock is taken with bottom halves disabled, for a handful of
+//! instructions; it is innermost: nothing else is locked under it.
+
+use kernel::{
+    new_spinlock,
+    prelude::*,
+    sync::SpinLock, //
+};
+
+use super::{
+    context::Bh,
+    skb::{
+        FrameList,
+        SkBuff, //
+    },
+};
+
+/// What a queue has seen.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct QueueCounters {
+    /// Frames taken out.
+    pub(crate) packets: u64,
+    /// Their bytes.
+    pub(crate) bytes: u64,
+    /// Frames that found it full.
+    pub(crate) full: u64,
+}
+
+struct Inner {
+    frames: FrameList,
+    limit: u32,
+    open: bool,
+    counters: QueueCounters,
+}
+
+/// Why a frame was not taken; it is given back.
+pub(crate) enum Refused<T> {
+    /// There is no room now.
+    Full(T),
+    /// The receiver is down.
+    Closed(T),
+}
+
+/// The queue.
+#[pin_data]
+pub(crate) struct FrameQueue {
+    #[pin]
+    inner: SpinLock<Inner>,
+}
+
+impl FrameQueue {
+    /// A closed, empty queue for `limit` frames.
+    pub(crate) fn new(limit: u32) -> impl PinInit<Self> {
+        pin_init!(FrameQueue {
+            inner <- new_spinlock!(
+                Inner {
+                    frames: FrameList::new(),
+                    limit,
+                    open: false,
+                    counters: QueueCounters::default(),
+                },
+                "toe_frame_queue"
+            ),
+        })
+    }
+
+    /// Puts a frame in.
+    #[inline]
+    pub(crate) fn push(&self, skb: SkBuff, _bh: &Bh) -> Result<(), Refused<SkBuff>> {
+        let mut inner = self.inner.lock();
+        if inner.frames.len() < inner.limit && inner.open {
+            inner.frames.push(skb);
+            return Ok(());
+        }
+        if !inner.open {
+            return Err(Refused::Closed(skb));
+        }
+        inner.counters.full += 1;
+        Err(Refused::Full(skb))
+    }
+
+    /// Puts all frames of a list in, or none; always takes a list if empty.
+    pub(crate) fn push_list(&self, list: FrameList, _bh: &Bh) -> Result<(), Refused<FrameList>> {
+        let mut inner = self.inner.lock();
+        if !inner.open {
+            return Err(Refused::Closed(list));
+        }
+        let room = inner.limit.saturating_sub(inner.frames.len());
+        if list.len() > room && !inner.frames.is_empty() {
+            inner.counters.full += u64::from(list.len());
+            return Err(Refused::Full(list));
+        }
+        inner.frames.append(list);
+        Ok(())
+    }
+
+    /// Whether `count` frames would be taken now. Frames of others may come
+    /// before one's own.
+    pub(crate) fn has_room(&self, count: u32, _bh: &Bh) -> bool {
+        let inner = self.inner.lock();
+        inner.frames.is_empty() || inner.frames.len().saturating_add(count) <= inner.limit
+    }
+
+    /// Takes up to `max` frames out.
+    #[inline]
+    pub(crate) fn take(&self, max: u32, _bh: &Bh) -> FrameList {
+        let mut inner = self.inner.lock();
+        let (frames, bytes) = inner.frames.take(max);
+        inner.counters.packets += u64::from(frames.len());
+        inner.counters.bytes += bytes;
+        frames
+    }
+
+    /// Lets frames in.
+    pub(crate) fn open(&self, _bh: &Bh) {
+        self.inner.lock().open = true;
+    }
+
+    /// Lets no more frames in, and returns those that are left.
+    pub(crate) fn close(&self, _bh: &Bh) -> FrameList {
+        let mut inner = self.inner.lock();
+        inner.open = false;
+        inner.frames.take(u32::MAX).0
+    }
+
+    /// Changes the bound; frames beyond a smaller one stay.
+    pub(crate) fn set_limit(&self, limit: u32, _bh: &Bh) {
+        self.inner.lock().limit = limit;
+    }
+
+    /// What it has seen.
+    pub(crate) fn counters(&self, _bh: &Bh) -> QueueCounters {
+        self.inner.lock().counters
+    }
+}

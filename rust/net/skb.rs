@@ -1,0 +1,627 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Frames: `struct sk_buff`.
+//!
+//! C header: `include/linux/skbuff.h`.
+
+use core::{
+    mem::ManuallyDrop,
+    ptr::NonNull, //
+};
+
+use kernel::prelude::*;
+
+use crate::bindings;
+
+use super::{
+    context::Bh,
+    netdev::NetDevice, //
+};
+
+/// `ip_summed` of a frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Checksum {
+    /// Nothing is known; software must verify.
+    None,
+    /// Verified, or known good.
+    Unnecessary,
+    /// The sum over the frame is in `csum`.
+    Complete,
+    /// Still to be filled in at `csum_start + csum_offset` (transmit), and thus
+    /// trusted (receive from a local sender).
+    Partial,
+}
+
+/// Why a frame is dropped; what `dropwatch` and `perf trace` show.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+pub(crate) enum DropReason {
+    /// No particular reason.
+    NotSpecified = bindings::skb_drop_reason_SKB_DROP_REASON_NOT_SPECIFIED,
+    /// The other side's ring is full.
+    FullRing = bindings::skb_drop_reason_SKB_DROP_REASON_FULL_RING,
+    /// The device is not ready.
+    DevReady = bindings::skb_drop_reason_SKB_DROP_REASON_DEV_READY,
+    /// Too short to have a header.
+    HdrTrunc = bindings::skb_drop_reason_SKB_DROP_REASON_HDR_TRUNC,
+    /// Out of memory.
+    Nomem = bindings::skb_drop_reason_SKB_DROP_REASON_NOMEM,
+}
+
+/// An owned frame.
+///
+/// Dropping one frees it with reason [`DropReason::NotSpecified`], which counts
+/// as a drop in the tools. A frame that did what it was sent for is released
+/// with [`SkBuff::consume`], a refused one with [`SkBuff::drop_because`].
+///
+/// # Invariants
+///
+/// The pointer is to a live `sk_buff` of which this value owns one reference;
+/// it is on no list. Data and header fields are written by this owner only,
+/// except where the frame is cloned or shared, which C code checks itself.
+#[repr(transparent)]
+pub(crate) struct SkBuff(NonNull<bindings::sk_buff>);
+
+// SAFETY: a frame may be used and freed in any context but hard interrupts.
+unsafe impl Send for SkBuff {}
+
+impl SkBuff {
+    /// Takes over a reference.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` must be a live frame, on no list, one reference of which now
+    /// belongs to the returned value.
+    #[inline(always)]
+    pub(in crate::net) unsafe fn from_raw(ptr: *mut bindings::sk_buff) -> Self {
+        // SAFETY: live, hence not null.
+        // INVARIANT: what this function requires.
+        SkBuff(unsafe { NonNull::new_unchecked(ptr) })
+    }
+
+    /// Gives the reference up to the caller.
+    #[inline(always)]
+    pub(in crate::net) fn into_raw(self) -> *mut bindings::sk_buff {
+        ManuallyDrop::new(self).0.as_ptr()
+    }
+
+    /// The pointer, for C calls that do not take the reference.
+    #[inline(always)]
+    pub(in crate::net) fn as_ptr(&self) -> *mut bindings::sk_buff {
+        self.0.as_ptr()
+    }
+
+    #[inline(always)]
+    fn raw(&self) -> &bindings::sk_buff {
+        // SAFETY: live by the type invariants.
+        unsafe { self.0.as_ref() }
+    }
+
+    #[inline(always)]
+    fn raw_mut(&mut self) -> &mut bindings::sk_buff {
+        // SAFETY: live, and header fields are ours, by the type invariants.
+        unsafe { self.0.as_mut() }
+    }
+
+    #[inline(always)]
+    fn headers(&self) -> &bindings::sk_buff__bindgen_ty_4__bindgen_ty_2 {
+        // SAFETY: both members of the union are the same group of fields.
+        unsafe { self.raw().__bindgen_anon_4.headers.as_ref() }
+    }
+
+    #[inline(always)]
+    fn headers_mut(&mut self) -> &mut bindings::sk_buff__bindgen_ty_4__bindgen_ty_2 {
+        // SAFETY: both members of the union are the same group of fields.
+        unsafe { self.raw_mut().__bindgen_anon_4.headers.as_mut() }
+    }
+
+    #[inline(always)]
+    fn shinfo(&self) -> *mut bindings::skb_shared_info {
+        // SAFETY: every live frame has its shared info behind its data.
+        unsafe { bindings::toe_skb_shinfo(self.as_ptr()) }
+    }
+
+    /// Bytes in the frame.
+    #[inline(always)]
+    pub(crate) fn len(&self) -> u32 {
+        self.raw().len
+    }
+
+    /// Bytes of the frame in its linear part.
+    #[inline(always)]
+    pub(crate) fn headlen(&self) -> u32 {
+        self.raw().len - self.raw().data_len
+    }
+
+    /// Room before the data.
+    pub(crate) fn headroom(&self) -> usize {
+        self.raw().data as usize - self.raw().head as usize
+    }
+
+    /// Memory that the frame is charged with.
+    pub(crate) fn truesize(&self) -> u32 {
+        self.raw().truesize
+    }
+
+    /// The linear part.
+    #[inline]
+    pub(crate) fn data(&self) -> &[u8] {
+        // SAFETY: `headlen` bytes from `data` on are initialised and stay so
+        // while the frame is borrowed.
+        unsafe { core::slice::from_raw_parts(self.raw().data, self.headlen() as usize) }
+    }
+
+    /// The linear part, to be written; `None` if a clone shares it.
+    #[inline]
+    pub(crate) fn data_mut(&mut self) -> Option<&mut [u8]> {
+        if self.raw().cloned() != 0 {
+            return None;
+        }
+        let len = self.headlen() as usize;
+        // SAFETY: as in `data`; no other frame has this data, as it is not
+        // cloned, and this one is borrowed mutably.
+        Some(unsafe { core::slice::from_raw_parts_mut(self.raw().data, len) })
+    }
+
+    /// Makes the first `len` bytes linear; false if there are not so many, or
+    /// no memory.
+    #[inline(always)]
+    pub(crate) fn may_pull(&mut self, len: u32) -> bool {
+        // SAFETY: a live frame of ours.
+        self.headlen() >= len || unsafe { bindings::toe_pskb_may_pull(self.as_ptr(), len) }
+    }
+
+    /// Takes `len` bytes off the front.
+    #[inline]
+    pub(crate) fn pull(&mut self, len: u32) -> Result {
+        if len > self.headlen() {
+            return Err(EINVAL);
+        }
+        // SAFETY: so many bytes are in the linear part.
+        unsafe { bindings::skb_pull(self.as_ptr(), len) };
+        Ok(())
+    }
+
+    /// Puts `len` bytes, with any contents, before the front.
+    pub(crate) fn push(&mut self, len: u32) -> Result {
+        if len as usize > self.headroom() {
+            return Err(ENOBUFS);
+        }
+        // SAFETY: there is so much room.
+        unsafe { bindings::skb_push(self.as_ptr(), len) };
+        Ok(())
+    }
+
+    /// Sets where the link-layer header is: here.
+    #[inline]
+    pub(crate) fn reset_mac_header(&mut self) {
+        let offset = self.headroom() as u16;
+        self.headers_mut().mac_header = offset;
+    }
+
+    /// Sets where the network header is: `offset` bytes after the data begins.
+    #[inline]
+    pub(crate) fn set_network_header(&mut self, offset: u16) {
+        let base = self.headroom() as u16;
+        self.headers_mut().network_header = base + offset;
+    }
+
+    /// Sets where the transport header is: `offset` bytes after the data begins.
+    #[inline]
+    pub(crate) fn set_transport_header(&mut self, offset: u16) {
+        let base = self.headroom() as u16;
+        self.headers_mut().transport_header = base + offset;
+    }
+
+    /// Sets `mac_len`.
+    #[inline]
+    pub(crate) fn set_mac_len(&mut self, len: u16) {
+        self.raw_mut().mac_len = len;
+    }
+
+    /// The protocol, an `ETH_P_*` in host order.
+    #[inline]
+    pub(crate) fn protocol(&self) -> u16 {
+        u16::from_be(self.headers().protocol)
+    }
+
+    /// Sets the protocol, an `ETH_P_*` in host order.
+    #[inline]
+    pub(crate) fn set_protocol(&mut self, protocol: u16) {
+        self.headers_mut().protocol = protocol.to_be();
+    }
+
+    /// The state of the checksum.
+    #[inline]
+    pub(crate) fn checksum(&self) -> Checksum {
+        match u32::from(self.headers().ip_summed()) {
+            bindings::CHECKSUM_UNNECESSARY => Checksum::Unnecessary,
+            bindings::CHECKSUM_COMPLETE => Checksum::Complete,
+            bindings::CHECKSUM_PARTIAL => Checksum::Partial,
+            _ => Checksum::None,
+        }
+    }
+
+    /// Leaves the transport checksum to the device: it is to be computed from
+    /// `start` (from the beginning of the data) and stored `offset` bytes further.
+    #[inline]
+    pub(crate) fn set_checksum_partial(&mut self, start: u16, offset: u16) {
+        let base = self.headroom() as u16;
+        let headers = self.headers_mut();
+        headers.set_ip_summed(bindings::CHECKSUM_PARTIAL as u8);
+        headers.__bindgen_anon_1.__bindgen_anon_1 =
+            bindings::sk_buff__bindgen_ty_4__bindgen_ty_2__bindgen_ty_1__bindgen_ty_1 {
+                csum_start: base + start,
+                csum_offset: offset,
+            };
+    }
+
+    /// Says that the checksum is good.
+    #[inline]
+    pub(crate) fn set_checksum_unnecessary(&mut self) {
+        self.headers_mut()
+            .set_ip_summed(bindings::CHECKSUM_UNNECESSARY as u8);
+    }
+
+    /// Payload per segment if the frame is to be segmented, else 0.
+    #[inline]
+    pub(crate) fn gso_size(&self) -> u16 {
+        // SAFETY: points to this frame's shared info.
+        unsafe { (*self.shinfo()).gso_size }
+    }
+
+    /// Segments that the frame stands for; 0 means 1.
+    #[inline]
+    pub(crate) fn gso_segs(&self) -> u16 {
+        // SAFETY: points to this frame's shared info.
+        unsafe { (*self.shinfo()).gso_segs }
+    }
+
+    /// What kind of segmentation it needs, a mask of `SKB_GSO_*`.
+    #[inline]
+    pub(crate) fn gso_type(&self) -> u32 {
+        // SAFETY: points to this frame's shared info.
+        unsafe { (*self.shinfo()).gso_type }
+    }
+
+    /// Marks the frame as `segs` segments of `size` bytes, the last may be
+    /// shorter; `kind` is a mask of `SKB_GSO_*`. A size of 0 unmarks it.
+    #[inline]
+    pub(crate) fn set_gso(&mut self, size: u16, segs: u16, kind: u32) {
+        let shinfo = self.shinfo();
+        // SAFETY: this frame's shared info, which clones share: they are the
+        // same segments.
+        unsafe {
+            (*shinfo).gso_size = size;
+            (*shinfo).gso_segs = segs;
+            (*shinfo).gso_type = kind;
+        }
+    }
+
+    /// The flow hash, computed if it is not there.
+    #[inline]
+    pub(crate) fn hash(&mut self) -> u32 {
+        // SAFETY: a live frame of ours.
+        unsafe { bindings::toe_skb_get_hash(self.as_ptr()) }
+    }
+
+    /// The queue that was chosen.
+    #[inline(always)]
+    pub(crate) fn queue_mapping(&self) -> u16 {
+        self.raw().queue_mapping
+    }
+
+    /// Chooses a transmit queue.
+    #[inline]
+    pub(crate) fn set_queue_mapping(&mut self, queue: u16) {
+        self.raw_mut().queue_mapping = queue;
+    }
+
+    /// Whether the frame belongs to a socket still, as a host-sent one does
+    /// until the receiver takes it.
+    #[inline]
+    pub(crate) fn has_owner(&self) -> bool {
+        !self.raw().sk.is_null()
+    }
+
+    /// Ends the accounting to the sending socket: it has left that host.
+    #[inline]
+    pub(crate) fn orphan(&mut self) {
+        // SAFETY: a live frame of ours.
+        unsafe { bindings::toe_skb_orphan(self.as_ptr()) };
+    }
+
+    /// Whether the sender is a socket whose frames GRO may join for forwarding
+    /// (UDP and raw), not TCP.
+    #[inline]
+    pub(crate) fn is_datagram(&self) -> bool {
+        // SAFETY: a live frame of ours.
+        unsafe { bindings::toe_skb_is_udp_like(self.as_ptr()) }
+    }
+
+    /// The device that it came in by or leaves by.
+    #[inline(always)]
+    pub(crate) fn set_dev(&mut self, dev: &NetDevice) {
+        // SAFETY: the innermost union holds `dev` while a device owns the frame.
+        unsafe {
+            (*self.as_ptr())
+                .__bindgen_anon_1
+                .__bindgen_anon_1
+                .__bindgen_anon_1
+                .dev = dev.as_ptr()
+        };
+    }
+
+    /// A clone with the same data, for another owner.
+    pub(crate) fn try_clone(&self) -> Result<SkBuff> {
+        // SAFETY: a live frame; only its own reference counts change.
+        let clone = unsafe { bindings::skb_clone(self.as_ptr(), bindings::TOE_GFP_ATOMIC) };
+        if clone.is_null() {
+            return Err(ENOMEM);
+        }
+        // SAFETY: a new frame of ours.
+        Ok(unsafe { SkBuff::from_raw(clone) })
+    }
+
+    /// Tells who asked for it that the frame goes out now.
+    #[inline(always)]
+    pub(crate) fn tx_timestamp(&mut self) {
+        // SAFETY: a live frame of ours, in a transmit path.
+        unsafe { bindings::toe_skb_tx_timestamp(self.as_ptr()) };
+    }
+
+    /// Cleans the frame of what the sending host knows, and hands it to `to`.
+    ///
+    /// `None` if `to` is down or the frame longer than it takes: the frame is
+    /// then freed and counted there.
+    #[inline(always)]
+    pub(crate) fn forward_to(self, to: &NetDevice, _bh: &Bh) -> Option<SkBuff> {
+        // SAFETY: both live; `skb->dev` is the sender.
+        if unsafe { bindings::toe_dev_forward_skb(to.as_ptr(), self.as_ptr()) } != 0 {
+            // The callee freed it.
+            let _ = ManuallyDrop::new(self);
+            return None;
+        }
+        let mut skb = self;
+        skb.set_dev(to);
+        Some(skb)
+    }
+
+    /// Frees a frame that was used as intended.
+    #[inline]
+    pub(crate) fn consume(self) {
+        // SAFETY: our reference ends here.
+        unsafe { bindings::consume_skb(self.into_raw()) };
+    }
+
+    /// Frees a frame that was refused.
+    pub(crate) fn drop_because(self, reason: DropReason) {
+        // SAFETY: our reference ends here.
+        unsafe { bindings::sk_skb_reason_drop(core::ptr::null(), self.into_raw(), reason as u32) };
+    }
+}
+
+impl Drop for SkBuff {
+    fn drop(&mut self) {
+        // SAFETY: our reference ends here.
+        unsafe {
+            bindings::sk_skb_reason_drop(
+                core::ptr::null(),
+                self.as_ptr(),
+                DropReason::NotSpecified as u32,
+            )
+        };
+    }
+}
+
+/// An owned list of frames, linked through `skb->next`.
+///
+/// # Invariants
+///
+/// `head` is the first of `len` live frames, each owned by this list and linked
+/// by `next`, `tail` is the last one, whose `next` is null. Both are null if
+/// `len` is 0.
+pub(crate) struct FrameList {
+    head: *mut bindings::sk_buff,
+    tail: *mut bindings::sk_buff,
+    len: u32,
+}
+
+// SAFETY: frames may change context.
+unsafe impl Send for FrameList {}
+
+impl FrameList {
+    /// An empty list.
+    pub(crate) const fn new() -> Self {
+        // INVARIANT: empty.
+        FrameList {
+            head: core::ptr::null_mut(),
+            tail: core::ptr::null_mut(),
+            len: 0,
+        }
+    }
+
+    /// Takes over a list as C code makes it.
+    ///
+    /// # Safety
+    ///
+    /// `head` must be null or the first of frames linked by `next`, ending in
+    /// null, which the caller owns.
+    unsafe fn from_chain(head: *mut bindings::sk_buff) -> Self {
+        let mut list = FrameList::new();
+        let mut next = head;
+        while !next.is_null() {
+            let skb = next;
+            // SAFETY: a live frame of the chain.
+            next = unsafe { Self::next(skb) };
+            // SAFETY: owned by us now, and about to be on no list.
+            unsafe {
+                Self::set_next(skb, core::ptr::null_mut());
+                list.push(SkBuff::from_raw(skb));
+            }
+        }
+        list
+    }
+
+    /// # Safety
+    ///
+    /// `skb` must be a live frame.
+    #[inline(always)]
+    unsafe fn next(skb: *mut bindings::sk_buff) -> *mut bindings::sk_buff {
+        // SAFETY: the list pointers are in use in every frame.
+        unsafe { (*skb).__bindgen_anon_1.__bindgen_anon_1.next }
+    }
+
+    /// # Safety
+    ///
+    /// `skb` must be a live frame that the caller owns.
+    #[inline(always)]
+    unsafe fn set_next(skb: *mut bindings::sk_buff, next: *mut bindings::sk_buff) {
+        // SAFETY: as in `next`.
+        unsafe { (*skb).__bindgen_anon_1.__bindgen_anon_1.next = next };
+    }
+
+    /// Frames in the list.
+    #[inline(always)]
+    pub(crate) fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// Whether there are none.
+    #[inline(always)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head.is_null()
+    }
+
+    /// Their bytes, counted here.
+    #[inline]
+    pub(crate) fn bytes(&self) -> u64 {
+        let mut bytes = 0;
+        let mut next = self.head;
+        while !next.is_null() {
+            // SAFETY: a live frame of this list.
+            unsafe {
+                bytes += u64::from((*next).len);
+                next = Self::next(next);
+            }
+        }
+        bytes
+    }
+
+    /// Appends a frame.
+    #[inline(always)]
+    pub(crate) fn push(&mut self, skb: SkBuff) {
+        let skb = skb.into_raw();
+        if self.tail.is_null() {
+            self.head = skb;
+        } else {
+            // SAFETY: the last frame is live and ours.
+            unsafe { Self::set_next(self.tail, skb) };
+        }
+        // INVARIANT: `skb` was on no list, so its `next` is null.
+        self.tail = skb;
+        self.len += 1;
+    }
+
+    /// Takes the first frame.
+    #[inline(always)]
+    pub(crate) fn pop(&mut self) -> Option<SkBuff> {
+        let skb = self.head;
+        if skb.is_null() {
+            return None;
+        }
+        // SAFETY: the first frame is live and ours; it leaves the list.
+        unsafe {
+            self.head = Self::next(skb);
+            Self::set_next(skb, core::ptr::null_mut());
+        }
+        if self.head.is_null() {
+            self.tail = core::ptr::null_mut();
+        }
+        self.len -= 1;
+        // SAFETY: ours, and on no list any more.
+        Some(unsafe { SkBuff::from_raw(skb) })
+    }
+
+    /// Appends another list.
+    pub(crate) fn append(&mut self, mut other: FrameList) {
+        if other.is_empty() {
+            return;
+        }
+        if self.tail.is_null() {
+            self.head = other.head;
+        } else {
+            // SAFETY: the last frame is live and ours.
+            unsafe { Self::set_next(self.tail, other.head) };
+        }
+        self.tail = other.tail;
+        self.len += other.len;
+        // INVARIANT: its frames are in `self` now.
+        other.head = core::ptr::null_mut();
+        other.tail = core::ptr::null_mut();
+        other.len = 0;
+    }
+
+    /// Takes the first `max` frames, and how many bytes they are.
+    #[inline(always)]
+    pub(crate) fn take(&mut self, max: u32) -> (FrameList, u64) {
+        let mut bytes = 0;
+        let mut len = 0;
+        let mut last = core::ptr::null_mut();
+        let mut next = self.head;
+        while len < max && !next.is_null() {
+            last = next;
+            // SAFETY: a live frame of this list.
+            unsafe {
+                bytes += u64::from((*last).len);
+                next = Self::next(last);
+            }
+            len += 1;
+        }
+        if len == 0 {
+            return (FrameList::new(), 0);
+        }
+        // SAFETY: the last frame taken, ours.
+        unsafe { Self::set_next(last, core::ptr::null_mut()) };
+        // INVARIANT: the first `len` frames, with the cut just made.
+        let taken = FrameList {
+            head: self.head,
+            tail: last,
+            len,
+        };
+        self.head = next;
+        if next.is_null() {
+            self.tail = core::ptr::null_mut();
+        }
+        self.len -= len;
+        (taken, bytes)
+    }
+
+    /// What `dev` with its present features would send for `skb`: segmented,
+    /// linear or checksummed in software as far as it cannot do so itself.
+    ///
+    /// Empty if there was no memory: the frame is freed then and counted as
+    /// dropped by the device.
+    pub(crate) fn validated(mut skb: SkBuff, dev: &NetDevice, _bh: &Bh) -> FrameList {
+        let mut again = false;
+        skb.set_dev(dev);
+        // SAFETY: the frame is ours to give away; the call needs an RCU read
+        // section, which `Bh` is evidence of.
+        unsafe {
+            FrameList::from_chain(bindings::validate_xmit_skb_list(
+                skb.into_raw(),
+                dev.as_ptr(),
+                &mut again,
+            ))
+        }
+    }
+}
+
+impl Drop for FrameList {
+    fn drop(&mut self) {
+        if !self.head.is_null() {
+            // SAFETY: ours, and linked by `next`.
+            unsafe { bindings::toe_kfree_skb_list(self.head) };
+        }
+    }
+}

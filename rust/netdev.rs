@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The emulated TOE NIC: pairs of devices, `ip link add toe0 type toe`.
+//!
+//! A frame sent by one device of a pair is put into a queue of the other, whose
+//! NAPI instance gives it to that side's offload engine or network stack.
+//! Nothing is copied, segmented or checksummed on the way unless a feature was
+//! switched off.
+//!
+//! Locking: rtnl protects the life of a pair, [`Port::peer`] is read under RCU,
+//! and each [`FrameQueue`](crate::net::ring::FrameQueue) has a spin lock of its
+//! own, innermost.
+
+use kernel::{
+    prelude::*,
+    seq_file::SeqFile,
+    str::CStr,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    }, //
+};
+
+use crate::net::{
+    context::{
+        Bh,
+        BhGuard,
+        Rtnl, //
+    },
+    debugfs::{
+        self,
+        DeviceFile,
+        ShowDevice, //
+    },
+    ndo::{
+        DeviceOps,
+        Driver,
+        LinkStats,
+        OwnDevice,
+        Xmit, //
+    },
+    netdev::{
+        self as device,
+        features,
+        DeviceSetup,
+        NetDevice, //
+    },
+    notifier::{
+        NetdevEvent,
+        NetdevNotifier,
+        NetdevRegistration, //
+    },
+    pair::PeerLink,
+    rtnl,
+    skb::SkBuff, //
+};
+
+mod attrs;
+mod link;
+mod offload;
+mod queue;
+mod xmit;
+
+use queue::{
+    RxQueues,
+    TxQueue, //
+};
+
+pub(crate) use link::Link;
+
+/// The kind's name.
+const KIND: &CStr = c"toe";
+
+/// Most queues of each kind that a device gets on its own.
+const DEFAULT_MAX_QUEUES: u32 = 16;
+
+const FEATURES: u64 = features::SG
+    | features::FRAGLIST
+    | features::HW_CSUM
+    | features::RXCSUM
+    | features::SCTP_CRC
+    | features::HIGHDMA
+    | features::GSO_SOFTWARE
+    | features::GSO_ENCAP_ALL
+    | features::VLAN_CTAG
+    | features::VLAN_STAG;
+
+/// One device of a pair.
+#[pin_data]
+pub(crate) struct Port {
+    own: OwnDevice,
+    /// The device at the other end.
+    #[pin]
+    peer: PeerLink,
+    tx: KVVec<TxQueue>,
+    rx: RxQueues,
+    /// `/sys/kernel/debug/toe/<name>@<namespace>`.
+    debugfs: DeviceFile<Port>,
+    /// Entries that the offload table may have.
+    capacity: Atomic<u32>,
+    /// What the framework keeps for each device.
+    #[pin]
+    pub(crate) offload: offload::DeviceState,
+}
+
+static OPS: DeviceOps<Port> = DeviceOps::new();
+
+#[vtable]
+impl Driver for Port {
+    fn ops() -> &'static DeviceOps<Self> {
+        &OPS
+    }
+
+    fn init(dev: &NetDevice, own: OwnDevice, rtnl: &Rtnl) -> impl PinInit<Self, Error> {
+        let (tx, rx) = (dev.num_tx_queues(), dev.num_rx_queues());
+        let combined = tx.min(rx);
+        let ready = dev.set_real_num_queues(combined, combined, rtnl);
+        try_pin_init!(Port {
+            own,
+            peer <- PeerLink::new(),
+            tx: {
+                ready?;
+                TxQueue::array(tx)?
+            },
+            rx: RxQueues::new(rx)?,
+            debugfs: DeviceFile::new(),
+            capacity: Atomic::new(attrs::DEFAULT_CAPACITY),
+            offload <- offload::DeviceState::new(),
+        })
+    }
+
+    fn uninit(&self, rtnl: &Rtnl) {
+        self.debugfs.remove(rtnl);
+        self.offload.before_unregister(self, rtnl);
+    }
+
+    fn open(&self, rtnl: &Rtnl) -> Result {
+        let dev = self.dev();
+        let peer = self.peer.get_rtnl(rtnl).ok_or(ENOTCONN)?;
+        self.rx.start(dev, 0..dev.real_num_rx_queues(), rtnl);
+        if peer.is_up() {
+            dev.carrier_on();
+            peer.carrier_on();
+        }
+        Ok(())
+    }
+
+    fn stop(&self, rtnl: &Rtnl) {
+        let dev = self.dev();
+        self.offload.link_down(self, rtnl);
+        dev.carrier_off();
+        if let Some(peer) = self.peer.get_rtnl(rtnl) {
+            peer.carrier_off();
+            if let Some(port) = Port::of(peer) {
+                port.offload.link_down(port, rtnl);
+            }
+        }
+        self.rx.stop(dev, 0..dev.num_rx_queues(), rtnl);
+    }
+
+    #[inline]
+    fn start_xmit(&self, skb: SkBuff, bh: &Bh) -> Xmit {
+        self.xmit(skb, bh)
+    }
+
+    fn stats64(&self, stats: &mut LinkStats) {
+        let bh = BhGuard::new();
+        for queue in self.rx.iter() {
+            let counters = queue.frames.counters(&bh);
+            stats.rx_packets += counters.packets;
+            stats.rx_bytes += counters.bytes;
+        }
+        for queue in &self.tx {
+            stats.tx_packets += queue.packets.load(Relaxed);
+            stats.tx_bytes += queue.bytes.load(Relaxed);
+            stats.tx_dropped += queue.dropped.load(Relaxed);
+        }
+    }
+
+    fn iflink(&self) -> i32 {
+        let rcu = kernel::sync::rcu::read_lock();
+        self.peer.get_rcu(&rcu).map_or(0, NetDevice::ifindex)
+    }
+}
+
+impl Port {
+    /// The port that a device is, if it is one of ours.
+    #[inline(always)]
+    pub(crate) fn of(dev: &NetDevice) -> Option<&Port> {
+        dev.driver::<Port>()
+    }
+
+    /// The device.
+    #[inline(always)]
+    pub(crate) fn dev(&self) -> &NetDevice {
+        self.own.get()
+    }
+
+    /// Sets a new device up before it is registered.
+    fn setup(dev: &mut DeviceSetup<'_>) {
+        let inherited = FEATURES & !(features::VLAN_CTAG | features::VLAN_STAG);
+        dev.virtual_ethernet()
+            .features(
+                FEATURES,
+                inherited,
+                features::HW_CSUM | features::GSO_SOFTWARE,
+            )
+            .mtu_range(device::ETH_MIN_MTU, device::ETH_MAX_MTU)
+            .any_tso_size()
+            .sysfs_group(&attrs::GROUP);
+    }
+}
+
+static DEBUGFS: debugfs::Root = debugfs::Root::new();
+
+impl ShowDevice for Port {
+    fn show(&self, seq: &SeqFile) -> Result {
+        self.offload.show(self, seq)
+    }
+}
+
+/// Keeps the names of debugfs files right.
+struct Watcher;
+
+impl NetdevNotifier for Watcher {
+    fn event(&self, event: NetdevEvent, dev: &NetDevice, rtnl: &Rtnl) {
+        if !matches!(event, NetdevEvent::Register | NetdevEvent::ChangeName) {
+            return;
+        }
+        if let Some(port) = Port::of(dev) {
+            if port.debugfs.update(&DEBUGFS, dev, rtnl).is_err() {
+                pr_debug!("{}: no debugfs file\n", dev.name());
+            }
+        }
+    }
+}
+
+/// The NIC's registration with the kernel; deletes all devices when dropped.
+#[pin_data]
+pub(crate) struct Nic {
+    // Fields are dropped in this order: devices, what they notify, where their
+    // files are.
+    #[pin]
+    link: rtnl::Registration<Link>,
+    #[pin]
+    watcher: NetdevRegistration<Watcher>,
+    debugfs: debugfs::RootGuard,
+}
+
+impl Nic {
+    /// Makes `ip link add ... type toe` work.
+    pub(crate) fn new() -> impl PinInit<Self, Error> {
+        try_pin_init!(Nic {
+            debugfs: DEBUGFS.create(KIND),
+            watcher <- NetdevRegistration::new(Watcher),
+            link <- rtnl::Registration::new(),
+        })
+    }
+}

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Queues: the receiving side has the frames, the sending side counts.
+
+use core::ops::Range;
+
+use kernel::{
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    }, //
+};
+
+use crate::net::{
+    context::{
+        Bh,
+        BhGuard,
+        Rtnl, //
+    },
+    napi::{
+        Napi,
+        Poll, //
+    },
+    netdev::{
+        features,
+        NetDevice, //
+    },
+    ring::FrameQueue,
+    skb::SkBuff, //
+};
+
+use super::Port;
+
+/// Frames that a queue holds unless `ethtool -G` says otherwise.
+pub(super) const DEFAULT_RING: u32 = 1024;
+/// The least and the most that `ethtool -G` may say.
+pub(super) const RING_RANGE: core::ops::RangeInclusive<u32> = 16..=16384;
+
+/// A transmit queue. Any number of CPUs send by it at once.
+#[repr(align(64))]
+pub(super) struct TxQueue {
+    pub(super) packets: Atomic<u64>,
+    pub(super) bytes: Atomic<u64>,
+    pub(super) dropped: Atomic<u64>,
+    /// Times the qdisc was told to wait.
+    pub(super) stopped: Atomic<u64>,
+    /// Whether the engine waits for room.
+    pub(super) starved: Atomic<bool>,
+}
+
+impl TxQueue {
+    pub(super) fn array(count: u32) -> Result<KVVec<Self>> {
+        let mut queues = KVVec::with_capacity(count as usize, GFP_KERNEL_ACCOUNT)?;
+        for _ in 0..count {
+            queues.push(
+                TxQueue {
+                    packets: Atomic::new(0),
+                    bytes: Atomic::new(0),
+                    dropped: Atomic::new(0),
+                    stopped: Atomic::new(0),
+                    starved: Atomic::new(false),
+                },
+                GFP_KERNEL_ACCOUNT,
+            )?;
+        }
+        Ok(queues)
+    }
+
+    #[inline(always)]
+    pub(super) fn sent(&self, packets: u64, bytes: u64) {
+        self.packets.add(packets, Relaxed);
+        self.bytes.add(bytes, Relaxed);
+    }
+}
+
+/// What a receive queue's NAPI instance polls.
+#[pin_data]
+pub(super) struct RxQueue {
+    pub(super) index: u16,
+    #[pin]
+    pub(super) frames: FrameQueue,
+}
+
+/// A device's receive queues.
+pub(super) struct RxQueues(KVVec<Pin<KBox<Napi<RxQueue>>>>);
+
+impl RxQueues {
+    pub(super) fn new(count: u32) -> Result<Self> {
+        let mut queues = KVVec::with_capacity(count as usize, GFP_KERNEL_ACCOUNT)?;
+        for index in 0..count {
+            let queue = Napi::new(pin_init!(RxQueue {
+                index: index as u16,
+                frames <- FrameQueue::new(DEFAULT_RING),
+            }));
+            queues.push(
+                KBox::pin_init(queue, GFP_KERNEL_ACCOUNT)?,
+                GFP_KERNEL_ACCOUNT,
+            )?;
+        }
+        Ok(RxQueues(queues))
+    }
+
+    /// The queue `dev` receives by what was sent by transmit queue `tx`.
+    #[inline(always)]
+    pub(super) fn for_tx(&self, dev: &NetDevice, tx: u16) -> Option<&Napi<RxQueue>> {
+        let count = dev.real_num_rx_queues();
+        let mut index = u32::from(tx);
+        if index >= count {
+            index = index.checked_rem(count)?;
+        }
+        Some(&**self.0.get(index as usize)?)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Napi<RxQueue>> {
+        self.0.iter().map(|queue| &**queue)
+    }
+
+    pub(super) fn get(&self, index: u32) -> Option<&Napi<RxQueue>> {
+        Some(&**self.0.get(index as usize)?)
+    }
+
+    fn range(&self, range: Range<u32>) -> impl Iterator<Item = (u32, &Napi<RxQueue>)> {
+        range.filter_map(|index| Some((index, self.get(index)?)))
+    }
+
+    /// Lets frames in, and has them polled.
+    pub(super) fn start(&self, dev: &NetDevice, range: Range<u32>, rtnl: &Rtnl) {
+        for (index, queue) in self.range(range) {
+            queue.start(dev, index, rtnl);
+            queue.frames.open(&BhGuard::new());
+        }
+    }
+
+    /// Lets no more frames in and drops what is there.
+    pub(super) fn stop(&self, dev: &NetDevice, range: Range<u32>, rtnl: &Rtnl) {
+        for (index, queue) in self.range(range) {
+            let left = queue.frames.close(&BhGuard::new());
+            queue.stop(dev, index, rtnl);
+            drop(left);
+        }
+    }
+}
+
+impl Poll for RxQueue {
+    fn poll(napi: &Napi<Self>, budget: u32, bh: &Bh) -> u32 {
+        let Some(dev) = napi.dev(bh) else {
+            return 0;
+        };
+        let Some(port) = Port::of(dev) else {
+            return 0;
+        };
+        let mut frames = napi.frames.take(budget, bh);
+        let done = frames.len();
+        let peer = port.peer.get(bh);
+        let gro = Gro::new(dev, peer);
+
+        while let Some(skb) = frames.pop() {
+            port.receive(napi, skb, &gro, bh);
+        }
+
+        if done < budget {
+            // A frame that came meanwhile has it polled again.
+            napi.complete(done, bh);
+        }
+        if let Some((peer, port)) = peer.and_then(|peer| Some((peer, Port::of(peer)?))) {
+            port.room_at_peer(peer, dev, napi.index, bh);
+        }
+        done
+    }
+}
+
+/// Which frames are worth the work of GRO.
+///
+/// As veth: a sender with TSO sends frames as large as they get, so that there
+/// is nothing to join, but for UDP that is to be forwarded.
+pub(super) struct Gro {
+    all: bool,
+    datagrams: bool,
+}
+
+impl Gro {
+    #[inline(always)]
+    fn new(dev: &NetDevice, sender: Option<&NetDevice>) -> Self {
+        let own = dev.features();
+        let on = own & features::GRO != 0;
+        Gro {
+            all: on && sender.is_some_and(|dev| dev.features() & features::ALL_TSO == 0),
+            datagrams: on && own & (features::GRO_FRAGLIST | features::GRO_UDP_FWD) != 0,
+        }
+    }
+
+    #[inline(always)]
+    fn wants(&self, skb: &SkBuff) -> bool {
+        self.all || (self.datagrams && skb.is_datagram())
+    }
+}
+
+impl Port {
+    /// A frame that came in: the engine's if it is of a delegated connection,
+    /// else the stack's. At its Ethernet header, with `skb->dev` this device.
+    #[inline(always)]
+    fn receive(&self, napi: &Napi<RxQueue>, skb: SkBuff, gro: &Gro, bh: &Bh) {
+        let mut skb = skb;
+        if self.offload.has_entries() {
+            match self.offload.input(self, napi.index, skb, bh) {
+                None => return,
+                Some(back) => skb = back,
+            }
+        }
+        let gro = gro.wants(&skb);
+        napi.receive(skb, napi.index, gro, bh);
+    }
+
+    /// Wakes those who wait for room in receive queue `rx` of `receiver`, the
+    /// peer of this device (`dev`).
+    #[inline(always)]
+    fn room_at_peer(&self, dev: &NetDevice, receiver: &NetDevice, rx: u16, bh: &Bh) {
+        let step = receiver.real_num_rx_queues().max(1);
+        let mut queue = u32::from(rx);
+        while queue < dev.real_num_tx_queues() {
+            dev.txq_wake(queue, bh);
+            if let Some(tx) = self.tx.get(queue as usize) {
+                if tx.starved.load(Relaxed) && tx.starved.xchg(false, kernel::sync::atomic::Full) {
+                    self.offload.tx_room(self, queue as u16, bh);
+                }
+            }
+            queue += step;
+        }
+    }
+}

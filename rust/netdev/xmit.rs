@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Sending: the host stack's frames, and the engine's.
+
+use kernel::sync::atomic::{
+    Full,
+    Relaxed, //
+};
+
+use crate::net::{
+    context::Bh,
+    ndo::Xmit,
+    netdev::{
+        features,
+        NetDevice,
+        ETH_HLEN, //
+    },
+    ring::Refused,
+    skb::{
+        DropReason,
+        FrameList,
+        SkBuff, //
+    }, //
+};
+
+use super::Port;
+
+/// Why an engine's frame was not sent; it is given back.
+pub(crate) enum SendError {
+    /// The peer's queue is full. `tx_room` will be called when there is room.
+    Full(SkBuff),
+    /// The peer is gone or down.
+    Down(SkBuff),
+}
+
+impl Port {
+    /// Sends a frame of the host stack.
+    #[inline(always)]
+    pub(super) fn xmit(&self, mut skb: SkBuff, bh: &Bh) -> Xmit {
+        let queue = skb.queue_mapping();
+        let Some(tx) = self.tx.get(usize::from(queue)) else {
+            skb.drop_because(DropReason::NotSpecified);
+            return Xmit::Dropped;
+        };
+        let dropped = |skb: Option<SkBuff>, reason| {
+            if let Some(skb) = skb {
+                skb.drop_because(reason);
+            }
+            tx.dropped.add(1, Relaxed);
+            Xmit::Dropped
+        };
+        let Some((peer, rx)) = self
+            .peer
+            .get(bh)
+            .and_then(|peer| Some((peer, Port::of(peer)?.rx.for_tx(peer, queue)?)))
+        else {
+            return dropped(Some(skb), DropReason::DevReady);
+        };
+        if !skb.may_pull(ETH_HLEN) {
+            return dropped(Some(skb), DropReason::HdrTrunc);
+        }
+
+        let bytes = u64::from(skb.len());
+        skb.tx_timestamp();
+        let Some(skb) = skb.forward_to(peer, bh) else {
+            return dropped(None, DropReason::NotSpecified);
+        };
+        match rx.frames.push(skb, bh) {
+            Ok(()) => {
+                rx.schedule(bh);
+                tx.sent(1, bytes);
+                Xmit::Sent
+            }
+            Err(Refused::Closed(skb)) => dropped(Some(skb), DropReason::DevReady),
+            Err(Refused::Full(mut skb)) => {
+                let dev = self.dev();
+                if !dev.txq_has_qdisc(queue.into(), bh) {
+                    return dropped(Some(skb), DropReason::FullRing);
+                }
+                skb.set_dev(dev);
+                dev.txq_stop(queue.into(), bh);
+                tx.stopped.add(1, Relaxed);
+                // Stopped first, polled then: the poll wakes it.
+                rx.schedule(bh);
+                Xmit::Busy(skb)
+            }
+        }
+    }
+
+    /// Sends a frame that the engine built: complete from its Ethernet header
+    /// on, with its network header set, maybe to be segmented or checksummed.
+    ///
+    /// It is counted, shown to packet taps, and segmented or checksummed here
+    /// if the device's features say that the wire has no such frames.
+    pub(crate) fn send_frame(
+        &self,
+        mut skb: SkBuff,
+        queue: u16,
+        bh: &Bh,
+    ) -> core::result::Result<(), SendError> {
+        let dev = self.dev();
+        let queue = queue % (dev.real_num_tx_queues().max(1) as u16);
+        let (Some(tx), Some(peer)) = (self.tx.get(usize::from(queue)), self.peer.get(bh)) else {
+            return Err(SendError::Down(skb));
+        };
+        let Some(rx) = Port::of(peer).and_then(|port| port.rx.for_tx(peer, queue)) else {
+            return Err(SendError::Down(skb));
+        };
+        if !peer.is_up() {
+            return Err(SendError::Down(skb));
+        }
+        let count = u32::from(skb.gso_segs().max(1));
+        if !rx.frames.has_room(count, bh) {
+            // Set first, checked again then: a poll in between sees it or has
+            // made room.
+            tx.starved.xchg(true, Full);
+            if !rx.frames.has_room(count, bh) {
+                rx.schedule(bh);
+                return Err(SendError::Full(skb));
+            }
+        }
+
+        skb.set_dev(dev);
+        skb.set_queue_mapping(queue);
+        let all = features::SG | features::HW_CSUM | features::TSO | features::TSO6;
+        let mut frames = FrameList::new();
+        if dev.features() & all == all {
+            Self::prepare(dev, peer, skb, &mut frames, bh);
+        } else {
+            let mut segments = FrameList::validated(skb, dev, bh);
+            while let Some(skb) = segments.pop() {
+                Self::prepare(dev, peer, skb, &mut frames, bh);
+            }
+        }
+        let (packets, bytes) = (frames.len(), frames.bytes());
+        if rx.frames.push_list(frames, bh).is_ok() {
+            rx.schedule(bh);
+            tx.sent(packets.into(), bytes);
+        } else {
+            // Others were faster. As on a wire: sent, seen, and lost.
+            tx.dropped.add(packets.into(), Relaxed);
+        }
+        Ok(())
+    }
+
+    /// The last steps of a frame before it is the peer's.
+    #[inline(always)]
+    fn prepare(
+        dev: &NetDevice,
+        peer: &NetDevice,
+        mut skb: SkBuff,
+        frames: &mut FrameList,
+        bh: &Bh,
+    ) {
+        dev.tap_outgoing(&skb, bh);
+        skb.tx_timestamp();
+        if let Some(skb) = skb.forward_to(peer, bh) {
+            frames.push(skb);
+        }
+    }
+}
