@@ -201,6 +201,12 @@ impl HeaderTemplate {
         self.len == 0
     }
 
+    /// IPv4 or IPv6.
+    #[inline]
+    pub const fn family(&self) -> Family {
+        self.family
+    }
+
     /// Offset of the IP header in the frame.
     #[inline]
     pub const fn l3_off(&self) -> usize {

@@ -176,6 +176,25 @@ pub fn parse(frame: &[u8], frame_len: u32) -> Parsed {
     }
 }
 
+/// Parses a segment that starts at its TCP header, `len` bytes long in all, as
+/// the host stack's receive function and the socket's backlog have it. The
+/// addresses in the tuple and the fields of the IP header are empty. `None` for
+/// what [`parse`] would not call plain.
+#[inline]
+pub fn parse_tcp(bytes: &[u8], len: u32) -> Option<Segment> {
+    let ip = Ip {
+        tuple: Tuple::default(),
+        l4_off: 0,
+        l4_len: len,
+        tos: 0,
+        hop_limit: 0,
+    };
+    match tcp(bytes, &ip) {
+        Parsed::Tcp(segment) => Some(segment),
+        _ => None,
+    }
+}
+
 /// The IPv4 header. `l3` are the linear bytes from it on, at offset `l3_off` of
 /// the frame, and `l3_len` the length of all from it on.
 #[inline]

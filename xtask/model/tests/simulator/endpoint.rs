@@ -1,0 +1,495 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A host with an offload target: one connection that is either in the
+//! reference host stack (`host.rs`) or delegated to the engines under test.
+//! Both work on the same `ConnData` and the same queues, as in the module.
+
+use std::collections::VecDeque;
+
+use toe_model::logic::{
+    ack::{self, AckDecision, AckView},
+    conn::ConnData,
+    reason::{SpecialCase, UploadReason},
+    receive::{receive, HostView},
+    seq::Seq,
+    state::{Mode, ModeEvent},
+    template::{HeaderTemplate, TemplateParams, TxFields},
+    transmit::{self, SendVerdict, SendView, WaitReason},
+    tuple::Tuple,
+    wire::{self, flags, Parsed, Segment},
+};
+
+use crate::host::Host;
+use crate::link::{checksum_ok, complete_checksum, Rng, Time};
+
+pub const RTO_MIN_US: u32 = 30_000;
+const RTO_MAX_US: u32 = 2_000_000;
+pub const DELACK_US: Time = 10_000;
+
+/// Where the connection is in its life, as far as the host stack goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    SynSent,
+    Established,
+}
+
+/// A segment kept until it is acknowledged.
+pub struct Sent {
+    pub end: Seq,
+    pub at: Time,
+    pub again: bool,
+}
+
+/// What a run counts.
+#[derive(Clone, Debug)]
+pub struct Stats {
+    pub offloads: u64,
+    pub uploads: [u64; UploadReason::COUNT],
+    pub engine_frames: u64,
+    pub host_frames: u64,
+    pub engine_bytes: u64,
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        Self {
+            offloads: 0,
+            uploads: [0; UploadReason::COUNT],
+            engine_frames: 0,
+            host_frames: 0,
+            engine_bytes: 0,
+        }
+    }
+}
+
+/// How an endpoint behaves.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub tuple: Tuple,
+    pub ts_ok: bool,
+    pub rcv_wscale: u8,
+    pub mss: u32,
+    pub rcvbuf: u32,
+    pub nonagle: u8,
+    pub gso_max_segs: u32,
+    pub isn: u32,
+    /// Out of a thousand times that a payload finds no receive memory.
+    pub no_memory: u64,
+    /// Plants a wrong byte after that many bytes: a check of the checks.
+    pub plant: Option<u64>,
+}
+
+pub struct Endpoint {
+    pub cfg: Config,
+    pub mode: Mode,
+    pub phase: Phase,
+    pub c: ConnData,
+    template: HeaderTemplate,
+    pub rng: Rng,
+    /// Bytes from `snd_una` on.
+    pub tx: VecDeque<u8>,
+    pub sent: VecDeque<Sent>,
+    pub unread: VecDeque<u8>,
+    pub host: Host,
+    pub cwnd: u32,
+    pub ssthresh: u32,
+    cwnd_acked: u32,
+    pub ack_scheduled: bool,
+    pub ack_now: bool,
+    pub delack_at: Option<Time>,
+    pub rto_at: Option<Time>,
+    pub persist_at: Option<Time>,
+    pub backoff: u32,
+    snd_sml: Seq,
+    /// The application wrote its last byte.
+    pub closing: bool,
+    pub out: Vec<Vec<u8>>,
+    pub stats: Stats,
+    delivered: u64,
+}
+
+impl Endpoint {
+    pub fn new(cfg: Config, seed: u64) -> Self {
+        let template = HeaderTemplate::new(&TemplateParams {
+            src_mac: [2, 0, 0, 0, 0, 1],
+            dst_mac: [2, 0, 0, 0, 0, 2],
+            tuple: cfg.tuple,
+            tos: 0,
+            ttl: 64,
+            flow_label: 0x12345,
+            df: true,
+            ts_ok: cfg.ts_ok,
+        });
+        let isn = Seq(cfg.isn);
+        Self {
+            mode: Mode::Host,
+            phase: Phase::SynSent,
+            c: ConnData {
+                snd_una: isn,
+                snd_nxt: isn,
+                rcv_wscale: cfg.rcv_wscale,
+                mss: cfg.mss,
+                ts_ok: cfg.ts_ok,
+                ..ConnData::default()
+            },
+            template,
+            rng: Rng::new(seed),
+            tx: VecDeque::new(),
+            sent: VecDeque::new(),
+            unread: VecDeque::new(),
+            host: Host::new(isn),
+            cwnd: 10,
+            ssthresh: 64,
+            cwnd_acked: 0,
+            ack_scheduled: false,
+            ack_now: false,
+            delack_at: None,
+            rto_at: Some(0),
+            persist_at: None,
+            backoff: 0,
+            snd_sml: isn,
+            closing: false,
+            out: Vec::new(),
+            stats: Stats::default(),
+            delivered: 0,
+            cfg,
+        }
+    }
+
+    fn event(&mut self, event: ModeEvent) {
+        self.mode = self.mode.next(event).expect("legal transition");
+    }
+
+    // The decision, and both ways of the transfer.
+
+    /// Whether a target would be asked at all.
+    pub fn can_offload(&self) -> bool {
+        self.mode == Mode::Host
+            && self.phase == Phase::Established
+            && self.host.is_calm(&self.c)
+            && self.c.snd_wnd > 0
+            && !self.closing
+    }
+
+    pub fn offload(&mut self) {
+        assert!(self.can_offload());
+        self.event(ModeEvent::Initiate);
+        // Now and then the target refuses.
+        if self.rng.permille(50) {
+            self.event(ModeEvent::Refuse);
+            return;
+        }
+        self.event(ModeEvent::Accept);
+        self.stats.offloads += 1;
+    }
+
+    pub fn upload(&mut self, reason: UploadReason) {
+        self.event(ModeEvent::Upload);
+        self.stats.uploads[reason.index()] += 1;
+        self.event(ModeEvent::Uploaded);
+    }
+
+    /// Flips between host stack and target, so many times of a thousand.
+    pub fn flip(&mut self, permille: u64) {
+        if !self.rng.permille(permille) {
+            return;
+        }
+        if self.delegated() {
+            self.upload(UploadReason::Admin);
+        } else if self.can_offload() {
+            self.offload();
+        }
+    }
+
+    fn delegated(&self) -> bool {
+        self.mode == Mode::Delegated
+    }
+
+    // The application.
+
+    pub fn write(&mut self, data: &[u8]) {
+        assert!(!self.closing);
+        self.tx.extend(data);
+    }
+
+    pub fn close(&mut self) {
+        if self.delegated() {
+            self.upload(UploadReason::Shutdown);
+        }
+        self.closing = true;
+    }
+
+    pub fn read(&mut self, max: usize) -> Vec<u8> {
+        let n = max.min(self.unread.len());
+        let data: Vec<u8> = self.unread.drain(..n).collect();
+        // tcp_cleanup_rbuf(): tell the peer when the window grew a lot.
+        if n > 0
+            && self.phase == Phase::Established
+            && self.free() >= (2 * self.c.receive_window()).max(2 * self.c.mss)
+        {
+            self.ack_now = true;
+        }
+        data
+    }
+
+    pub fn free(&self) -> u32 {
+        self.cfg.rcvbuf.saturating_sub(self.unread.len() as u32)
+    }
+
+    pub fn deliver(&mut self, data: &[u8]) {
+        for byte in data {
+            self.delivered += 1;
+            let planted = self.cfg.plant == Some(self.delivered);
+            self.unread.push_back(byte ^ u8::from(planted));
+        }
+    }
+
+    // The wire.
+
+    pub fn input(&mut self, now: Time, frame: &[u8]) {
+        let linear = &frame[..frame.len().min(wire::LINEAR_LEN)];
+        let seg = match wire::parse(linear, frame.len() as u32) {
+            Parsed::NotTcp | Parsed::Special(_, None) => return,
+            Parsed::Special(case, Some(tuple)) => {
+                if tuple == self.cfg.tuple && self.delegated() {
+                    self.upload(case.upload_reason());
+                }
+                return;
+            }
+            Parsed::Tcp(seg) => seg,
+        };
+        let l4 = usize::from(seg.l4_off);
+        let data = usize::from(seg.data_off);
+        let end = data + seg.payload as usize;
+        if seg.tuple != self.cfg.tuple || !checksum_ok(frame, l4, end - l4) {
+            return;
+        }
+        let payload = &frame[data..end];
+        if self.delegated() {
+            match self.engine_input(now, &seg, payload) {
+                Ok(()) => return,
+                Err(case) => self.upload(case.upload_reason()),
+            }
+        }
+        self.stats.host_frames += 1;
+        self.host_input(now, &seg, frame);
+    }
+
+    /// The receive engine.
+    fn engine_input(&mut self, now: Time, s: &Segment, data: &[u8]) -> Result<(), SpecialCase> {
+        let short = self.rng.permille(self.cfg.no_memory);
+        let view = HostView {
+            rcv_space_ok: !short && s.payload <= self.free(),
+            ooo_empty: self.host.ooo_empty(),
+            now_secs: (now / 1_000_000) as i64,
+            sack_or_loss: !self.host.is_calm(&self.c),
+        };
+        let before = self.c;
+        let action = receive(&mut self.c, s, &view).inspect_err(|_| assert_eq!(before, self.c))?;
+        self.stats.engine_frames += 1;
+        self.stats.engine_bytes += u64::from(action.payload + action.acked);
+        assert_eq!(action.payload, s.payload);
+        if action.payload > 0 {
+            self.deliver(data);
+            self.ack_scheduled = true;
+        }
+        if action.acked > 0 {
+            self.tx.drain(..action.acked as usize);
+            self.acked(now);
+        } else if action.window_changed {
+            self.persist_at = None;
+        }
+        let view = AckView {
+            rcv_mss: self.c.mss,
+            scheduled: self.ack_scheduled,
+            new_window: self.free(),
+            ..AckView::default()
+        };
+        match ack::decide(&self.c, &view) {
+            AckDecision::AckNow => self.ack_now = true,
+            AckDecision::Delay => {
+                self.delack_at.get_or_insert(now + DELACK_US);
+            }
+            AckDecision::None => {}
+        }
+        Ok(())
+    }
+
+    /// What both owners do when `snd_una` advanced.
+    pub fn acked(&mut self, now: Time) {
+        let una = self.c.snd_una;
+        let mut segs = 0;
+        let mut rtt = None;
+        while self.sent.front().is_some_and(|s| s.end.at_or_before(una)) {
+            if let Some(s) = self.sent.pop_front() {
+                segs += 1;
+                rtt = (!s.again).then_some((now - s.at) as u32);
+            }
+        }
+        self.c.segs_acked(segs);
+        if let Some(us) = rtt {
+            let (una, nxt) = (self.c.snd_una, self.c.snd_nxt);
+            self.c.rtt.sample(us, una, nxt, RTO_MIN_US);
+        }
+        if self.cwnd < self.ssthresh {
+            self.cwnd += segs;
+        } else {
+            self.cwnd_acked += segs;
+            if self.cwnd_acked >= self.cwnd {
+                self.cwnd_acked = 0;
+                self.cwnd += 1;
+            }
+        }
+        self.cwnd = self.cwnd.min(200);
+        self.backoff = 0;
+        self.persist_at = None;
+        self.rto_at = (!self.c.all_acked()).then(|| now + self.rto());
+    }
+
+    pub fn rto(&self) -> Time {
+        let rto = self.c.rtt.rto_us(RTO_MAX_US);
+        Time::from(rto.checked_shl(self.backoff.min(6)).unwrap_or(RTO_MAX_US)).min(2_000_000)
+    }
+
+    // Sending.
+
+    /// Bytes in the queue that were never sent.
+    pub fn unsent(&self) -> u32 {
+        let fin = u32::from(self.host.fin_sent && !self.c.all_acked());
+        self.tx.len() as u32 - (self.c.bytes_in_flight() - fin)
+    }
+
+    /// Sends what may go, then the ACK if none of it carried it.
+    pub fn output(&mut self, now: Time) {
+        if self.phase == Phase::SynSent {
+            return;
+        }
+        if self.mode == Mode::Host {
+            self.host_output(now);
+        }
+        if self.host.rtx.is_none() {
+            self.transmit_new(now);
+        }
+        if self.ack_now {
+            let nxt = self.c.snd_nxt;
+            self.emit(now, nxt, 0, flags::ACK);
+        }
+    }
+
+    /// The transmit engine; the host stack, too, sends new data through it.
+    fn transmit_new(&mut self, now: Time) {
+        loop {
+            let unsent = self.unsent();
+            let head_len = unsent.min(self.rng.range(1, 20_000) as u32);
+            let view = SendView {
+                head_len,
+                more: unsent > head_len,
+                nonagle: self.cfg.nonagle,
+                in_flight_pkts: self.c.packets_out,
+                cwnd: self.cwnd,
+                gso_max_size: 65_536,
+                gso_max_segs: self.cfg.gso_max_segs,
+                push: self.closing,
+                snd_sml: self.snd_sml,
+            };
+            let (bytes, segs) = match transmit::next_send(&self.c, &view) {
+                SendVerdict::Send { bytes, segs } => (bytes, segs),
+                SendVerdict::Wait(WaitReason::Window) if self.c.all_acked() => {
+                    self.persist_at.get_or_insert(now + 50_000);
+                    return;
+                }
+                SendVerdict::Wait(_) => return,
+            };
+            assert!(bytes > 0 && bytes <= head_len && segs > 0);
+            assert_eq!(segs, bytes.div_ceil(self.c.mss));
+            assert!(self.c.snd_nxt.add(bytes).at_or_before(self.c.wnd_end()));
+            assert!(self.c.packets_out + segs <= self.cwnd);
+            if self.delegated() {
+                self.stats.engine_frames += 1;
+            }
+            self.send_new(now, bytes, segs, unsent == bytes);
+        }
+    }
+
+    /// Sends `bytes` at `snd_nxt` as segments of at most one MSS: the frame
+    /// and its segmentation.
+    pub fn send_new(&mut self, now: Time, bytes: u32, segs: u32, push: bool) {
+        let mut left = bytes;
+        let mut seq = self.c.snd_nxt;
+        while left > 0 {
+            let len = left.min(self.c.mss);
+            left -= len;
+            let psh = if push && left == 0 { flags::PSH } else { 0 };
+            self.emit(now, seq, len, flags::ACK | psh);
+            seq = seq.add(len);
+            self.sent.push_back(Sent {
+                end: seq,
+                at: now,
+                again: false,
+            });
+        }
+        transmit::sent(&mut self.c, bytes, segs);
+        self.snd_sml = transmit::snd_sml_after(&self.c, self.snd_sml, bytes, segs);
+        self.rto_at.get_or_insert(now + self.rto());
+    }
+
+    /// Writes a segment of `len` bytes of the queue from `seq` on.
+    pub fn emit(&mut self, now: Time, seq: Seq, len: u32, tcp_flags: u16) {
+        let free = self.free();
+        let window = ack::select_window(&mut self.c, free);
+        let fields = TxFields {
+            seq,
+            ack: self.c.rcv_nxt,
+            flags: tcp_flags,
+            window,
+            tsval: (now / 1000) as u32,
+            tsecr: self.c.ts_recent,
+            payload_len: len,
+            ip_id: self.rng.next() as u16,
+            gso: false,
+        };
+        let header = self.template.len();
+        let mut frame = vec![0; header + len as usize];
+        self.template.write(&mut frame, &fields).expect("fits");
+        if len > 0 {
+            let from = seq.dist_from(self.c.snd_una) as usize;
+            let data = self.tx.range(from..from + len as usize);
+            for (out, byte) in frame[header..].iter_mut().zip(data) {
+                *out = *byte;
+            }
+        }
+        complete_checksum(&mut frame, self.template.l4_off());
+        self.out.push(frame);
+        self.ack_now = false;
+        self.ack_scheduled = false;
+        self.delack_at = None;
+    }
+
+    // Timers.
+
+    pub fn next_timer(&self) -> Option<Time> {
+        [self.delack_at, self.rto_at, self.persist_at]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    pub fn tick(&mut self, now: Time) {
+        if self.delack_at.is_some_and(|at| at <= now) {
+            self.delack_at = None;
+            self.ack_now = true;
+        }
+        if self.rto_at.is_some_and(|at| at <= now) {
+            if self.delegated() {
+                self.upload(UploadReason::Rto);
+            }
+            self.host_rto(now);
+        }
+        if self.persist_at.is_some_and(|at| at <= now) {
+            if self.delegated() {
+                self.upload(UploadReason::Persist);
+            }
+            self.host_persist(now);
+        }
+    }
+}
