@@ -48,6 +48,11 @@ need() {
 	for p; do command -v "$p" >/dev/null || skip "no program $p"; done
 }
 
+# need_module NAME: built in or loadable, else the case is skipped.
+need_module() {
+	modprobe -q "$1" 2>/dev/null || [ -d "/sys/module/$1" ] || skip "no module $1 in this kernel"
+}
+
 need_toe() { is_toe || skip "needs a toe device, TOE_KIND is $TOE_KIND"; }
 
 expect_eq() { [ "$1" = "$2" ] || fail "$3: is ${1:-nothing}, expected $2"; }
@@ -274,6 +279,20 @@ probe() {
 	[ $rc = 0 ] || fail "toe_probe $group $name, IPv$fam: $(cat "$WORK/err")"
 }
 
+# A probe of group upload, and the reason that brought the connection back
+# ("-": whatever it is, if at all).
+asked() { # PROBE REASON FAMILY [OPTION...]
+	local reason=$2
+	is_toe && snap a
+	probe upload "$1" "${@:3}"
+	if ! is_toe; then
+		partial "the counter toe_upload_$reason"
+	elif [ "$reason" != - ]; then
+		expect_ge "$(delta a "toe_upload_$reason")" 1 "uploads by $reason"
+	fi
+	expect_no_entries
+}
+
 # Address of end a or b in family 4 or 6.
 addr() {
 	case $1$2 in
@@ -404,7 +423,8 @@ cleanup() {
 	pair_down
 	rm -rf "$WORK"
 }
-trap cleanup EXIT
+# A signal may reach a subshell before it has dropped the traps.
+trap '[ $BASHPID != $$ ] || cleanup' EXIT
 trap 'exit 1' INT TERM
 
 if ! make_ns || ! make_pair 2>"$WORK/err"; then

@@ -33,5 +33,7 @@ void recv_sc(size_t n);
 
 int ping(int argc, char **argv);
 int inject(const char *name);
+int race(void);
+int nth(const char *what);
 
 #endif

@@ -151,8 +151,14 @@ t_netfilter() { # FAMILY
 	need nft
 	in_a nft -f - 2>"$WORK/err" <<-'END' || skip "nft: $(cat "$WORK/err")"
 		table inet t {
-			chain o { type filter hook output priority 0; counter }
-			chain i { type filter hook input priority 0; counter }
+			chain o {
+				type filter hook output priority 0;
+				counter
+			}
+			chain i {
+				type filter hook input priority 0;
+				counter
+			}
 		}
 	END
 	refused netfilter plain "$1"

@@ -6,6 +6,9 @@
  *   upload NAME   delegated, then asked for what a target cannot do: it has to
  *                 come back, and the application to get what it asked for
  *   inject NAME   delegated, then sent a segment that is a special case
+ *   race all      offloads while another thread closes, resets or shuts down
+ *   nth CALL      each allocation of a call fails, one connection each: offload,
+ *                 send, receive, shutdown, close
  *   ping NS ADDR COUNT SIZE [df]
  *
  * Exit code: 0 as expected, 1 not, 2 wrong use, 4 the kernel lacks what the
@@ -515,7 +518,7 @@ int main(int argc, char **argv)
 	if (argc >= 1 && !strcmp(argv[0], "ping"))
 		return ping(argc - 1, argv + 1);
 	if (argc < 2) {
-		fprintf(stderr, "usage: toe_probe [--client-ns NS] [--server-ns NS] [--before CMD] [--expect ok|refused|exists] [--ulp-try] [--both] refuse|upload|inject NAME [ADDRESS]\n");
+		fprintf(stderr, "usage: toe_probe [--client-ns NS] [--server-ns NS] [--before CMD] [--expect ok|refused|exists] [--ulp-try] [--both] refuse|upload|inject|race|nth NAME [ADDRESS]\n");
 		return 2;
 	}
 	if (argc > 2)
@@ -526,5 +529,9 @@ int main(int argc, char **argv)
 		return upload(argv[1]);
 	if (!strcmp(argv[0], "inject"))
 		return inject(argv[1]);
+	if (!strcmp(argv[0], "race"))
+		return race();
+	if (!strcmp(argv[0], "nth"))
+		return nth(argv[1]);
 	return 2;
 }

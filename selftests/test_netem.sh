@@ -1,0 +1,116 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Loss, reordering, duplication, corruption and delay on the way.
+
+. "$(dirname "$0")/lib.sh"
+
+
+# The wire of the pair has no queue that a target's frames would pass, so the
+# bad weather is in a router: a == router == b, both links of the kind tested.
+R=toe-r-$$
+B4=198.51.100.2
+B6=2001:db8:1::2
+
+weather() { # NETEM-ARGUMENTS
+	local dev
+	for dev in ra rb; do
+		# shellcheck disable=SC2086
+		tc -n $R qdisc replace dev $dev root netem $1 limit 5000 2>"$WORK/err" ||
+			skip "netem: $(head -1 "$WORK/err")"
+	done
+}
+
+clear_sky() {
+	local dev
+	for dev in ra rb; do tc -n $R qdisc del dev $dev root 2>/dev/null; done
+	true
+}
+
+router_up() {
+	make_ns && ip netns add $R && make_pair $DA ra $A $R && make_pair $DB rb $B $R || return 1
+	ip netns exec $R sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward
+		echo 1 >/proc/sys/net/ipv6/conf/all/forwarding'
+	ip -n $R -batch - <<-END || return 1
+		addr add 192.0.2.254/24 dev ra
+		addr add 198.51.100.254/24 dev rb
+		addr add 2001:db8::ff/64 dev ra nodad
+		addr add 2001:db8:1::ff/64 dev rb nodad
+		link set ra up
+		link set rb up
+	END
+	configure || return 1
+	ip -n $A route add default via 192.0.2.254 && ip -n $A -6 route add default via 2001:db8::ff &&
+		ip -n $B route add default via 198.51.100.254 &&
+		ip -n $B -6 route add default via 2001:db8:1::ff || return 1
+	resolve
+}
+
+t_weather() { # FAMILY NAME
+	local args
+	need tc
+	case $2 in
+	loss) args="loss 1%" ;;
+	heavy_loss) args="loss 5%" ;;
+	reorder) args="delay 3ms reorder 20% 50%" ;;
+	jitter) args="delay 5ms 4ms" ;;
+	duplicate) args="duplicate 3%" ;;
+	corrupt) args="corrupt 0.5%" ;;
+	delay) args="delay 20ms" ;;
+	rate) args="rate 20mbit" ;;
+	storm) args="delay 2ms 2ms loss 1% duplicate 1% reorder 5% corrupt 0.3%" ;;
+	esac
+	weather "$args"
+	is_toe && snap a && snap b
+	need_xfer "$1" --bytes "$(kib 1024)" --conns 3 --wait epoll $(ulp)
+	need_xfer "$1" --bytes "$(kib 1024)" --conns 2 --tx mix --rx mix $(ulp) --flip 60000
+	clear_sky
+	if is_toe; then
+		expect_ge "$(delta a toe_offloads)" 5 "offloads"
+		note "$2: $(delta a toe_offloads) offloads, uploads: $(uploads a)"
+	fi
+	expect_no_entries
+}
+
+# The reasons that were counted since the snapshot.
+uploads() {
+	in_ns "$1" ethtool -S "$(dev_of "$1")" | awk 'NR == FNR { old[$1] = $2; next }
+		/toe_upload_/ && $2 > old[$1] { sub("toe_upload_", "", $1); printf "%s%d ", $1, $2 - old[$1] }' \
+		"$WORK/snap.$1" -
+}
+
+t_flip_in_the_storm() {
+	weather "delay 2ms 1ms loss 1%"
+	bg uploader a 0.2
+	bg uploader b 0.3
+	need_xfer 4 --bytes "$(kib 2048)" --conns 4 --wait epoll $(ulp) --flip 40000
+	end_bg
+	clear_sky
+	expect_no_entries
+}
+
+# A wire that is dead for a while.
+t_blackout() {
+	local pid
+	xfer 4 --bytes "$(kib 8192)" --sndbuf 65536 --pause-every 512k --pause-ms 100 $(ulp) --flip 100k &
+	pid=$!
+	echo $pid >>"$WORK/pids"
+	pause 0.5
+	weather "loss 100%"
+	pause 3
+	clear_sky
+	wait $pid || fail "transfer: $(cat "$WORK/json")"
+	: >"$WORK/pids"
+	expect_no_entries
+}
+
+cleanup() {
+	end_bg
+	pair_down
+	ip netns del $R 2>/dev/null
+	rm -rf "$WORK"
+}
+
+router_up || skip_all "cannot set up the router"
+run "weather 4 loss" "weather 6 loss" "weather 4 heavy_loss" "weather 4 reorder" "weather 6 reorder" \
+	"weather 4 jitter" "weather 4 duplicate" "weather 4 corrupt" "weather 6 corrupt" \
+	"weather 4 delay" "weather 4 rate" "weather 4 storm" "weather 6 storm" flip_in_the_storm blackout

@@ -1,0 +1,19 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# What else an application may ask of a delegated connection: sockmap, options, ...
+
+. "$(dirname "$0")/lib.sh"
+
+t_sockmap() { asked sockmap sockmap "$1"; }
+t_repair() { asked repair setsockopt "$1"; }
+t_filter() { asked filter - "$1"; }
+t_disconnect() { asked disconnect disconnect "$1"; }
+t_shutdown() { asked shutdown shutdown "$1"; }
+t_shutdown_rd() { asked shutdown_rd - "$1"; }
+t_options() { asked options - "$1"; }
+t_keepalive() { asked keepalive - "$1"; }
+t_idle() { asked idle - "$1"; }
+
+pair_up || skip_all "cannot set up the pair"
+run "sockmap 4" "sockmap 6" "repair 4" "filter 4" "disconnect 4" "disconnect 6" "shutdown 4" \
+	"shutdown 6" "shutdown_rd 4" "options 4" "options 6" "keepalive 4" "idle 4"

@@ -1,0 +1,112 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# A capture on the device sees every frame, of the target too, as it should be.
+
+. "$(dirname "$0")/lib.sh"
+
+
+capture() { # a|b
+	bg in_ns "$1" tcpdump -i "$(dev_of "$1")" -s 0 -B 65536 -U -w "$WORK/$1.pcap" -Z root tcp \
+		2>"$WORK/$1.err"
+	until_ok 60 grep -q 'listening on' "$WORK/$1.err" || fail "tcpdump: $(cat "$WORK/$1.err")"
+}
+
+# Lets tcpdump write what it has, and looks at its own account.
+captured() {
+	local end pid
+	pause 1
+	while read -r pid; do
+		pkill -INT -P "$pid" 2>/dev/null
+		kill -INT "$pid" 2>/dev/null
+	done <"$WORK/pids"
+	for end in a b; do
+		until_ok 30 grep -q 'dropped by kernel' "$WORK/$end.err" || fail "tcpdump does not end"
+		grep -q '^0 packets dropped by kernel' "$WORK/$end.err" ||
+			skip "tcpdump was too slow: $(cat "$WORK/$end.err")"
+		tcpdump -r "$WORK/$end.pcap" -n -e -vv -S 2>/dev/null >"$WORK/$end.txt"
+	done
+	: >"$WORK/pids"
+}
+
+# Sum of the payload sent by an address, from one capture.
+payload() { # a|b ADDRESS
+	awk -v from="$2." '
+		match($0, /[^ ]+ > [^ ]+: Flags/) && index(substr($0, RSTART), from) == 1 {
+			if (match($0, /, length [0-9]+(: |$)/)) n += substr($0, RSTART + 9)
+		}
+		END { print n + 0 }' "$WORK/$1.txt"
+}
+
+t_frames() { # FAMILY on|off ENDS: segmentation, who is delegated
+	local end max=0 bytes sent limit
+	need tcpdump ethtool
+	if [ "$2" = off ]; then
+		plain_frames
+		# Checksums are whole in a capture only if software makes them.
+		in_a ethtool -K $DA tx off && in_b ethtool -K $DB tx off
+	fi
+	capture a
+	capture b
+	snap a
+	need_xfer "$1" --bytes "$(kib 512)" $(ulp "$3")
+	captured
+	is_toe && expect_ge "$(delta a toe_offloads)$(delta b toe_offloads)" 1 "offloads"
+	sent=$(($(kib 512)))
+	limit=$((1500 + 14))
+	for end in a b; do
+		bytes=$(payload $end "$(addr a "$1")")
+		expect_ge "$bytes" $((sent + 40)) "bytes of the client in the capture of $end"
+		[ "$(jget client retrans)" != 0 ] ||
+			expect_eq "$bytes" $((sent + 40)) "bytes of the client in the capture of $end"
+		bytes=$(payload $end "$(addr b "$1")")
+		expect_ge "$bytes" $sent "bytes of the server in the capture of $end"
+		grep -c 'Flags \[[^]]*S' "$WORK/$end.txt" | grep -qx 2 || fail "not two SYN frames"
+		if [ "$2" = off ]; then
+			max=$(awk 'match($0, /ethertype[^,]*, length [0-9]+/) {
+				n = substr($0, RSTART, RLENGTH); sub(/.* /, "", n); if (n + 0 > m) m = n + 0
+				} END { print m + 0 }' "$WORK/$end.txt")
+			expect_le "$max" $limit "longest frame in the capture of $end"
+			expect_ge "$max" $((limit - 100)) "longest frame in the capture of $end"
+			if grep -q 'cksum 0x[0-9a-f]* (incorrect' "$WORK/$end.txt"; then
+				grep -B1 incorrect "$WORK/$end.txt" | head -4
+				fail "$(grep -c incorrect "$WORK/$end.txt") wrong checksums in the capture of $end"
+			fi
+			expect_ge "$(grep -c 'cksum.*correct' "$WORK/$end.txt")" $((sent / 1500)) "checked frames"
+		fi
+	done
+	expect_eq "$(payload a "$(addr a "$1")")" "$(payload b "$(addr a "$1")")" "client's bytes at both ends"
+	expect_eq "$(payload a "$(addr b "$1")")" "$(payload b "$(addr b "$1")")" "server's bytes at both ends"
+	in_a ethtool -K $DA tx on tso on gso on gro on
+	in_b ethtool -K $DB tx on tso on gso on gro on
+	true
+}
+
+# On the wire nobody can tell: the same SYN options, MSS, window scale, and
+# timestamps that do not go back, delegated or not.
+t_options_stay() {
+	local bad
+	need tcpdump ethtool
+	plain_frames
+	capture b
+	capture a
+	bg uploader a 0.1
+	need_xfer 4 --bytes "$(kib 1024)" $(ulp) --flip 50000
+	while read -r pid; do :; done <"$WORK/pids"
+	kill "$pid" 2>/dev/null
+	captured
+	bad=$(awk -v c="$A4." '
+		/ > .*: Flags/ {
+			d = index($1, c) == 1 # the direction
+			if (!/TS val/) { print "no timestamp: " $0; next }
+			match($0, /TS val [0-9]+/); v = substr($0, RSTART + 7, RLENGTH - 7) + 0
+			if (d in ts && v < ts[d]) print "timestamp goes back: " $0
+			ts[d] = v
+		}' "$WORK/b.txt" | head -5)
+	in_a ethtool -K $DA tso on gso on gro on
+	in_b ethtool -K $DB tso on gso on gro on
+	[ -z "$bad" ] || fail "$bad"
+}
+
+pair_up || skip_all "cannot set up the pair"
+run "frames 4 off both" "frames 6 off both" "frames 4 on both" "frames 6 on both" \
+	"frames 4 off client" options_stay
