@@ -71,6 +71,18 @@ pub struct Prefix {
     pub bits: u8,
 }
 
+impl core::fmt::Display for Prefix {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self.family {
+            Family::V4 => {
+                let [a, b, c, d, ..] = self.addr;
+                write!(f, "{a}.{b}.{c}.{d}/{}", self.bits)
+            }
+            Family::V6 => write!(f, "{}/{}", core::net::Ipv6Addr::from(self.addr), self.bits),
+        }
+    }
+}
+
 impl Prefix {
     /// The prefix that `text` names: `ADDRESS` or `ADDRESS/BITS`, with or
     /// without a newline.

@@ -118,6 +118,51 @@ impl Tuple {
     }
 }
 
+/// One end of a connection: address and port, as tools print it.
+#[derive(Clone, Copy, Debug)]
+pub struct End {
+    family: Family,
+    addr: [u8; 16],
+    port: u16,
+}
+
+impl Tuple {
+    /// This host's end.
+    pub const fn local_end(&self) -> End {
+        End {
+            family: self.family,
+            addr: self.local,
+            port: self.lport,
+        }
+    }
+
+    /// The peer's end.
+    pub const fn remote_end(&self) -> End {
+        End {
+            family: self.family,
+            addr: self.remote,
+            port: self.rport,
+        }
+    }
+}
+
+impl core::fmt::Display for End {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self.family {
+            Family::V4 => {
+                let [a, b, c, d, ..] = self.addr;
+                write!(f, "{a}.{b}.{c}.{d}:{}", self.port)
+            }
+            Family::V6 => write!(
+                f,
+                "[{}]:{}",
+                core::net::Ipv6Addr::from(self.addr),
+                self.port
+            ),
+        }
+    }
+}
+
 #[cfg(any(test, CONFIG_KUNIT = "y"))]
 #[cfg_attr(not(test), kernel::macros::kunit_tests(toe_tuple))]
 mod tests {

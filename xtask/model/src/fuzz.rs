@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The entry of the fuzz target, which `cargo test` runs with random bytes too:
+//! whatever comes from the wire, the parser and the receive engine give a
+//! result, keep their invariants, and change nothing on a special case.
+
+use crate::logic::{
+    conn::ConnData,
+    receive::{receive, HostView},
+    seq::Seq,
+    template::{HeaderTemplate, TemplateParams, TxFields, MAX_LEN},
+    tuple::Tuple,
+    wire::{self, Parsed, Segment},
+};
+
+/// Takes fields off the front of the input; zeros when it is used up.
+struct Bytes<'a>(&'a [u8]);
+
+impl<'a> Bytes<'a> {
+    fn take(&mut self, n: usize) -> &'a [u8] {
+        let (head, rest) = self.0.split_at(n.min(self.0.len()));
+        self.0 = rest;
+        head
+    }
+
+    fn u8(&mut self) -> u8 {
+        self.take(1).first().copied().unwrap_or(0)
+    }
+
+    fn u16(&mut self) -> u16 {
+        u16::from_le_bytes([self.u8(), self.u8()])
+    }
+
+    fn u32(&mut self) -> u32 {
+        u32::from(self.u16()) | u32::from(self.u16()) << 16
+    }
+}
+
+fn connection(b: &mut Bytes<'_>) -> ConnData {
+    let snd_una = Seq(b.u32());
+    let rcv_nxt = Seq(b.u32());
+    let unread = u32::from(b.u16());
+    ConnData {
+        snd_una,
+        snd_nxt: snd_una.add(u32::from(b.u16())),
+        snd_wnd: b.u32() & 0x3fff_ffff,
+        snd_wl1: rcv_nxt.sub(u32::from(b.u8())),
+        snd_wscale: b.u8(),
+        rcv_wscale: b.u8(),
+        mss: u32::from(b.u16()),
+        rcv_nxt,
+        rcv_wup: rcv_nxt.sub(unread),
+        rcv_wnd: b.u32() & 0x3fff_ffff,
+        ts_ok: b.u8() & 1 != 0,
+        ts_recent: b.u32(),
+        packets_out: u32::from(b.u16()),
+        ..ConnData::default()
+    }
+}
+
+/// A frame that is close to one the engine finishes, with a few bytes changed.
+fn nearly_good(b: &mut Bytes<'_>, c: &ConnData) -> Vec<u8> {
+    let mut tuple = if b.u8() & 1 == 0 {
+        Tuple::v4([10, 0, 0, 2], 80, [10, 0, 0, 1], 4000)
+    } else {
+        Tuple::v6([2; 16], 80, [1; 16], 4000)
+    };
+    tuple.vlan = u16::from(b.u8() & 1);
+    let template = HeaderTemplate::new(&TemplateParams {
+        tuple,
+        ts_ok: c.ts_ok,
+        ..TemplateParams::default()
+    });
+    let payload = usize::from(b.u8());
+    let fields = TxFields {
+        seq: c
+            .rcv_nxt
+            .add(u32::from(b.u8() & 3))
+            .sub(u32::from(b.u8() & 3)),
+        ack: c.snd_una.add(u32::from(b.u16())),
+        flags: 16 | u16::from(b.u8() & 8),
+        window: b.u16(),
+        tsval: c.ts_recent.wrapping_add(u32::from(b.u8())),
+        payload_len: payload as u32,
+        ..TxFields::default()
+    };
+    let mut frame = vec![0; MAX_LEN + payload];
+    template.write(&mut frame, &fields).expect("fits");
+    frame.truncate(template.len() + payload);
+    for _ in 0..b.u8() & 3 {
+        let at = usize::from(b.u8()) % frame.len();
+        frame[at] ^= b.u8();
+    }
+    frame
+}
+
+fn check_segment(s: &Segment, frame: &[u8], frame_len: u32) {
+    assert!(usize::from(s.data_off) <= frame.len());
+    assert!(u32::from(s.data_off) + s.payload <= frame_len);
+    assert!(u32::from(s.l4_off) + 20 <= u32::from(s.data_off));
+    assert!(s.flags < 512 && s.ip_ecn < 4 && s.dscp < 64);
+}
+
+fn check_receive(c: &mut ConnData, s: &Segment, view: &HostView) {
+    let before = *c;
+    match receive(c, s, view) {
+        Err(case) => {
+            assert_eq!(*c, before, "{case:?}");
+        }
+        Ok(action) => {
+            assert_eq!(action.payload, s.payload);
+            assert_eq!(c.rcv_nxt, before.rcv_nxt.add(action.payload));
+            assert_eq!(c.snd_una, before.snd_una.add(action.acked));
+            assert!(action.acked <= before.bytes_in_flight());
+            assert!(action.payload <= before.receive_window());
+            assert_eq!(c.snd_nxt, before.snd_nxt);
+            assert!(!Seq(c.ts_recent).before(Seq(before.ts_recent)));
+            assert!(!action.window_changed || c.snd_wnd != 0);
+            assert!(c.packets_out <= before.packets_out);
+            assert!(view.ooo_empty || action.payload == 0);
+            assert!(view.rcv_space_ok || action.payload == 0);
+        }
+    }
+}
+
+/// Runs one input: a connection, then frames for it.
+pub fn run(data: &[u8]) {
+    let mut b = Bytes(data);
+    let mut c = connection(&mut b);
+    while !b.0.is_empty() {
+        let kind = b.u8();
+        let frame = if kind & 1 == 0 {
+            let len = usize::from(b.u8());
+            b.take(len).to_vec()
+        } else {
+            nearly_good(&mut b, &c)
+        };
+        // The frame may be longer than its linear part.
+        let more = if kind & 2 == 0 {
+            0
+        } else {
+            u32::from(b.u16()) * 4
+        };
+        let frame_len = frame.len() as u32 + more;
+        let view = HostView {
+            rcv_space_ok: kind & 0x1c != 4,
+            ooo_empty: kind & 0x1c != 8,
+            now_secs: i64::from(kind),
+            sack_or_loss: kind & 0x1c == 12,
+        };
+        if let Parsed::Tcp(s) = wire::parse(&frame, frame_len) {
+            check_segment(&s, &frame, frame_len);
+            check_receive(&mut c, &s, &view);
+        }
+    }
+}
