@@ -11,20 +11,11 @@
 //! and each [`FrameQueue`](crate::net::ring::FrameQueue) has a spin lock of its
 //! own, innermost.
 
-use kernel::{
-    prelude::*,
-    seq_file::SeqFile,
-    str::CStr,
-    sync::atomic::{
-        Atomic,
-        Relaxed, //
-    }, //
-};
+use kernel::{prelude::*, seq_file::SeqFile, str::CStr};
 
 use crate::net::{
     context::{
         Bh,
-        BhGuard,
         Rtnl, //
     },
     debugfs::{
@@ -56,9 +47,11 @@ use crate::net::{
 };
 
 mod attrs;
+mod ethtool;
 mod link;
 mod offload;
 mod queue;
+mod stats;
 mod xmit;
 
 use queue::{
@@ -96,8 +89,6 @@ pub(crate) struct Port {
     rx: RxQueues,
     /// `/sys/kernel/debug/toe/<name>@<namespace>`.
     debugfs: DeviceFile<Port>,
-    /// Entries that the offload table may have.
-    capacity: Atomic<u32>,
     /// What the framework keeps for each device.
     #[pin]
     pub(crate) offload: offload::DeviceState,
@@ -124,7 +115,6 @@ impl Driver for Port {
             },
             rx: RxQueues::new(rx)?,
             debugfs: DeviceFile::new(),
-            capacity: Atomic::new(attrs::DEFAULT_CAPACITY),
             offload <- offload::DeviceState::new(),
         })
     }
@@ -164,17 +154,7 @@ impl Driver for Port {
     }
 
     fn stats64(&self, stats: &mut LinkStats) {
-        let bh = BhGuard::new();
-        for queue in self.rx.iter() {
-            let counters = queue.frames.counters(&bh);
-            stats.rx_packets += counters.packets;
-            stats.rx_bytes += counters.bytes;
-        }
-        for queue in &self.tx {
-            stats.tx_packets += queue.packets.load(Relaxed);
-            stats.tx_bytes += queue.bytes.load(Relaxed);
-            stats.tx_dropped += queue.dropped.load(Relaxed);
-        }
+        self.link_stats(stats);
     }
 
     fn iflink(&self) -> i32 {
@@ -207,6 +187,8 @@ impl Port {
             )
             .mtu_range(device::ETH_MIN_MTU, device::ETH_MAX_MTU)
             .any_tso_size()
+            .ethtool::<Port>()
+            .queue_stats::<Port>()
             .sysfs_group(&attrs::GROUP);
     }
 }

@@ -7,12 +7,14 @@
 
 pub(crate) mod context;
 pub(crate) mod debugfs;
+pub(crate) mod ethtool;
 pub(crate) mod link;
 pub(crate) mod napi;
 pub(crate) mod ndo;
 pub(crate) mod netdev;
 pub(crate) mod notifier;
 pub(crate) mod pair;
+pub(crate) mod qstats;
 pub(crate) mod ring;
 pub(crate) mod rtnl;
 pub(crate) mod skb;

@@ -170,6 +170,12 @@ impl NetDevice {
         read_once!(self, flags) & bindings::net_device_flags_IFF_UP != 0
     }
 
+    /// Whether it was opened, and not yet stopped.
+    #[inline]
+    pub(crate) fn is_running(&self) -> bool {
+        read_once!(self, state) & (1 << bindings::netdev_state_t___LINK_STATE_START) != 0
+    }
+
     /// Whether its carrier is there.
     #[inline]
     pub(crate) fn has_carrier(&self) -> bool {
@@ -272,17 +278,19 @@ impl NetDevice {
         }
     }
 
-    /// Tells the qdisc to go on, if it waits.
+    /// Tells the qdisc to go on, if it waits; says whether it did.
     #[inline(always)]
-    pub(crate) fn txq_wake(&self, queue: u32, _bh: &Bh) {
+    pub(crate) fn txq_wake(&self, queue: u32, _bh: &Bh) -> bool {
         if let Some(txq) = self.txq(queue) {
             // SAFETY: a queue of a live device, and an aligned integer in it.
             let state = unsafe { core::ptr::read_volatile(addr_of!((*txq).state)) };
             if state & (1 << bindings::netdev_queue_state_t___QUEUE_STATE_DRV_XOFF) != 0 {
                 // SAFETY: a queue of a live device.
                 unsafe { bindings::toe_txq_wake(txq) };
+                return true;
             }
         }
+        false
     }
 
     /// Shows an outgoing frame to packet taps (tcpdump), if there are any.

@@ -133,6 +133,11 @@ impl FrameQueue {
         self.inner.lock().limit = limit;
     }
 
+    /// The bound.
+    pub(crate) fn limit(&self, _bh: &Bh) -> u32 {
+        self.inner.lock().limit
+    }
+
     /// What it has seen.
     pub(crate) fn counters(&self, _bh: &Bh) -> QueueCounters {
         self.inner.lock().counters

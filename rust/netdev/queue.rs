@@ -26,6 +26,7 @@ use crate::net::{
         features,
         NetDevice, //
     },
+    qstats::TxStats,
     ring::FrameQueue,
     skb::SkBuff, //
 };
@@ -45,6 +46,8 @@ pub(super) struct TxQueue {
     pub(super) dropped: Atomic<u64>,
     /// Times the qdisc was told to wait.
     pub(super) stopped: Atomic<u64>,
+    /// Times it was told to go on.
+    pub(super) woken: Atomic<u64>,
     /// Whether the engine waits for room.
     pub(super) starved: Atomic<bool>,
 }
@@ -59,12 +62,23 @@ impl TxQueue {
                     bytes: Atomic::new(0),
                     dropped: Atomic::new(0),
                     stopped: Atomic::new(0),
+                    woken: Atomic::new(0),
                     starved: Atomic::new(false),
                 },
                 GFP_KERNEL_ACCOUNT,
             )?;
         }
         Ok(queues)
+    }
+
+    pub(super) fn stats(&self) -> TxStats {
+        TxStats {
+            packets: self.packets.load(Relaxed),
+            bytes: self.bytes.load(Relaxed),
+            drops: self.dropped.load(Relaxed),
+            stop: self.stopped.load(Relaxed),
+            wake: self.woken.load(Relaxed),
+        }
     }
 
     #[inline(always)]
@@ -138,6 +152,24 @@ impl RxQueues {
             let left = queue.frames.close(&BhGuard::new());
             queue.stop(dev, index, rtnl);
             drop(left);
+        }
+    }
+}
+
+impl RxQueues {
+    /// As `stop`, for queues that nobody sends to any more: what they hold goes
+    /// by the first one, behind which all later frames of the same senders are.
+    pub(super) fn retire(&self, dev: &NetDevice, range: Range<u32>, rtnl: &Rtnl) {
+        for (index, queue) in self.range(range) {
+            let bh = BhGuard::new();
+            let left = queue.frames.close(&bh);
+            if let Some(first) = self.get(0) {
+                // Dropped if it is full.
+                let _ = first.frames.push_list(left, &bh);
+                first.schedule(&bh);
+            }
+            drop(bh);
+            queue.stop(dev, index, rtnl);
         }
     }
 }
@@ -219,8 +251,10 @@ impl Port {
         let step = receiver.real_num_rx_queues().max(1);
         let mut queue = u32::from(rx);
         while queue < dev.real_num_tx_queues() {
-            dev.txq_wake(queue, bh);
             if let Some(tx) = self.tx.get(queue as usize) {
+                if dev.txq_wake(queue, bh) {
+                    tx.woken.add(1, Relaxed);
+                }
                 if tx.starved.load(Relaxed) && tx.starved.xchg(false, kernel::sync::atomic::Full) {
                     self.offload.tx_room(self, queue as u16, bh);
                 }

@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What ethtool asks of a driver: `struct ethtool_ops`.
+//!
+//! C header: `include/linux/ethtool.h`.
+
+use core::marker::PhantomData;
+
+use kernel::{
+    error::from_result,
+    ffi::c_int,
+    fmt,
+    prelude::*,
+    str::CStr,
+    types::Opaque, //
+};
+
+use crate::bindings;
+
+use super::{
+    context::Rtnl,
+    link::ExtAck,
+    ndo::{
+        value,
+        Driver, //
+    },
+    netdev::{
+        copy_cstr,
+        DeviceSetup, //
+    },
+};
+
+/// Length of the name of a counter, with the terminating null.
+const NAME_LEN: usize = bindings::ETH_GSTRING_LEN as usize;
+
+/// How many there are, and may be, of something.
+#[derive(Clone, Copy)]
+pub(crate) struct Amount {
+    /// Now.
+    pub(crate) now: u32,
+    /// At most.
+    pub(crate) max: u32,
+}
+
+/// Takes the names of counters, or only counts them.
+pub(crate) struct Names<'a> {
+    buf: Option<&'a mut [u8]>,
+    count: usize,
+}
+
+impl Names<'_> {
+    /// Adds a name; what is longer than 31 bytes is cut off.
+    pub(crate) fn add(&mut self, name: fmt::Arguments<'_>) {
+        if let Some(buf) = &mut self.buf {
+            let start = self.count * NAME_LEN;
+            if let Some(place) = buf.get_mut(start..start + NAME_LEN) {
+                place.fill(0);
+                let mut cut = Cut(&mut place[..NAME_LEN - 1]);
+                // Only says that it was cut.
+                let _ = fmt::Write::write_fmt(&mut cut, name);
+            }
+        }
+        self.count += 1;
+    }
+}
+
+/// Writes as much as there is room for.
+struct Cut<'a>(&'a mut [u8]);
+
+impl fmt::Write for Cut<'_> {
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        let len = text.len().min(self.0.len());
+        let (now, later) = core::mem::take(&mut self.0).split_at_mut(len);
+        now.copy_from_slice(&text.as_bytes()[..len]);
+        self.0 = later;
+        Ok(())
+    }
+}
+
+/// Takes the values of counters, in the order of their names.
+pub(crate) struct Values<'a> {
+    buf: &'a mut [u64],
+    count: usize,
+}
+
+impl Values<'_> {
+    /// Adds a value.
+    pub(crate) fn add(&mut self, value: u64) {
+        if let Some(place) = self.buf.get_mut(self.count) {
+            *place = value;
+        }
+        self.count += 1;
+    }
+}
+
+/// The answers. All in process context with rtnl held.
+#[vtable]
+pub(crate) trait EthtoolOps: Driver {
+    /// The driver's name and version, `ethtool -i`.
+    const DRIVER: &'static CStr;
+    /// The version.
+    const VERSION: &'static CStr;
+    /// The least ring, see `set_ring`.
+    const MIN_RING: u32;
+
+    /// The table; `static TABLE: EthtoolTable<Self> = EthtoolTable::new()`.
+    fn ethtool() -> &'static EthtoolTable<Self>;
+
+    /// Names of counters, `ethtool -S`: as many as values, while rtnl is held.
+    fn stat_names(&self, names: &mut Names<'_>, rtnl: &Rtnl);
+
+    /// Values of counters.
+    fn stat_values(&self, values: &mut Values<'_>, rtnl: &Rtnl);
+
+    /// Queues of each kind, `ethtool -l`.
+    fn channels(&self, rtnl: &Rtnl) -> Amount;
+
+    /// `ethtool -L`; `count` is within 1 and the maximum.
+    fn set_channels(&self, count: u32, rtnl: &Rtnl) -> Result;
+
+    /// Frames that a receive queue holds, `ethtool -g`.
+    fn ring(&self, rtnl: &Rtnl) -> Amount;
+
+    /// `ethtool -G`; `size` is within [`EthtoolOps::MIN_RING`] and the maximum.
+    fn set_ring(&self, size: u32, rtnl: &Rtnl) -> Result;
+}
+
+/// A table of answers.
+#[repr(transparent)]
+pub(crate) struct EthtoolTable<T>(Opaque<bindings::ethtool_ops>, PhantomData<fn(T)>);
+
+// SAFETY: only ever read after it was made.
+unsafe impl<T> Sync for EthtoolTable<T> {}
+
+impl<T: EthtoolOps> EthtoolTable<T> {
+    /// Makes the table.
+    pub(crate) const fn new() -> Self {
+        EthtoolTable(
+            Opaque::new(bindings::ethtool_ops {
+                get_drvinfo: Some(get_drvinfo::<T>),
+                get_link: Some(bindings::ethtool_op_get_link),
+                get_ts_info: Some(bindings::ethtool_op_get_ts_info),
+                get_link_ksettings: Some(get_link_ksettings),
+                get_sset_count: Some(get_sset_count::<T>),
+                get_strings: Some(get_strings::<T>),
+                get_ethtool_stats: Some(get_ethtool_stats::<T>),
+                get_channels: Some(get_channels::<T>),
+                set_channels: Some(set_channels::<T>),
+                get_ringparam: Some(get_ringparam::<T>),
+                set_ringparam: Some(set_ringparam::<T>),
+                // SAFETY: all other operations are optional: a null pointer,
+                // which is `None`.
+                ..unsafe { core::mem::MaybeUninit::zeroed().assume_init() }
+            }),
+            PhantomData,
+        )
+    }
+}
+
+impl DeviceSetup<'_> {
+    /// Answers ethtool by `T`, which is to be the device's driver.
+    pub(crate) fn ethtool<T: EthtoolOps>(&mut self) -> &mut Self {
+        self.raw().ethtool_ops = T::ethtool().0.get();
+        self
+    }
+}
+
+/// # Safety
+///
+/// Called by ethtool with rtnl held, on a registered device of `T`.
+unsafe extern "C" fn get_drvinfo<T: EthtoolOps>(
+    _dev: *mut bindings::net_device,
+    info: *mut bindings::ethtool_drvinfo,
+) {
+    // SAFETY: the caller's, for us to fill in.
+    let info = unsafe { &mut *info };
+    copy_cstr(&mut info.driver, T::DRIVER);
+    copy_cstr(&mut info.version, T::VERSION);
+}
+
+/// As veth: a link without a real speed says 10 Gbit/s, full duplex.
+///
+/// # Safety
+///
+/// Called by ethtool with rtnl held.
+unsafe extern "C" fn get_link_ksettings(
+    _dev: *mut bindings::net_device,
+    settings: *mut bindings::ethtool_link_ksettings,
+) -> c_int {
+    // SAFETY: the caller's, zeroed, for us to fill in.
+    let base = unsafe { &mut (*settings).base };
+    base.speed = bindings::SPEED_10000;
+    base.duplex = bindings::DUPLEX_FULL as u8;
+    base.port = bindings::PORT_TP as u8;
+    base.autoneg = bindings::AUTONEG_DISABLE as u8;
+    0
+}
+
+/// # Safety
+///
+/// `dev` must be a registered device of `T`, with rtnl held.
+unsafe fn stat_count<T: EthtoolOps>(dev: *mut bindings::net_device, rtnl: &Rtnl) -> usize {
+    let mut names = Names {
+        buf: None,
+        count: 0,
+    };
+    // SAFETY: registered, hence initialised.
+    unsafe { value::<T>(dev) }.stat_names(&mut names, rtnl);
+    names.count
+}
+
+/// # Safety
+///
+/// Called by ethtool with rtnl held, on a registered device of `T`.
+unsafe extern "C" fn get_sset_count<T: EthtoolOps>(
+    dev: *mut bindings::net_device,
+    set: c_int,
+) -> c_int {
+    // SAFETY: ethtool holds rtnl across this call.
+    let rtnl = unsafe { Rtnl::assume() };
+    if set as u32 != bindings::ethtool_stringset_ETH_SS_STATS {
+        return EOPNOTSUPP.to_errno();
+    }
+    // SAFETY: as this function requires.
+    unsafe { stat_count::<T>(dev, &rtnl) as c_int }
+}
+
+/// # Safety
+///
+/// Called by ethtool with rtnl held, on a registered device of `T`, with room
+/// for as many names as `get_sset_count` said since rtnl was taken.
+unsafe extern "C" fn get_strings<T: EthtoolOps>(
+    dev: *mut bindings::net_device,
+    set: u32,
+    buf: *mut u8,
+) {
+    // SAFETY: ethtool holds rtnl across this call.
+    let rtnl = unsafe { Rtnl::assume() };
+    if set != bindings::ethtool_stringset_ETH_SS_STATS {
+        return;
+    }
+    // SAFETY: so much room, zeroed by ethtool, and ours for this call.
+    let buf =
+        unsafe { core::slice::from_raw_parts_mut(buf, stat_count::<T>(dev, &rtnl) * NAME_LEN) };
+    let mut names = Names {
+        buf: Some(buf),
+        count: 0,
+    };
+    // SAFETY: registered, hence initialised.
+    unsafe { value::<T>(dev) }.stat_names(&mut names, &rtnl);
+}
+
+/// # Safety
+///
+/// As for `get_strings`, with room for as many values.
+unsafe extern "C" fn get_ethtool_stats<T: EthtoolOps>(
+    dev: *mut bindings::net_device,
+    _stats: *mut bindings::ethtool_stats,
+    buf: *mut u64,
+) {
+    // SAFETY: ethtool holds rtnl across this call.
+    let rtnl = unsafe { Rtnl::assume() };
+    // SAFETY: so much room, zeroed by ethtool, and ours for this call.
+    let buf = unsafe { core::slice::from_raw_parts_mut(buf, stat_count::<T>(dev, &rtnl)) };
+    let mut values = Values { buf, count: 0 };
+    // SAFETY: registered, hence initialised.
+    unsafe { value::<T>(dev) }.stat_values(&mut values, &rtnl);
+}
+
+/// # Safety
+///
+/// Called by ethtool with rtnl held, on a registered device of `T`.
+unsafe extern "C" fn get_channels<T: EthtoolOps>(
+    dev: *mut bindings::net_device,
+    channels: *mut bindings::ethtool_channels,
+) {
+    // SAFETY: ethtool holds rtnl across this call.
+    let rtnl = unsafe { Rtnl::assume() };
+    // SAFETY: registered, hence initialised.
+    let amount = unsafe { value::<T>(dev) }.channels(&rtnl);
+    // SAFETY: the caller's, for us to fill in.
+    let channels = unsafe { &mut *channels };
+    channels.combined_count = amount.now;
+    channels.max_combined = amount.max;
+}
+
+/// # Safety
+///
+/// Called by ethtool with rtnl held, on a registered device of `T`, with counts
+/// that are within the maxima of `get_channels`.
+unsafe extern "C" fn set_channels<T: EthtoolOps>(
+    dev: *mut bindings::net_device,
+    channels: *mut bindings::ethtool_channels,
+) -> c_int {
+    // SAFETY: ethtool holds rtnl across this call.
+    let rtnl = unsafe { Rtnl::assume() };
+    from_result(|| {
+        // SAFETY: the caller's, for us to read.
+        let count = unsafe { (*channels).combined_count };
+        if count == 0 {
+            return Err(EINVAL);
+        }
+        // SAFETY: registered, hence initialised.
+        unsafe { value::<T>(dev) }.set_channels(count, &rtnl)?;
+        Ok(0)
+    })
+}
+
+/// # Safety
+///
+/// Called by ethtool with rtnl held, on a registered device of `T`.
+unsafe extern "C" fn get_ringparam<T: EthtoolOps>(
+    dev: *mut bindings::net_device,
+    ring: *mut bindings::ethtool_ringparam,
+    _kernel_ring: *mut bindings::kernel_ethtool_ringparam,
+    _extack: *mut bindings::netlink_ext_ack,
+) {
+    // SAFETY: ethtool holds rtnl across this call.
+    let rtnl = unsafe { Rtnl::assume() };
+    // SAFETY: registered, hence initialised.
+    let amount = unsafe { value::<T>(dev) }.ring(&rtnl);
+    // SAFETY: the caller's, for us to fill in.
+    let ring = unsafe { &mut *ring };
+    ring.rx_pending = amount.now;
+    ring.rx_max_pending = amount.max;
+}
+
+/// # Safety
+///
+/// Called by ethtool with rtnl held, on a registered device of `T`, with sizes
+/// that are within the maxima of `get_ringparam`.
+unsafe extern "C" fn set_ringparam<T: EthtoolOps>(
+    dev: *mut bindings::net_device,
+    ring: *mut bindings::ethtool_ringparam,
+    _kernel_ring: *mut bindings::kernel_ethtool_ringparam,
+    extack: *mut bindings::netlink_ext_ack,
+) -> c_int {
+    // SAFETY: ethtool holds rtnl across this call.
+    let rtnl = unsafe { Rtnl::assume() };
+    from_result(|| {
+        // SAFETY: null, or ours for this call.
+        let mut extack = unsafe { ExtAck::from_raw(extack) };
+        // SAFETY: the caller's, for us to read.
+        let size = unsafe { (*ring).rx_pending };
+        if size < T::MIN_RING {
+            return Err(extack.fail(c"the receive ring is too small", EINVAL));
+        }
+        // SAFETY: registered, hence initialised.
+        unsafe { value::<T>(dev) }.set_ring(size, &rtnl)?;
+        Ok(0)
+    })
+}
