@@ -11,7 +11,12 @@
 //! and each [`FrameQueue`](crate::net::ring::FrameQueue) has a spin lock of its
 //! own, innermost.
 
-use kernel::{prelude::*, seq_file::SeqFile, str::CStr};
+use kernel::{
+    prelude::*,
+    seq_file::SeqFile,
+    str::CStr,
+    sync::atomic::Atomic, //
+};
 
 use crate::net::{
     context::{
@@ -89,6 +94,8 @@ pub(crate) struct Port {
     rx: RxQueues,
     /// `/sys/kernel/debug/toe/<name>@<namespace>`.
     debugfs: DeviceFile<Port>,
+    /// Entries that the offload table may have.
+    capacity: Atomic<u32>,
     /// What the framework keeps for each device.
     #[pin]
     pub(crate) offload: offload::DeviceState,
@@ -115,6 +122,7 @@ impl Driver for Port {
             },
             rx: RxQueues::new(rx)?,
             debugfs: DeviceFile::new(),
+            capacity: Atomic::new(attrs::DEFAULT_CAPACITY),
             offload <- offload::DeviceState::new(),
         })
     }
