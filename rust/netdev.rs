@@ -14,8 +14,7 @@
 use kernel::{
     prelude::*,
     seq_file::SeqFile,
-    str::CStr,
-    sync::atomic::Atomic, //
+    str::CStr, //
 };
 
 use crate::net::{
@@ -65,6 +64,8 @@ use queue::{
 };
 
 pub(crate) use link::Link;
+pub(crate) use offload::target_of;
+pub(crate) use xmit::SendError;
 
 /// The kind's name.
 const KIND: &CStr = c"toe";
@@ -94,8 +95,6 @@ pub(crate) struct Port {
     rx: RxQueues,
     /// `/sys/kernel/debug/toe/<name>@<namespace>`.
     debugfs: DeviceFile<Port>,
-    /// Entries that the offload table may have.
-    capacity: Atomic<u32>,
     /// What the framework keeps for each device.
     #[pin]
     pub(crate) offload: offload::DeviceState,
@@ -122,7 +121,6 @@ impl Driver for Port {
             },
             rx: RxQueues::new(rx)?,
             debugfs: DeviceFile::new(),
-            capacity: Atomic::new(attrs::DEFAULT_CAPACITY),
             offload <- offload::DeviceState::new(),
         })
     }

@@ -4,9 +4,24 @@
 
 use kernel::prelude::*;
 
+use framework::{
+    auto,
+    hooks::SocketHooks, //
+};
+use net::{
+    proto,
+    tracepoint,
+    ulp,
+    worker, //
+};
+
 mod bindings;
+mod dct;
+mod framework;
+mod logic;
 mod net;
 mod netdev;
+mod text;
 
 module! {
     type: Toe,
@@ -16,16 +31,35 @@ module! {
     license: "GPL",
 }
 
+/// Fields are dropped in this order: first nothing new is offloaded, then the
+/// devices go and give their connections back, then nobody is left in our code.
 #[pin_data]
 struct Toe {
+    _probe: Option<tracepoint::Registration<SocketHooks>>,
+    _ulp: ulp::Registration<SocketHooks>,
+    _auto: worker::Published<worker::Worker<auto::Auto>>,
     #[pin]
     nic: netdev::Nic,
+    _quiet: proto::Quiesce,
+    _proto: proto::Registration<SocketHooks>,
 }
 
 impl kernel::InPlaceModule for Toe {
-    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        // Initialised in this order, so that what may be called is there first.
         try_pin_init!(Toe {
+            _proto: proto::Registration::new()?,
+            _quiet: proto::Quiesce,
+            _auto: auto::start()?,
             nic <- netdev::Nic::new(),
+            _ulp: ulp::Registration::new(c"toe", module)?,
+            _probe: match tracepoint::Registration::new() {
+                Ok(probe) => Some(probe),
+                Err(_) => {
+                    pr_notice!("no tracepoints in this kernel: policy auto works by bytes only\n");
+                    None
+                }
+            },
         })
     }
 }

@@ -7,6 +7,8 @@
 #include <linux/etherdevice.h>
 #include <linux/ethtool.h>
 #include <linux/if_vlan.h>
+#include <linux/in.h>
+#include <linux/in6.h>
 #include <linux/jiffies.h>
 #include <linux/netdevice.h>
 #include <linux/rtnetlink.h>
@@ -14,6 +16,7 @@
 #include <linux/skbuff.h>
 #include <linux/sysfs.h>
 #include <linux/tcp.h>
+#include <linux/tracepoint.h>
 #include <net/dst.h>
 #include <net/inet_connection_sock.h>
 #include <net/ip.h>
@@ -28,6 +31,7 @@
 #include <net/sock.h>
 #include <net/tcp.h>
 #include <net/tcp_states.h>
+#include <net/transp_v6.h>
 
 #include "device.h"
-#include "helpers.h"
+#include "sock.h"

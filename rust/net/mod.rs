@@ -5,17 +5,29 @@
 //! The only place besides `bindings` with `unsafe` in it. One C object, one
 //! type; contexts and locks are values that functions ask for ([`context`]).
 
+pub(crate) mod consts;
 pub(crate) mod context;
 pub(crate) mod debugfs;
+pub(crate) mod devref;
 pub(crate) mod ethtool;
 pub(crate) mod link;
+pub(crate) mod lock_cell;
 pub(crate) mod napi;
 pub(crate) mod ndo;
 pub(crate) mod netdev;
 pub(crate) mod notifier;
 pub(crate) mod pair;
+pub(crate) mod proto;
+pub(crate) mod rcu_box;
 pub(crate) mod qstats;
 pub(crate) mod ring;
 pub(crate) mod rtnl;
 pub(crate) mod skb;
+pub(crate) mod sock;
 pub(crate) mod sysfs;
+pub(crate) mod table;
+pub(crate) mod tcp;
+pub(crate) mod time;
+pub(crate) mod tracepoint;
+pub(crate) mod ulp;
+pub(crate) mod worker;

@@ -1,42 +1,206 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `/sys/class/net/<dev>/toe/`.
+//! `/sys/class/net/<dev>/toe/`; see Documentation/ABI/testing/sysfs-class-net-toe.
 
 use kernel::{
     fmt::Write,
-    prelude::*,
-    sync::atomic::Relaxed, //
+    prelude::*, //
 };
 
-use crate::net::sysfs::{
-    Attribute,
-    AttributeList,
-    Group,
-    Page, //
+use crate::{
+    framework::device,
+    logic::{
+        policy::{
+            Limits,
+            Policy,
+            Prefix, //
+        },
+        reason::UploadReason, //
+    },
+    net::{
+        sysfs::{
+            Attribute,
+            AttributeList,
+            Group,
+            Page, //
+        },
+        tcp::Filter, //
+    },
 };
 
 use super::Port;
 
-/// Entries of the offload table unless the administrator says otherwise.
-pub(super) const DEFAULT_CAPACITY: u32 = 1 << 20;
-/// The most entries there can be: what an index has bits for.
-const MAX_CAPACITY: u32 = 1 << 24;
+/// Connections a new device takes at most.
+pub(super) const DEFAULT_CAPACITY: u32 = 1 << 16;
 
-static FILES: [Attribute<Port>; 1] = [Attribute::rw(c"capacity", show_capacity, store_capacity)];
-static LIST: AttributeList<1> = AttributeList::new(&FILES);
+static FILES: [Attribute<Port>; 21] = [
+    Attribute::rw(c"policy", show_policy, store_policy),
+    Attribute::wo(c"upload_all", store_upload_all),
+    Attribute::rw(c"capacity", show_capacity, store_capacity),
+    Attribute::rw(c"min_bytes", show_min_bytes, store_min_bytes),
+    Attribute::rw(c"conn_limit", show_conn_limit, store_conn_limit),
+    Attribute::rw(c"port_min", show_port_min, store_port_min),
+    Attribute::rw(c"port_max", show_port_max, store_port_max),
+    Attribute::rw(c"address_prefix", show_prefix, store_prefix),
+    Attribute::rw(c"reoffload_delay_ms", show_delay, store_delay),
+    Attribute::rw(c"reoffload_delay_max_ms", show_delay_max, store_delay_max),
+    Attribute::rw(c"max_uploads", show_max_uploads, store_max_uploads),
+    Attribute::rw(c"upload_window_ms", show_window, store_window),
+    Attribute::rw(c"bypass_xfrm", show_bypass_xfrm, store_bypass_xfrm),
+    Attribute::rw(
+        c"bypass_netfilter",
+        show_bypass_netfilter,
+        store_bypass_netfilter,
+    ),
+    Attribute::rw(c"bypass_qdisc", show_bypass_qdisc, store_bypass_qdisc),
+    Attribute::rw(c"bypass_tc", show_bypass_tc, store_bypass_tc),
+    Attribute::rw(c"bypass_bpf", show_bypass_bpf, store_bypass_bpf),
+    Attribute::ro(c"connections", show_connections),
+    Attribute::ro(c"offloads", show_offloads),
+    Attribute::ro(c"uploads", show_uploads),
+    Attribute::ro(c"refusals", show_refusals),
+];
+static LIST: AttributeList<21> = AttributeList::new(&FILES);
 pub(super) static GROUP: Group = Group::new(c"toe", &LIST);
 
-fn show_capacity(port: &Port, page: &mut Page<'_>) -> Result {
-    writeln!(page, "{}", port.capacity.load(Relaxed))?;
+/// EINVAL if it is no number, ERANGE if it is none of `lo..=hi`.
+fn number(text: &str, lo: u64, hi: u64) -> Result<u64> {
+    let value: u64 = text.parse().map_err(|_| EINVAL)?;
+    if (lo..=hi).contains(&value) {
+        Ok(value)
+    } else {
+        Err(ERANGE)
+    }
+}
+
+/// EINVAL if it is neither 0 nor 1.
+fn flag(text: &str) -> Result<bool> {
+    match text {
+        "0" => Ok(false),
+        "1" => Ok(true),
+        _ => Err(EINVAL),
+    }
+}
+
+fn show(page: &mut Page<'_>, value: u64) -> Result {
+    writeln!(page, "{value}")?;
     Ok(())
 }
 
-/// EINVAL if it is no number, ERANGE if it is too large.
-fn store_capacity(port: &Port, text: &str) -> Result {
-    let capacity: u64 = text.parse().map_err(|_| EINVAL)?;
-    if capacity > MAX_CAPACITY.into() {
-        return Err(ERANGE);
-    }
-    port.capacity.store(capacity as u32, Relaxed);
+fn show_policy(port: &Port, page: &mut Page<'_>) -> Result {
+    writeln!(page, "{}", port.offload().device().limits().policy.name())?;
     Ok(())
+}
+
+fn store_policy(port: &Port, text: &str) -> Result {
+    let policy = Policy::parse(text.as_bytes()).ok_or(EINVAL)?;
+    port.offload().device().change(|l| {
+        l.policy = policy;
+        Ok(())
+    })
+}
+
+/// Takes every connection back to the host stack.
+fn store_upload_all(port: &Port, text: &str) -> Result {
+    if text != "1" {
+        return Err(EINVAL);
+    }
+    device::upload_all(port, UploadReason::Admin);
+    Ok(())
+}
+
+fn show_capacity(port: &Port, page: &mut Page<'_>) -> Result {
+    show(page, port.offload().dct().table.capacity().into())
+}
+
+/// EBUSY while the table has entries.
+fn store_capacity(port: &Port, text: &str) -> Result {
+    let capacity = number(text, 1, u64::from(u32::MAX))?;
+    port.offload().dct().table.set_capacity(capacity as u32)
+}
+
+/// A limit that is a number: its `show` and `store` functions.
+macro_rules! limit {
+    ($show:ident, $store:ident, $field:ident: $type:ty, $lo:expr, $hi:expr) => {
+        fn $show(port: &Port, page: &mut Page<'_>) -> Result {
+            show(page, port.offload().device().limits().$field.into())
+        }
+
+        fn $store(port: &Port, text: &str) -> Result {
+            let value = number(text, $lo, $hi)? as $type;
+            port.offload().device().change(|l: &mut Limits| {
+                l.$field = value;
+                Ok(())
+            })
+        }
+    };
+}
+
+limit!(show_min_bytes, store_min_bytes, min_bytes: u64, 0, u64::MAX);
+limit!(show_conn_limit, store_conn_limit, conn_limit: u32, 0, u32::MAX.into());
+limit!(show_port_min, store_port_min, port_lo: u16, 0, u16::MAX.into());
+limit!(show_port_max, store_port_max, port_hi: u16, 0, u16::MAX.into());
+limit!(show_delay, store_delay, reoffload_delay_ms: u32, 0, 3_600_000);
+limit!(show_delay_max, store_delay_max, reoffload_delay_max_ms: u32, 0, 3_600_000);
+limit!(show_max_uploads, store_max_uploads, max_uploads: u32, 0, u32::MAX.into());
+limit!(show_window, store_window, upload_window_ms: u32, 0, 3_600_000);
+
+fn show_prefix(port: &Port, page: &mut Page<'_>) -> Result {
+    match port.offload().device().limits().prefix {
+        Some(prefix) => writeln!(page, "{prefix}")?,
+        None => writeln!(page, "any")?,
+    }
+    Ok(())
+}
+
+/// `ADDRESS[/BITS]` of the peers to take connections to, or `any`.
+fn store_prefix(port: &Port, text: &str) -> Result {
+    let prefix = match text {
+        "any" => None,
+        _ => Some(Prefix::parse(text.as_bytes()).ok_or(EINVAL)?),
+    };
+    port.offload().device().change(|l| {
+        l.prefix = prefix;
+        Ok(())
+    })
+}
+
+/// A bypass knob: its `show` and `store` functions.
+macro_rules! bypass {
+    ($show:ident, $store:ident, $filter:expr) => {
+        fn $show(port: &Port, page: &mut Page<'_>) -> Result {
+            show(page, port.offload().device().bypasses($filter).into())
+        }
+
+        fn $store(port: &Port, text: &str) -> Result {
+            port.offload().device().set_bypass($filter, flag(text)?);
+            Ok(())
+        }
+    };
+}
+
+bypass!(show_bypass_xfrm, store_bypass_xfrm, Filter::Xfrm);
+bypass!(
+    show_bypass_netfilter,
+    store_bypass_netfilter,
+    Filter::Netfilter
+);
+bypass!(show_bypass_qdisc, store_bypass_qdisc, Filter::Qdisc);
+bypass!(show_bypass_tc, store_bypass_tc, Filter::Tc);
+bypass!(show_bypass_bpf, store_bypass_bpf, Filter::Bpf);
+
+fn show_connections(port: &Port, page: &mut Page<'_>) -> Result {
+    show(page, port.offload().dct().table.len().into())
+}
+
+fn show_offloads(port: &Port, page: &mut Page<'_>) -> Result {
+    show(page, port.offload().stats().totals()[0])
+}
+
+fn show_uploads(port: &Port, page: &mut Page<'_>) -> Result {
+    show(page, port.offload().stats().totals()[1])
+}
+
+fn show_refusals(port: &Port, page: &mut Page<'_>) -> Result {
+    show(page, port.offload().stats().totals()[2])
 }

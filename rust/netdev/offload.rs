@@ -3,57 +3,178 @@
 //! Where the offload framework meets the device.
 
 use kernel::{
+    new_spinlock,
     prelude::*,
-    seq_file::SeqFile, //
+    seq_file::SeqFile,
+    seq_print,
+    sync::{
+        Arc,
+        SpinLock, //
+    }, //
 };
 
-use crate::net::{
-    context::{
-        Bh,
-        Rtnl, //
+use crate::{
+    dct::{
+        self,
+        Dct, //
     },
-    skb::SkBuff, //
+    framework::{
+        device::{
+            self,
+            Device, //
+        },
+        stats::Stats,
+        target::OffloadTarget, //
+    },
+    logic::{
+        hwid::Hwid,
+        reason::UploadReason,
+        state::Mode, //
+    },
+    net::{
+        context::{
+            Bh,
+            Rtnl, //
+        },
+        netdev::NetDevice,
+        skb::SkBuff,
+        table::ReadGuard, //
+    },
+    text::Text, //
 };
 
-use super::Port;
+use super::{
+    attrs::DEFAULT_CAPACITY,
+    Port, //
+};
+
+/// Connections that may wait for room in a queue; more are uploaded.
+const MAX_WAITING: usize = 4096;
 
 /// What the framework keeps for each device.
 #[pin_data]
-pub(crate) struct DeviceState {}
+pub(crate) struct DeviceState {
+    #[pin]
+    device: Device,
+    dct: Arc<Dct>,
+    /// Connections with data to send and no room in the peer's queue, by
+    /// transmit queue. A leaf lock, taken with bottom halves off.
+    #[pin]
+    waiting: SpinLock<KVVec<(u16, Hwid)>>,
+}
+
+/// The target in `dev`, if `dev` is one of this driver's devices.
+pub(crate) fn target_of(dev: &NetDevice) -> Option<&dyn OffloadTarget> {
+    dev.driver::<Port>().map(|port| port as &dyn OffloadTarget)
+}
+
+impl Port {
+    /// The offload side of the device.
+    #[inline(always)]
+    pub(crate) fn offload(&self) -> &DeviceState {
+        &self.offload
+    }
+}
 
 impl DeviceState {
     /// For a device about to be registered. Process context, rtnl held.
     pub(super) fn new() -> impl PinInit<Self, Error> {
-        try_pin_init!(DeviceState {}? Error)
+        try_pin_init!(DeviceState {
+            device <- Device::new(),
+            dct: Dct::new(DEFAULT_CAPACITY)?,
+            waiting <- new_spinlock!(KVVec::new()),
+        }? Error)
+    }
+
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
+    }
+
+    pub(crate) fn stats(&self) -> &Stats {
+        self.device.stats()
+    }
+
+    #[inline(always)]
+    pub(crate) fn dct(&self) -> &Dct {
+        &self.dct
     }
 
     /// Whether a frame could be of interest. Called for every frame.
     #[inline(always)]
     pub(super) fn has_entries(&self) -> bool {
-        false
+        self.dct.table.len() != 0
     }
 
     /// A frame that came in by `queue`, at its Ethernet header; given back if
     /// the host stack is to have it. From NAPI.
     #[inline(always)]
-    pub(super) fn input(&self, _port: &Port, _queue: u16, skb: SkBuff, _bh: &Bh) -> Option<SkBuff> {
-        Some(skb)
+    pub(super) fn input(&self, port: &Port, queue: u16, skb: SkBuff, bh: &Bh) -> Option<SkBuff> {
+        dct::receive::input(port, queue, skb, bh)
+    }
+
+    /// Remembers a connection that waits for [`Self::tx_room`]. `false`: there
+    /// is no room for that either.
+    pub(crate) fn wait_for_room(&self, queue: u16, hwid: Hwid, _bh: &Bh) -> bool {
+        let mut waiting = self.waiting.lock();
+        waiting.len() < MAX_WAITING && waiting.push((queue, hwid), GFP_ATOMIC).is_ok()
     }
 
     /// There is room again in the peer's queue after
     /// [`Port::send_frame`](super::Port::send_frame) refused a frame. From the
     /// peer's NAPI.
-    pub(super) fn tx_room(&self, _port: &Port, _queue: u16, _bh: &Bh) {}
+    pub(super) fn tx_room(&self, _port: &Port, _queue: u16, _bh: &Bh) {
+        let waiting = core::mem::replace(&mut *self.waiting.lock(), KVVec::new());
+        let guard = ReadGuard::new();
+        for (_, hwid) in waiting {
+            if let Some(entry) = self.dct.get(&guard, hwid) {
+                dct::transmit::kick(&entry, &guard);
+            }
+        }
+    }
 
-    /// The link goes down: this device or its peer. Process context, rtnl held.
-    pub(super) fn link_down(&self, _port: &Port, _rtnl: &Rtnl) {}
-
-    /// The device's file in debugfs. Process context, without rtnl.
-    pub(super) fn show(&self, port: &Port, seq: &SeqFile) -> Result {
-        kernel::seq_print!(seq, "{}: nothing offloaded\n", port.dev().name());
+    /// The table as debugfs shows it: one line per connection.
+    pub(super) fn show(&self, _port: &Port, seq: &SeqFile) -> Result {
+        seq_print!(
+            seq,
+            "hwid local remote mode snd_una snd_nxt snd_wnd rcv_nxt rcv_wnd srtt_us \
+             rx_frames rx_bytes tx_frames tx_bytes\n"
+        );
+        for index in 0..self.dct.table.slots() {
+            let guard = ReadGuard::new();
+            let Some(e) = self.dct.table.at(&guard, index) else {
+                continue;
+            };
+            let (d, c) = (e.data.peek(), e.counters.peek());
+            seq_print!(
+                seq,
+                "{:#x} {} {} {} {} {} {} {} {} {} {} {} {} {}\n",
+                e.hwid.raw(),
+                Text(e.tuple.local_end()),
+                Text(e.tuple.remote_end()),
+                Mode::Delegated.name(),
+                d.snd_una.0,
+                d.snd_nxt.0,
+                d.snd_wnd,
+                d.rcv_nxt.0,
+                d.rcv_wnd,
+                d.rtt.srtt_us >> 3,
+                c.rx_frames,
+                c.rx_bytes,
+                c.tx_frames,
+                c.tx_bytes,
+            );
+        }
         Ok(())
     }
 
+    /// The link goes down: this device or its peer. Process context, rtnl held.
+    pub(super) fn link_down(&self, port: &Port, _rtnl: &Rtnl) {
+        device::upload_all(port, UploadReason::LinkDown);
+    }
+
     /// The device leaves: upload everything. Process context, rtnl held.
-    pub(super) fn before_unregister(&self, _port: &Port, _rtnl: &Rtnl) {}
+    pub(super) fn before_unregister(&self, port: &Port, _rtnl: &Rtnl) {
+        self.device.set_closed(true);
+        device::upload_all(port, UploadReason::DeviceGone);
+    }
 }

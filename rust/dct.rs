@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The delegated connection table of the emulated NIC.
+//!
+//! An entry has three storages (claims B 22-23): the *connection match* that
+//! identifies a frame, the *connection data* that is the protocol state, and
+//! the *connection buffer* where received payload goes. Three units access it:
+//!
+//! - the command unit ([`command`]) creates, updates, queries and removes
+//!   entries for the host;
+//! - the receive engine ([`receive`]) reads the match and updates the data;
+//! - the transmit engine ([`transmit`]) reads and updates the data.
+//!
+//! Lookups run under RCU; everything else about an entry is guarded by the lock
+//! of its socket. The device has no lock of its own on the data path, because it
+//! shares memory with the host: one lock makes every hand-over atomic, so that
+//! no frame can be processed twice or by nobody. Hardware would put a mailbox in
+//! its place.
+
+pub(crate) mod command;
+pub(crate) mod receive;
+pub(crate) mod transmit;
+
+use core::sync::atomic::AtomicBool;
+
+use kernel::{
+    prelude::*,
+    sync::{
+        aref::ARef,
+        Arc, //
+    }, //
+};
+
+use crate::{
+    framework::connection::Connection,
+    logic::{
+        conn::ConnData,
+        hwid::Hwid,
+        template::HeaderTemplate,
+        tuple::Tuple, //
+    },
+    net::{
+        devref::DevRef,
+        lock_cell::SockCell,
+        sock::Sock,
+        table::{
+            EntryRef,
+            Links,
+            ReadGuard,
+            Table, //
+        }, //
+    },
+    netdev::Port, //
+};
+
+/// Seed of the tuple hash: constant, for the tuple of an established connection
+/// was chosen by both ends already, and a chain is bounded by the table.
+const SEED: u32 = 0x9e37_79b9;
+
+/// One delegated connection.
+pub(crate) struct Entry {
+    links: Links<Entry>,
+    /// Connection match. `local` is this end.
+    pub(crate) tuple: Tuple,
+    pub(crate) hwid: Hwid,
+    /// Our link address, to which frames must be addressed.
+    pub(crate) mac: [u8; 6],
+    /// Transmit queue.
+    pub(crate) queue: u16,
+    /// Data waits for the process that owns the socket to let it go.
+    pub(crate) kick: AtomicBool,
+    /// The host's two levels: `struct sock` and, in it, `struct tcp_sock`.
+    pub(crate) sk: ARef<Sock>,
+    /// Keeps the device while frames may still be sent through it.
+    pub(crate) dev: DevRef,
+    /// Connection data.
+    pub(crate) data: SockCell<ConnData>,
+    /// Header of every frame the transmit engine builds.
+    pub(crate) template: SockCell<HeaderTemplate>,
+    /// What the engines did for it.
+    pub(crate) counters: SockCell<Counters>,
+}
+
+/// What the engines did for one connection.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Counters {
+    pub(crate) rx_frames: u64,
+    pub(crate) rx_bytes: u64,
+    pub(crate) tx_frames: u64,
+    pub(crate) tx_bytes: u64,
+}
+
+crate::net::table::node!(Entry, links);
+
+/// The table of one device.
+#[pin_data]
+pub(crate) struct Dct {
+    #[pin]
+    pub(crate) table: Table<Entry>,
+}
+
+impl Dct {
+    /// An empty table for `capacity` connections.
+    pub(crate) fn new(capacity: u32) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            try_pin_init!(Dct { table <- Table::new(capacity) }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The entry a received frame belongs to.
+    #[inline]
+    pub(crate) fn find<'g>(&self, guard: &'g ReadGuard, tuple: &Tuple) -> Option<EntryRef<'g, Entry>> {
+        self.table
+            .find(guard, tuple.hash(SEED), |e| e.tuple == *tuple)
+    }
+
+    /// The entry of `hwid`; `None` if that connection was taken out, whatever
+    /// sits in its slot now.
+    #[inline]
+    pub(crate) fn get<'g>(&self, guard: &'g ReadGuard, hwid: Hwid) -> Option<EntryRef<'g, Entry>> {
+        self.table.at(guard, hwid.index()).filter(|e| e.hwid == hwid)
+    }
+}
+
+/// The entry of a connection that the framework hands to this target.
+#[inline]
+pub(crate) fn entry_of<'g>(conn: &Connection, guard: &'g ReadGuard) -> Option<EntryRef<'g, Entry>> {
+    conn.dev()
+        .driver::<Port>()?
+        .offload()
+        .dct()
+        .get(guard, conn.hwid())
+}

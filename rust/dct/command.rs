@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Command unit: the host's access to the table (claim B 24). It is the emulated
+//! NIC's side of [`OffloadTarget`]; none of it is on the data path.
+
+use core::sync::atomic::{
+    AtomicBool,
+    Ordering::Relaxed, //
+};
+
+use kernel::{
+    prelude::*,
+    sync::aref::ARef, //
+};
+
+use crate::{
+    dct::{
+        self,
+        receive,
+        transmit,
+        Counters,
+        Entry,
+        SEED, //
+    },
+    framework::{
+        connection::Connection,
+        device::Device,
+        target::{
+            OffloadRequest,
+            OffloadTarget,
+            Query, //
+        }, //
+    },
+    logic::{
+        conn::ConnData,
+        hwid::Hwid,
+        reason::Refusal,
+        template::{
+            HeaderTemplate,
+            TemplateParams, //
+        },
+        tuple::Tuple, //
+    },
+    net::{
+        devref::DevRef,
+        lock_cell::SockCell,
+        proto::HostFrame,
+        skb::SkBuff,
+        sock::{
+            LockedSock,
+            Sock, //
+        },
+        table::{
+            Full,
+            Links,
+            ReadGuard, //
+        }, //
+    },
+    netdev::Port, //
+};
+
+
+/// The header of the connection's frames, from the host's cached state.
+fn template(sk: LockedSock<'_>, tuple: Tuple, macs: ([u8; 6], [u8; 6]), ts_ok: bool) -> HeaderTemplate {
+    let (ttl, tos, flow_label, df) = sk.header_fields();
+    HeaderTemplate::new(&TemplateParams {
+        src_mac: macs.0,
+        dst_mac: macs.1,
+        tuple,
+        tos,
+        ttl,
+        flow_label,
+        df,
+        ts_ok,
+    })
+}
+
+impl OffloadTarget for Port {
+    fn device(&self) -> &Device {
+        self.offload().device()
+    }
+
+    fn connections(&self) -> u32 {
+        self.offload().dct().table.len()
+    }
+
+    fn initiate(&self, sk: LockedSock<'_>, req: &OffloadRequest<'_>) -> Result<Hwid, Refusal> {
+        let mac = req.dev.address_now();
+        let mut data = ConnData::default();
+        sk.load_constant(&mut data);
+        sk.load(&mut data);
+        if data.mss < 64 {
+            return Err(Refusal::SmallMss);
+        }
+        let header = template(sk, req.tuple, (mac, req.next_hop), data.ts_ok);
+        let hash = req.tuple.hash(SEED);
+        let queue = (hash % req.dev.real_num_tx_queues().max(1)) as u16;
+        self.offload()
+            .dct()
+            .table
+            .insert(
+                hash,
+                |e| e.tuple == req.tuple,
+                |hwid| {
+                    let sock = sk.sock();
+                    Ok(KBox::new(
+                        Entry {
+                            links: Links::new(hash),
+                            tuple: req.tuple,
+                            hwid,
+                            mac,
+                            queue,
+                            kick: AtomicBool::new(false),
+                            sk: sock.into(),
+                            dev: DevRef::new(req.dev),
+                            data: SockCell::new(sock, data),
+                            template: SockCell::new(sock, header),
+                            counters: SockCell::new(sock, Counters::default()),
+                        },
+                        GFP_ATOMIC,
+                    )?)
+                },
+            )
+            .map_err(|e| match e {
+                Full::Table => Refusal::TableFull,
+                Full::Memory => Refusal::NoMemory,
+                Full::Duplicate => Refusal::Duplicate,
+            })
+    }
+
+    fn send(&self, sk: LockedSock<'_>, conn: &Connection, nonagle: Option<u8>) {
+        let guard = ReadGuard::new();
+        if let Some(entry) = dct::entry_of(conn, &guard) {
+            transmit::run(sk, &entry, nonagle);
+        }
+    }
+
+    fn update(&self, sk: LockedSock<'_>, hwid: Hwid) -> Result {
+        let guard = ReadGuard::new();
+        let entry = self.offload().dct().get(&guard, hwid).ok_or(ESTALE)?;
+        let next_hop = sk.neighbour()?;
+        let ts_ok = entry.data.get(sk).ts_ok;
+        entry
+            .template
+            .set(sk, template(sk, entry.tuple, (entry.mac, next_hop), ts_ok));
+        Ok(())
+    }
+
+    fn query(&self, hwid: Hwid) -> Result<Query> {
+        let guard = ReadGuard::new();
+        let entry = self.offload().dct().get(&guard, hwid).ok_or(ESTALE)?;
+        Ok(Query {
+            tuple: entry.tuple,
+            data: entry.data.peek(),
+        })
+    }
+
+    fn host_frame(&self, sk: LockedSock<'_>, hwid: Hwid, skb: SkBuff) -> HostFrame {
+        let guard = ReadGuard::new();
+        let dct = self.offload().dct();
+        let Some(entry) = dct.get(&guard, hwid) else {
+            return HostFrame::Pass(skb);
+        };
+        transmit::host_frame(sk, &entry, skb)
+    }
+
+    fn released(&self, sk: LockedSock<'_>, conn: &Connection) {
+        let guard = ReadGuard::new();
+        if let Some(entry) = dct::entry_of(conn, &guard) {
+            if entry.kick.load(Relaxed) && entry.kick.swap(false, Relaxed) {
+                transmit::run(sk, &entry, None);
+            }
+        }
+    }
+
+    fn backlog(&self, sk: LockedSock<'_>, skb: SkBuff) {
+        receive::backlog(sk, skb);
+    }
+
+    fn for_each(&self, f: &mut dyn FnMut(Hwid, ARef<Sock>)) {
+        let table = &self.offload().dct().table;
+        for index in 0..table.slots() {
+            let guard = ReadGuard::new();
+            let found = table
+                .at(&guard, index)
+                .map(|e| (e.hwid, ARef::clone(&e.sk)));
+            drop(guard);
+            if let Some((hwid, sk)) = found {
+                f(hwid, sk);
+            }
+        }
+    }
+
+    fn terminate(&self, _sk: LockedSock<'_>, hwid: Hwid) -> Result {
+        if self.offload().dct().table.remove(hwid) {
+            Ok(())
+        } else {
+            Err(ESTALE)
+        }
+    }
+}

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Transmit engine: from the socket's send queue to frames on the wire.
+//!
+//! A frame is a clone of a buffer of the send queue with the entry's header in
+//! front. The buffer itself moves to the retransmission queue, where it stays
+//! until it is ACKed, so that the host stack can retransmit it at any moment
+//! (claims B 1-3, C 28).
+//!
+//! The host stack may transmit on a delegated connection, too: pure ACKs from
+//! `recvmsg()` and from its delayed-ACK timer, and data of system calls that the
+//! engine does not serve. [`host_frame`] sees each of those frames, copies what
+//! it says into the entry, and gives it the same short way to the wire.
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use crate::{
+    dct::Entry,
+    framework::connection::{
+        self,
+        Connection, //
+    },
+    logic::{
+        reason::UploadReason,
+        seq::Seq,
+        template::{
+            HeaderTemplate,
+            TxFields,
+            TCP_CSUM_OFF, //
+        },
+        transmit::{
+            next_send,
+            SendVerdict,
+            SendView,
+            NAGLE_PUSH, //
+        },
+        tuple::Family,
+        wire::{
+            self,
+            flags, //
+        }, //
+    },
+    net::{
+        context::BhGuard,
+        proto::{
+            self,
+            HostFrame, //
+        },
+        skb::{
+            DropReason,
+            SkBuff, //
+        },
+        sock::LockedSock,
+        table::ReadGuard, //
+    },
+    netdev::{
+        Port,
+        SendError, //
+    }, //
+};
+
+/// Frames sent in one go: bounds the time under the socket lock. More follow
+/// when these are ACKed, for no congestion window is open without bound.
+const BUDGET: usize = 64;
+
+/// Sends what congestion window, peer's window and Nagle's rule allow. Under the
+/// socket lock, any context. `nonagle` overrides the socket's setting (MSG_MORE).
+pub(crate) fn run(sk: LockedSock<'_>, entry: &Entry, nonagle: Option<u8>) {
+    if sk.send_head().is_none() {
+        return;
+    }
+    if !route_valid(sk, entry) {
+        connection::upload(sk, UploadReason::RouteChange);
+        return;
+    }
+    let Some(port) = entry.dev.driver::<Port>() else {
+        return;
+    };
+    let bh = BhGuard::new();
+    let mut data = entry.data.get(sk);
+    let mut counters = entry.counters.get(sk);
+    sk.refresh_clock();
+    for _ in 0..BUDGET {
+        let Some(mut head) = sk.send_head().filter(|h| h.len != 0) else {
+            break;
+        };
+        sk.load(&mut data);
+        let mss = data.mss.max(1);
+        let (cwnd, socket_nonagle) = sk.cwnd_nonagle();
+        let (gso_max_size, gso_max_segs) = sk.gso_limits();
+        let view = SendView {
+            head_len: head.len,
+            more: head.more,
+            nonagle: nonagle.unwrap_or(socket_nonagle),
+            in_flight_pkts: data.bytes_in_flight().div_ceil(mss),
+            cwnd,
+            gso_max_size,
+            gso_max_segs,
+            push: nonagle == Some(NAGLE_PUSH),
+            snd_sml: sk.snd_sml(),
+        };
+        let SendVerdict::Send { bytes, segs } = next_send(&data, &view) else {
+            break;
+        };
+        if bytes < head.len && sk.split(&mut head, bytes, mss).is_err() {
+            connection::upload(sk, UploadReason::NoMemory);
+            return;
+        }
+        let Some(mut skb) = sk.clone_head(&head) else {
+            connection::upload(sk, UploadReason::NoMemory);
+            return;
+        };
+        let mut f = flags::ACK;
+        if head.push || segs > 1 {
+            f |= flags::PSH;
+        }
+        let (tsval, tsecr) = sk.timestamps();
+        let fields = TxFields {
+            seq: data.snd_nxt,
+            ack: data.rcv_nxt,
+            flags: f,
+            window: sk.offer_window(),
+            tsval,
+            tsecr,
+            payload_len: bytes,
+            ip_id: sk.ip_id(segs),
+            gso: segs > 1,
+        };
+        let built = entry
+            .template
+            .with(sk, |t| dress(&mut skb, t, &fields, 0).is_some());
+        if !built {
+            skb.drop_because(DropReason::NotSpecified);
+            connection::upload(sk, UploadReason::Error);
+            return;
+        }
+        if segs > 1 {
+            skb.set_gso(mss as u16, segs as u16, sk.gso_type());
+        }
+        let len = skb.len();
+        match port.send_frame(skb, entry.queue, &bh) {
+            Ok(()) => {}
+            Err(SendError::Full(skb)) => {
+                skb.drop_because(DropReason::FullRing);
+                if !port.offload().wait_for_room(entry.queue, entry.hwid, &bh) {
+                    connection::upload(sk, UploadReason::NoMemory);
+                    return;
+                }
+                break;
+            }
+            Err(SendError::Down(skb)) => {
+                skb.drop_because(DropReason::DevReady);
+                connection::upload(sk, UploadReason::LinkDown);
+                return;
+            }
+        }
+        sk.ack_sent();
+        sk.sent(head, mss);
+        counters.tx_frames += 1;
+        counters.tx_bytes += u64::from(bytes);
+        port.offload().stats().transmitted(entry.queue, len, segs);
+    }
+    sk.load(&mut data);
+    entry.data.set(sk, data);
+    entry.counters.set(sk, counters);
+}
+
+/// Writes the headers of `t` in front of `skb`, whose first `skip` bytes are a
+/// TCP header to be replaced.
+fn dress(skb: &mut SkBuff, t: &HeaderTemplate, fields: &TxFields, skip: usize) -> Option<()> {
+    let len = t.len();
+    skb.push(len.checked_sub(skip)? as u32).ok()?;
+    t.write(skb.header_mut(len)?, fields)?;
+    skb.reset_mac_header();
+    skb.set_network_header(t.l3_off() as u16);
+    skb.set_transport_header(t.l4_off() as u16);
+    skb.set_mac_len(t.l3_off() as u16);
+    skb.set_protocol(match t.family() {
+        Family::V4 => wire::ETHERTYPE_IPV4,
+        Family::V6 => wire::ETHERTYPE_IPV6,
+    });
+    skb.set_checksum_partial(t.l4_off() as u16, TCP_CSUM_OFF as u16);
+    Some(())
+}
+
+/// Does the socket's route still leave through the entry's device?
+fn route_valid(sk: LockedSock<'_>, entry: &Entry) -> bool {
+    match sk.route() {
+        Some((dev, _)) => core::ptr::eq(dev, &*entry.dev) && dev.is_up(),
+        None => false,
+    }
+}
+
+/// What a frame of the host stack says about what the host is doing.
+fn host_intention(sk: LockedSock<'_>, flags: u16, seq: Seq, payload: u32) -> Option<UploadReason> {
+    if flags & flags::FIN != 0 {
+        return Some(UploadReason::Shutdown);
+    }
+    if flags & !(flags::ACK | flags::PSH) != 0 {
+        return Some(UploadReason::HostRetransmit);
+    }
+    let nxt = sk.snd_nxt();
+    if seq == nxt {
+        return None;
+    }
+    if payload != 0 && seq.before(nxt) {
+        return Some(if sk.in_recovery() {
+            UploadReason::Rto
+        } else {
+            UploadReason::HostRetransmit
+        });
+    }
+    if payload == 0 && seq.before(nxt) {
+        return Some(if sk.send_head().is_some() {
+            UploadReason::Persist
+        } else {
+            UploadReason::Keepalive
+        });
+    }
+    None
+}
+
+/// The host stack transmits `skb`, which starts at its TCP header, on a
+/// delegated connection. Under the socket lock, any context.
+pub(crate) fn host_frame(sk: LockedSock<'_>, entry: &Entry, mut skb: SkBuff) -> HostFrame {
+    let Some(h) = wire::parse_tcp(skb.data(), skb.len()) else {
+        return HostFrame::Pass(skb);
+    };
+    if let Some(reason) = host_intention(sk, h.flags, h.seq, h.payload) {
+        connection::upload(sk, reason);
+        return HostFrame::Pass(skb);
+    }
+    if !route_valid(sk, entry) {
+        connection::upload(sk, UploadReason::RouteChange);
+        return HostFrame::Pass(skb);
+    }
+    let Some(port) = entry.dev.driver::<Port>() else {
+        return HostFrame::Pass(skb);
+    };
+    let tcp_len = usize::from(h.data_off - h.l4_off);
+    let segs = u32::from(skb.gso_segs()).max(1);
+    let (tsval, tsecr) = h.ts.unwrap_or_default();
+    let fits = entry
+        .template
+        .with(sk, |t| t.len() - t.l4_off() == tcp_len);
+    if !fits {
+        // Options of the moment, SACK blocks for one: the ordinary way.
+        return HostFrame::Pass(skb);
+    }
+    let fields = TxFields {
+        seq: h.seq,
+        ack: h.ack,
+        flags: h.flags,
+        window: h.window,
+        tsval,
+        tsecr,
+        payload_len: h.payload,
+        ip_id: sk.ip_id(segs),
+        gso: segs > 1,
+    };
+    let built = entry
+        .template
+        .with(sk, |t| dress(&mut skb, t, &fields, tcp_len).is_some());
+    if !built {
+        skb.drop_because(DropReason::NotSpecified);
+        connection::upload(sk, UploadReason::Error);
+        return HostFrame::Taken(0);
+    }
+    let bh = BhGuard::new();
+    sk.count_host_out();
+    let mut data = entry.data.get(sk);
+    sk.load(&mut data);
+    entry.data.set(sk, data);
+    let mut counters = entry.counters.get(sk);
+    counters.tx_frames += 1;
+    counters.tx_bytes += u64::from(h.payload);
+    entry.counters.set(sk, counters);
+    let len = skb.len();
+    match port.send_frame(skb, entry.queue, &bh) {
+        Ok(()) => port.offload().stats().transmitted(entry.queue, len, segs),
+        // As a full queue of any device: the host's timers repeat it.
+        Err(SendError::Full(skb)) => skb.drop_because(DropReason::FullRing),
+        Err(SendError::Down(skb)) => skb.drop_because(DropReason::DevReady),
+    }
+    HostFrame::Taken(0)
+}
+
+/// There is room for a connection that waited for it. Softirq.
+pub(crate) fn kick(entry: &Entry, guard: &ReadGuard) {
+    let lock = entry.sk.bh_lock();
+    let Some(conn) = proto::context::<Connection>(lock.sock(), guard) else {
+        return;
+    };
+    match lock.try_own() {
+        Some(sk) if conn.delegated(sk) && conn.hwid() == entry.hwid => run(sk, entry, None),
+        Some(_) => {}
+        None => entry.kick.store(true, Relaxed),
+    }
+}

@@ -1,0 +1,361 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A connection between host and target: hand-over, identity, and the way back.
+//!
+//! Everything here runs under the socket's lock. Since the target of an
+//! emulated NIC writes every change through to `struct tcp_sock` before it lets
+//! the lock go, the host stack can take over between any two frames.
+
+use kernel::prelude::*;
+
+use super::{
+    auto,
+    hooks::SocketHooks,
+    registry::{
+        self,
+        TargetOf, //
+    },
+    stats::Stats,
+    target::{
+        OffloadRequest,
+        OffloadTarget, //
+    }, //
+};
+use crate::{
+    logic::{
+        conn::ConnData,
+        hwid::Hwid,
+        policy::{
+            Backoff,
+            Candidate, //
+        },
+        reason::{
+            Refusal,
+            UploadReason, //
+        },
+        state::{
+            Mode,
+            ModeEvent, //
+        },
+        tuple::{
+            Family,
+            Tuple, //
+        }, //
+    },
+    net::{
+        devref::DevRef,
+        lock_cell::SockCell,
+        netdev::NetDevice,
+        proto,
+        rcu_box::RcuBox,
+        sock::{
+            LockedSock,
+            Sock, //
+        },
+        table::ReadGuard,
+        tcp::Filter,
+        time,
+        ulp, //
+    }, //
+};
+
+/// The framework's record of one offloaded connection: the socket points to it,
+/// and it holds what leads to the target's entry and back.
+pub(crate) struct Connection {
+    hwid: Hwid,
+    dev: DevRef,
+    target_of: TargetOf,
+    mode: SockCell<Mode>,
+    saved: proto::Saved,
+    /// The kernel level as it was handed over (mission row 6).
+    pub(crate) at_handover: ConnData,
+    /// History of uploads, which outlives this record in [`auto`].
+    backoff: Backoff,
+    /// Asked for by the application, not by policy.
+    explicit: bool,
+}
+
+impl Connection {
+    /// The hardware connection identifier.
+    #[inline]
+    pub(crate) fn hwid(&self) -> Hwid {
+        self.hwid
+    }
+
+    /// The device that has the connection.
+    pub(crate) fn dev(&self) -> &NetDevice {
+        &self.dev
+    }
+
+    /// Does the target own the delegated state?
+    #[inline]
+    pub(crate) fn delegated(&self, sk: LockedSock<'_>) -> bool {
+        self.mode.get(sk) == Mode::Delegated
+    }
+
+    /// `None` once the device has lost its driver state.
+    #[inline]
+    pub(crate) fn target(&self) -> Option<&dyn OffloadTarget> {
+        (self.target_of)(&self.dev)
+    }
+
+    fn step(&self, sk: LockedSock<'_>, event: ModeEvent) -> Result {
+        let next = self.mode.get(sk).next(event).map_err(|_| EINVAL)?;
+        self.mode.set(sk, next);
+        Ok(())
+    }
+}
+
+/// The record of the connection of `sk`, while it is offloaded.
+#[inline]
+pub(crate) fn of<'g>(sk: LockedSock<'_>, guard: &'g ReadGuard) -> Option<&'g Connection> {
+    proto::context::<Connection>(&sk, guard)
+}
+
+/// Who wants the offload.
+#[derive(Clone, Copy)]
+pub(crate) struct Trigger {
+    /// The application, by `setsockopt(TCP_ULP, "toe")`.
+    pub(crate) explicit: bool,
+    /// Uploads of this connection before.
+    pub(crate) backoff: Backoff,
+}
+
+fn tuple_of(sk: LockedSock<'_>) -> Tuple {
+    let (local, remote, lport, rport) = sk.tuple();
+    Tuple {
+        family: if sk.is_v6() { Family::V6 } else { Family::V4 },
+        local,
+        remote,
+        lport,
+        rport,
+        vlan: 0,
+    }
+}
+
+/// What about the socket itself speaks against an offload.
+fn check_socket(sk: LockedSock<'_>) -> Result<(), Refusal> {
+    let f = sk.facts();
+    let checks = [
+        (!f.established, Refusal::NotEstablished),
+        (f.has_ulp, Refusal::OtherUlp),
+        (f.mptcp, Refusal::Mptcp),
+        (f.smc, Refusal::Smc),
+        (!proto::is_plain(sk), Refusal::OtherProto),
+        (f.psock, Refusal::Bpf),
+        (f.repair, Refusal::TcpRepair),
+        (f.md5_ao, Refusal::Md5Ao),
+        (f.fastopen, Refusal::Fastopen),
+        (f.shutdown, Refusal::Shutdown),
+        (f.out_of_order, Refusal::OutOfOrder),
+        (f.urgent, Refusal::Urgent),
+        (f.in_recovery, Refusal::Recovery),
+        (f.ecn, Refusal::Ecn),
+        (f.own_cc, Refusal::CongestionControl),
+        (f.pacing, Refusal::Pacing),
+        (f.timestamping, Refusal::UnsupportedOption),
+        (f.filter, Refusal::SocketFilter),
+        (f.bpf, Refusal::Bpf),
+        (f.zero_window, Refusal::ZeroWindow),
+        (f.pressure, Refusal::NoMemory),
+    ];
+    match checks.iter().find(|(bad, _)| *bad) {
+        Some((_, reason)) => Err(*reason),
+        None => Ok(()),
+    }
+}
+
+fn check_path(sk: LockedSock<'_>, dev: &NetDevice, target: &dyn OffloadTarget) -> Result<(), Refusal> {
+    let device = target.device();
+    device.check_open()?;
+    if !dev.is_up() || !dev.has_carrier() || dev.is_going() {
+        return Err(Refusal::DeviceDown);
+    }
+    match sk.filtered(dev) {
+        Some(filter) if !device.bypasses(filter) => Err(match filter {
+            Filter::Xfrm => Refusal::Xfrm,
+            Filter::Netfilter => Refusal::Netfilter,
+            Filter::Qdisc => Refusal::Qdisc,
+            Filter::Tc => Refusal::TcFilter,
+            Filter::Bpf => Refusal::Bpf,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Hands the connection of `sk` over. A refusal leaves it as it is and is
+/// counted. Any context under the socket lock.
+pub(crate) fn offload(sk: LockedSock<'_>, trigger: Trigger) -> Result<Hwid, Refusal> {
+    let Some((dev, xfrm)) = sk.route() else {
+        return Err(refused(None, Refusal::NoRoute));
+    };
+    let Some((target, target_of)) = registry::target_of(dev) else {
+        return Err(refused(None, Refusal::NotToeDevice));
+    };
+    let stats = target.device().stats();
+    if xfrm && !target.device().bypasses(Filter::Xfrm) {
+        return Err(refused(Some(stats), Refusal::Xfrm));
+    }
+    match hand_over(sk, dev, target, target_of, trigger) {
+        Ok(hwid) => {
+            stats.offloaded();
+            let guard = ReadGuard::new();
+            if let Some(conn) = of(sk, &guard) {
+                target.send(sk, conn, None);
+            }
+            Ok(hwid)
+        }
+        Err(reason) => Err(refused(Some(stats), reason)),
+    }
+}
+
+fn refused(stats: Option<&Stats>, reason: Refusal) -> Refusal {
+    if let Some(stats) = stats {
+        stats.refused(reason);
+    }
+    reason
+}
+
+fn hand_over(
+    sk: LockedSock<'_>,
+    dev: &NetDevice,
+    target: &dyn OffloadTarget,
+    target_of: TargetOf,
+    trigger: Trigger,
+) -> Result<Hwid, Refusal> {
+    let guard = ReadGuard::new();
+    if of(sk, &guard).is_some() {
+        return Err(Refusal::Already);
+    }
+    let tuple = tuple_of(sk);
+    target.device().limits().decide(&Candidate {
+        tuple,
+        explicit: trigger.explicit,
+        bytes: sk.bytes_moved(),
+        device_conns: target.connections(),
+        now_ms: time::now_ms(),
+        backoff: trigger.backoff,
+    })?;
+    check_socket(sk)?;
+    check_path(sk, dev, target)?;
+    let next_hop = sk.neighbour().map_err(|_| Refusal::Neighbour)?;
+
+    let mut at_handover = ConnData::default();
+    sk.load_constant(&mut at_handover);
+    sk.load(&mut at_handover);
+    let hwid = target.initiate(
+        sk,
+        &OffloadRequest {
+            dev,
+            tuple,
+            next_hop,
+        },
+    )?;
+    let saved = match proto::install::<SocketHooks>(sk) {
+        Ok(saved) => saved,
+        Err(_) => {
+            let _ = target.terminate(sk, hwid);
+            return Err(Refusal::NoMemory);
+        }
+    };
+    let record = RcuBox::new(Connection {
+        hwid,
+        dev: DevRef::new(dev),
+        target_of,
+        mode: SockCell::new(sk.sock(), Mode::Offloading),
+        saved,
+        at_handover,
+        backoff: trigger.backoff,
+        explicit: trigger.explicit,
+    });
+    match record {
+        Ok(record) => {
+            let _ = record.step(sk, ModeEvent::Accept);
+            proto::set_context(sk, record);
+            Ok(hwid)
+        }
+        Err(_) => {
+            proto::restore(sk, &saved);
+            let _ = target.terminate(sk, hwid);
+            Err(Refusal::NoMemory)
+        }
+    }
+}
+
+/// Takes the connection of `sk` back to the host stack, which goes on with it
+/// when this returns; nothing happens if it is not offloaded. Any context under
+/// the socket lock.
+pub(crate) fn upload(sk: LockedSock<'_>, reason: UploadReason) {
+    let guard = ReadGuard::new();
+    let Some(conn) = of(sk, &guard) else {
+        return;
+    };
+    if conn.step(sk, ModeEvent::Upload).is_err() {
+        return;
+    }
+    let mut again = None;
+    if let Some(target) = conn.target() {
+        let _ = target.terminate(sk, conn.hwid);
+        target.device().stats().uploaded(reason);
+        if may_return(reason, conn.explicit) {
+            let mut backoff = conn.backoff;
+            backoff.uploaded(time::now_ms(), &target.device().limits());
+            again = Some(Trigger {
+                explicit: conn.explicit,
+                backoff,
+            });
+        }
+    }
+    let saved = conn.saved;
+    let _ = conn.step(sk, ModeEvent::Uploaded);
+    proto::clear_context::<Connection>(sk);
+    proto::restore(sk, &saved);
+    ulp::forget(sk);
+    sk.resume_host();
+    if let Some(trigger) = again {
+        auto::revisit(sk.sock(), trigger);
+    }
+}
+
+/// May the policy offload the connection again later?
+fn may_return(reason: UploadReason, explicit: bool) -> bool {
+    // What an administrator takes back from an application, the application has
+    // to ask for again; what the policy took, the policy decides.
+    if reason == UploadReason::Admin {
+        return !explicit;
+    }
+    !matches!(
+        reason,
+        UploadReason::Close
+            | UploadReason::Shutdown
+            | UploadReason::Disconnect
+            | UploadReason::Fin
+            | UploadReason::Rst
+            | UploadReason::Ulp
+            | UploadReason::Sockmap
+            | UploadReason::Setsockopt
+            | UploadReason::SocketFilter
+            | UploadReason::DeviceGone
+            | UploadReason::ModuleUnload
+            | UploadReason::Netns
+            | UploadReason::LinkDown
+    )
+}
+
+/// [`upload`], if `sk` is still the connection that `hwid` names.
+pub(crate) fn upload_hwid(sk: LockedSock<'_>, hwid: Hwid, reason: UploadReason) {
+    let guard = ReadGuard::new();
+    if of(sk, &guard).is_some_and(|c| c.hwid == hwid) {
+        upload(sk, reason);
+    }
+}
+
+/// [`upload_hwid`] from softirq, without the lock. If a process owns the socket,
+/// nothing happens: the host stack then handles the frame on the state that was
+/// written through, and the connection stays.
+pub(crate) fn upload_unlocked(sk: &Sock, hwid: Hwid, reason: UploadReason) {
+    let lock = sk.bh_lock();
+    if let Some(sk) = lock.try_own() {
+        upload_hwid(sk, hwid, reason);
+    }
+}

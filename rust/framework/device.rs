@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The framework's state of one device that takes connections.
+
+use core::sync::atomic::{
+    AtomicBool,
+    AtomicU32,
+    Ordering, //
+};
+
+use kernel::{
+    new_spinlock,
+    prelude::*,
+    sync::SpinLock, //
+};
+
+use super::{
+    connection,
+    registry::DeviceRegistration,
+    stats::Stats,
+    target::OffloadTarget, //
+};
+use crate::{
+    logic::{
+        policy::{
+            Limits,
+            Policy, //
+        },
+        reason::{
+            Refusal,
+            UploadReason, //
+        }, //
+    },
+    net::{
+        context::BhGuard,
+        tcp::Filter, //
+    }, //
+};
+
+/// Policy, limits and counters. Read in any context; changed from sysfs.
+#[pin_data]
+pub(crate) struct Device {
+    #[pin]
+    limits: SpinLock<Limits>,
+    /// Copy of the policy for the paths that look at every frame.
+    policy: AtomicU32,
+    /// Bit per [`Filter`] that the administrator lets offloaded frames skip.
+    bypass: AtomicU32,
+    /// The device is going: nothing is offloaded to it any more.
+    closed: AtomicBool,
+    stats: Stats,
+    _registration: DeviceRegistration,
+}
+
+const fn bit(filter: Filter) -> u32 {
+    1 << filter as u32
+}
+
+impl Device {
+    pub(crate) fn new() -> impl PinInit<Self, Error> {
+        try_pin_init!(Device {
+            limits <- new_spinlock!(Limits::default()),
+            policy: AtomicU32::new(Policy::default() as u32),
+            bypass: AtomicU32::new(0),
+            closed: AtomicBool::new(false),
+            stats: Stats::new(),
+            _registration: DeviceRegistration::new(),
+        })
+    }
+
+    pub(crate) fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// A copy of the limits.
+    pub(crate) fn limits(&self) -> Limits {
+        let _bh = BhGuard::new();
+        let limits = *self.limits.lock();
+        limits
+    }
+
+    /// Changes the limits; new decisions follow them at once.
+    pub(crate) fn change(&self, f: impl FnOnce(&mut Limits) -> Result) -> Result {
+        let _bh = BhGuard::new();
+        let mut limits = self.limits.lock();
+        f(&mut limits)?;
+        self.policy.store(limits.policy as u32, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Does the device take connections by itself?
+    #[inline]
+    pub(crate) fn automatic(&self) -> bool {
+        self.policy.load(Ordering::Relaxed) == Policy::Auto as u32
+    }
+
+    /// May frames skip this filter?
+    pub(crate) fn bypasses(&self, filter: Filter) -> bool {
+        self.bypass.load(Ordering::Relaxed) & bit(filter) != 0
+    }
+
+    pub(crate) fn set_bypass(&self, filter: Filter, on: bool) {
+        if on {
+            self.bypass.fetch_or(bit(filter), Ordering::Relaxed);
+        } else {
+            self.bypass.fetch_and(!bit(filter), Ordering::Relaxed);
+        }
+    }
+
+    /// Refuses everything while the device is down or going.
+    pub(crate) fn set_closed(&self, closed: bool) {
+        self.closed.store(closed, Ordering::Release);
+    }
+
+    pub(crate) fn check_open(&self) -> Result<(), Refusal> {
+        if self.closed.load(Ordering::Acquire) {
+            Err(Refusal::DeviceDown)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// Takes every connection of `target` back to the host stack. Process context,
+/// may sleep; rtnl may be held. Connections offloaded meanwhile may remain
+/// unless the device is closed.
+pub(crate) fn upload_all(target: &dyn OffloadTarget, reason: UploadReason) {
+    target.for_each(&mut |hwid, sk| {
+        let locked = sk.lock();
+        connection::upload_hwid(*locked, hwid, reason);
+    });
+}

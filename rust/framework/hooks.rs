@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What happens in the socket layer of an offloaded connection.
+//!
+//! A call that a target cannot honour gets an upload first, and then the host's
+//! own method does exactly what was asked for.
+
+use kernel::prelude::*;
+
+use super::{
+    auto,
+    connection::{
+        self,
+        Connection,
+        Trigger, //
+    }, //
+};
+use crate::{
+    logic::{
+        policy::Backoff,
+        reason::{
+            Refusal,
+            UploadReason, //
+        }, //
+    },
+    net::{
+        consts as c,
+        proto::{
+            self,
+            Call,
+            HostFrame,
+            Hooks,
+            Msg,
+            SockOpt, //
+        },
+        skb::SkBuff,
+        sock::{
+            LockedSock,
+            Sock, //
+        },
+        table::ReadGuard,
+        tracepoint::StateProbe,
+        ulp::{
+            self,
+            Ulp, //
+        }, //
+    }, //
+};
+
+/// See the module's documentation.
+pub(crate) struct SocketHooks;
+
+/// How an option goes together with an offload.
+enum OptionKind {
+    /// The target need not know.
+    Harmless,
+    /// Cached state of the target follows it.
+    Cached,
+    /// The host stack must have the connection.
+    NeedsHost(UploadReason),
+}
+
+fn classify(opt: SockOpt) -> OptionKind {
+    match (opt.level, opt.name) {
+        (c::SOL_TCP, c::TCP_ULP) => OptionKind::NeedsHost(UploadReason::Ulp),
+        (
+            c::SOL_TCP,
+            c::TCP_NODELAY | c::TCP_CORK | c::TCP_QUICKACK | c::TCP_KEEPIDLE | c::TCP_KEEPINTVL
+            | c::TCP_KEEPCNT | c::TCP_USER_TIMEOUT | c::TCP_NOTSENT_LOWAT | c::TCP_LINGER2
+            | c::TCP_SYNCNT | c::TCP_DEFER_ACCEPT | c::TCP_INQ | c::TCP_WINDOW_CLAMP
+            | c::TCP_THIN_LINEAR_TIMEOUTS | c::TCP_RTO_MAX_MS,
+        ) => OptionKind::Harmless,
+        (c::SOL_IP, c::IP_TOS | c::IP_TTL) => OptionKind::Cached,
+        (c::SOL_IPV6, c::IPV6_TCLASS | c::IPV6_UNICAST_HOPS) => OptionKind::Cached,
+        _ => OptionKind::NeedsHost(UploadReason::Setsockopt),
+    }
+}
+
+fn locked_upload(sk: &Sock, reason: UploadReason) {
+    if proto::is_ours(sk) {
+        let locked = sk.lock();
+        connection::upload(*locked, reason);
+    }
+}
+
+impl Hooks for SocketHooks {
+    fn sendmsg(_sk: &Sock, _msg: &mut Msg<'_>) -> Option<Result<usize>> {
+        None
+    }
+
+    fn before_close(sk: &Sock) {
+        locked_upload(sk, UploadReason::Close);
+    }
+
+    fn before_setsockopt(sk: &Sock, opt: SockOpt) {
+        if let OptionKind::NeedsHost(reason) = classify(opt) {
+            locked_upload(sk, reason);
+        }
+    }
+
+    fn after_setsockopt(sk: &Sock, opt: SockOpt) {
+        if !matches!(classify(opt), OptionKind::Cached) || !proto::is_ours(sk) {
+            return;
+        }
+        let locked = sk.lock();
+        let guard = ReadGuard::new();
+        let updated = match connection::of(*locked, &guard) {
+            Some(conn) => conn
+                .target()
+                .map_or(Err(ENODEV), |t| t.update(*locked, conn.hwid())),
+            None => Ok(()),
+        };
+        if updated.is_err() {
+            connection::upload(*locked, UploadReason::Setsockopt);
+        }
+        drop(guard);
+    }
+
+    fn before_locked(sk: LockedSock<'_>, call: Call) {
+        connection::upload(
+            sk,
+            match call {
+                Call::Shutdown(_) => UploadReason::Shutdown,
+                Call::Disconnect => UploadReason::Disconnect,
+            },
+        );
+    }
+
+    fn unhash(sk: LockedSock<'_>) {
+        connection::upload(sk, UploadReason::Close);
+    }
+
+    fn psock(sk: LockedSock<'_>) {
+        connection::upload(sk, UploadReason::Sockmap);
+    }
+
+    fn backlog_rcv(sk: LockedSock<'_>, skb: SkBuff) {
+        let guard = ReadGuard::new();
+        match connection::of(sk, &guard).and_then(Connection::target) {
+            Some(target) => target.backlog(sk, skb),
+            None => proto::host_receive(sk, skb),
+        }
+    }
+
+    fn release(sk: LockedSock<'_>) {
+        ulp::forget(sk);
+        let guard = ReadGuard::new();
+        if let Some(conn) = connection::of(sk, &guard) {
+            if let Some(target) = conn.target() {
+                target.released(sk, conn);
+            }
+        }
+    }
+
+    fn queue_xmit(sk: LockedSock<'_>, skb: SkBuff) -> HostFrame {
+        let guard = ReadGuard::new();
+        match connection::of(sk, &guard) {
+            Some(conn) if conn.delegated(sk) => match conn.target() {
+                Some(target) => target.host_frame(sk, conn.hwid(), skb),
+                None => HostFrame::Pass(skb),
+            },
+            _ => HostFrame::Pass(skb),
+        }
+    }
+}
+
+impl Ulp for SocketHooks {
+    fn init(sk: LockedSock<'_>) -> Result {
+        let trigger = Trigger {
+            explicit: true,
+            backoff: Backoff::new(),
+        };
+        match connection::offload(sk, trigger) {
+            Ok(_) | Err(Refusal::Already) => Ok(()),
+            Err(Refusal::NotEstablished) => Err(ENOTCONN),
+            Err(Refusal::NoMemory) => Err(ENOMEM),
+            Err(_) => Err(EOPNOTSUPP),
+        }
+    }
+}
+
+impl StateProbe for SocketHooks {
+    fn established(sk: LockedSock<'_>) {
+        auto::established(sk);
+    }
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Counters of a device: every offload, upload and refusal by reason, and what
+//! the target handled.
+
+use core::sync::atomic::{
+    AtomicU64,
+    Ordering, //
+};
+
+use crate::{
+    logic::reason::{
+        Refusal,
+        UploadReason, //
+    },
+    net::skb::SkBuff, //
+};
+
+/// Sets of traffic counters; queues share them round robin, so that two CPUs
+/// seldom write the same cache line.
+const SETS: usize = 16;
+
+/// Frames and payload the target handled, by queue.
+#[repr(align(64))]
+#[derive(Default)]
+struct Traffic {
+    rx_frames: AtomicU64,
+    rx_bytes: AtomicU64,
+    tx_frames: AtomicU64,
+    tx_bytes: AtomicU64,
+}
+
+/// See the module's documentation. All methods in any context.
+pub(crate) struct Stats {
+    traffic: [Traffic; SETS],
+    offloads: AtomicU64,
+    backlog_drops: AtomicU64,
+    refusals: [AtomicU64; Refusal::COUNT],
+    uploads: [AtomicU64; UploadReason::COUNT],
+}
+
+impl Stats {
+    pub(crate) fn new() -> Self {
+        Stats {
+            traffic: core::array::from_fn(|_| Traffic::default()),
+            offloads: AtomicU64::new(0),
+            backlog_drops: AtomicU64::new(0),
+            refusals: core::array::from_fn(|_| AtomicU64::new(0)),
+            uploads: core::array::from_fn(|_| AtomicU64::new(0)),
+        }
+    }
+
+    fn set(&self, queue: u16) -> Option<&Traffic> {
+        self.traffic.get(usize::from(queue) % SETS)
+    }
+
+    /// The receive engine took a frame of `len` bytes.
+    #[inline]
+    pub(crate) fn received(&self, queue: u16, len: u32, skb: &SkBuff) {
+        if let Some(t) = self.set(queue) {
+            t.rx_frames
+                .fetch_add(u64::from(skb.gso_segs()).max(1), Ordering::Relaxed);
+            t.rx_bytes.fetch_add(u64::from(len), Ordering::Relaxed);
+        }
+    }
+
+    /// The transmit engine sent a frame of `len` bytes that counts `segs` on a
+    /// wire without GSO.
+    #[inline]
+    pub(crate) fn transmitted(&self, queue: u16, len: u32, segs: u32) {
+        if let Some(t) = self.set(queue) {
+            t.tx_frames.fetch_add(u64::from(segs), Ordering::Relaxed);
+            t.tx_bytes.fetch_add(u64::from(len), Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn backlog_drop(&self) {
+        self.backlog_drops.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn offloaded(&self) {
+        self.offloads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn refused(&self, reason: Refusal) {
+        if let Some(c) = self.refusals.get(reason.index()) {
+            c.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn uploaded(&self, reason: UploadReason) {
+        if let Some(c) = self.uploads.get(reason.index()) {
+            c.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Offloads, uploads and refusals in all.
+    pub(crate) fn totals(&self) -> [u64; 3] {
+        let sum = |c: &[AtomicU64]| c.iter().map(|c| c.load(Ordering::Relaxed)).sum();
+        [
+            self.offloads.load(Ordering::Relaxed),
+            sum(&self.uploads),
+            sum(&self.refusals),
+        ]
+    }
+
+    /// Calls `f` with every counter's name, in two parts, and its value; the
+    /// order is that of `ethtool -S`.
+    pub(crate) fn for_each(&self, f: &mut dyn FnMut(&'static str, &'static str, u64)) {
+        let [offloads, uploads, refusals] = self.totals();
+        let sum = |get: fn(&Traffic) -> &AtomicU64| {
+            self.traffic
+                .iter()
+                .map(|t| get(t).load(Ordering::Relaxed))
+                .sum()
+        };
+        f("toe_offloads", "", offloads);
+        f("toe_uploads", "", uploads);
+        f("toe_refusals", "", refusals);
+        f("toe_rx_frames", "", sum(|t| &t.rx_frames));
+        f("toe_rx_bytes", "", sum(|t| &t.rx_bytes));
+        f("toe_tx_frames", "", sum(|t| &t.tx_frames));
+        f("toe_tx_bytes", "", sum(|t| &t.tx_bytes));
+        f(
+            "toe_backlog_drops",
+            "",
+            self.backlog_drops.load(Ordering::Relaxed),
+        );
+        for (name, c) in UploadReason::NAMES.iter().zip(&self.uploads) {
+            f("toe_upload_", name, c.load(Ordering::Relaxed));
+        }
+        for (name, c) in Refusal::NAMES.iter().zip(&self.refusals) {
+            f("toe_refuse_", name, c.load(Ordering::Relaxed));
+        }
+    }
+
+    /// How many counters [`for_each`](Self::for_each) names.
+    pub(crate) const COUNT: usize = 8 + UploadReason::COUNT + Refusal::COUNT;
+}

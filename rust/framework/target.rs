@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a driver implements to take connections.
+
+use kernel::{
+    prelude::*,
+    sync::aref::ARef, //
+};
+
+use super::{
+    connection::Connection,
+    device::Device, //
+};
+use crate::{
+    logic::{
+        conn::ConnData,
+        hwid::Hwid,
+        reason::Refusal,
+        tuple::Tuple, //
+    },
+    net::{
+        netdev::NetDevice,
+        proto::HostFrame,
+        skb::SkBuff,
+        sock::{
+            LockedSock,
+            Sock, //
+        }, //
+    }, //
+};
+
+/// A connection the host wants to hand over.
+pub(crate) struct OffloadRequest<'a> {
+    /// The device its route leaves through.
+    pub(crate) dev: &'a NetDevice,
+    /// `local` is this host's end.
+    pub(crate) tuple: Tuple,
+    /// Link address of the next hop.
+    pub(crate) next_hop: [u8; 6],
+}
+
+/// A target's answer to [`OffloadTarget::query`].
+pub(crate) struct Query {
+    pub(crate) tuple: Tuple,
+    pub(crate) data: ConnData,
+}
+
+/// A device that takes over established TCP connections.
+///
+/// All methods but [`query`](Self::query) are called with the socket's lock held,
+/// in any context, and must not sleep. A target asks for things by calling
+/// [`connection::upload`](super::connection::upload) under the same lock, with a
+/// reason; the host has all state back when that returns.
+///
+/// A target whose state lives in another memory fetches it in `terminate` and
+/// writes it back to the socket before it returns.
+pub(crate) trait OffloadTarget: Send + Sync {
+    /// The framework's state of this device: policy, limits, counters.
+    fn device(&self) -> &Device;
+
+    /// Connections it has.
+    fn connections(&self) -> u32;
+
+    /// Takes the connection over or refuses. On success the target owns the
+    /// delegated state from here on and names it by the returned hwid.
+    fn initiate(&self, sk: LockedSock<'_>, req: &OffloadRequest<'_>) -> Result<Hwid, Refusal>;
+
+    /// There is unsent data in the socket's send queue. `nonagle` overrides the
+    /// socket's Nagle setting for this call (`TCP_NAGLE_*`).
+    fn send(&self, sk: LockedSock<'_>, conn: &Connection, nonagle: Option<u8>);
+
+    /// Cached state changed: neighbour, TOS, TTL, flow label. `ESTALE` if the
+    /// hwid is no connection of this target any more.
+    fn update(&self, sk: LockedSock<'_>, hwid: Hwid) -> Result;
+
+    /// The target's own view of the connection, for display; takes no lock and
+    /// may be torn. `ESTALE` as above.
+    fn query(&self, hwid: Hwid) -> Result<Query>;
+
+    /// The host stack transmits on the connection by itself.
+    fn host_frame(&self, sk: LockedSock<'_>, hwid: Hwid, skb: SkBuff) -> HostFrame;
+
+    /// A frame of the connection that waited in the socket's backlog.
+    fn backlog(&self, sk: LockedSock<'_>, skb: SkBuff);
+
+    /// The socket's owner lets it go: data may wait to be sent.
+    fn released(&self, sk: LockedSock<'_>, conn: &Connection);
+
+    /// Gives the connection up. When this returns, the socket holds all of its
+    /// state and data, and no frame will be processed for the hwid any more.
+    fn terminate(&self, sk: LockedSock<'_>, hwid: Hwid) -> Result;
+
+    /// Calls `f` with the hwid and the socket of every connection. Process context.
+    fn for_each(&self, f: &mut dyn FnMut(Hwid, ARef<Sock>));
+}

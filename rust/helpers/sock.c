@@ -1,0 +1,925 @@
+// SPDX-License-Identifier: GPL-2.0
+
+#include <linux/bpf-cgroup.h>
+#include <linux/delay.h>
+#include <linux/tracepoint.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter_netdev.h>
+#include <net/addrconf.h>
+#include <net/busy_poll.h>
+#include <net/ip.h>
+#include <net/ip6_route.h>
+#include <net/ipv6.h>
+#include <net/neighbour.h>
+#include <net/proto_memory.h>
+#include <net/route.h>
+#include <net/sch_generic.h>
+#include <net/tcx.h>
+#include <net/xfrm.h>
+
+#include "sock.h"
+
+/* --- locking and references ------------------------------------------ */
+
+void toe_bh_lock_sock(struct sock *sk)
+{
+	bh_lock_sock_nested(sk);
+}
+
+void toe_bh_unlock_sock(struct sock *sk)
+{
+	bh_unlock_sock(sk);
+}
+
+bool toe_sock_owned(struct sock *sk)
+{
+	return sock_owned_by_user(sk);
+}
+
+bool toe_sock_lock_held(struct sock *sk)
+{
+#ifdef CONFIG_LOCKDEP
+	return lockdep_sock_is_held(sk);
+#else
+	return true;
+#endif
+}
+
+void toe_lock_sock(struct sock *sk)
+{
+	lock_sock(sk);
+}
+
+void toe_sock_hold(struct sock *sk)
+{
+	sock_hold(sk);
+}
+
+void toe_sock_put(struct sock *sk)
+{
+	sock_put(sk);
+}
+
+bool toe_sock_tryhold(struct sock *sk)
+{
+	return refcount_inc_not_zero(&sk->sk_refcnt);
+}
+
+/* The limit is tcp_add_backlog()'s. */
+int toe_sk_add_backlog(struct sock *sk, struct sk_buff *skb)
+{
+	u64 limit = ((u64)READ_ONCE(sk->sk_rcvbuf)) << 1;
+
+	limit += ((u32)READ_ONCE(sk->sk_sndbuf)) >> 1;
+	limit += 64 * 1024;
+	skb_condense(skb);
+	return sk_add_backlog(sk, skb, min_t(u64, limit, UINT_MAX));
+}
+
+void toe_sk_incoming(struct sock *sk, struct sk_buff *skb)
+{
+	sk_incoming_cpu_update(sk);
+	sk_mark_napi_id(sk, skb);
+}
+
+struct net *toe_sock_net(const struct sock *sk)
+{
+	return sock_net(sk);
+}
+
+/* --- facts for the offload decision ----------------------------------- */
+
+void toe_sock_facts(struct sock *sk, struct toe_sock_facts *facts)
+{
+	struct tcp_sock *tp = tcp_sk(sk);
+
+	memset(facts, 0, sizeof(*facts));
+#ifdef CONFIG_TCP_MD5SIG
+	facts->md5_ao |= !!rcu_access_pointer(tp->md5sig_info);
+#endif
+#ifdef CONFIG_TCP_AO
+	facts->md5_ao |= !!rcu_access_pointer(tp->ao_info);
+#endif
+	facts->mptcp = sk_is_mptcp(sk);
+#if IS_ENABLED(CONFIG_SMC)
+	facts->smc = tp->syn_smc;
+#endif
+	facts->fastopen = rcu_access_pointer(tp->fastopen_rsk) ||
+			  tp->fastopen_req || inet_test_bit(DEFER_CONNECT, sk);
+	facts->sack_scoreboard = tp->sacked_out || tp->lost_out ||
+				 tp->retrans_out || tp->rx_opt.num_sacks ||
+				 tp->rx_opt.dsack || tp->compressed_ack;
+	facts->timestamping = READ_ONCE(sk->sk_tsflags) ||
+			      sock_flag(sk, SOCK_RCVTSTAMP) ||
+			      tp->tcp_tx_delay;
+	facts->memory_pressure = tcp_under_memory_pressure(sk);
+#ifdef CONFIG_BPF
+	facts->bpf_sock_ops = tp->bpf_sock_ops_cb_flags != 0;
+#endif
+	facts->keepopen = sock_flag(sk, SOCK_KEEPOPEN);
+}
+
+/* Under the socket lock. The device of the socket's cached route, or NULL. */
+struct net_device *toe_sk_route(struct sock *sk, bool *xfrm)
+{
+	u32 cookie = 0;
+	struct dst_entry *dst;
+
+#if IS_ENABLED(CONFIG_IPV6)
+	if (inet_csk(sk)->icsk_af_ops->net_header_len == sizeof(struct ipv6hdr))
+		cookie = READ_ONCE(inet6_sk(sk)->dst_cookie);
+#endif
+	dst = __sk_dst_check(sk, cookie);
+	if (!dst)
+		return NULL;
+	*xfrm = !!dst_xfrm(dst) || !!dst->lwtstate;
+	return dst_dev(dst);
+}
+
+/* Under the socket lock. The next hop's link address; -EAGAIN if unresolved. */
+int toe_sk_neigh(struct sock *sk, u8 *ha)
+{
+	struct dst_entry *dst = __sk_dst_get(sk);
+	struct neighbour *n;
+	const void *daddr = &inet_sk(sk)->inet_daddr;
+	int err = -EAGAIN;
+
+	if (!dst)
+		return -ENETUNREACH;
+#if IS_ENABLED(CONFIG_IPV6)
+	if (inet_csk(sk)->icsk_af_ops->net_header_len == sizeof(struct ipv6hdr))
+		daddr = &sk->sk_v6_daddr;
+#endif
+	n = dst_neigh_lookup(dst, daddr);
+	if (!n)
+		return -ENETUNREACH;
+	read_lock_bh(&n->lock);
+	if (n->nud_state & NUD_VALID && n->dev->addr_len == ETH_ALEN) {
+		memcpy(ha, n->ha, ETH_ALEN);
+		err = 0;
+	}
+	read_unlock_bh(&n->lock);
+	neigh_release(n);
+	return err;
+}
+
+static bool toe_nf_hooked(struct net *net, bool v6)
+{
+#ifdef CONFIG_NETFILTER
+	int i;
+
+	for (i = 0; i < NF_INET_NUMHOOKS; i++) {
+		if (i == NF_INET_FORWARD)
+			continue;
+		if (v6 ? !!rcu_access_pointer(net->nf.hooks_ipv6[i]) :
+			 !!rcu_access_pointer(net->nf.hooks_ipv4[i]))
+			return true;
+	}
+#endif
+	return false;
+}
+
+enum toe_filter toe_filtered(struct sock *sk, struct net_device *dev)
+{
+	bool v6 = inet_csk(sk)->icsk_af_ops->net_header_len ==
+		  sizeof(struct ipv6hdr);
+	struct net *net = sock_net(sk);
+	enum toe_filter ret = TOE_FILTER_NONE;
+	struct netdev_queue *txq;
+
+#ifdef CONFIG_XFRM
+	if (net->xfrm.policy_count[XFRM_POLICY_OUT] ||
+	    net->xfrm.policy_count[XFRM_POLICY_IN])
+		return TOE_FILTER_XFRM;
+#endif
+	if (toe_nf_hooked(net, v6))
+		return TOE_FILTER_NETFILTER;
+
+	rcu_read_lock();
+	txq = netdev_get_tx_queue(dev, 0);
+	if (rcu_dereference(txq->qdisc)->enqueue)
+		ret = TOE_FILTER_QDISC;
+#ifdef CONFIG_NET_XGRESS
+	if (rcu_access_pointer(dev->tcx_ingress) ||
+	    rcu_access_pointer(dev->tcx_egress))
+		ret = TOE_FILTER_TC;
+#endif
+#ifdef CONFIG_NETFILTER_INGRESS
+	if (rcu_access_pointer(dev->nf_hooks_ingress))
+		ret = TOE_FILTER_NETFILTER;
+#endif
+#ifdef CONFIG_NETFILTER_EGRESS
+	if (rcu_access_pointer(dev->nf_hooks_egress))
+		ret = TOE_FILTER_NETFILTER;
+#endif
+	if (rcu_access_pointer(dev->xdp_prog))
+		ret = TOE_FILTER_BPF;
+	rcu_read_unlock();
+#ifdef CONFIG_CGROUP_BPF
+	if (cgroup_bpf_enabled(CGROUP_INET_EGRESS) &&
+	    cgroup_bpf_sock_enabled(sk, CGROUP_INET_EGRESS))
+		ret = TOE_FILTER_BPF;
+	if (cgroup_bpf_enabled(CGROUP_INET_INGRESS) &&
+	    cgroup_bpf_sock_enabled(sk, CGROUP_INET_INGRESS))
+		ret = TOE_FILTER_BPF;
+#endif
+	return ret;
+}
+
+/* --- modules, calls in flight ------------------------------------------ */
+
+static DEFINE_PER_CPU(long, toe_calls);
+
+/* A task entered / left one of our socket methods. */
+void toe_call_enter(void)
+{
+	this_cpu_inc(toe_calls);
+}
+
+void toe_call_leave(void)
+{
+	this_cpu_dec(toe_calls);
+}
+
+long toe_calls_in_flight(void)
+{
+	long sum = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		sum += *per_cpu_ptr(&toe_calls, cpu);
+	return sum;
+}
+
+void toe_module_put(struct module *module)
+{
+	module_put(module);
+}
+
+bool toe_module_tryget(void)
+{
+	return try_module_get(THIS_MODULE);
+}
+
+void toe_module_unpin(void)
+{
+	module_put(THIS_MODULE);
+}
+
+/* Until no task can be on its way into a method that was replaced. */
+void toe_synchronize_tasks(void)
+{
+	synchronize_rcu_tasks();
+}
+
+void toe_msleep(unsigned int ms)
+{
+	msleep(ms);
+}
+
+void toe_tracepoint_sync(void)
+{
+	tracepoint_synchronize_unregister();
+}
+
+u64 toe_now_ms(void)
+{
+	return ktime_get_ns() / NSEC_PER_MSEC;
+}
+
+void toe_init_work(struct delayed_work *work, work_func_t func)
+{
+	INIT_DELAYED_WORK(work, func);
+}
+
+void toe_schedule_work(struct delayed_work *work, u32 delay_ms, bool sooner)
+{
+	if (sooner)
+		mod_delayed_work(system_dfl_wq, work, msecs_to_jiffies(delay_ms));
+	else
+		queue_delayed_work(system_dfl_wq, work, msecs_to_jiffies(delay_ms));
+}
+
+void toe_cancel_work(struct delayed_work *work)
+{
+	cancel_delayed_work_sync(work);
+}
+
+/* --- header fields ------------------------------------------------------ */
+
+/* ip_select_ident_segs() for a connected socket */
+u16 toe_ip_id(struct sock *sk, u32 segs)
+{
+	int val = atomic_read(&inet_sk(sk)->inet_id);
+
+	atomic_set(&inet_sk(sk)->inet_id, val + segs);
+	return val;
+}
+
+u8 toe_sk_ttl(struct sock *sk)
+{
+	struct dst_entry *dst = __sk_dst_get(sk);
+
+#if IS_ENABLED(CONFIG_IPV6)
+	if (inet_csk(sk)->icsk_af_ops->net_header_len == sizeof(struct ipv6hdr)) {
+		int hops = READ_ONCE(inet6_sk(sk)->hop_limit);
+
+		return hops >= 0 ? hops : ip6_dst_hoplimit(dst);
+	}
+#endif
+	/* ip_select_ttl() */
+	if (READ_ONCE(inet_sk(sk)->uc_ttl) >= 0)
+		return READ_ONCE(inet_sk(sk)->uc_ttl);
+	return ip4_dst_hoplimit(dst);
+}
+
+/* Traffic class in the low byte, flow label above it, as inet6_csk_xmit(). */
+u32 toe_sk_tos_flow(struct sock *sk)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	if (inet_csk(sk)->icsk_af_ops->net_header_len == sizeof(struct ipv6hdr)) {
+		struct ipv6_pinfo *np = inet6_sk(sk);
+		u32 label = ntohl(np->flow_label & IPV6_FLOWLABEL_MASK);
+
+		bool automatic = inet6_test_bit(AUTOFLOWLABEL_SET, sk) ?
+				 inet6_test_bit(AUTOFLOWLABEL, sk) :
+				 ip6_default_np_autolabel(sock_net(sk));
+
+		if (!label && automatic)
+			label = rol32(sk->sk_txhash, 16) & 0xfffff;
+		return label << 8 | np->tclass;
+	}
+#endif
+	return READ_ONCE(inet_sk(sk)->tos);
+}
+
+bool toe_sk_df(struct sock *sk)
+{
+	return ip_dont_fragment(sk, __sk_dst_get(sk));
+}
+
+/* --- receive ----------------------------------------------------------- */
+
+struct tcp_skb_cb *toe_tcp_skb_cb(struct sk_buff *skb)
+{
+	return TCP_SKB_CB(skb);
+}
+
+/* May the header in front of the payload be written, though it is a clone? */
+bool toe_skb_header_owned(const struct sk_buff *skb)
+{
+	return !skb_header_cloned(skb);
+}
+
+/* tcp_v4_fill_cb() / tcp_v6_fill_cb() */
+void toe_tcp_fill_cb(struct sk_buff *skb, u32 seq, u32 end_seq, u32 ack,
+		     u16 flags, u8 dsfield, bool v6)
+{
+	struct tcp_skb_cb *cb = TCP_SKB_CB(skb);
+
+	memset(cb, 0, sizeof(*cb));
+	if (v6)
+		cb->header.h6.iif = skb->skb_iif;
+	else
+		cb->header.h4.iif = skb->skb_iif;
+	cb->seq = seq;
+	cb->end_seq = end_seq;
+	cb->ack_seq = ack;
+	cb->tcp_flags = flags;
+	cb->ip_dsfield = dsfield;
+	cb->has_rxtstamp = skb->tstamp || skb_hwtstamps(skb)->hwtstamp;
+	skb->dev = NULL;
+}
+
+int toe_tcp_space(const struct sock *sk)
+{
+	return tcp_space(sk);
+}
+
+int toe_tcp_full_space(const struct sock *sk)
+{
+	return tcp_full_space(sk);
+}
+
+int toe_tcp_win_from_space(const struct sock *sk, int space)
+{
+	return tcp_win_from_space(sk, space);
+}
+
+u32 toe_tcp_rto_min_us(const struct sock *sk)
+{
+	return tcp_rto_min_us(sk);
+}
+
+u32 toe_tcp_rto_max(const struct sock *sk)
+{
+	return tcp_rto_max(sk);
+}
+
+u32 toe_tcp_jiffies32(void)
+{
+	return tcp_jiffies32;
+}
+
+u64 toe_ktime_secs(void)
+{
+	return ktime_get_seconds();
+}
+
+/* tcp_try_rmem_schedule() without its pruning: that is the host's work. */
+bool toe_tcp_rmem_ok(struct sock *sk, struct sk_buff *skb)
+{
+	if ((int)skb->truesize <= sk->sk_forward_alloc)
+		return true;
+	return atomic_read(&sk->sk_rmem_alloc) <= READ_ONCE(sk->sk_rcvbuf) &&
+	       sk_rmem_schedule(sk, skb, skb->truesize);
+}
+
+/* tcp_mstamp_refresh(), which is not exported */
+void toe_tcp_mstamp_refresh(struct sock *sk)
+{
+	u64 val = tcp_clock_ns();
+
+	tcp_sk(sk)->tcp_clock_cache = val;
+	tcp_sk(sk)->tcp_mstamp = div_u64(val, NSEC_PER_USEC);
+}
+
+u32 toe_tcp_ts(struct sock *sk)
+{
+	return tcp_time_stamp_ts(tcp_sk(sk)) + tcp_sk(sk)->tsoffset;
+}
+
+void toe_tcp_segs_in(struct sock *sk, struct sk_buff *skb)
+{
+	tcp_segs_in(tcp_sk(sk), skb);
+}
+
+bool toe_tcp_quickack(struct sock *sk)
+{
+	struct inet_connection_sock *icsk = inet_csk(sk);
+	struct dst_entry *dst = __sk_dst_get(sk);
+
+	return (dst && dst_metric(dst, RTAX_QUICKACK)) ||
+	       (icsk->icsk_ack.quick && !inet_csk_in_pingpong_mode(sk));
+}
+
+bool toe_tcp_pingpong(struct sock *sk)
+{
+	return inet_csk_in_pingpong_mode(sk);
+}
+
+/* tcp_grow_window(), which is static: room for more when data is dense */
+void toe_tcp_grow_window(struct sock *sk, struct sk_buff *skb)
+{
+	struct tcp_sock *tp = tcp_sk(sk);
+	int room = min_t(int, tp->window_clamp, tcp_space(sk)) - tp->rcv_ssthresh;
+	u32 truesize = skb->truesize;
+	int incr = 0;
+
+	if (room <= 0 || tcp_under_memory_pressure(sk))
+		return;
+	if (!skb_headlen(skb)) {
+		truesize -= SKB_TRUESIZE(skb_end_offset(skb));
+		if ((int)truesize < (int)skb->len)
+			truesize = skb->truesize;
+	}
+	if (tcp_win_from_space(sk, truesize) <= skb->len) {
+		incr = 2 * tp->advmss;
+	} else {
+		int half = tcp_win_from_space(sk, truesize) >> 1;
+		int window = tcp_win_from_space(sk,
+				READ_ONCE(sock_net(sk)->ipv4.sysctl_tcp_rmem[2])) >> 1;
+
+		for (; tp->rcv_ssthresh <= window; half >>= 1, window >>= 1)
+			if (half <= skb->len) {
+				incr = 2 * inet_csk(sk)->icsk_ack.rcv_mss;
+				break;
+			}
+	}
+	if (incr) {
+		tp->rcv_ssthresh += min(room, max_t(int, incr, 2 * skb->len));
+		inet_csk(sk)->icsk_ack.quick |= 1;
+	}
+}
+
+/* tcp_queue_rcv(): in-order payload to the tail of the receive queue. */
+void toe_tcp_queue_rcv(struct sock *sk, struct sk_buff *skb, u32 hdr_len)
+{
+	struct sk_buff *tail = skb_peek_tail(&sk->sk_receive_queue);
+	bool stolen;
+	int delta;
+
+	tcp_cleanup_skb(skb);
+	__skb_pull(skb, hdr_len);
+	if (tail && TCP_SKB_CB(tail)->end_seq == TCP_SKB_CB(skb)->seq &&
+	    tcp_skb_can_collapse_rx(tail, skb) &&
+	    skb_try_coalesce(tail, skb, &stolen, &delta)) {
+		atomic_add(delta, &sk->sk_rmem_alloc);
+		sk_mem_charge(sk, delta);
+		__NET_INC_STATS(sock_net(sk), LINUX_MIB_TCPRCVCOALESCE);
+		TCP_SKB_CB(tail)->end_seq = TCP_SKB_CB(skb)->end_seq;
+		TCP_SKB_CB(tail)->ack_seq = TCP_SKB_CB(skb)->ack_seq;
+		TCP_SKB_CB(tail)->tcp_flags |= TCP_SKB_CB(skb)->tcp_flags;
+		kfree_skb_partial(skb, stolen);
+		return;
+	}
+	tcp_add_receive_queue(sk, skb);
+	skb_set_owner_r(skb, sk);
+}
+
+void toe_tcp_data_ready(struct sock *sk)
+{
+	if (tcp_epollin_ready(sk, sk->sk_rcvlowat) || sock_flag(sk, SOCK_DONE))
+		READ_ONCE(sk->sk_data_ready)(sk);
+}
+
+/* tcp_check_space(): the send queue shrank. */
+void toe_tcp_write_space(struct sock *sk)
+{
+	struct tcp_sock *tp = tcp_sk(sk);
+	int per_mss, sndmem;
+
+	/* pairs with tcp_poll() */
+	smp_mb();
+	if (!sk->sk_socket || !test_bit(SOCK_NOSPACE, &sk->sk_socket->flags))
+		return;
+	/* tcp_should_expand_sndbuf() and tcp_sndbuf_expand() */
+	if (!(sk->sk_userlocks & SOCK_SNDBUF_LOCK) &&
+	    !tcp_under_memory_pressure(sk) &&
+	    sk_memory_allocated(sk) < sk_prot_mem_limits(sk, 0) &&
+	    tcp_packets_in_flight(tp) < tcp_snd_cwnd(tp)) {
+		per_mss = roundup_pow_of_two(max_t(u32, tp->rx_opt.mss_clamp,
+						   tp->mss_cache) + MAX_TCP_HEADER +
+			  SKB_DATA_ALIGN(sizeof(struct skb_shared_info))) +
+			  SKB_DATA_ALIGN(sizeof(struct sk_buff));
+		sndmem = 2 * per_mss *
+			 max3((u32)TCP_INIT_CWND, tcp_snd_cwnd(tp), tp->reordering + 1);
+		if (sk->sk_sndbuf < sndmem)
+			WRITE_ONCE(sk->sk_sndbuf,
+				   min(sndmem, READ_ONCE(sock_net(sk)->ipv4.sysctl_tcp_wmem[2])));
+		tp->snd_cwnd_stamp = tcp_jiffies32;
+	}
+	READ_ONCE(sk->sk_write_space)(sk);
+}
+
+void toe_tcp_schedule_ack(struct sock *sk)
+{
+	inet_csk_schedule_ack(sk);
+}
+
+/* tcp_send_delayed_ack()'s tail: arm the host's own delayed-ACK timer. */
+void toe_tcp_delack(struct sock *sk, unsigned long ato)
+{
+	struct inet_connection_sock *icsk = inet_csk(sk);
+	unsigned long timeout = jiffies + ato;
+
+	if (icsk->icsk_ack.pending & ICSK_ACK_TIMER &&
+	    !time_before(timeout, icsk_delack_timeout(icsk)))
+		return;
+	smp_store_release(&icsk->icsk_ack.pending,
+			  icsk->icsk_ack.pending | ICSK_ACK_SCHED | ICSK_ACK_TIMER);
+	sk_reset_timer(sk, &icsk->icsk_delack_timer, timeout);
+}
+
+/* tcp_event_ack_sent(): a frame of ours carried the ACK. */
+void toe_tcp_ack_sent(struct sock *sk)
+{
+	struct inet_connection_sock *icsk = inet_csk(sk);
+
+	if (icsk->icsk_ack.quick) {
+		u8 pkts = icsk->icsk_ack.pending & ICSK_ACK_SCHED ? 1 : 0;
+
+		if (pkts >= icsk->icsk_ack.quick) {
+			icsk->icsk_ack.quick = 0;
+			/* Leaving quickack mode we deflate ATO. */
+			icsk->icsk_ack.ato = TCP_ATO_MIN;
+		} else {
+			icsk->icsk_ack.quick -= pkts;
+		}
+	}
+	inet_csk_clear_xmit_timer(sk, ICSK_TIME_DACK);
+}
+
+/* --- acknowledgement ---------------------------------------------------- */
+
+/*
+ * tcp_clean_rtx_queue() for the clean case: nothing SACKed, lost or
+ * retransmitted. tp->snd_una has been advanced. A partly acknowledged head
+ * stays whole; tcp_retransmit_skb() and the host's own clean-up trim it.
+ */
+void toe_tcp_clean_rtx(struct sock *sk, struct toe_ack_sample *sample)
+{
+	struct tcp_sock *tp = tcp_sk(sk);
+	struct sk_buff *skb, *next;
+
+	for (skb = skb_rb_first(&sk->tcp_rtx_queue); skb; skb = next) {
+		struct tcp_skb_cb *scb = TCP_SKB_CB(skb);
+
+		if (after(scb->end_seq, tp->snd_una))
+			break;
+		sample->last_us = tcp_skb_timestamp_us(skb);
+		if (!sample->first_us)
+			sample->first_us = sample->last_us;
+		if (scb->sacked & TCPCB_RETRANS)
+			sample->retrans = true;
+		sample->pkts += tcp_skb_pcount(skb);
+
+		next = skb_rb_next(skb);
+		if (unlikely(skb == tp->retransmit_skb_hint))
+			tp->retransmit_skb_hint = NULL;
+		tcp_highest_sack_replace(sk, skb, next);
+		tcp_rtx_queue_unlink_and_free(skb, sk);
+	}
+	tp->packets_out -= sample->pkts;
+	tp->delivered += sample->pkts;
+	if (!skb && tp->chrono_type == TCP_CHRONO_BUSY &&
+	    tcp_write_queue_empty(sk))
+		tcp_chrono_set(tp, TCP_CHRONO_UNSPEC);
+}
+
+/*
+ * tcp_set_xmit_timer(): the tail loss probe if the host would use one, else
+ * the retransmission timer; both are the host's timers with the host's handlers.
+ */
+void toe_tcp_rearm(struct sock *sk, bool on_ack)
+{
+	struct inet_connection_sock *icsk = inet_csk(sk);
+	struct tcp_sock *tp = tcp_sk(sk);
+	u32 rto = icsk->icsk_rto;
+	s64 left = 0;
+
+	if (!tp->packets_out) {
+		inet_csk_clear_xmit_timer(sk, ICSK_TIME_RETRANS);
+		return;
+	}
+	if (!on_ack || icsk->icsk_pending == ICSK_TIME_LOSS_PROBE)
+		left = tcp_rto_delta_us(sk);
+	if (tcp_is_sack(tp) && tp->srtt_us &&
+	    READ_ONCE(sock_net(sk)->ipv4.sysctl_tcp_early_retrans) >= 3) {
+		u32 us = (tp->srtt_us >> 2) + (tp->packets_out == 1 ?
+			 tcp_rto_min_us(sk) : TCP_TIMEOUT_MIN_US);
+		u32 when = usecs_to_jiffies(us);
+
+		left = on_ack ? jiffies_to_usecs(rto) : tcp_rto_delta_us(sk);
+		if (left > 0)
+			when = min_t(u32, when, usecs_to_jiffies(left));
+		tcp_reset_xmit_timer(sk, ICSK_TIME_LOSS_PROBE, when, false);
+		return;
+	}
+	if (!on_ack && icsk->icsk_pending == ICSK_TIME_RETRANS)
+		return;
+	tcp_reset_xmit_timer(sk, ICSK_TIME_RETRANS, rto, false);
+}
+
+/* The connection's own congestion control, as tcp_cong_control() calls it. */
+void toe_tcp_cong_avoid(struct sock *sk, u32 ack, u32 acked, s32 rtt_us)
+{
+	const struct tcp_congestion_ops *ops = inet_csk(sk)->icsk_ca_ops;
+	struct tcp_sock *tp = tcp_sk(sk);
+	u64 rate;
+
+	if (ops->pkts_acked) {
+		struct ack_sample sample = {
+			.pkts_acked = acked,
+			.rtt_us = rtt_us,
+			.in_flight = tp->mss_cache * (tp->packets_out + acked),
+		};
+
+		ops->pkts_acked(sk, &sample);
+	}
+	ops->cong_avoid(sk, ack, acked);
+	tp->snd_cwnd_stamp = tcp_jiffies32;
+
+	/* tcp_update_pacing_rate(): TCP_INFO and the host's TSO sizing read it */
+	rate = (u64)tp->mss_cache * ((USEC_PER_SEC / 100) << 3);
+	if (tcp_snd_cwnd(tp) < tp->snd_ssthresh / 2)
+		rate *= READ_ONCE(sock_net(sk)->ipv4.sysctl_tcp_pacing_ss_ratio);
+	else
+		rate *= READ_ONCE(sock_net(sk)->ipv4.sysctl_tcp_pacing_ca_ratio);
+	rate *= max(tcp_snd_cwnd(tp), tp->packets_out);
+	if (likely(tp->srtt_us))
+		do_div(rate, tp->srtt_us);
+	WRITE_ONCE(sk->sk_pacing_rate,
+		   min_t(u64, rate, READ_ONCE(sk->sk_max_pacing_rate)));
+}
+
+/* minmax_running_min() is not exported: keep a lower sample, age the rest. */
+void toe_tcp_update_rtt_min(struct sock *sk, u32 rtt_us)
+{
+	u32 wlen = READ_ONCE(sock_net(sk)->ipv4.sysctl_tcp_min_rtt_wlen) * HZ;
+	struct tcp_sock *tp = tcp_sk(sk);
+	u32 now = tcp_jiffies32;
+
+	if (rtt_us <= minmax_get(&tp->rtt_min) ||
+	    now - tp->rtt_min.s[2].t > wlen)
+		minmax_reset(&tp->rtt_min, now, rtt_us ?: jiffies_to_usecs(1));
+}
+
+/* --- transmit ----------------------------------------------------------- */
+
+struct sk_buff *toe_tcp_send_head(struct sock *sk)
+{
+	return tcp_send_head(sk);
+}
+
+bool toe_tcp_skb_is_last(struct sock *sk, struct sk_buff *skb)
+{
+	return tcp_skb_is_last(sk, skb);
+}
+
+void toe_tcp_set_segs(struct sk_buff *skb, u32 mss)
+{
+	if (skb->len <= mss) {
+		TCP_SKB_CB(skb)->tcp_gso_size = 0;
+		tcp_skb_pcount_set(skb, 1);
+	} else {
+		TCP_SKB_CB(skb)->tcp_gso_size = mss;
+		tcp_skb_pcount_set(skb, DIV_ROUND_UP(skb->len, mss));
+	}
+}
+
+/* tso_fragment(): leave @len bytes in the send head, put the rest behind it. */
+int toe_tcp_split(struct sock *sk, struct sk_buff *skb, u32 len, u32 mss)
+{
+	int nlen = skb->len - len;
+	struct sk_buff *buff;
+	u16 flags;
+
+	if (skb_zcopy(skb) || skb->len != skb->data_len)
+		return -EOPNOTSUPP;
+	buff = alloc_skb_fclone(MAX_TCP_HEADER, GFP_ATOMIC | __GFP_NOWARN);
+	if (unlikely(!buff))
+		return -ENOMEM;
+	buff->truesize = SKB_TRUESIZE(skb_end_offset(buff));
+	if (!sk_wmem_schedule(sk, buff->truesize)) {
+		__kfree_skb(buff);
+		return -ENOMEM;
+	}
+	skb_reserve(buff, MAX_TCP_HEADER);
+	buff->ip_summed = CHECKSUM_PARTIAL;
+	INIT_LIST_HEAD(&buff->tcp_tsorted_anchor);
+	skb_copy_decrypted(buff, skb);
+
+	sk_wmem_queued_add(sk, buff->truesize);
+	sk_mem_charge(sk, buff->truesize);
+	buff->truesize += nlen;
+	skb->truesize -= nlen;
+
+	TCP_SKB_CB(buff)->seq = TCP_SKB_CB(skb)->seq + len;
+	TCP_SKB_CB(buff)->end_seq = TCP_SKB_CB(skb)->end_seq;
+	TCP_SKB_CB(skb)->end_seq = TCP_SKB_CB(buff)->seq;
+
+	/* PSH and FIN only in the second one. */
+	flags = TCP_SKB_CB(skb)->tcp_flags;
+	TCP_SKB_CB(skb)->tcp_flags = flags & ~(TCPHDR_FIN | TCPHDR_PSH);
+	TCP_SKB_CB(buff)->tcp_flags = flags;
+	TCP_SKB_CB(buff)->eor = TCP_SKB_CB(skb)->eor;
+	TCP_SKB_CB(skb)->eor = 0;
+
+	skb_split(skb, buff, len);
+	toe_tcp_set_segs(skb, mss);
+	toe_tcp_set_segs(buff, mss);
+	__skb_header_release(buff);
+	__skb_queue_after(&sk->sk_write_queue, skb, buff);
+	return 0;
+}
+
+/* The copy that goes on the wire; the original stays for retransmission. */
+struct sk_buff *toe_tcp_xmit_clone(struct sk_buff *skb)
+{
+	struct sk_buff *clone;
+
+	tcp_skb_tsorted_save(skb) {
+		if (unlikely(skb_cloned(skb)))
+			clone = pskb_copy(skb, GFP_ATOMIC | __GFP_NOWARN);
+		else
+			clone = skb_clone(skb, GFP_ATOMIC | __GFP_NOWARN);
+	} tcp_skb_tsorted_restore(skb);
+	if (clone) {
+		/* aliased with rbnode */
+		clone->dev = NULL;
+		clone->pfmemalloc = 0;
+	}
+	return clone;
+}
+
+/* tcp_event_new_data_sent(): from the write queue to the retransmit queue. */
+void toe_tcp_sent(struct sock *sk, struct sk_buff *skb, u32 mss)
+{
+	struct rb_node **p = &sk->tcp_rtx_queue.rb_node, *parent = NULL;
+	struct tcp_sock *tp = tcp_sk(sk);
+
+	WRITE_ONCE(tp->snd_nxt, TCP_SKB_CB(skb)->end_seq);
+	tp->tcp_wstamp_ns = max(tp->tcp_wstamp_ns, tp->tcp_clock_cache);
+	skb_set_delivery_time(skb, tp->tcp_wstamp_ns, SKB_CLOCK_MONOTONIC);
+	list_move_tail(&skb->tcp_tsorted_anchor, &tp->tsorted_sent_queue);
+	memset(&TCP_SKB_CB(skb)->tx, 0, sizeof(TCP_SKB_CB(skb)->tx));
+
+	__skb_unlink(skb, &sk->sk_write_queue);
+	/* new data has the highest sequence number */
+	while (*p) {
+		parent = *p;
+		p = &parent->rb_right;
+	}
+	rb_link_node(&skb->rbnode, parent, p);
+	rb_insert_color(&skb->rbnode, &sk->tcp_rtx_queue);
+	if (!tp->highest_sack)
+		tp->highest_sack = skb;
+	tp->packets_out += tcp_skb_pcount(skb);
+	if (skb->len < tcp_skb_pcount(skb) * mss)
+		tp->snd_sml = TCP_SKB_CB(skb)->end_seq;
+	tp->lsndtime = tcp_jiffies32;
+
+	/* tcp_event_data_sent(): a reply within the ACK timeout is interactive */
+	if ((u32)(tp->lsndtime - inet_csk(sk)->icsk_ack.lrcvtime) <
+	    inet_csk(sk)->icsk_ack.ato)
+		inet_csk_inc_pingpong_cnt(sk);
+	/* tcp_cwnd_validate() */
+	if (!before(tp->snd_una, tp->cwnd_usage_seq) ||
+	    tp->packets_out >= tcp_snd_cwnd(tp) ||
+	    (!tp->is_cwnd_limited && tp->packets_out > tp->max_packets_out)) {
+		tp->is_cwnd_limited = tp->packets_out >= tcp_snd_cwnd(tp);
+		tp->max_packets_out = tp->packets_out;
+		tp->cwnd_usage_seq = tp->snd_nxt;
+	}
+	if (tcp_is_cwnd_limited(sk)) {
+		tp->snd_cwnd_used = 0;
+		tp->snd_cwnd_stamp = tcp_jiffies32;
+	} else if (tp->packets_out > tp->snd_cwnd_used) {
+		tp->snd_cwnd_used = tp->packets_out;
+	}
+}
+
+/* Would the host shrink the window after idling (RFC 2861)? Then it sends. */
+bool toe_tcp_idle_restart(const struct sock *sk)
+{
+	const struct tcp_sock *tp = tcp_sk(sk);
+
+	return !tp->packets_out &&
+	       READ_ONCE(sock_net(sk)->ipv4.sysctl_tcp_slow_start_after_idle) &&
+	       (s32)(tcp_jiffies32 - tp->lsndtime) > (s32)inet_csk(sk)->icsk_rto;
+}
+
+/* --- upload -------------------------------------------------------------- */
+
+/*
+ * The host stack takes over: header prediction, the timers, and whatever is
+ * unsent. Under the socket lock; tcp_release_cb() or the next ACK transmits.
+ */
+void toe_tcp_resume_host(struct sock *sk)
+{
+	struct tcp_sock *tp = tcp_sk(sk);
+
+	if (sk->sk_state == TCP_CLOSE)
+		return;
+	tp->pred_flags = 0;
+	tcp_fast_path_check(sk);
+	if (!tcp_send_head(sk))
+		return;
+	if (!tp->packets_out && !inet_csk(sk)->icsk_pending)
+		tcp_reset_xmit_timer(sk, ICSK_TIME_PROBE0, tcp_probe0_base(sk),
+				     true);
+	if (sock_owned_by_user_nocheck(sk)) {
+		if (!test_and_set_bit(TCP_TSQ_DEFERRED, &sk->sk_tsq_flags))
+			sock_hold(sk);
+	}
+}
+
+/* --- SNMP: an offloaded frame counts like any other --------------------- */
+
+void toe_tcp_count_in(struct sock *sk, u32 len, bool data, bool pure_ack)
+{
+	struct net *net = sock_net(sk);
+
+	if (sk->sk_family == AF_INET) {
+		__IP_UPD_PO_STATS(net, IPSTATS_MIB_IN, len);
+		__IP_INC_STATS(net, IPSTATS_MIB_INDELIVERS);
+	}
+	__TCP_INC_STATS(net, TCP_MIB_INSEGS);
+	if (data)
+		__NET_INC_STATS(net, LINUX_MIB_TCPHPHITS);
+	else if (pure_ack)
+		__NET_INC_STATS(net, LINUX_MIB_TCPHPACKS);
+}
+
+void toe_tcp_count_out(struct sock *sk, u32 segs, bool data)
+{
+	struct net *net = sock_net(sk);
+
+	if (sk->sk_family == AF_INET)
+		IP_INC_STATS(net, IPSTATS_MIB_OUTREQUESTS);
+	TCP_ADD_STATS(net, TCP_MIB_OUTSEGS, segs);
+	if (data)
+		NET_ADD_STATS(net, LINUX_MIB_TCPORIGDATASENT, segs);
+}
+
+void toe_ip_count_out(struct sock *sk)
+{
+	if (sk->sk_family == AF_INET)
+		IP_INC_STATS(sock_net(sk), IPSTATS_MIB_OUTREQUESTS);
+}
+
+bool toe_pskb_trim(struct sk_buff *skb, u32 len)
+{
+	return !pskb_trim_rcsum(skb, len);
+}

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What rust/net/ cannot reach from Rust about sockets and TCP: macros, static
+ * inlines, and the queue surgery that the host stack itself does with static
+ * inlines. Each is as thin as it can be; its use is documented at its caller.
+ */
+#ifndef TOE_HELPERS_SOCK_H
+#define TOE_HELPERS_SOCK_H
+
+#include <linux/netdevice.h>
+#include <linux/workqueue.h>
+#include <net/sock.h>
+#include <net/tcp.h>
+
+#ifdef __BINDGEN__
+/* bindgen takes the first definition of HZ, which is that of user space. */
+enum { TOE_HZ = HZ };
+#endif
+
+/* What would not see an offloaded connection's frames any more. */
+enum toe_filter {
+	TOE_FILTER_NONE,
+	TOE_FILTER_XFRM,
+	TOE_FILTER_NETFILTER,
+	TOE_FILTER_QDISC,
+	TOE_FILTER_TC,
+	TOE_FILTER_BPF,
+};
+
+/* Fields that are bit fields or sit behind inlines, read in one go. */
+struct toe_sock_facts {
+	bool md5_ao;
+	bool mptcp;
+	bool smc;
+	bool fastopen;
+	bool sack_scoreboard;
+	bool timestamping;
+	bool memory_pressure;
+	bool bpf_sock_ops;
+	bool keepopen;
+};
+
+struct toe_ack_sample {
+	u32 pkts;
+	u64 first_us;
+	u64 last_us;
+	bool retrans;
+};
+
+void toe_bh_lock_sock(struct sock *sk);
+void toe_bh_unlock_sock(struct sock *sk);
+bool toe_sock_owned(struct sock *sk);
+bool toe_sock_lock_held(struct sock *sk);
+void toe_lock_sock(struct sock *sk);
+void toe_sock_hold(struct sock *sk);
+void toe_sock_put(struct sock *sk);
+bool toe_sock_tryhold(struct sock *sk);
+int toe_sk_add_backlog(struct sock *sk, struct sk_buff *skb);
+void toe_sk_incoming(struct sock *sk, struct sk_buff *skb);
+struct net *toe_sock_net(const struct sock *sk);
+void toe_sock_facts(struct sock *sk, struct toe_sock_facts *facts);
+
+struct net_device *toe_sk_route(struct sock *sk, bool *xfrm);
+int toe_sk_neigh(struct sock *sk, u8 *ha);
+enum toe_filter toe_filtered(struct sock *sk, struct net_device *dev);
+
+void toe_call_enter(void);
+void toe_call_leave(void);
+long toe_calls_in_flight(void);
+void toe_module_put(struct module *module);
+bool toe_module_tryget(void);
+void toe_module_unpin(void);
+
+u16 toe_ip_id(struct sock *sk, u32 segs);
+u8 toe_sk_ttl(struct sock *sk);
+u32 toe_sk_tos_flow(struct sock *sk);
+bool toe_sk_df(struct sock *sk);
+void toe_tcp_mstamp_refresh(struct sock *sk);
+u32 toe_tcp_ts(struct sock *sk);
+void toe_tcp_segs_in(struct sock *sk, struct sk_buff *skb);
+bool toe_tcp_quickack(struct sock *sk);
+bool toe_tcp_pingpong(struct sock *sk);
+void toe_tcp_grow_window(struct sock *sk, struct sk_buff *skb);
+void toe_tcp_resume_host(struct sock *sk);
+
+bool toe_skb_header_owned(const struct sk_buff *skb);
+void toe_tcp_fill_cb(struct sk_buff *skb, u32 seq, u32 end_seq, u32 ack,
+		     u16 flags, u8 dsfield, bool v6);
+void toe_tcp_set_segs(struct sk_buff *skb, u32 mss);
+struct tcp_skb_cb *toe_tcp_skb_cb(struct sk_buff *skb);
+int toe_tcp_space(const struct sock *sk);
+int toe_tcp_full_space(const struct sock *sk);
+int toe_tcp_win_from_space(const struct sock *sk, int space);
+u32 toe_tcp_rto_min_us(const struct sock *sk);
+u32 toe_tcp_rto_max(const struct sock *sk);
+u32 toe_tcp_jiffies32(void);
+u64 toe_ktime_secs(void);
+u64 toe_now_ms(void);
+void toe_tracepoint_sync(void);
+void toe_init_work(struct delayed_work *work, work_func_t func);
+void toe_schedule_work(struct delayed_work *work, u32 delay_ms, bool sooner);
+void toe_cancel_work(struct delayed_work *work);
+void toe_synchronize_tasks(void);
+void toe_msleep(unsigned int ms);
+bool toe_tcp_rmem_ok(struct sock *sk, struct sk_buff *skb);
+void toe_tcp_queue_rcv(struct sock *sk, struct sk_buff *skb, u32 hdr_len);
+void toe_tcp_data_ready(struct sock *sk);
+void toe_tcp_write_space(struct sock *sk);
+void toe_tcp_schedule_ack(struct sock *sk);
+void toe_tcp_delack(struct sock *sk, unsigned long ato);
+void toe_tcp_ack_sent(struct sock *sk);
+void toe_tcp_clean_rtx(struct sock *sk, struct toe_ack_sample *sample);
+void toe_tcp_rearm(struct sock *sk, bool on_ack);
+void toe_tcp_cong_avoid(struct sock *sk, u32 ack, u32 acked, s32 rtt_us);
+void toe_tcp_update_rtt_min(struct sock *sk, u32 rtt_us);
+struct sk_buff *toe_tcp_send_head(struct sock *sk);
+bool toe_tcp_skb_is_last(struct sock *sk, struct sk_buff *skb);
+int toe_tcp_split(struct sock *sk, struct sk_buff *skb, u32 len, u32 mss);
+struct sk_buff *toe_tcp_xmit_clone(struct sk_buff *skb);
+void toe_tcp_sent(struct sock *sk, struct sk_buff *skb, u32 mss);
+void toe_tcp_count_in(struct sock *sk, u32 len, bool data, bool pure_ack);
+void toe_tcp_count_out(struct sock *sk, u32 segs, bool data);
+bool toe_pskb_trim(struct sk_buff *skb, u32 len);
+void toe_ip_count_out(struct sock *sk);
+bool toe_tcp_idle_restart(const struct sock *sk);
+
+#endif

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Sockets: references, the socket lock, and what the offload decision reads.
+//!
+//! C header: [`include/net/sock.h`](srctree/include/net/sock.h)
+
+use core::{
+    ops::Deref,
+    ptr::NonNull, //
+};
+
+use kernel::{
+    sync::aref::{
+        ARef,
+        AlwaysRefCounted, //
+    },
+    types::Opaque, //
+};
+
+use crate::bindings;
+
+/// A TCP socket: `struct sock`, which is the head of `struct tcp_sock`.
+///
+/// # Invariants
+///
+/// The pointed-to object is a live, full TCP socket (never a request or
+/// time-wait socket) for as long as the reference exists.
+#[repr(transparent)]
+pub(crate) struct Sock(Opaque<bindings::sock>);
+
+// SAFETY: `struct sock` is reference counted and may be released on any CPU.
+unsafe impl Send for Sock {}
+// SAFETY: everything that is not constant is reached through `LockedSock`.
+unsafe impl Sync for Sock {}
+
+// SAFETY: `sock_hold()` and `sock_put()` maintain `sk_refcnt`.
+unsafe impl AlwaysRefCounted for Sock {
+    fn inc_ref(&self) {
+        // SAFETY: by the type invariant the socket is live.
+        unsafe { bindings::toe_sock_hold(self.as_ptr()) }
+    }
+
+    unsafe fn dec_ref(obj: NonNull<Self>) {
+        // SAFETY: the caller owns one reference and gives it up here.
+        unsafe { bindings::toe_sock_put(obj.as_ptr().cast()) }
+    }
+}
+
+impl Sock {
+    /// # Safety
+    ///
+    /// `ptr` is a live TCP socket for the whole of `'a`.
+    pub(crate) unsafe fn from_raw<'a>(ptr: *mut bindings::sock) -> &'a Self {
+        // SAFETY: `Sock` is transparent over `struct sock`; liveness is the
+        // caller's promise.
+        unsafe { &*ptr.cast() }
+    }
+
+    pub(crate) fn as_ptr(&self) -> *mut bindings::sock {
+        self.0.get()
+    }
+
+    /// Takes a reference unless the socket is already being freed.
+    pub(crate) fn try_hold(&self) -> Option<ARef<Self>> {
+        // SAFETY: by the type invariant the memory is a socket.
+        if unsafe { bindings::toe_sock_tryhold(self.as_ptr()) } {
+            // SAFETY: the reference just taken moves into the `ARef`.
+            Some(unsafe { ARef::from_raw(NonNull::from(self)) })
+        } else {
+            None
+        }
+    }
+
+    /// `lock_sock()`. Process context; sleeps.
+    pub(crate) fn lock(&self) -> UserLock<'_> {
+        // SAFETY: the socket is live.
+        unsafe { bindings::toe_lock_sock(self.as_ptr()) };
+        // SAFETY: this task owns the socket lock until `UserLock` is dropped.
+        UserLock(unsafe { LockedSock::assume(self) })
+    }
+
+    /// `bh_lock_sock_nested()`. Softirq context. The holder may touch the
+    /// connection only if [`LockedSock::owned_by_user`] says no.
+    pub(crate) fn bh_lock(&self) -> BhLock<'_> {
+        // SAFETY: the socket is live.
+        unsafe { bindings::toe_bh_lock_sock(self.as_ptr()) };
+        BhLock(self)
+    }
+
+    /// Address family of the socket itself (`AF_INET6` also when it carries
+    /// IPv4). Constant but for `IPV6_ADDRFORM`, before which we upload.
+    pub(crate) fn family(&self) -> u16 {
+        // SAFETY: a live socket's family may be read without a lock.
+        unsafe { (*self.as_ptr()).__sk_common.skc_family }
+    }
+}
+
+/// Proof that the socket lock is held in one of its two forms, so that this
+/// context alone may read and write the connection's state.
+#[derive(Clone, Copy)]
+pub(crate) struct LockedSock<'a>(&'a Sock);
+
+impl<'a> LockedSock<'a> {
+    /// # Safety
+    ///
+    /// For all of `'a` the caller owns the socket lock as a user, or holds its
+    /// spin lock with no user owning it.
+    pub(crate) unsafe fn assume(sk: &'a Sock) -> Self {
+        LockedSock(sk)
+    }
+
+    pub(crate) fn sock(&self) -> &'a Sock {
+        self.0
+    }
+
+    /// Is a process the owner (true inside system calls and `release_sock()`)?
+    pub(crate) fn owned_by_user(&self) -> bool {
+        // SAFETY: the socket is live and its lock held.
+        unsafe { bindings::toe_sock_owned(self.as_ptr()) }
+    }
+}
+
+impl Deref for LockedSock<'_> {
+    type Target = Sock;
+
+    fn deref(&self) -> &Sock {
+        self.0
+    }
+}
+
+/// The socket lock as a user holds it; `release_sock()` on drop.
+pub(crate) struct UserLock<'a>(LockedSock<'a>);
+
+impl<'a> Deref for UserLock<'a> {
+    type Target = LockedSock<'a>;
+
+    fn deref(&self) -> &LockedSock<'a> {
+        &self.0
+    }
+}
+
+impl Drop for UserLock<'_> {
+    fn drop(&mut self) {
+        // SAFETY: this task owns the socket lock.
+        unsafe { bindings::release_sock(self.0.as_ptr()) }
+    }
+}
+
+/// The socket's spin lock, held from softirq.
+pub(crate) struct BhLock<'a>(&'a Sock);
+
+impl<'a> BhLock<'a> {
+    /// The right to touch the connection, if no user owns it meanwhile.
+    pub(crate) fn try_own(&self) -> Option<LockedSock<'_>> {
+        // SAFETY: the socket is live and its spin lock held.
+        if unsafe { bindings::toe_sock_owned(self.0.as_ptr()) } {
+            None
+        } else {
+            // SAFETY: the spin lock is held and no user owns the socket.
+            Some(unsafe { LockedSock::assume(self.0) })
+        }
+    }
+
+    pub(crate) fn sock(&self) -> &'a Sock {
+        self.0
+    }
+}
+
+impl Drop for BhLock<'_> {
+    fn drop(&mut self) {
+        // SAFETY: this context took the spin lock in `bh_lock()`.
+        unsafe { bindings::toe_bh_unlock_sock(self.0.as_ptr()) }
+    }
+}

@@ -1,0 +1,466 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A table read under RCU: entries found by hash on the receive path and by
+//! index on every other, in memory that grows with its use.
+//!
+//! Bucket heads and slots sit in pages that are allocated when the first entry
+//! needs them; an empty table for a million entries takes 48 KiB. Lookups take
+//! no lock and no reference; insertion and removal take one spin lock, always
+//! with bottom halves disabled. An entry is freed an RCU grace period after it
+//! was removed.
+
+use core::{
+    ops::Deref,
+    ptr,
+    sync::atomic::{
+        AtomicPtr,
+        AtomicU32,
+        Ordering, //
+    }, //
+};
+
+use kernel::{
+    new_spinlock,
+    prelude::*,
+    sync::SpinLock,
+    types::Opaque, //
+};
+
+use super::context::BhGuard;
+use crate::{
+    bindings,
+    logic::hwid::{
+        Hwid,
+        Slot, //
+    }, //
+};
+
+/// Bucket heads in a page.
+const BUCKETS: usize = 512;
+/// Slots in a chunk.
+const SLOTS: usize = 128;
+/// Largest capacity.
+pub(crate) const MAX_CAPACITY: u32 = 1 << 20;
+const BUCKET_PAGES: usize = MAX_CAPACITY as usize / BUCKETS;
+const SLOT_CHUNKS: usize = MAX_CAPACITY as usize / SLOTS;
+
+/// What an entry carries for the table.
+pub(crate) struct Links<T> {
+    next: AtomicPtr<T>,
+    hash: u32,
+    rcu: Opaque<bindings::callback_head>,
+}
+
+// SAFETY: `rcu` is touched once, when the entry was taken out.
+unsafe impl<T> Send for Links<T> {}
+// SAFETY: as above; `next` is atomic.
+unsafe impl<T> Sync for Links<T> {}
+
+impl<T> Links<T> {
+    pub(crate) fn new(hash: u32) -> Self {
+        Links {
+            next: AtomicPtr::new(ptr::null_mut()),
+            hash,
+            rcu: Opaque::zeroed(),
+        }
+    }
+}
+
+/// An entry of a [`Table`].
+///
+/// # Safety
+///
+/// `links` always returns the same field of `self`, at offset `LINKS_OFFSET`.
+pub(crate) unsafe trait Node: Sized + Send + Sync {
+    const LINKS_OFFSET: usize;
+
+    fn links(&self) -> &Links<Self>;
+}
+
+/// Makes a type with a `Links` field an entry of a [`Table`].
+macro_rules! node {
+    ($type:ty, $field:ident) => {
+        // SAFETY: `links` returns one field, at the offset named.
+        unsafe impl $crate::net::table::Node for $type {
+            const LINKS_OFFSET: usize = core::mem::offset_of!($type, $field);
+
+            #[inline]
+            fn links(&self) -> &$crate::net::table::Links<Self> {
+                &self.$field
+            }
+        }
+    };
+}
+pub(crate) use node;
+
+type BucketPage<T> = [AtomicPtr<T>; BUCKETS];
+
+struct Writer {
+    /// Slots never used so far start here.
+    fresh: u32,
+    /// Indices given back, as a stack.
+    free: KVVec<u32>,
+    /// Entries in the table.
+    used: u32,
+}
+
+struct Chunk<T> {
+    entries: [AtomicPtr<T>; SLOTS],
+    /// Generations; touched under the writer lock only.
+    slots: core::cell::UnsafeCell<[Slot; SLOTS]>,
+}
+
+/// See the module's documentation.
+///
+/// # Invariants
+///
+/// Every pointer in a bucket chain or a slot is a live entry from
+/// `KBox::into_raw()`, freed no sooner than a grace period after its removal.
+#[pin_data(PinnedDrop)]
+pub(crate) struct Table<T: Node> {
+    buckets: KVVec<AtomicPtr<BucketPage<T>>>,
+    chunks: KVVec<AtomicPtr<Chunk<T>>>,
+    /// Number of buckets less one.
+    mask: AtomicU32,
+    capacity: AtomicU32,
+    count: AtomicU32,
+    #[pin]
+    writer: SpinLock<Writer>,
+}
+
+// SAFETY: entries are `Send + Sync`; the table hands out shared references only.
+unsafe impl<T: Node> Sync for Table<T> {}
+// SAFETY: as above.
+unsafe impl<T: Node> Send for Table<T> {}
+
+/// Why an entry was not inserted.
+pub(crate) enum Full {
+    /// Capacity reached.
+    Table,
+    /// No memory for a page of the table.
+    Memory,
+    /// An equal entry is there.
+    Duplicate,
+}
+
+/// An RCU read-side critical section.
+pub(crate) struct ReadGuard(kernel::sync::rcu::Guard);
+
+impl ReadGuard {
+    pub(crate) fn new() -> Self {
+        ReadGuard(kernel::sync::rcu::read_lock())
+    }
+}
+
+/// A reference to an entry, good for one RCU read-side critical section.
+pub(crate) struct EntryRef<'g, T>(&'g T);
+
+impl<T> Deref for EntryRef<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0
+    }
+}
+
+fn directory<P>(len: usize) -> Result<KVVec<AtomicPtr<P>>> {
+    let mut v = KVVec::with_capacity(len, GFP_KERNEL)?;
+    for _ in 0..len {
+        v.push(AtomicPtr::new(ptr::null_mut()), GFP_KERNEL)?;
+    }
+    Ok(v)
+}
+
+impl<T: Node> Table<T> {
+    /// An empty table for `capacity` entries.
+    pub(crate) fn new(capacity: u32) -> impl PinInit<Self, Error> {
+        let capacity = capacity.clamp(1, MAX_CAPACITY);
+        try_pin_init!(Self {
+            buckets: directory(BUCKET_PAGES)?,
+            chunks: directory(SLOT_CHUNKS)?,
+            mask: AtomicU32::new(Self::mask_of(capacity)),
+            capacity: AtomicU32::new(capacity),
+            count: AtomicU32::new(0),
+            writer <- new_spinlock!(Writer {
+                fresh: 0,
+                free: KVVec::new(),
+                used: 0,
+            }),
+        })
+    }
+
+    fn mask_of(capacity: u32) -> u32 {
+        capacity
+            .next_power_of_two()
+            .clamp(BUCKETS as u32, MAX_CAPACITY)
+            - 1
+    }
+
+    /// Entries it may hold.
+    pub(crate) fn capacity(&self) -> u32 {
+        self.capacity.load(Ordering::Relaxed)
+    }
+
+    /// Entries it holds.
+    pub(crate) fn len(&self) -> u32 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Changes the capacity. `EBUSY` unless the table is empty, for chains are
+    /// never moved.
+    pub(crate) fn set_capacity(&self, capacity: u32) -> Result {
+        if capacity == 0 || capacity > MAX_CAPACITY {
+            return Err(ERANGE);
+        }
+        let _bh = BhGuard::new();
+        let writer = self.writer.lock();
+        if writer.used != 0 {
+            return Err(EBUSY);
+        }
+        self.mask.store(Self::mask_of(capacity), Ordering::Release);
+        self.capacity.store(capacity, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn bucket(&self, hash: u32) -> Option<&AtomicPtr<T>> {
+        let index = (hash & self.mask.load(Ordering::Relaxed)) as usize;
+        let page = self.buckets.get(index / BUCKETS)?.load(Ordering::Acquire);
+        // SAFETY: pages are never freed before the table.
+        unsafe { page.as_ref()?.get(index % BUCKETS) }
+    }
+
+    /// The first entry in `hash`'s bucket that `same` accepts.
+    #[inline]
+    pub(crate) fn find<'g>(
+        &self,
+        _guard: &'g ReadGuard,
+        hash: u32,
+        same: impl Fn(&T) -> bool,
+    ) -> Option<EntryRef<'g, T>> {
+        let mut p = self.bucket(hash)?.load(Ordering::Acquire);
+        // SAFETY: by the type invariant and the guard, chained entries are live.
+        while let Some(entry) = unsafe { p.as_ref() } {
+            let links = entry.links();
+            if links.hash == hash && same(entry) {
+                return Some(EntryRef(entry));
+            }
+            p = links.next.load(Ordering::Acquire);
+        }
+        None
+    }
+
+    fn entry_ptr(&self, index: u32) -> *mut T {
+        let index = index as usize;
+        let Some(chunk) = self.chunks.get(index / SLOTS) else {
+            return ptr::null_mut();
+        };
+        // SAFETY: chunks are never freed before the table.
+        match unsafe { chunk.load(Ordering::Acquire).as_ref() } {
+            Some(c) => c
+                .entries
+                .get(index % SLOTS)
+                .map_or(ptr::null_mut(), |e| e.load(Ordering::Acquire)),
+            None => ptr::null_mut(),
+        }
+    }
+
+    /// The entry in slot `index`, whatever its generation.
+    #[inline]
+    pub(crate) fn at<'g>(&self, _guard: &'g ReadGuard, index: u32) -> Option<EntryRef<'g, T>> {
+        // SAFETY: by the type invariant and the guard the entry is live.
+        unsafe { self.entry_ptr(index).as_ref() }.map(EntryRef)
+    }
+
+    /// Slots in use lie below this index.
+    pub(crate) fn slots(&self) -> u32 {
+        let _bh = BhGuard::new();
+        let n = self.writer.lock().fresh;
+        n
+    }
+
+    /// Inserts the entry that `make` builds for its hwid, unless an equal one
+    /// (`same`) is there. Any context.
+    pub(crate) fn insert(
+        &self,
+        hash: u32,
+        same: impl Fn(&T) -> bool,
+        make: impl FnOnce(Hwid) -> Result<KBox<T>>,
+    ) -> Result<Hwid, Full> {
+        let _bh = BhGuard::new();
+        let mut writer = self.writer.lock();
+        if writer.used >= self.capacity() {
+            return Err(Full::Table);
+        }
+        if self.find(&ReadGuard::new(), hash, same).is_some() {
+            return Err(Full::Duplicate);
+        }
+        let index = (hash & self.mask.load(Ordering::Relaxed)) as usize;
+        let Some(page_cell) = self.buckets.get(index / BUCKETS) else {
+            return Err(Full::Memory);
+        };
+        if page_cell.load(Ordering::Acquire).is_null() {
+            let page = KBox::<BucketPage<T>>::init(
+                pin_init::init_array_from_fn(|_| AtomicPtr::new(ptr::null_mut())),
+                GFP_ATOMIC,
+            )
+            .map_err(|_| Full::Memory)?;
+            page_cell.store(KBox::into_raw(page), Ordering::Release);
+        }
+
+        let slot_index = match writer.free.pop() {
+            Some(i) => i,
+            None => {
+                let i = writer.fresh;
+                self.chunk_for(i).map_err(|_| Full::Memory)?;
+                // Room to give it back later, so that removal cannot fail.
+                if writer.free.capacity() <= i as usize {
+                    writer
+                        .free
+                        .reserve(64 + i as usize / 4, GFP_ATOMIC)
+                        .map_err(|_| Full::Memory)?;
+                }
+                writer.fresh = i + 1;
+                i
+            }
+        };
+        let give_back = |writer: &mut Writer| {
+            let _ = writer.free.push_within_capacity(slot_index);
+        };
+        let Some(hwid) = self.with_slot(slot_index, |s| s.acquire(slot_index).ok()) else {
+            return Err(Full::Table);
+        };
+        let entry = match make(hwid) {
+            Ok(e) => KBox::into_raw(e),
+            Err(_) => {
+                self.with_slot(slot_index, |s| s.release(hwid).ok());
+                give_back(&mut writer);
+                return Err(Full::Memory);
+            }
+        };
+        // SAFETY: just boxed; nobody else has it.
+        let links = unsafe { (*entry).links() };
+        if let Some(head) = self.bucket(hash) {
+            links
+                .next
+                .store(head.load(Ordering::Relaxed), Ordering::Relaxed);
+            head.store(entry, Ordering::Release);
+        }
+        self.set_entry(slot_index, entry);
+        writer.used += 1;
+        self.count.store(writer.used, Ordering::Relaxed);
+        Ok(hwid)
+    }
+
+    fn chunk_for(&self, index: u32) -> Result {
+        let cell = self.chunks.get(index as usize / SLOTS).ok_or(ENOSPC)?;
+        if cell.load(Ordering::Acquire).is_null() {
+            let chunk = KBox::<Chunk<T>>::init(
+                pin_init::init!(Chunk {
+                    entries <- pin_init::init_array_from_fn(|_| AtomicPtr::new(ptr::null_mut())),
+                    slots: core::cell::UnsafeCell::new([Slot::new(); SLOTS]),
+                }),
+                GFP_ATOMIC,
+            )?;
+            cell.store(KBox::into_raw(chunk), Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Runs `f` on a slot. The caller holds the writer lock.
+    fn with_slot<R>(&self, index: u32, f: impl FnOnce(&mut Slot) -> Option<R>) -> Option<R> {
+        let chunk = self
+            .chunks
+            .get(index as usize / SLOTS)?
+            .load(Ordering::Acquire);
+        if chunk.is_null() {
+            return None;
+        }
+        // SAFETY: chunks live as long as the table; `slots` is touched under the
+        // writer lock only, and never borrowed beyond this call.
+        let slots = unsafe { &mut *(*chunk).slots.get() };
+        f(slots.get_mut(index as usize % SLOTS)?)
+    }
+
+    fn set_entry(&self, index: u32, entry: *mut T) {
+        let Some(cell) = self.chunks.get(index as usize / SLOTS) else {
+            return;
+        };
+        // SAFETY: chunks live as long as the table.
+        if let Some(chunk) = unsafe { cell.load(Ordering::Acquire).as_ref() } {
+            if let Some(e) = chunk.entries.get(index as usize % SLOTS) {
+                e.store(entry, Ordering::Release);
+            }
+        }
+    }
+
+    /// Takes the entry out; it is freed after a grace period. `false`: stale.
+    pub(crate) fn remove(&self, hwid: Hwid) -> bool {
+        let _bh = BhGuard::new();
+        let mut writer = self.writer.lock();
+        let index = hwid.index();
+        if self.with_slot(index, |s| s.release(hwid).ok()).is_none() {
+            return false;
+        }
+        let entry = self.entry_ptr(index);
+        self.set_entry(index, ptr::null_mut());
+        let _ = writer.free.push_within_capacity(index);
+        writer.used -= 1;
+        self.count.store(writer.used, Ordering::Relaxed);
+        if entry.is_null() {
+            return false;
+        }
+        // SAFETY: in the table until here, so live.
+        let links = unsafe { (*entry).links() };
+        let mut cell = self.bucket(links.hash);
+        while let Some(c) = cell {
+            let p = c.load(Ordering::Relaxed);
+            if p == entry {
+                c.store(links.next.load(Ordering::Relaxed), Ordering::Release);
+                break;
+            }
+            // SAFETY: chained entries are live while the writer lock is held.
+            cell = unsafe { p.as_ref() }.map(|e| &e.links().next);
+        }
+        // SAFETY: unreachable for new readers; the callback runs when the old
+        // ones are gone, and is given the address of this entry's `rcu` field.
+        unsafe { bindings::call_rcu(links.rcu.get(), Some(free_entry::<T>)) };
+        true
+    }
+}
+
+/// # Safety
+///
+/// An RCU callback for the `rcu` field of a removed entry.
+unsafe extern "C" fn free_entry<T: Node>(head: *mut bindings::callback_head) {
+    let offset = T::LINKS_OFFSET + core::mem::offset_of!(Links<T>, rcu);
+    // SAFETY: `head` lies `offset` bytes into an entry that came from
+    // `KBox::into_raw()` and that no reader can hold any more.
+    drop(unsafe { KBox::from_raw(head.cast::<u8>().sub(offset).cast::<T>()) });
+}
+
+#[pinned_drop]
+impl<T: Node> PinnedDrop for Table<T> {
+    fn drop(self: Pin<&mut Self>) {
+        for page in self.buckets.iter() {
+            let p = page.swap(ptr::null_mut(), Ordering::AcqRel);
+            if !p.is_null() {
+                // SAFETY: from `KBox::into_raw()`; the owner of the table makes
+                // sure that it is empty and has no readers.
+                drop(unsafe { KBox::from_raw(p) });
+            }
+        }
+        for chunk in self.chunks.iter() {
+            let p = chunk.swap(ptr::null_mut(), Ordering::AcqRel);
+            if !p.is_null() {
+                // SAFETY: as above.
+                drop(unsafe { KBox::from_raw(p) });
+            }
+        }
+    }
+}
+
+/// Waits until every removed entry of every table is freed. Process context.
+pub(crate) fn barrier() {
+    // SAFETY: no preconditions.
+    unsafe { bindings::rcu_barrier() }
+}
