@@ -69,9 +69,13 @@ impl LinkKind for Link {
         let info = link.peer_info();
         let (dev, peer) = link.create(c"toe%d", extack, rtnl)?;
         let dev = dev.register()?;
-        let peer = peer
-            .register()
-            .inspect_err(|_| extack.set(c"the peer could not be registered"))?;
+        let peer = peer.register().inspect_err(|&error| {
+            extack.set(if error == EEXIST {
+                c"the peer's name is taken in its namespace"
+            } else {
+                c"the peer could not be registered"
+            })
+        })?;
         let a = port(dev.get())?;
         let b = port(peer.get())?;
         pair::tie((dev.get(), &a.peer), (peer.get(), &b.peer), rtnl);
