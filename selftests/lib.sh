@@ -108,7 +108,7 @@ splats() {
 # run CASE...: each is the name of a function without its leading t_, and its
 # arguments. A case runs in a process of its own and may end itself.
 run() {
-	local c n=0 pid dog rc line splat_before pass=0 failed=0 skipped=0
+	local c n=0 pid dog rc line splat_before start pass=0 failed=0 skipped=0
 	local -a cases=()
 
 	for c; do
@@ -122,6 +122,7 @@ run() {
 		n=$((n + 1))
 		: >"$WORK/reason"
 		: >"$WORK/pids"
+		start=$SECONDS
 		(
 			trap - EXIT
 			# shellcheck disable=SC2086
@@ -150,6 +151,7 @@ run() {
 			pass=$((pass + 1))
 			if [ -n "$TOE_VERBOSE" ]; then
 				sed 's/^/# /; s/^# # /# /' "$WORK/out"
+				echo "# $((SECONDS - start)) s"
 			else
 				grep '^# \(SKIP\|note\)' "$WORK/out"
 			fi

@@ -24,6 +24,7 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -576,6 +577,8 @@ static void process(const char *ns)
 	int listener = -1;
 	pthread_t dog;
 
+	/* Never longer than the command itself. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	me = &shm->side[is_client];
 	i = enter_ns(ns);
 	if (i)
