@@ -17,7 +17,12 @@ pub fn run(args: &Clean) -> Result<()> {
     }
     if repo.join("selftests/Makefile").is_file() {
         // It may have nothing to clean, or no make to do it with.
-        let _ = Command::new("make").arg("-s").arg("-C").arg(repo.join("selftests")).arg("clean").status();
+        let _ = Command::new("make")
+            .arg("-s")
+            .arg("-C")
+            .arg(repo.join("selftests"))
+            .arg("clean")
+            .status();
     }
     if args.cache {
         let cache = paths::cache()?;

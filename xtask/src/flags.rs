@@ -127,7 +127,12 @@ pub struct Vm {
     #[arg(long, value_name = "FILE", conflicts_with = "no_module")]
     pub module: Option<PathBuf>,
     /// Parameters of the module, as in "a=1 b=2"
-    #[arg(long, value_name = "PARAMETERS", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "PARAMETERS",
+        default_value = "",
+        hide_default_value = true
+    )]
     pub module_args: String,
     /// More words for the kernel's command line
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
@@ -229,7 +234,9 @@ pub struct Clean {
 fn size(text: &str) -> Result<String, String> {
     let wrong = || format!("`{text}` is no size: write it as 512M or 4G");
     let unit = text.chars().last().ok_or_else(wrong)?;
-    let number: u64 = text[..text.len() - unit.len_utf8()].parse().map_err(|_| wrong())?;
+    let number: u64 = text[..text.len() - unit.len_utf8()]
+        .parse()
+        .map_err(|_| wrong())?;
     let mib = match unit {
         'M' | 'm' => number,
         'G' | 'g' => number.saturating_mul(1024),
@@ -238,7 +245,9 @@ fn size(text: &str) -> Result<String, String> {
     if (256..=1024 * 1024).contains(&mib) {
         Ok(format!("{mib}M"))
     } else {
-        Err(format!("{text} is out of range: a guest needs at least 256M"))
+        Err(format!(
+            "{text} is out of range: a guest needs at least 256M"
+        ))
     }
 }
 

@@ -57,7 +57,11 @@ pub fn ensure(toolchain: &Toolchain, series: &str, flavour: Flavour) -> Result<K
     if let Some(kernel) = built(&dir, flavour) {
         return Ok(kernel);
     }
-    paths::need_space(&paths::cache()?, space(flavour), &format!("building the {flavour} kernel"))?;
+    paths::need_space(
+        &paths::cache()?,
+        space(flavour),
+        &format!("building the {flavour} kernel"),
+    )?;
     let resumed = dir.exists();
     let result = build(toolchain, &source.dir, &dir, &config, &name, flavour);
     if result.is_err() && resumed {
@@ -89,12 +93,20 @@ fn built(dir: &Path, flavour: Flavour) -> Option<Kernel> {
 fn fragments(flavour: Flavour) -> Result<String> {
     let mut text = String::new();
     for file in flavour.fragments() {
-        text += &fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        text += &fs::read_to_string(&file)
+            .with_context(|| format!("cannot read {}", file.display()))?;
     }
     Ok(text)
 }
 
-fn build(toolchain: &Toolchain, source: &Path, dir: &Path, config: &str, name: &str, flavour: Flavour) -> Result<()> {
+fn build(
+    toolchain: &Toolchain,
+    source: &Path,
+    dir: &Path,
+    config: &str,
+    name: &str,
+    flavour: Flavour,
+) -> Result<()> {
     let build = dir.join("build");
     fs::create_dir_all(&build).with_context(|| format!("cannot create {}", build.display()))?;
     let log = paths::cache()?.join("log").join(format!("kernel-{name}"));
@@ -106,7 +118,11 @@ fn build(toolchain: &Toolchain, source: &Path, dir: &Path, config: &str, name: &
     make.arg(format!("O={}", build.display()))
         .arg(format!("KCONFIG_ALLCONFIG={}", wanted.display()))
         .arg("allnoconfig");
-    ui::run_logged(&mut make, &format!("configuring the {flavour} kernel"), &log)?;
+    ui::run_logged(
+        &mut make,
+        &format!("configuring the {flavour} kernel"),
+        &log,
+    )?;
     let got = fs::read_to_string(build.join(".config")).context("the kernel's .config")?;
     let lost = lost(config, &got);
     if !lost.is_empty() {
@@ -122,11 +138,19 @@ fn build(toolchain: &Toolchain, source: &Path, dir: &Path, config: &str, name: &
     };
     let mut make = toolchain.make(&build)?;
     make.arg(toolchain::jobs()).arg("all");
-    ui::run_logged(&mut make, &format!("building the {flavour} kernel, once (about {minutes})"), &log)?;
+    ui::run_logged(
+        &mut make,
+        &format!("building the {flavour} kernel, once (about {minutes})"),
+        &log,
+    )?;
     let mut make = toolchain.make(&build)?;
     make.arg(format!("INSTALL_MOD_PATH={}", dir.join("root").display()))
         .args(["INSTALL_MOD_STRIP=1", "modules_install"]);
-    ui::run_logged(&mut make, "installing its modules in the cache", &log.with_extension("modules"))?;
+    ui::run_logged(
+        &mut make,
+        "installing its modules in the cache",
+        &paths::beside(&log, "modules"),
+    )?;
 
     let release = release(&build)?;
     paths::write_atomic(&dir.join("stamp"), release.as_bytes())
@@ -145,7 +169,10 @@ fn options(text: &str) -> BTreeMap<&str, &str> {
     let mut map = BTreeMap::new();
     for line in text.lines() {
         let line = line.trim();
-        if let Some(name) = line.strip_prefix("# ").and_then(|rest| rest.strip_suffix(" is not set")) {
+        if let Some(name) = line
+            .strip_prefix("# ")
+            .and_then(|rest| rest.strip_suffix(" is not set"))
+        {
             map.insert(name, "n");
         } else if let Some((name, value)) = line.split_once('=') {
             if name.starts_with("CONFIG_") {
@@ -174,7 +201,9 @@ fn lost(wanted: &str, got: &str) -> Vec<String> {
 fn own(toolchain: &Toolchain, dir: &Path, flavour: Flavour) -> Result<Kernel> {
     let shown = dir.display();
     let Ok(build) = dir.canonicalize() else {
-        bail_setup!("TOE_KERNEL_BUILD={shown} does not exist: set it to the build tree of a kernel");
+        bail_setup!(
+            "TOE_KERNEL_BUILD={shown} does not exist: set it to the build tree of a kernel"
+        );
     };
     let image = build.join("arch/x86/boot/bzImage");
     if !image.is_file() || !build.join("Module.symvers").is_file() {
@@ -186,18 +215,29 @@ fn own(toolchain: &Toolchain, dir: &Path, flavour: Flavour) -> Result<Kernel> {
     }
     let key = paths::fingerprint(&[&build.to_string_lossy()]);
     let root = paths::target().join("kernel").join(&key[..12]);
-    let stamp = root.with_extension("stamp");
+    let stamp = paths::beside(&root, "stamp");
     let newer = match (fs::metadata(&stamp), fs::metadata(&image)) {
         (Ok(stamp), Ok(image)) => stamp.modified()? < image.modified()?,
         _ => true,
     };
     if newer {
         let mut make = toolchain.make(&build)?;
-        make.arg(format!("INSTALL_MOD_PATH={}", root.display())).args(["INSTALL_MOD_STRIP=1", "modules_install"]);
-        ui::run_logged(&mut make, "installing the kernel's modules in target/", &paths::target().join("log/modules"))?;
+        make.arg(format!("INSTALL_MOD_PATH={}", root.display()))
+            .args(["INSTALL_MOD_STRIP=1", "modules_install"]);
+        ui::run_logged(
+            &mut make,
+            "installing the kernel's modules in target/",
+            &paths::target().join("log/modules"),
+        )?;
         paths::write_atomic(&stamp, b"")?;
     }
-    Ok(Kernel { release: release(&build)?, build, image, modules: Some(root), flavour })
+    Ok(Kernel {
+        release: release(&build)?,
+        build,
+        image,
+        modules: Some(root),
+        flavour,
+    })
 }
 
 #[cfg(test)]
@@ -206,7 +246,8 @@ mod tests {
 
     #[test]
     fn lost_options_are_named() {
-        let wanted = "# comment\nCONFIG_A=y\nCONFIG_B=m\nCONFIG_C=n\nCONFIG_D=m\nCONFIG_E=7\nCONFIG_A=y\n";
+        let wanted =
+            "# comment\nCONFIG_A=y\nCONFIG_B=m\nCONFIG_C=n\nCONFIG_D=m\nCONFIG_E=7\nCONFIG_A=y\n";
         let got = "CONFIG_A=y\nCONFIG_B=y\n# CONFIG_D is not set\nCONFIG_E=8\n";
         assert_eq!(lost(wanted, got), ["CONFIG_D=m", "CONFIG_E=7"]);
     }

@@ -60,15 +60,24 @@ fn result(text: &str) -> Option<Parsed> {
     }
     let rest = rest[digits..].trim_start();
     let rest = rest.strip_prefix("- ").unwrap_or(rest);
-    let (name, directive) = match rest.split_once(" # ").or_else(|| rest.strip_prefix("# ").map(|tail| ("", tail))) {
+    let (name, directive) = match rest
+        .split_once(" # ")
+        .or_else(|| rest.strip_prefix("# ").map(|tail| ("", tail)))
+    {
         Some((name, directive)) => (name, directive.trim()),
         None => (rest, ""),
     };
     let upper = directive.to_ascii_uppercase();
-    let skip = upper.starts_with("SKIP").then(|| directive[4..].trim_start_matches([':', ' ']).to_owned());
+    let skip = upper
+        .starts_with("SKIP")
+        .then(|| directive[4..].trim_start_matches([':', ' ']).to_owned());
     // A failure that is expected is no failure.
     let expected = upper.starts_with("XFAIL") || upper.starts_with("TODO");
-    Some(Parsed { ok: ok || expected, name: name.trim().to_owned(), skip })
+    Some(Parsed {
+        ok: ok || expected,
+        name: name.trim().to_owned(),
+        skip,
+    })
 }
 
 /// Parses the lines of one program or log. Lines that are not KTAP are notes
@@ -100,7 +109,9 @@ pub fn parse<'a>(lines: impl Iterator<Item = &'a str>) -> Report {
                 let level = open(&mut levels, indent, report.cases.len());
                 level.plan = Some(n);
                 if n == 0 {
-                    let reason = plan.split_once("SKIP").map_or("", |(_, reason)| reason.trim());
+                    let reason = plan
+                        .split_once("SKIP")
+                        .map_or("", |(_, reason)| reason.trim());
                     if levels.len() == 1 {
                         report.skipped = Some(reason.to_owned());
                     }
@@ -128,7 +139,9 @@ pub fn parse<'a>(lines: impl Iterator<Item = &'a str>) -> Report {
             for case in &mut report.cases[first..] {
                 case.name = format!("{}/{}", found.name, case.name);
             }
-            let told = report.cases[first..].iter().any(|case| case.verdict == Verdict::Fail);
+            let told = report.cases[first..]
+                .iter()
+                .any(|case| case.verdict == Verdict::Fail);
             // A suite can fail on its own account, in its set-up for one.
             if found.ok || told {
                 notes.clear();
@@ -140,7 +153,11 @@ pub fn parse<'a>(lines: impl Iterator<Item = &'a str>) -> Report {
             (true, None) => Verdict::Pass,
             (false, None) => Verdict::Fail,
         };
-        report.cases.push(Case { name: found.name, verdict, notes: std::mem::take(&mut notes) });
+        report.cases.push(Case {
+            name: found.name,
+            verdict,
+            notes: std::mem::take(&mut notes),
+        });
     }
     for level in levels.iter().rev() {
         close(level, &mut report.broken);
@@ -152,9 +169,18 @@ pub fn parse<'a>(lines: impl Iterator<Item = &'a str>) -> Report {
 fn open(levels: &mut Vec<Level>, indent: usize, first: usize) -> &mut Level {
     let known = levels.iter().any(|level| level.indent == indent);
     if !known {
-        levels.push(Level { indent, plan: None, seen: 0, first, name: None });
+        levels.push(Level {
+            indent,
+            plan: None,
+            seen: 0,
+            first,
+            name: None,
+        });
     }
-    let at = levels.iter().position(|level| level.indent == indent).expect("it was just made");
+    let at = levels
+        .iter()
+        .position(|level| level.indent == indent)
+        .expect("it was just made");
     &mut levels[at]
 }
 
@@ -162,7 +188,10 @@ fn close(level: &Level, broken: &mut Vec<String>) {
     if let Some(plan) = level.plan {
         if level.seen < plan {
             let name = level.name.as_deref().unwrap_or("the test");
-            broken.push(format!("{name} planned {plan} results and gave {}", level.seen));
+            broken.push(format!(
+                "{name} planned {plan} results and gave {}",
+                level.seen
+            ));
         }
     }
 }
@@ -172,13 +201,23 @@ mod tests {
     use super::*;
 
     fn names(report: &Report) -> Vec<(&str, bool)> {
-        report.cases.iter().map(|case| (case.name.as_str(), case.verdict == Verdict::Pass)).collect()
+        report
+            .cases
+            .iter()
+            .map(|case| (case.name.as_str(), case.verdict == Verdict::Pass))
+            .collect()
     }
 
     #[test]
     fn flat() {
-        let report = parse("KTAP version 1\n1..3\nok 1 one\n# why\nnot ok 2 two\nok 3 three # SKIP no tool\n".lines());
-        assert_eq!(names(&report), [("one", true), ("two", false), ("three", false)]);
+        let report = parse(
+            "KTAP version 1\n1..3\nok 1 one\n# why\nnot ok 2 two\nok 3 three # SKIP no tool\n"
+                .lines(),
+        );
+        assert_eq!(
+            names(&report),
+            [("one", true), ("two", false), ("three", false)]
+        );
         assert_eq!(report.cases[1].notes, ["# why"]);
         assert_eq!(report.cases[2].verdict, Verdict::Skip("no tool".into()));
         assert!(report.broken.is_empty());
@@ -226,6 +265,8 @@ mod tests {
 
     #[test]
     fn prose_is_not_a_result() {
-        assert!(parse("ok then\nok: fine\nnot okay 1\n".lines()).cases.is_empty());
+        assert!(parse("ok then\nok: fine\nnot okay 1\n".lines())
+            .cases
+            .is_empty());
     }
 }

@@ -10,6 +10,7 @@ mod flags;
 mod flavour;
 mod kernel;
 mod ktap;
+mod lint;
 mod module;
 mod packages;
 mod paths;
@@ -33,6 +34,7 @@ fn main() {
         Task::Build(args) => setup::run_build(&args),
         Task::Clean(args) => clean::run(&args),
         Task::Test(args) => test::run(&args),
+        Task::Lint(args) => lint::run(&args),
         _ => todo!(),
     };
     if let Err(error) = result {

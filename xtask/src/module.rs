@@ -14,13 +14,24 @@ use crate::ui;
 /// Where the module for a kernel is built: kernels do not share objects.
 fn dir(kernel: &Kernel, suffix: &str) -> PathBuf {
     let key = paths::fingerprint(&[&kernel.build.to_string_lossy()]);
-    paths::target().join("module").join(format!("{}-{}-{}{suffix}", kernel.release, kernel.flavour, &key[..6]))
+    paths::target().join("module").join(format!(
+        "{}-{}-{}{suffix}",
+        kernel.release,
+        kernel.flavour,
+        &key[..6]
+    ))
 }
 
 /// Builds the module and returns its file.
 pub fn build(toolchain: &Toolchain, kernel: &Kernel) -> Result<PathBuf> {
     let dir = dir(kernel, "");
-    make(toolchain, kernel, &dir, &[], &format!("building toe.ko for the {} kernel", kernel.flavour))?;
+    make(
+        toolchain,
+        kernel,
+        &dir,
+        &[],
+        &format!("building toe.ko for the {} kernel", kernel.flavour),
+    )?;
     let module = dir.join("toe.ko");
     anyhow::ensure!(module.is_file(), "the build left no {}", module.display());
     // A name that does not change, for people.
@@ -35,13 +46,25 @@ pub fn build(toolchain: &Toolchain, kernel: &Kernel) -> Result<PathBuf> {
 pub fn clippy(toolchain: &Toolchain, kernel: &Kernel) -> Result<()> {
     let dir = dir(kernel, "-clippy");
     paths::remove(&dir)?;
-    make(toolchain, kernel, &dir, &["CLIPPY=1", "KRUSTFLAGS=-Dwarnings", "W=e"], "clippy on the module")
+    make(
+        toolchain,
+        kernel,
+        &dir,
+        &["CLIPPY=1", "KRUSTFLAGS=-Dwarnings", "W=e"],
+        "clippy on the module",
+    )
 }
 
-fn make(toolchain: &Toolchain, kernel: &Kernel, dir: &std::path::Path, more: &[&str], title: &str) -> Result<()> {
+fn make(
+    toolchain: &Toolchain,
+    kernel: &Kernel,
+    dir: &std::path::Path,
+    more: &[&str],
+    title: &str,
+) -> Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     // Two builds in one directory would trample on each other.
-    let lock = fs::File::create(dir.with_extension("lock"))?;
+    let lock = fs::File::create(paths::beside(&dir, "lock"))?;
     lock.lock()?;
     let mut make = toolchain.make(&kernel.build)?;
     make.arg(toolchain::jobs())
@@ -49,6 +72,14 @@ fn make(toolchain: &Toolchain, kernel: &Kernel, dir: &std::path::Path, more: &[&
         .arg(format!("MO={}", dir.display()))
         .args(more)
         .arg("modules");
-    let name = dir.file_name().context("it has a name")?.to_string_lossy().into_owned();
-    ui::run_logged(&mut make, title, &paths::target().join("log").join(format!("module-{name}")))
+    let name = dir
+        .file_name()
+        .context("it has a name")?
+        .to_string_lossy()
+        .into_owned();
+    ui::run_logged(
+        &mut make,
+        title,
+        &paths::target().join("log").join(format!("module-{name}")),
+    )
 }

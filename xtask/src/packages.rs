@@ -42,7 +42,13 @@ pub const BUILD: &[&str] = &[
 ];
 
 /// What a VM is run with.
-pub const VM: &[&str] = &["busybox-static", "iproute2", "kmod", "procps", "qemu-system-x86"];
+pub const VM: &[&str] = &[
+    "busybox-static",
+    "iproute2",
+    "kmod",
+    "procps",
+    "qemu-system-x86",
+];
 
 /// Programs that the demo, the measurements and the tests run in the guest.
 pub const WORKLOADS: &[&str] = &[
@@ -64,7 +70,12 @@ pub const WORKLOADS: &[&str] = &[
 /// linter. The first set the archive has is taken: Debian 12 keeps a current
 /// compiler under names of its own.
 const RUST: &[&[&str]] = &[
-    &["rustc-web", "rust-web-src", "rustfmt-web", "rust-web-clippy"],
+    &[
+        "rustc-web",
+        "rust-web-src",
+        "rustfmt-web",
+        "rust-web-clippy",
+    ],
     &["rustc", "rust-src", "rustfmt", "rust-clippy"],
 ];
 
@@ -123,14 +134,32 @@ pub fn ensure(wanted: &[&str]) -> Result<()> {
     // an old list of packages, an earlier run that died in the middle.
     for attempt in 0..3 {
         if attempt > 0 {
-            let _ = ui::run_logged(apt("dpkg").args(["--configure", "-a"]), "repairing the package database", &log.with_extension("repair"));
-            let _ = ui::run_logged(apt("apt-get").args(["-y", "-f", "install"]), "repairing the package database", &log.with_extension("repair"));
+            let _ = ui::run_logged(
+                apt("dpkg").args(["--configure", "-a"]),
+                "repairing the package database",
+                &paths::beside(&log, "repair"),
+            );
+            let _ = ui::run_logged(
+                apt("apt-get").args(["-y", "-f", "install"]),
+                "repairing the package database",
+                &paths::beside(&log, "repair"),
+            );
         }
         // Old lists may do: the installation tells.
-        let _ = ui::run_logged(apt("apt-get").arg("update"), "updating the list of packages", &log.with_extension("update"));
+        let _ = ui::run_logged(
+            apt("apt-get").arg("update"),
+            "updating the list of packages",
+            &paths::beside(&log, "update"),
+        );
         let mut install = apt("apt-get");
         install
-            .args(["-y", "--no-install-recommends", "-o", "Dpkg::Options::=--force-confold", "install"])
+            .args([
+                "-y",
+                "--no-install-recommends",
+                "-o",
+                "Dpkg::Options::=--force-confold",
+                "install",
+            ])
             .args(&missing);
         match ui::run_logged(&mut install, &title, &log) {
             Ok(()) => return Ok(()),
@@ -163,8 +192,16 @@ pub fn ensure_rust() -> Result<()> {
     if !RUST.iter().any(|set| known(set)) {
         // A machine that never ran `apt-get update` knows no package at all.
         let log = paths::cache()?.join("log/packages.update");
-        ui::run_logged(apt("apt-get").arg("update"), "updating the list of packages", &log)
-            .map_err(|error| crate::fail::Setup(format!("the list of packages cannot be fetched: check the network ({error:#})")))?;
+        ui::run_logged(
+            apt("apt-get").arg("update"),
+            "updating the list of packages",
+            &log,
+        )
+        .map_err(|error| {
+            crate::fail::Setup(format!(
+                "the list of packages cannot be fetched: check the network ({error:#})"
+            ))
+        })?;
     }
     match RUST.iter().find(|set| known(set)) {
         Some(set) => ensure(set),
@@ -174,7 +211,9 @@ pub fn ensure_rust() -> Result<()> {
 
 fn apt(program: &str) -> Command {
     let mut command = Command::new(program);
-    command.env("DEBIAN_FRONTEND", "noninteractive").env("LC_ALL", "C.UTF-8");
+    command
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .env("LC_ALL", "C.UTF-8");
     command
 }
 

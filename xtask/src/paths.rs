@@ -36,7 +36,10 @@ pub fn cache() -> Result<PathBuf> {
         },
     };
     if !base.is_absolute() {
-        bail_setup!("the cache directory {} is not an absolute path: set XDG_CACHE_HOME to one", base.display());
+        bail_setup!(
+            "the cache directory {} is not an absolute path: set XDG_CACHE_HOME to one",
+            base.display()
+        );
     }
     let dir = base.join("toe");
     if let Err(error) = fs::create_dir_all(&dir) {
@@ -56,8 +59,12 @@ impl Lock {
         let file = File::create(&path)
             .with_context(|| format!("cannot create the lock {}", path.display()))?;
         if file.try_lock().is_err() {
-            let step = Step::new(format!("waiting for another run that holds {}", path.display()));
-            file.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+            let step = Step::new(format!(
+                "waiting for another run that holds {}",
+                path.display()
+            ));
+            file.lock()
+                .with_context(|| format!("cannot lock {}", path.display()))?;
             step.done();
         }
         Ok(Self(file))
@@ -67,16 +74,19 @@ impl Lock {
 /// Makes the directory `dir` by `fill`, which gets a temporary name beside it.
 /// `dir` exists afterwards with everything in it, or not at all.
 pub fn make_dir(dir: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let parent = dir.parent().context("a directory of the cache has a parent")?;
-    let name = dir.file_name().context("a directory of the cache has a name")?;
+    let parent = dir
+        .parent()
+        .context("a directory of the cache has a parent")?;
+    let name = dir
+        .file_name()
+        .context("a directory of the cache has a name")?;
     fs::create_dir_all(parent)?;
     let temp = parent.join(format!("{}.part", name.to_string_lossy()));
     remove(&temp)?;
     fs::create_dir_all(&temp).with_context(|| format!("cannot create {}", temp.display()))?;
     match fill(&temp) {
-        Ok(()) => {
-            fs::rename(&temp, dir).with_context(|| format!("cannot move {} in place", dir.display()))
-        }
+        Ok(()) => fs::rename(&temp, dir)
+            .with_context(|| format!("cannot move {} in place", dir.display())),
         Err(error) => {
             // The reason is worth more than a second error from tidying up.
             let _ = remove(&temp);
@@ -95,12 +105,21 @@ pub fn remove(path: &Path) -> Result<()> {
     result.with_context(|| format!("cannot remove {}", path.display()))
 }
 
+/// `path` with `.suffix` behind it. (`Path::with_extension` takes the `4` of
+/// `7.3.4` for an extension.)
+pub fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(suffix);
+    name.into()
+}
+
 /// Writes a file so that nobody ever sees half of it.
 pub fn write_atomic(path: &Path, data: &[u8]) -> Result<()> {
     if let Some(dir) = path.parent() {
         fs::create_dir_all(dir)?;
     }
-    let temp = path.with_extension(format!("tmp{}", std::process::id()));
+    let temp = beside(path, &format!("tmp{}", std::process::id()));
     fs::write(&temp, data).with_context(|| format!("cannot write {}", temp.display()))?;
     fs::rename(&temp, path).with_context(|| format!("cannot move {} in place", path.display()))
 }

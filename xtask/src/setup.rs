@@ -23,7 +23,10 @@ pub struct Ready {
 /// Makes sure that a kernel of this flavour can be booted.
 pub fn ready(series: &str, flavour: Flavour) -> Result<Ready> {
     if std::env::consts::ARCH != "x86_64" {
-        bail_setup!("this machine is {}: the guest kernels are for x86_64", std::env::consts::ARCH);
+        bail_setup!(
+            "this machine is {}: the guest kernels are for x86_64",
+            std::env::consts::ARCH
+        );
     }
     packages::ensure(packages::VM)?;
     let toolchain = toolchain::ensure()?;
@@ -56,7 +59,11 @@ pub fn run_setup(args: &flags::Setup) -> Result<()> {
         };
         if !skip {
             let ready = ready(&args.kernel.kernel, flavour)?;
-            println!("{flavour} kernel: Linux {} in {}", ready.kernel.release, ready.kernel.build.display());
+            println!(
+                "{flavour} kernel: Linux {} in {}",
+                ready.kernel.release,
+                ready.kernel.build.display()
+            );
         }
     }
     println!("cache: {}", paths::cache()?.display());

@@ -73,7 +73,12 @@ fn version_of(dir: &Path) -> Option<String> {
             (key.trim() == name).then(|| value.trim().to_owned())
         })
     };
-    Some(format!("{}.{}.{}", field("VERSION")?, field("PATCHLEVEL")?, field("SUBLEVEL")?))
+    Some(format!(
+        "{}.{}.{}",
+        field("VERSION")?,
+        field("PATCHLEVEL")?,
+        field("SUBLEVEL")?
+    ))
 }
 
 /// Checks a tree the user brings.
@@ -83,10 +88,18 @@ fn own(dir: &Path) -> Result<Source> {
         bail_setup!("LINUX_SRC={shown} does not exist: set it to a kernel source tree");
     };
     let Some(version) = version_of(&dir) else {
-        bail_setup!("LINUX_SRC={shown} is not a kernel source tree: it has no Makefile with a VERSION");
+        bail_setup!(
+            "LINUX_SRC={shown} is not a kernel source tree: it has no Makefile with a VERSION"
+        );
     };
-    if !SUPPORTED.iter().any(|series| version.starts_with(&format!("{series}."))) {
-        bail_setup!("LINUX_SRC={shown} is Linux {version}: toe builds against {}", SUPPORTED.join(" and "));
+    if !SUPPORTED
+        .iter()
+        .any(|series| version.starts_with(&format!("{series}.")))
+    {
+        bail_setup!(
+            "LINUX_SRC={shown} is Linux {version}: toe builds against {}",
+            SUPPORTED.join(" and ")
+        );
     }
     if !dir.join("rust/kernel/lib.rs").is_file() {
         bail_setup!("LINUX_SRC={shown} lacks the kernel's Rust (rust/kernel): set it to a complete source tree");
@@ -108,7 +121,10 @@ fn newest(parent: &Path, series: &str) -> Option<Source> {
             Some((point, name))
         })
         .max()
-        .map(|(point, name)| Source { dir: parent.join(name), version: format!("{series}.{point}") })
+        .map(|(point, name)| Source {
+            dir: parent.join(name),
+            version: format!("{series}.{point}"),
+        })
 }
 
 /// The machine's own mirror of the Debian archive.
@@ -122,8 +138,11 @@ fn mirror() -> Result<String> {
     let mut plain = None;
     for line in text.lines() {
         let mut fields = line.splitn(3, '|');
-        let (origin, label, uri) =
-            (fields.next().unwrap_or(""), fields.next().unwrap_or(""), fields.next().unwrap_or(""));
+        let (origin, label, uri) = (
+            fields.next().unwrap_or(""),
+            fields.next().unwrap_or(""),
+            fields.next().unwrap_or(""),
+        );
         if origin == "Debian" && label == "Debian" {
             return Ok(uri.to_owned());
         }
@@ -144,10 +163,14 @@ fn private_apt(program: &str, dir: &Path) -> Command {
         ("Dir::State::Lists", dir.join("lists")),
         ("Dir::Cache", dir.join("cache")),
     ] {
-        command.arg("-o").arg(format!("{option}={}", path.display()));
+        command
+            .arg("-o")
+            .arg(format!("{option}={}", path.display()));
     }
     // apt would otherwise drop to a user that may not write to a home.
-    command.args(["-o", "APT::Sandbox::User=root"]).env("LC_ALL", "C.UTF-8");
+    command
+        .args(["-o", "APT::Sandbox::User=root"])
+        .env("LC_ALL", "C.UTF-8");
     command
 }
 
@@ -160,16 +183,24 @@ fn from_debian(parent: &Path, series: &str) -> Result<Source> {
         fs::create_dir_all(apt.join(dir))?;
     }
     let mirror = mirror()?;
-    let list: String =
-        SUITES.iter().map(|suite| format!("deb [signed-by={KEYRING}] {mirror} {suite} main\n")).collect();
+    let list: String = SUITES
+        .iter()
+        .map(|suite| format!("deb [signed-by={KEYRING}] {mirror} {suite} main\n"))
+        .collect();
     paths::write_atomic(&apt.join("sources.list"), list.as_bytes())?;
-    ui::run_logged(private_apt("apt-get", &apt).arg("update"), "looking for kernel sources", &cache.join("log/source.update"))?;
+    ui::run_logged(
+        private_apt("apt-get", &apt).arg("update"),
+        "looking for kernel sources",
+        &cache.join("log/source.update"),
+    )?;
 
     let package = format!("linux-source-{series}");
     let table = ui::output(private_apt("apt-cache", &apt).args(["madison", &package]))?;
     let mut best: Option<String> = None;
     for line in table.lines() {
-        let Some(version) = line.split('|').nth(1).map(|field| field.trim().to_owned()) else { continue };
+        let Some(version) = line.split('|').nth(1).map(|field| field.trim().to_owned()) else {
+            continue;
+        };
         let newer = match &best {
             None => true,
             Some(best) => Command::new("dpkg")
@@ -186,12 +217,24 @@ fn from_debian(parent: &Path, series: &str) -> Result<Source> {
     let work = cache.join("src-package");
     paths::make_dir(&work, |temp| {
         let mut download = private_apt("apt-get", &apt);
-        download.args(["download", &format!("{package}={best}")]).current_dir(temp);
-        ui::run_logged(&mut download, &format!("fetching {package} {best}"), &cache.join("log/source"))?;
-        let package = files(temp, ".deb")?.pop().context("apt-get left no package")?;
+        download
+            .args(["download", &format!("{package}={best}")])
+            .current_dir(temp);
+        ui::run_logged(
+            &mut download,
+            &format!("fetching {package} {best}"),
+            &cache.join("log/source"),
+        )?;
+        let package = files(temp, ".deb")?
+            .pop()
+            .context("apt-get left no package")?;
         let mut unpack = Command::new("dpkg-deb");
         unpack.arg("-x").arg(&package).arg(temp);
-        ui::run_logged(&mut unpack, "unpacking the package", &cache.join("log/source.unpack"))?;
+        ui::run_logged(
+            &mut unpack,
+            "unpacking the package",
+            &cache.join("log/source.unpack"),
+        )?;
         Ok(fs::remove_file(package)?)
     })?;
     let tarball = files(&work.join("usr/src"), ".tar.xz")?
@@ -208,13 +251,24 @@ fn from_kernel_org(parent: &Path, series: &str) -> Result<Source> {
     if paths::which("curl").is_none() {
         anyhow::bail!("curl is missing");
     }
-    let sums = ui::output(Command::new("curl").args(["-fsSL", "--connect-timeout", "20", "--retry", "2", &format!("{KERNEL_ORG}/sha256sums.asc")]))?;
+    let sums = ui::output(Command::new("curl").args([
+        "-fsSL",
+        "--connect-timeout",
+        "20",
+        "--retry",
+        "2",
+        &format!("{KERNEL_ORG}/sha256sums.asc"),
+    ]))?;
     let prefix = format!("linux-{series}.");
     let (_, sum, name) = sums
         .lines()
         .filter_map(|line| {
             let (sum, name) = line.split_once("  ")?;
-            let point: u32 = name.strip_prefix(&prefix)?.strip_suffix(".tar.xz")?.parse().ok()?;
+            let point: u32 = name
+                .strip_prefix(&prefix)?
+                .strip_suffix(".tar.xz")?
+                .parse()
+                .ok()?;
             Some((point, sum.to_owned(), name.to_owned()))
         })
         .max()
@@ -224,10 +278,19 @@ fn from_kernel_org(parent: &Path, series: &str) -> Result<Source> {
     paths::make_dir(&work, |temp| {
         let file = temp.join(&name);
         let mut get = Command::new("curl");
-        get.args(["-fSL", "--retry", "3", "-o"]).arg(&file).arg(format!("{KERNEL_ORG}/{name}"));
-        ui::run_logged(&mut get, &format!("fetching {name}"), &cache.join("log/source"))?;
+        get.args(["-fSL", "--retry", "3", "-o"])
+            .arg(&file)
+            .arg(format!("{KERNEL_ORG}/{name}"));
+        ui::run_logged(
+            &mut get,
+            &format!("fetching {name}"),
+            &cache.join("log/source"),
+        )?;
         let found = ui::output(Command::new("sha256sum").arg(&file))?;
-        anyhow::ensure!(found.starts_with(&sum), "{name} does not have the checksum kernel.org states");
+        anyhow::ensure!(
+            found.starts_with(&sum),
+            "{name} does not have the checksum kernel.org states"
+        );
         Ok(())
     })?;
     let source = unpack(parent, &work.join(&name), series);
@@ -240,11 +303,21 @@ fn unpack(parent: &Path, tarball: &Path, series: &str) -> Result<Source> {
     let temp_name = parent.join(format!("unpacking-{series}"));
     paths::make_dir(&temp_name, |temp| {
         let mut tar = Command::new("tar");
-        tar.args(["--strip-components=1", "-xJf"]).arg(tarball).arg("-C").arg(temp);
-        ui::run_logged(&mut tar, "unpacking the kernel source", &paths::cache()?.join("log/source.tar"))
+        tar.args(["--strip-components=1", "-xJf"])
+            .arg(tarball)
+            .arg("-C")
+            .arg(temp);
+        ui::run_logged(
+            &mut tar,
+            "unpacking the kernel source",
+            &paths::cache()?.join("log/source.tar"),
+        )
     })?;
     let version = version_of(&temp_name).context("what was unpacked is not a kernel")?;
-    anyhow::ensure!(version.starts_with(series), "the {series} tarball holds Linux {version}");
+    anyhow::ensure!(
+        version.starts_with(series),
+        "the {series} tarball holds Linux {version}"
+    );
     let dir = parent.join(format!("linux-{version}"));
     fs::rename(&temp_name, &dir)?;
     Ok(Source { dir, version })
@@ -265,7 +338,12 @@ mod tests {
     #[test]
     fn newest_counts_numbers_not_letters() {
         let dir = std::env::temp_dir().join(format!("toe-newest-{}", std::process::id()));
-        for name in ["linux-7.3.4", "linux-7.3.10", "linux-7.2.30", "linux-7.3.9.part"] {
+        for name in [
+            "linux-7.3.4",
+            "linux-7.3.10",
+            "linux-7.2.30",
+            "linux-7.3.9.part",
+        ] {
             fs::create_dir_all(dir.join(name)).unwrap();
         }
         assert_eq!(newest(&dir, "7.3").unwrap().version, "7.3.10");

@@ -101,7 +101,10 @@ pub fn text(line: &str) -> &str {
     while let Some((stamp, tail)) = rest.strip_prefix('[').and_then(|tail| tail.split_once(']')) {
         let stamp = stamp.trim();
         let is_stamp = stamp.starts_with(|c: char| c.is_ascii_digit() || c == 'T' || c == 'C')
-            && stamp.chars().skip(1).all(|c| c.is_ascii_digit() || c == '.');
+            && stamp
+                .chars()
+                .skip(1)
+                .all(|c| c.is_ascii_digit() || c == '.');
         if !is_stamp {
             break;
         }
@@ -126,7 +129,10 @@ pub fn find(log: &str) -> Vec<Splat> {
         // dashes or `cut here` ends one.
         let edge = text.contains("[ end trace") || text.starts_with("=====");
         if sign && !(open && inside(text)) {
-            found.push(Splat { title: text.to_owned(), lines: vec![text.to_owned()] });
+            found.push(Splat {
+                title: text.to_owned(),
+                lines: vec![text.to_owned()],
+            });
             open = true;
             continue;
         }
@@ -145,7 +151,9 @@ pub fn find(log: &str) -> Vec<Splat> {
 
 /// Signs that turn up within other reports.
 fn inside(text: &str) -> bool {
-    text.contains("locks held by") || text.contains("lock held by") || text.starts_with("Kernel panic")
+    text.contains("locks held by")
+        || text.contains("lock held by")
+        || text.starts_with("Kernel panic")
 }
 
 #[cfg(test)]

@@ -68,7 +68,11 @@ fn probe(rustc: &Path) -> Option<Rust> {
     let all = ["rustc", "rustdoc", "rustfmt", "clippy-driver"]
         .iter()
         .all(|tool| bin.join(tool).is_file());
-    all.then_some(Rust { bin, library, version: version_text })
+    all.then_some(Rust {
+        bin,
+        library,
+        version: version_text,
+    })
 }
 
 fn find_rust() -> Option<Rust> {
@@ -136,7 +140,14 @@ fn bindgen() -> Result<PathBuf> {
     paths::make_dir(&dir, |temp| {
         let mut install = Command::new(cargo);
         install
-            .args(["install", "bindgen-cli", "--locked", "--version", BINDGEN, "--root"])
+            .args([
+                "install",
+                "bindgen-cli",
+                "--locked",
+                "--version",
+                BINDGEN,
+                "--root",
+            ])
             .arg(temp)
             .env("CARGO_TARGET_DIR", temp.join("build"));
         let log = paths::cache()?.join("log/bindgen");
@@ -152,7 +163,10 @@ impl Toolchain {
     pub fn id(&self) -> Result<String> {
         let clang = ui::output(Command::new(format!("clang-{}", self.llvm)).arg("--version"))?;
         let clang = clang.lines().next().unwrap_or_default().to_owned();
-        Ok(format!("{}\n{clang}\nbindgen {BINDGEN}", self.rustc_version))
+        Ok(format!(
+            "{}\n{clang}\nbindgen {BINDGEN}",
+            self.rustc_version
+        ))
     }
 
     /// A program of the Rust toolchain the kernel is built with.
@@ -182,9 +196,28 @@ impl Toolchain {
         make.env("LIBCLANG_PATH", format!("/usr/lib/llvm-{}/lib", self.llvm));
         make.env("LC_ALL", "C.UTF-8");
         // Reproducible: who builds, where, and the banner's user name are out.
-        make.env("KBUILD_BUILD_USER", "toe").env("KBUILD_BUILD_HOST", "toe");
+        make.env("KBUILD_BUILD_USER", "toe")
+            .env("KBUILD_BUILD_HOST", "toe");
         // Of the cargo that runs us, or of a make that runs cargo.
-        for name in ["MAKEFLAGS", "MFLAGS", "MAKELEVEL", "CARGO_MAKEFLAGS", "RUSTFLAGS", "RUSTC_WRAPPER", "RUSTUP_TOOLCHAIN", "KBUILD_OUTPUT", "ARCH", "CROSS_COMPILE", "LLVM", "CC", "M", "O", "MO", "V", "W"] {
+        for name in [
+            "MAKEFLAGS",
+            "MFLAGS",
+            "MAKELEVEL",
+            "CARGO_MAKEFLAGS",
+            "RUSTFLAGS",
+            "RUSTC_WRAPPER",
+            "RUSTUP_TOOLCHAIN",
+            "KBUILD_OUTPUT",
+            "ARCH",
+            "CROSS_COMPILE",
+            "LLVM",
+            "CC",
+            "M",
+            "O",
+            "MO",
+            "V",
+            "W",
+        ] {
             make.env_remove(name);
         }
         Ok(make)
@@ -210,8 +243,14 @@ pub fn check(toolchain: &Toolchain, source: &Path, build: &Path) -> Result<()> {
     let out = make.output().context("cannot start make")?;
     if !out.status.success() {
         let text = String::from_utf8_lossy(&out.stderr).into_owned();
-        let said: Vec<_> = text.lines().filter(|line| line.starts_with("***") && line.len() > 4).collect();
-        bail_setup!("the kernel cannot be built with Rust by this toolchain: {}", said.join(" ").replace("*** ", ""));
+        let said: Vec<_> = text
+            .lines()
+            .filter(|line| line.starts_with("***") && line.len() > 4)
+            .collect();
+        bail_setup!(
+            "the kernel cannot be built with Rust by this toolchain: {}",
+            said.join(" ").replace("*** ", "")
+        );
     }
     Ok(())
 }

@@ -34,7 +34,9 @@ impl Step {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new_spinner();
             // The template is a constant: it parses or it never did.
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} ({elapsed}) {wide_msg}") {
+            if let Ok(style) =
+                ProgressStyle::with_template("{spinner} {prefix} ({elapsed}) {wide_msg}")
+            {
                 bar.set_style(style);
             }
             bar.set_prefix(title.clone());
@@ -45,7 +47,12 @@ impl Step {
             eprintln!("==> {title}");
         }
         let now = Instant::now();
-        Self { bar, title, start: now, beat: now }
+        Self {
+            bar,
+            title,
+            start: now,
+            beat: now,
+        }
     }
 
     /// Tells what is going on within the step.
@@ -113,12 +120,19 @@ pub fn run_logged(command: &mut Command, title: &str, log: &Path) -> Result<()> 
         eprintln!("    {line}");
     }
     let name = command.get_program().to_string_lossy();
-    anyhow::bail!("{title}: {name} failed ({status}); the whole log is {}", log.display())
+    anyhow::bail!(
+        "{title}: {name} failed ({status}); the whole log is {}",
+        log.display()
+    )
 }
 
 /// Runs `command` with both its outputs in `log` and hands each line that is
 /// not empty to `each`.
-pub fn run_lines(command: &mut Command, log: &Path, mut each: impl FnMut(&str)) -> Result<ExitStatus> {
+pub fn run_lines(
+    command: &mut Command,
+    log: &Path,
+    mut each: impl FnMut(&str),
+) -> Result<ExitStatus> {
     if let Some(dir) = log.parent() {
         fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     }

@@ -18,11 +18,15 @@ pub fn run(args: &Vm) -> Result<()> {
     let flavour = args.flavour.flavour();
     let tty = args.tty || args.command.is_empty();
     if tty && !(std::io::stdin().is_terminal() && std::io::stdout().is_terminal()) {
-        bail_setup!("an interactive guest needs a terminal: give a command after `--`, without --tty");
+        bail_setup!(
+            "an interactive guest needs a terminal: give a command after `--`, without --tty"
+        );
     }
     let accel = accel(args)?;
     if accel == Accel::Icount && args.cpus.is_some_and(|n| n != 1) {
-        bail_setup!("--icount counts the instructions of one CPU: leave out --cpus, or say --cpus 1");
+        bail_setup!(
+            "--icount counts the instructions of one CPU: leave out --cpus, or say --cpus 1"
+        );
     }
     let ready = setup::ready(&args.kernel.kernel, flavour)?;
     let module = match &args.module {
@@ -31,17 +35,30 @@ pub fn run(args: &Vm) -> Result<()> {
         Some(file) => bail_setup!("--module: there is no file {}", file.display()),
         None => Some(setup::module(&ready)?),
     };
-    let dir = paths::target().join("vm").join(std::process::id().to_string());
+    let dir = paths::target()
+        .join("vm")
+        .join(std::process::id().to_string());
     let machine = Machine {
         accel,
-        cpus: if accel == Accel::Icount { 1 } else { args.cpus.unwrap_or(2) },
-        mem: args.mem.clone().unwrap_or_else(|| flavour.default_mem().into()),
+        cpus: if accel == Accel::Icount {
+            1
+        } else {
+            args.cpus.unwrap_or(2)
+        },
+        mem: args
+            .mem
+            .clone()
+            .unwrap_or_else(|| flavour.default_mem().into()),
         flavour,
-        cmdline: std::iter::once("kunit.autorun=0".to_owned()).chain(args.append.clone()).collect(),
+        cmdline: std::iter::once("kunit.autorun=0".to_owned())
+            .chain(args.append.clone())
+            .collect(),
         tty,
         stdin: !std::io::stdin().is_terminal() && !tty,
     };
-    let timeout = args.timeout.unwrap_or(if tty { 7 * 24 * 3600 } else { 600 });
+    let timeout = args
+        .timeout
+        .unwrap_or(if tty { 7 * 24 * 3600 } else { 600 });
     let outcome = vm::run(
         &Run {
             machine,
@@ -72,5 +89,9 @@ fn accel(args: &Vm) -> Result<Accel> {
     if args.kvm && !kvm_works() {
         bail_setup!("KVM does not work on this machine (no vmx or svm CPU flag, or no access to /dev/kvm): leave out --kvm to run under emulation");
     }
-    Ok(if args.kvm || (!args.tcg && kvm_works()) { Accel::Kvm } else { Accel::Tcg })
+    Ok(if args.kvm || (!args.tcg && kvm_works()) {
+        Accel::Kvm
+    } else {
+        Accel::Tcg
+    })
 }

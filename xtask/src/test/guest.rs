@@ -58,7 +58,9 @@ fn selftests() -> PathBuf {
 
 /// The programs `selftests/test_*`.
 fn programs() -> Result<Vec<String>> {
-    let Ok(entries) = fs::read_dir(selftests()) else { return Ok(Vec::new()) };
+    let Ok(entries) = fs::read_dir(selftests()) else {
+        return Ok(Vec::new());
+    };
     let mut names = Vec::new();
     for entry in entries {
         let entry = entry?;
@@ -107,7 +109,11 @@ pub fn run(filter: &str, series: &str, flavour: Flavour, verbose: bool) -> Resul
     let mut left = tests;
     for round in 0.. {
         if round == MAX_GUESTS {
-            entries.extend(left.iter().map(|test| Entry::fail(shown(test), "not run: too many guests died before it")));
+            entries.extend(
+                left.iter().map(|test| {
+                    Entry::fail(shown(test), "not run: too many guests died before it")
+                }),
+            );
             break;
         }
         let dir = paths::target().join(format!("test/vm{round}"));
@@ -118,7 +124,10 @@ pub fn run(filter: &str, series: &str, flavour: Flavour, verbose: bool) -> Resul
         if left.is_empty() {
             break;
         }
-        eprintln!("==> another guest for the {} test(s) that are left", left.len());
+        eprintln!(
+            "==> another guest for the {} test(s) that are left",
+            left.len()
+        );
     }
     Ok(entries)
 }
@@ -135,7 +144,11 @@ fn compile(kernel: &Path) -> Result<()> {
         .arg(format!("KSRC={}", kernel.join("source").display()))
         .arg(format!("KBUILD={}", kernel.display()))
         .env_remove("MAKEFLAGS");
-    ui::run_logged(&mut make, "building the kselftests", &paths::target().join("log/selftests"))
+    ui::run_logged(
+        &mut make,
+        "building the kselftests",
+        &paths::target().join("log/selftests"),
+    )
 }
 
 /// What the guest's runner said of one test.
@@ -148,15 +161,32 @@ struct Told {
 
 type Progress = HashMap<String, Told>;
 
-fn boot(kernel: &crate::kernel::Kernel, module: &Path, flavour: Flavour, tests: &[String], dir: &Path, verbose: bool) -> Result<(Outcome, Progress)> {
-    let step = Arc::new(Mutex::new(Step::new(format!("{} test(s) in a guest with the {flavour} kernel", tests.len()))));
+fn boot(
+    kernel: &crate::kernel::Kernel,
+    module: &Path,
+    flavour: Flavour,
+    tests: &[String],
+    dir: &Path,
+    verbose: bool,
+) -> Result<(Outcome, Progress)> {
+    let step = Arc::new(Mutex::new(Step::new(format!(
+        "{} test(s) in a guest with the {flavour} kernel",
+        tests.len()
+    ))));
     let progress = Arc::new(Mutex::new(Progress::new()));
+    let errors = Arc::new(Mutex::new(String::new()));
     let sink: Sink = {
         let (step, progress, dir) = (step.clone(), progress.clone(), dir.to_owned());
+        let errors = errors.clone();
         let partial = Mutex::new(String::new());
         let total = tests.len();
         Arc::new(move |stream, data| {
             if stream == Stream::Err {
+                // The runner's own complaints: tests write to files.
+                errors
+                    .lock()
+                    .expect("no panics")
+                    .push_str(&String::from_utf8_lossy(data));
                 return;
             }
             let mut partial = partial.lock().expect("no panics");
@@ -164,7 +194,14 @@ fn boot(kernel: &crate::kernel::Kernel, module: &Path, flavour: Flavour, tests: 
             while let Some(at) = partial.find('\n') {
                 let line: String = partial.drain(..=at).collect();
                 let mut step = step.lock().expect("no panics");
-                follow(line.trim_end(), &mut step, &mut progress.lock().expect("no panics"), &dir, total, verbose);
+                follow(
+                    line.trim_end(),
+                    &mut step,
+                    &mut progress.lock().expect("no panics"),
+                    &dir,
+                    total,
+                    verbose,
+                );
             }
         })
     };
@@ -182,9 +219,25 @@ fn boot(kernel: &crate::kernel::Kernel, module: &Path, flavour: Flavour, tests: 
     ];
     command.extend(tests.iter().cloned());
     // What a user sets to run less, or more.
-    let mut env: Vec<_> = std::env::vars().filter(|(name, _)| matches!(name.as_str(), "TOE_SCALE" | "TOE_CASES" | "TOE_LIMIT" | "TOE_STALL" | "TOE_VERBOSE" | "TOE_KIND")).collect();
+    let mut env: Vec<_> = std::env::vars()
+        .filter(|(name, _)| {
+            matches!(
+                name.as_str(),
+                "TOE_SCALE" | "TOE_CASES" | "TOE_LIMIT" | "TOE_STALL" | "TOE_VERBOSE" | "TOE_KIND"
+            )
+        })
+        .collect();
     env.push(("TOE_SELFTESTS".into(), selftests().display().to_string()));
-    env.push(("TOE_KSRC".into(), kernel.build.join("source").canonicalize().unwrap_or_default().display().to_string()));
+    env.push((
+        "TOE_KSRC".into(),
+        kernel
+            .build
+            .join("source")
+            .canonicalize()
+            .unwrap_or_default()
+            .display()
+            .to_string(),
+    ));
     let run = Run {
         machine: Machine {
             accel: if kvm_works() { Accel::Kvm } else { Accel::Tcg },
@@ -207,12 +260,23 @@ fn boot(kernel: &crate::kernel::Kernel, module: &Path, flavour: Flavour, tests: 
     let outcome = vm::run(&run, &sink)?;
     // Where the guest could not hand its log over, keep what there is.
     fs::write(dir.join("log"), &outcome.log).context("the guest's log")?;
+    fs::write(
+        dir.join("errors"),
+        errors.lock().expect("no panics").as_bytes(),
+    )?;
     let progress = progress.lock().expect("no panics").clone();
     Ok((outcome, progress))
 }
 
 /// One line of the runner's output.
-fn follow(line: &str, step: &mut Step, progress: &mut Progress, dir: &Path, total: usize, verbose: bool) {
+fn follow(
+    line: &str,
+    step: &mut Step,
+    progress: &mut Progress,
+    dir: &Path,
+    total: usize,
+    verbose: bool,
+) {
     let Some(rest) = line.strip_prefix("@@") else {
         step.println(line);
         return;
@@ -244,32 +308,62 @@ fn follow(line: &str, step: &mut Step, progress: &mut Progress, dir: &Path, tota
 }
 
 /// The guest's whole run: results, and how many tests are dealt with.
-fn evaluate(tests: &[String], outcome: &Outcome, progress: &Progress, dir: &Path) -> (Vec<Entry>, usize) {
+fn evaluate(
+    tests: &[String],
+    outcome: &Outcome,
+    progress: &Progress,
+    dir: &Path,
+) -> (Vec<Entry>, usize) {
     let parts = parts(&outcome.log);
     let mut entries = Vec::new();
     let mut done = 0;
     for test in tests {
-        let Some(told) = progress.get(test) else { break };
+        let Some(told) = progress.get(test) else {
+            break;
+        };
         done += 1;
         let log = parts.get(test.as_str()).map_or("", String::as_str);
-        let results = judge(test, told, &read(&dir.join("tests").join(test)), log, &outcome.end);
+        let results = judge(
+            test,
+            told,
+            &read(&dir.join("tests").join(test)),
+            log,
+            &outcome.end,
+        );
         if test == ":kunit" {
-            announce("kunit", Count::of(&results), Duration::from_secs(told.seconds));
+            announce(
+                "kunit",
+                Count::of(&results),
+                Duration::from_secs(told.seconds),
+            );
         }
         entries.extend(results);
     }
     // Between tests nothing of ours runs, but somebody has to answer for it.
     for splat in parts.get("").map_or(Vec::new(), |log| splat::find(log)) {
-        entries.push(Entry::new("kernel/outside_of_tests", Verdict::Fail, splat.lines));
+        entries.push(Entry::new(
+            "kernel/outside_of_tests",
+            Verdict::Fail,
+            splat.lines,
+        ));
     }
     if done == 0 {
-        entries.push(Entry::new(
-            "kernel/boot",
-            Verdict::Fail,
-            outcome.log.lines().rev().take(30).map(str::to_owned).collect::<Vec<_>>().into_iter().rev().collect(),
-        ));
+        let mut notes: Vec<_> = outcome
+            .log
+            .lines()
+            .rev()
+            .take(30)
+            .map(str::to_owned)
+            .collect();
+        notes.reverse();
+        notes.extend(read(&dir.join("errors")).lines().map(str::to_owned));
+        entries.push(Entry::new("kernel/boot", Verdict::Fail, notes));
         // Another guest would not do better.
-        entries.extend(tests.iter().map(|test| Entry::fail(shown(test), "not run: the guest did not get that far")));
+        entries.extend(
+            tests
+                .iter()
+                .map(|test| Entry::fail(shown(test), "not run: the guest did not get that far")),
+        );
         done = tests.len();
     }
     (entries, done)
@@ -303,7 +397,10 @@ fn judge(test: &str, told: &Told, output: &str, log: &str, end: &End) -> Vec<Ent
     let lines = || output.lines().map(str::to_owned).collect::<Vec<_>>();
     let Some(code) = told.code else {
         let why = match end {
-            End::Timeout => format!("the guest's time of {} s was up in this test", GUEST_LIMIT.as_secs()),
+            End::Timeout => format!(
+                "the guest's time of {} s was up in this test",
+                GUEST_LIMIT.as_secs()
+            ),
             _ => "the guest died in this test".to_owned(),
         };
         let mut notes = lines();
@@ -339,13 +436,24 @@ fn judge(test: &str, told: &Told, output: &str, log: &str, end: &End) -> Vec<Ent
         .into_iter()
         .map(|case| Entry::new(format!("{name}/{}", case.name), case.verdict, case.notes))
         .collect();
-    entries.extend(report.broken.into_iter().map(|why| Entry::fail(format!("{name}/plan"), why)));
+    entries.extend(
+        report
+            .broken
+            .into_iter()
+            .map(|why| Entry::fail(format!("{name}/plan"), why)),
+    );
     let failed = entries.iter().any(|entry| entry.verdict == Verdict::Fail);
     match code {
-        0 if entries.is_empty() && test != ":kunit" => entries.push(Entry::new(name.clone(), Verdict::Pass, Vec::new())),
+        0 if entries.is_empty() && test != ":kunit" => {
+            entries.push(Entry::new(name.clone(), Verdict::Pass, Vec::new()))
+        }
         0 => {}
         4 if test == ":leaks" => {
-            entries.push(Entry::new(name.clone(), Verdict::Skip("the kernel has no kmemleak".into()), Vec::new()));
+            entries.push(Entry::new(
+                name.clone(),
+                Verdict::Skip("the kernel has no kmemleak".into()),
+                Vec::new(),
+            ));
         }
         4 => {
             let reason = report.skipped.unwrap_or_else(|| last_line(output));
@@ -361,17 +469,27 @@ fn judge(test: &str, told: &Told, output: &str, log: &str, end: &End) -> Vec<Ent
         }
     }
     for splat in splats {
-        entries.push(Entry::new(format!("{name}/kernel_report"), Verdict::Fail, splat.lines));
+        entries.push(Entry::new(
+            format!("{name}/kernel_report"),
+            Verdict::Fail,
+            splat.lines,
+        ));
     }
     entries
 }
 
 fn last_line(text: &str) -> String {
-    text.lines().last().unwrap_or_default().trim_start_matches(['#', ' ']).to_owned()
+    text.lines()
+        .last()
+        .unwrap_or_default()
+        .trim_start_matches(['#', ' '])
+        .to_owned()
 }
 
 fn read(path: &Path) -> String {
-    fs::read(path).map(|data| String::from_utf8_lossy(&data).into_owned()).unwrap_or_default()
+    fs::read(path)
+        .map(|data| String::from_utf8_lossy(&data).into_owned())
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -379,18 +497,32 @@ mod tests {
     use super::*;
 
     fn told(code: i32) -> Told {
-        Told { code: Some(code), ..Told::default() }
+        Told {
+            code: Some(code),
+            ..Told::default()
+        }
     }
 
     fn verdicts(test: &str, code: i32, output: &str, log: &str) -> Vec<(String, Verdict)> {
-        judge(test, &told(code), output, log, &End::Exit(0)).into_iter().map(|entry| (entry.name, entry.verdict)).collect()
+        judge(test, &told(code), output, log, &End::Exit(0))
+            .into_iter()
+            .map(|entry| (entry.name, entry.verdict))
+            .collect()
     }
 
     #[test]
     fn a_report_of_the_kernel_fails_a_test_that_passed() {
-        let got = verdicts("test_x.sh", 0, "KTAP version 1\n1..1\nok 1 a\n", "[ 1.0] BUG: bad\n");
+        let got = verdicts(
+            "test_x.sh",
+            0,
+            "KTAP version 1\n1..1\nok 1 a\n",
+            "[ 1.0] BUG: bad\n",
+        );
         assert_eq!(got[0], ("kselftest/test_x/a".into(), Verdict::Pass));
-        assert_eq!(got[1], ("kselftest/test_x/kernel_report".into(), Verdict::Fail));
+        assert_eq!(
+            got[1],
+            ("kselftest/test_x/kernel_report".into(), Verdict::Fail)
+        );
     }
 
     #[test]
@@ -401,9 +533,18 @@ mod tests {
 
     #[test]
     fn controls_pass_only_when_the_fault_is_seen() {
-        assert_eq!(verdicts(":warn", 0, "", "[ 1.0] WARNING: planted\n")[0].1, Verdict::Pass);
-        assert_eq!(verdicts(":warn", 0, "", "[ 1.0] fine\n")[0].1, Verdict::Fail);
-        assert_eq!(verdicts(":leak", 1, "# unreferenced object 0x1\n", "")[0].1, Verdict::Pass);
+        assert_eq!(
+            verdicts(":warn", 0, "", "[ 1.0] WARNING: planted\n")[0].1,
+            Verdict::Pass
+        );
+        assert_eq!(
+            verdicts(":warn", 0, "", "[ 1.0] fine\n")[0].1,
+            Verdict::Fail
+        );
+        assert_eq!(
+            verdicts(":leak", 1, "# unreferenced object 0x1\n", "")[0].1,
+            Verdict::Pass
+        );
         assert_eq!(verdicts(":leak", 0, "", "")[0].1, Verdict::Fail);
         assert_eq!(verdicts(":leak", 5, "# no plant\n", "")[0].1, Verdict::Fail);
     }

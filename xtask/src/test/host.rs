@@ -31,9 +31,16 @@ fn one(name: &str, manifest: &Path, filter: &str, verbose: bool) -> Result<Vec<E
     let start = Instant::now();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["test", "--no-fail-fast", "--manifest-path"]).arg(manifest);
+    command
+        .args(["test", "--no-fail-fast", "--manifest-path"])
+        .arg(manifest);
     if !filter.is_empty() {
-        command.args(["--", filter.strip_prefix(&format!("host/{name}/")).unwrap_or(filter)]);
+        command.args([
+            "--",
+            filter
+                .strip_prefix(&format!("host/{name}/"))
+                .unwrap_or(filter),
+        ]);
     }
     let log = paths::target().join(format!("log/test-{name}"));
     let mut step = Step::new(format!("host tests of {name}"));
@@ -55,7 +62,11 @@ fn one(name: &str, manifest: &Path, filter: &str, verbose: bool) -> Result<Vec<E
         entries.push(Entry::new(format!("host/{name}"), Verdict::Fail, tail));
     }
     if !entries.is_empty() {
-        announce(&format!("host/{name}"), Count::of(&entries), start.elapsed());
+        announce(
+            &format!("host/{name}"),
+            Count::of(&entries),
+            start.elapsed(),
+        );
     }
     Ok(entries)
 }
@@ -66,13 +77,19 @@ fn parse(krate: &str, lines: &[String]) -> Vec<Entry> {
     let mut section: Option<(String, Vec<String>)> = None;
     let mut sections = Vec::new();
     for line in lines {
-        if let Some(test) = line.strip_prefix("---- ").and_then(|rest| rest.strip_suffix(" stdout ----")) {
+        if let Some(test) = line
+            .strip_prefix("---- ")
+            .and_then(|rest| rest.strip_suffix(" stdout ----"))
+        {
             sections.extend(section.replace((test.to_owned(), Vec::new())));
         } else if line == "failures:" || line.starts_with("test result:") {
             sections.extend(section.take());
         } else if let Some((_, text)) = &mut section {
             text.push(line.clone());
-        } else if let Some((test, outcome)) = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... ")) {
+        } else if let Some((test, outcome)) = line
+            .strip_prefix("test ")
+            .and_then(|rest| rest.split_once(" ... "))
+        {
             let verdict = if outcome.starts_with("ok") {
                 Verdict::Pass
             } else if outcome.starts_with("FAILED") {
@@ -83,13 +100,20 @@ fn parse(krate: &str, lines: &[String]) -> Vec<Entry> {
                 continue;
             };
             let test = test.strip_suffix(" - should panic").unwrap_or(test);
-            entries.push(Entry::new(format!("host/{krate}/{test}"), verdict, Vec::new()));
+            entries.push(Entry::new(
+                format!("host/{krate}/{test}"),
+                verdict,
+                Vec::new(),
+            ));
         }
     }
     sections.extend(section);
     for (test, text) in sections {
         let name = format!("host/{krate}/{test}");
-        if let Some(entry) = entries.iter_mut().find(|entry| entry.name == name && entry.verdict == Verdict::Fail) {
+        if let Some(entry) = entries
+            .iter_mut()
+            .find(|entry| entry.name == name && entry.verdict == Verdict::Fail)
+        {
             entry.notes = text;
         }
     }

@@ -29,7 +29,11 @@ pub struct Entry {
 
 impl Entry {
     fn new(name: impl Into<String>, verdict: Verdict, notes: Vec<String>) -> Self {
-        Self { name: name.into(), verdict, notes }
+        Self {
+            name: name.into(),
+            verdict,
+            notes,
+        }
     }
 
     fn fail(name: impl Into<String>, why: impl Into<String>) -> Self {
@@ -83,7 +87,11 @@ fn announce(name: &str, count: Count, took: Duration) {
 pub fn run(args: &flags::Test) -> Result<()> {
     let start = Instant::now();
     let filter = args.filter.as_deref().unwrap_or("");
-    let flavour = if args.release { Flavour::Release } else { Flavour::Debug };
+    let flavour = if args.release {
+        Flavour::Release
+    } else {
+        Flavour::Debug
+    };
     let mut entries = Vec::new();
     if !args.vm_only {
         entries.extend(host::run(filter, args.verbose)?);
@@ -91,16 +99,32 @@ pub fn run(args: &flags::Test) -> Result<()> {
     // A filter that names tests of the host means those.
     let vm = !args.host_only && (filter.is_empty() || entries.is_empty() || guest::has(filter)?);
     if vm {
-        entries.extend(guest::run(filter, &args.kernel.kernel, flavour, args.verbose)?);
+        entries.extend(guest::run(
+            filter,
+            &args.kernel.kernel,
+            flavour,
+            args.verbose,
+        )?);
     }
 
     println!();
     for entry in &entries {
         if let Verdict::Skip(reason) = &entry.verdict {
-            println!("SKIP  {}: {}", entry.name, if reason.is_empty() { "no reason given" } else { reason });
+            println!(
+                "SKIP  {}: {}",
+                entry.name,
+                if reason.is_empty() {
+                    "no reason given"
+                } else {
+                    reason
+                }
+            );
         }
     }
-    for entry in entries.iter().filter(|entry| entry.verdict == Verdict::Fail) {
+    for entry in entries
+        .iter()
+        .filter(|entry| entry.verdict == Verdict::Fail)
+    {
         println!("FAIL  {}", entry.name);
         let hidden = entry.notes.len().saturating_sub(SHOWN_LINES);
         if hidden > 0 {
@@ -112,7 +136,11 @@ pub fn run(args: &flags::Test) -> Result<()> {
     }
     let count = Count::of(&entries);
     let file = write(&entries, count, start.elapsed(), flavour)?;
-    println!("results: {} ({} s)", file.display(), start.elapsed().as_secs());
+    println!(
+        "results: {} ({} s)",
+        file.display(),
+        start.elapsed().as_secs()
+    );
     if entries.is_empty() {
         println!("no test matches `{filter}`");
     }
@@ -155,8 +183,17 @@ fn write(entries: &[Entry], count: Count, took: Duration, flavour: Flavour) -> R
                 Verdict::Skip(reason) => ("skip", Some(reason.as_str())),
             };
             // What a test that passed had to say is in its log.
-            let notes: &[String] = if entry.verdict == Verdict::Fail { &entry.notes } else { &[] };
-            Record { name: &entry.name, verdict, reason, notes }
+            let notes: &[String] = if entry.verdict == Verdict::Fail {
+                &entry.notes
+            } else {
+                &[]
+            };
+            Record {
+                name: &entry.name,
+                verdict,
+                reason,
+                notes,
+            }
         })
         .collect();
     let results = Results {

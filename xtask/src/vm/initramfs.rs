@@ -39,7 +39,8 @@ impl Archive {
         ];
         self.data.extend_from_slice(b"070701");
         for field in fields {
-            self.data.extend_from_slice(format!("{field:08x}").as_bytes());
+            self.data
+                .extend_from_slice(format!("{field:08x}").as_bytes());
         }
         self.data.extend_from_slice(name.as_bytes());
         self.data.push(0);
@@ -58,7 +59,10 @@ impl Archive {
 
 /// Builds the archive in memory.
 fn archive(busybox: &[u8], init: &[u8]) -> Vec<u8> {
-    let mut cpio = Archive { data: Vec::new(), inode: 0 };
+    let mut cpio = Archive {
+        data: Vec::new(),
+        inode: 0,
+    };
     for dir in ["bin", "dev", "proc", "sys", "lower", "rw", "new"] {
         cpio.add(dir, DIR, (0, 0), &[]);
     }

@@ -152,11 +152,12 @@ pub fn run(run: &Run<'_>, sink: &Sink) -> Result<Outcome> {
     let start = Instant::now();
     let mark = format!("toe-end-{:x}-{:x}", std::process::id(), rand());
     prepare(run, &mark)?;
-    let image = run.dir.with_extension("initramfs");
+    let image = paths::beside(&run.dir, "initramfs");
     initramfs::write(&image)?;
 
     // The paths of sockets are limited to 107 bytes, those of clones are not.
-    let sockets = std::env::temp_dir().join(format!("toe-vm-{:x}-{:x}", std::process::id(), rand()));
+    let sockets =
+        std::env::temp_dir().join(format!("toe-vm-{:x}-{:x}", std::process::id(), rand()));
     fs::create_dir(&sockets).with_context(|| format!("cannot create {}", sockets.display()))?;
     let listeners = qemu::PORTS
         .map(|name| UnixListener::bind(sockets.join(name)))
@@ -165,14 +166,18 @@ pub fn run(run: &Run<'_>, sink: &Sink) -> Result<Outcome> {
         .with_context(|| format!("cannot make sockets in {}", sockets.display()))?;
 
     let mut command = qemu::command(&run.machine, &run.kernel.image, &image, &run.dir, &sockets)?;
-    let qemu_log = run.dir.with_extension("qemu");
+    let qemu_log = paths::beside(&run.dir, "qemu");
     command.stderr(fs::File::create(&qemu_log)?);
     if !run.machine.tty {
         command.stdin(Stdio::null()).stdout(Stdio::null());
     }
     let child = command.spawn().context("cannot start QEMU")?;
     let over = Arc::new(AtomicBool::new(false));
-    let mut guard = Guard { child, sockets, over: over.clone() };
+    let mut guard = Guard {
+        child,
+        sockets,
+        over: over.clone(),
+    };
 
     let (sender, receiver) = channel();
     let mut listeners = listeners.into_iter();
@@ -209,7 +214,8 @@ pub fn run(run: &Run<'_>, sink: &Sink) -> Result<Outcome> {
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                 if guard.child.try_wait()?.is_some() {
                     // What the threads still have to say, they say at once now.
-                    while let Ok((stream, end)) = receiver.recv_timeout(Duration::from_millis(500)) {
+                    while let Ok((stream, end)) = receiver.recv_timeout(Duration::from_millis(500))
+                    {
                         if let (Stream::Err, Some(text)) = (stream, end) {
                             code = text.parse().ok();
                         }
@@ -235,20 +241,37 @@ pub fn run(run: &Run<'_>, sink: &Sink) -> Result<Outcome> {
     }
     paths::remove(&image)?;
     paths::remove(&qemu_log)?;
-    Ok(Outcome { end, splats: splat::find(&log), log, took: start.elapsed() })
+    Ok(Outcome {
+        end,
+        splats: splat::find(&log),
+        log,
+        took: start.elapsed(),
+    })
 }
 
 /// Fills the run directory.
 fn prepare(run: &Run<'_>, mark: &str) -> Result<()> {
     paths::remove(&run.dir)?;
     fs::create_dir_all(&run.dir).with_context(|| format!("cannot create {}", run.dir.display()))?;
-    fs::copy(paths::repo().join("xtask/guest/start"), run.dir.join("start"))
-        .context("xtask/guest/start")?;
+    fs::copy(
+        paths::repo().join("xtask/guest/start"),
+        run.dir.join("start"),
+    )
+    .context("xtask/guest/start")?;
 
     let mut vars = vec![
         ("TOE_MARK".to_owned(), mark.to_owned()),
-        ("TOE_CWD".to_owned(), std::env::current_dir()?.display().to_string()),
-        ("TOE_MODULES".to_owned(), run.kernel.modules.as_ref().map_or(String::new(), |dir| dir.display().to_string())),
+        (
+            "TOE_CWD".to_owned(),
+            std::env::current_dir()?.display().to_string(),
+        ),
+        (
+            "TOE_MODULES".to_owned(),
+            run.kernel
+                .modules
+                .as_ref()
+                .map_or(String::new(), |dir| dir.display().to_string()),
+        ),
         ("TOE_MODULE_ARGS".to_owned(), run.module_args.clone()),
     ];
     if let Some(module) = &run.module {
@@ -272,10 +295,20 @@ fn prepare(run: &Run<'_>, mark: &str) -> Result<()> {
 
     let mut text = String::new();
     const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-    for (name, value) in [("PATH", PATH), ("HOME", "/root"), ("USER", "root"), ("LANG", "C.UTF-8"), ("TOE_VM", "1"), ("TOE_OUT", "/run/toe")] {
+    for (name, value) in [
+        ("PATH", PATH),
+        ("HOME", "/root"),
+        ("USER", "root"),
+        ("LANG", "C.UTF-8"),
+        ("TOE_VM", "1"),
+        ("TOE_OUT", "/run/toe"),
+    ] {
         text += &format!("export {name}={}\n", quote(value));
     }
-    text += &format!("export TERM={}\n", quote(&std::env::var("TERM").unwrap_or_else(|_| "dumb".into())));
+    text += &format!(
+        "export TERM={}\n",
+        quote(&std::env::var("TERM").unwrap_or_else(|_| "dumb".into()))
+    );
     text += &format!("export TOE_KERNEL={}\n", quote(run.machine.flavour.name()));
     for (name, value) in &run.env {
         text += &format!("export {name}={}\n", quote(value));
@@ -313,7 +346,9 @@ fn accept(listener: &UnixListener, over: &AtomicBool) -> Option<UnixStream> {
 /// Hands standard input to the guest; its end closes the port, which is how
 /// the guest's reader sees it.
 fn serve_input(listener: &UnixListener, forward: bool, over: &AtomicBool) {
-    let Some(mut stream) = accept(listener, over) else { return };
+    let Some(mut stream) = accept(listener, over) else {
+        return;
+    };
     // The guest says when it has opened the port: QEMU drops what it has read
     // before that, when the socket closes.
     if matches!(stream.read(&mut [0]), Ok(1)) && forward {
@@ -326,7 +361,13 @@ fn serve_input(listener: &UnixListener, forward: bool, over: &AtomicBool) {
 }
 
 /// Copies one stream to the sink. Returns what was behind its mark.
-fn serve_output(listener: &UnixListener, stream: Stream, mark: &str, sink: &Sink, over: &AtomicBool) -> Option<String> {
+fn serve_output(
+    listener: &UnixListener,
+    stream: Stream,
+    mark: &str,
+    sink: &Sink,
+    over: &AtomicBool,
+) -> Option<String> {
     let mut socket = accept(listener, over)?;
     let mut marked = Marked::new(mark);
     let mut buffer = vec![0; 1 << 16];
@@ -353,7 +394,9 @@ fn serve_output(listener: &UnixListener, stream: Stream, mark: &str, sink: &Sink
 }
 
 fn read_lossy(path: &Path) -> String {
-    fs::read(path).map(|data| String::from_utf8_lossy(&data).into_owned()).unwrap_or_default()
+    fs::read(path)
+        .map(|data| String::from_utf8_lossy(&data).into_owned())
+        .unwrap_or_default()
 }
 
 /// A number nobody else has: for names, not for secrets.

@@ -28,9 +28,16 @@ pub fn kvm_works() -> bool {
     let virtual_machines = flags
         .lines()
         .filter(|line| line.starts_with("flags"))
-        .any(|line| line.split_whitespace().any(|flag| flag == "vmx" || flag == "svm"));
+        .any(|line| {
+            line.split_whitespace()
+                .any(|flag| flag == "vmx" || flag == "svm")
+        });
     virtual_machines
-        && std::fs::OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok()
+        && std::fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open("/dev/kvm")
+            .is_ok()
 }
 
 /// Size and kind of a machine.
@@ -78,32 +85,62 @@ fn cmdline(machine: &Machine) -> String {
 
 /// The command that runs the machine. `run` is the run directory: the guest
 /// sees it, and QEMU finds its sockets there.
-pub fn command(machine: &Machine, bzimage: &Path, initramfs: &Path, run: &Path, sockets: &Path) -> Result<Command> {
+pub fn command(
+    machine: &Machine,
+    bzimage: &Path,
+    initramfs: &Path,
+    run: &Path,
+    sockets: &Path,
+) -> Result<Command> {
     let Some(program) = paths::which("qemu-system-x86_64") else {
         bail_setup!("qemu-system-x86_64 is missing: install the package qemu-system-x86, or run `cargo xtask setup`");
     };
     let mut qemu = Command::new(program);
-    qemu.args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"]);
+    qemu.args([
+        "-nodefaults",
+        "-no-user-config",
+        "-no-reboot",
+        "-display",
+        "none",
+    ]);
     match machine.accel {
         Accel::Kvm => qemu.args(["-machine", "q35", "-accel", "kvm", "-cpu", "host"]),
         // Five-level page tables cost time and are of no use here.
-        Accel::Tcg => qemu.args(["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max,-la57"]),
+        Accel::Tcg => qemu.args([
+            "-machine",
+            "q35",
+            "-accel",
+            "tcg,thread=multi",
+            "-cpu",
+            "max,-la57",
+        ]),
         // The string instructions would count as one, however much they copy.
-        Accel::Icount => qemu
-            .args(["-machine", "q35", "-accel", "tcg"])
-            .args(["-icount", "shift=0,sleep=off", "-cpu", "max,-erms,-fsrm"]),
+        Accel::Icount => qemu.args(["-machine", "q35", "-accel", "tcg"]).args([
+            "-icount",
+            "shift=0,sleep=off",
+            "-cpu",
+            "max,-erms,-fsrm",
+        ]),
     };
     qemu.args(["-smp", &machine.cpus.to_string(), "-m", &machine.mem]);
-    qemu.arg("-kernel").arg(bzimage).arg("-initrd").arg(initramfs);
+    qemu.arg("-kernel")
+        .arg(bzimage)
+        .arg("-initrd")
+        .arg(initramfs);
     qemu.args(["-append", &cmdline(machine)]);
-    qemu.arg("-serial").arg(format!("file:{}", run.join("console").display()));
+    qemu.arg("-serial")
+        .arg(format!("file:{}", run.join("console").display()));
     qemu.args(["-device", "virtio-rng-pci"]);
-    for (id, path, readonly) in [("toe-root", Path::new("/"), ",readonly=on"), ("toe-run", run, "")] {
+    for (id, path, readonly) in [
+        ("toe-root", Path::new("/"), ",readonly=on"),
+        ("toe-run", run, ""),
+    ] {
         qemu.arg("-fsdev").arg(format!(
             "local,id={id},path={},security_model=none,multidevs=remap{readonly}",
             path.display()
         ));
-        qemu.arg("-device").arg(format!("virtio-9p-pci,fsdev={id},mount_tag={id}"));
+        qemu.arg("-device")
+            .arg(format!("virtio-9p-pci,fsdev={id},mount_tag={id}"));
     }
     qemu.args(["-device", "virtio-serial-pci,max_ports=8"]);
     if machine.tty {
@@ -112,8 +149,10 @@ pub fn command(machine: &Machine, bzimage: &Path, initramfs: &Path, run: &Path, 
     }
     for name in PORTS {
         let path = sockets.join(name);
-        qemu.arg("-chardev").arg(format!("socket,id={name},path={}", path.display()));
-        qemu.arg("-device").arg(format!("virtserialport,chardev={name},name=toe.{name}"));
+        qemu.arg("-chardev")
+            .arg(format!("socket,id={name},path={}", path.display()));
+        qemu.arg("-device")
+            .arg(format!("virtserialport,chardev={name},name=toe.{name}"));
     }
     Ok(qemu)
 }

@@ -18,7 +18,11 @@ pub struct Marked {
 impl Marked {
     /// A stream that ends with `mark`, then a short text, then a newline.
     pub fn new(mark: &str) -> Self {
-        Self { mark: mark.as_bytes().to_vec(), held: Vec::new(), tail: None }
+        Self {
+            mark: mark.as_bytes().to_vec(),
+            held: Vec::new(),
+            tail: None,
+        }
     }
 
     /// Takes bytes as they arrive and returns those known to be output.
@@ -28,7 +32,10 @@ impl Marked {
             return Vec::new();
         }
         self.held.extend_from_slice(data);
-        let found = self.held.windows(self.mark.len()).position(|window| window == self.mark);
+        let found = self
+            .held
+            .windows(self.mark.len())
+            .position(|window| window == self.mark);
         if let Some(at) = found {
             self.tail = Some(self.held.split_off(at + self.mark.len()));
             self.held.truncate(at);
