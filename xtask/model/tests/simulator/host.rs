@@ -136,7 +136,7 @@ impl Endpoint {
         f.extend(t.rport.to_be_bytes());
         f.extend(self.cfg.isn.to_be_bytes());
         f.extend([0; 4]);
-        f.extend([(tcp_len / 4 << 4) as u8, flags::SYN as u8]);
+        f.extend([((tcp_len / 4) << 4) as u8, flags::SYN as u8]);
         f.extend((self.cfg.rcvbuf.min(65_535) as u16).to_be_bytes());
         f.extend(fold(&pseudo).to_be_bytes());
         f.extend([0, 0]);

@@ -181,8 +181,7 @@ fn run(seed: u64, other: Other, plant: Option<u64>) -> Result<Outcome, String> {
                 a.close();
             }
             if a_ready && down.written == down.len && !down.closed && rng.permille(odds) {
-                down.closed = true;
-                b.close();
+                down.closed = b.close();
             }
             if slow_until <= now {
                 up.check(&b.read(rng.range(1, 20_000) as usize))?;
