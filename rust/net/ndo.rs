@@ -253,9 +253,14 @@ unsafe extern "C" fn get_stats64<T: Driver>(
     dev: *mut bindings::net_device,
     stats: *mut bindings::rtnl_link_stats64,
 ) {
-    // SAFETY: registered, hence initialised; the statistics are the caller's,
-    // zeroed, and nobody else's.
-    unsafe { value::<T>(dev).stats64(&mut *stats) };
+    // The caller's are zeroed, and may lie in a netlink message, unaligned.
+    let mut own = bindings::rtnl_link_stats64::default();
+    // SAFETY: registered, hence initialised; the caller's statistics are nobody
+    // else's.
+    unsafe {
+        value::<T>(dev).stats64(&mut own);
+        stats.write_unaligned(own);
+    }
 }
 
 /// # Safety
