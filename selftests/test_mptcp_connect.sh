@@ -30,12 +30,12 @@ t_mode() { # FAMILY OPTIONS...
 	# It marks the end of the stream by a line of its own.
 	echo "MPTCP_TEST_FILE_END_MARKER" >>"$WORK/c.in"
 	echo "MPTCP_TEST_FILE_END_MARKER" >>"$WORK/s.in"
-	in_b timeout 200 "$prog" -t 60 -T 120 -l -p $port -s TCP "$@" "$(addr b "$fam")" \
+	in_b timeout 200 "$prog" -t 60 -l -p $port -s TCP "$@" "$(addr b "$fam")" \
 		<"$WORK/s.in" >"$WORK/s.out" 2>"$WORK/s.err" &
 	server=$!
 	echo $server >>"$WORK/pids"
 	until_ok 60 listening $port || fail "no server: $(cat "$WORK/s.err")"
-	in_a timeout 200 "$prog" -t 60 -T 120 -p $port -s TCP "$@" "$(addr b "$fam")" \
+	in_a timeout 200 "$prog" -t 60 -p $port -s TCP "$@" "$(addr b "$fam")" \
 		<"$WORK/c.in" >"$WORK/c.out" 2>"$WORK/c.err" || fail "client: $(tail -3 "$WORK/c.err")"
 	wait $server || fail "server: $(tail -3 "$WORK/s.err")"
 	: >"$WORK/pids"
