@@ -5,6 +5,7 @@
 //! needs is there (`setup.rs` and the files it uses) and then does its work.
 
 mod clean;
+mod demo;
 mod fail;
 mod flags;
 mod flavour;
@@ -35,6 +36,7 @@ fn main() {
         Task::Clean(args) => clean::run(&args),
         Task::Test(args) => test::run(&args),
         Task::Lint(args) => lint::run(&args),
+        Task::Demo(args) => demo::run(&args),
         _ => todo!(),
     };
     if let Err(error) = result {

@@ -64,7 +64,7 @@ fn make(
 ) -> Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
     // Two builds in one directory would trample on each other.
-    let lock = fs::File::create(paths::beside(&dir, "lock"))?;
+    let lock = fs::File::create(paths::beside(dir, "lock"))?;
     lock.lock()?;
     let mut make = toolchain.make(&kernel.build)?;
     make.arg(toolchain::jobs())

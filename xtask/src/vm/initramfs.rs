@@ -51,7 +51,7 @@ impl Archive {
 
     /// Names and contents begin at multiples of four.
     fn pad(&mut self) {
-        while self.data.len() % 4 != 0 {
+        while !self.data.len().is_multiple_of(4) {
             self.data.push(0);
         }
     }
