@@ -298,6 +298,42 @@ mod tests {
     }
 
     #[test]
+    fn window_updates_are_ordered() {
+        let mut c = conn();
+        c.snd_una = c.snd_nxt;
+        let s = Segment {
+            ack: c.snd_nxt,
+            payload: 10,
+            window: 1100,
+            ..seg()
+        };
+        assert!(receive(&mut c, &s, &VIEW).is_ok_and(|a| a.window_changed));
+        assert_eq!(c.snd_wl1, s.seq);
+        // The same segment position: only a larger window counts.
+        let again = Segment {
+            seq: c.rcv_nxt,
+            payload: 0,
+            window: 1099,
+            ..s
+        };
+        c.snd_wl1 = again.seq;
+        assert!(receive(&mut c, &again, &VIEW).is_ok_and(|a| !a.window_changed));
+        assert_eq!(c.snd_wnd, 8800);
+        // A later one counts in any case, and this one is a step back.
+        c.snd_wl1 = s.seq;
+        c.snd_wscale = 0;
+        c.snd_wnd = 1100;
+        assert!(receive(&mut c, &again, &VIEW) == Err(SpecialCase::WindowShrunk));
+        assert_eq!(c.snd_wl1, s.seq);
+        let larger = Segment {
+            window: 1101,
+            ..again
+        };
+        assert!(receive(&mut c, &larger, &VIEW).is_ok_and(|a| a.window_changed));
+        assert_eq!(c.snd_wl1, again.seq);
+    }
+
+    #[test]
     fn special_cases() {
         let cases = [
             (
