@@ -202,7 +202,7 @@ pub struct Bench {
     /// Wall-clock time with two CPUs instead of instruction counts
     #[arg(long)]
     pub wall: bool,
-    /// Rounds; more rounds, smaller spread [default: 1, with --wall 5]
+    /// Rounds; more rounds, smaller spread [default: 3, with --wall 7]
     #[arg(long, value_name = "N")]
     pub rounds: Option<u32>,
     /// Only the transports that need no module

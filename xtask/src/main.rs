@@ -4,6 +4,7 @@
 //! This file only dispatches. One file per task: each makes sure that what it
 //! needs is there (`setup.rs` and the files it uses) and then does its work.
 
+mod bench;
 mod clean;
 mod demo;
 mod fail;
@@ -37,7 +38,7 @@ fn main() {
         Task::Test(args) => test::run(&args),
         Task::Lint(args) => lint::run(&args),
         Task::Demo(args) => demo::run(&args),
-        _ => todo!(),
+        Task::Bench(args) => bench::run(&args),
     };
     if let Err(error) = result {
         std::process::exit(fail::report(&error));

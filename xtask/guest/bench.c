@@ -1,0 +1,385 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The program that is measured: blocking writes and reads between two
+ * processes, each in its own network namespace.
+ *
+ *	bench WORKLOAD TRANSPORT SIZE COUNT [ROUNDS]
+ *
+ *	WORKLOAD   pingpong  one message of SIZE there and back, COUNT times
+ *	           stream    COUNT writes of SIZE, one way
+ *	           connect   connect, offload, one request of SIZE and its answer,
+ *	                     close, COUNT times, the server forks for each
+ *	           idle      COUNT connections that stay open: what offloading and
+ *	                     uploading one costs
+ *	TRANSPORT  tcp       TCP as it is
+ *	           ulp       TCP, both ends offloaded by setsockopt(TCP_ULP, "toe")
+ *	           unix      AF_UNIX
+ *	Environment: BENCH_CLIENT_NS, BENCH_SERVER_NS (paths, or nothing),
+ *	BENCH_ADDR (server's address), BENCH_DEV (client's device, for `idle`).
+ *
+ * Prints one line per round: nanoseconds per operation (`pingpong`,
+ * `connect`), per KiB (`stream`). Under icount a nanosecond is an instruction.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PORT 7100
+#define UNIX_PATH "/run/bench.sock"
+
+enum transport { TCP, ULP, UNIX };
+
+static enum transport transport;
+static const char *workload;
+static size_t size;
+static long count, rounds;
+static char *buffer;
+
+static void die(const char *what)
+{
+	fprintf(stderr, "bench: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+static unsigned long long now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ULL + t.tv_nsec;
+}
+
+static void enter(const char *name)
+{
+	const char *path = getenv(name);
+	int fd;
+
+	if (!path || !*path)
+		return;
+	fd = open(path, O_RDONLY);
+	if (fd < 0 || setns(fd, CLONE_NEWNET))
+		die(path);
+	close(fd);
+}
+
+/* Offloads the socket, if that is what is measured. */
+static void offload(int fd)
+{
+	if (transport == ULP && setsockopt(fd, IPPROTO_TCP, TCP_ULP, "toe", 3))
+		die("setsockopt(TCP_ULP, toe)");
+}
+
+static void nodelay(int fd)
+{
+	int one = 1;
+
+	if (transport != UNIX && setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)))
+		die("TCP_NODELAY");
+}
+
+static socklen_t address(struct sockaddr_storage *to)
+{
+	const char *text = getenv("BENCH_ADDR");
+
+	memset(to, 0, sizeof(*to));
+	if (transport == UNIX) {
+		struct sockaddr_un *un = (void *)to;
+
+		un->sun_family = AF_UNIX;
+		strcpy(un->sun_path, UNIX_PATH);
+		return sizeof(*un);
+	}
+	struct sockaddr_in *in = (void *)to;
+
+	in->sin_family = AF_INET;
+	in->sin_port = htons(PORT);
+	if (inet_pton(AF_INET, text ? text : "127.0.0.1", &in->sin_addr) != 1)
+		die("BENCH_ADDR");
+	return sizeof(*in);
+}
+
+static int family(void)
+{
+	return transport == UNIX ? AF_UNIX : AF_INET;
+}
+
+static int listener(void)
+{
+	struct sockaddr_storage to;
+	socklen_t len = address(&to);
+	int one = 1, fd;
+
+	unlink(UNIX_PATH);
+	fd = socket(family(), SOCK_STREAM, 0);
+	if (fd < 0)
+		die("socket");
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (bind(fd, (void *)&to, len) || listen(fd, 4096))
+		die("listen");
+	return fd;
+}
+
+static int dial(void)
+{
+	struct sockaddr_storage to;
+	socklen_t len = address(&to);
+	int fd = socket(family(), SOCK_STREAM, 0);
+
+	if (fd < 0 || connect(fd, (void *)&to, len))
+		die("connect");
+	nodelay(fd);
+	return fd;
+}
+
+static int take(int listening)
+{
+	int fd = accept(listening, NULL, NULL);
+
+	if (fd < 0)
+		die("accept");
+	nodelay(fd);
+	return fd;
+}
+
+static void put(int fd, size_t n)
+{
+	size_t done = 0;
+
+	while (done < n) {
+		ssize_t r = write(fd, buffer + done, n - done);
+
+		if (r <= 0)
+			die("write");
+		done += r;
+	}
+}
+
+/* Reads n bytes; 0 at the end of the stream. */
+static int get(int fd, size_t n)
+{
+	size_t done = 0;
+
+	while (done < n) {
+		ssize_t r = read(fd, buffer + done, n - done);
+
+		if (r < 0)
+			die("read");
+		if (r == 0)
+			return 0;
+		done += r;
+	}
+	return 1;
+}
+
+/* ---- the server: serves one connection the way the workload wants */
+
+static void serve_one(int fd)
+{
+	long i;
+
+	if (!strcmp(workload, "pingpong")) {
+		while (get(fd, size))
+			put(fd, size);
+	} else if (!strcmp(workload, "stream")) {
+		/* A round ends when the reader has all of it and says so. */
+		for (;;) {
+			for (i = 0; i < count; i++)
+				if (!get(fd, size))
+					return;
+			put(fd, 1);
+		}
+	} else {
+		if (get(fd, size))
+			put(fd, size);
+		/* The client closes first: it keeps the ports. */
+		get(fd, 1);
+	}
+}
+
+static void server(int ready)
+{
+	int listening, fd;
+
+	enter("BENCH_SERVER_NS");
+	listening = listener();
+	if (write(ready, "", 1) != 1)
+		die("ready");
+	if (!strcmp(workload, "connect")) {
+		signal(SIGCHLD, SIG_IGN);
+		for (;;) {
+			fd = take(listening);
+			if (fork() == 0) {
+				close(listening);
+				offload(fd);
+				serve_one(fd);
+				_exit(0);
+			}
+			close(fd);
+		}
+	} else if (!strcmp(workload, "idle")) {
+		for (;;)
+			take(listening);
+	} else {
+		for (;;) {
+			fd = take(listening);
+			offload(fd);
+			serve_one(fd);
+			close(fd);
+		}
+	}
+}
+
+/* ---- the client: measures */
+
+static void pingpong(int fd, long n)
+{
+	while (n--) {
+		put(fd, size);
+		if (!get(fd, size))
+			die("the server closed");
+	}
+}
+
+static void stream(int fd)
+{
+	long i;
+
+	for (i = 0; i < count; i++)
+		put(fd, size);
+	if (!get(fd, 1))
+		die("the server closed");
+}
+
+static void requests(long n)
+{
+	while (n--) {
+		int fd = dial();
+
+		offload(fd);
+		put(fd, size);
+		if (!get(fd, size))
+			die("the server closed");
+		close(fd);
+	}
+}
+
+static int by_value(const void *a, const void *b)
+{
+	const unsigned long long *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+static void idle(void)
+{
+	unsigned long long *took = calloc(count, sizeof(*took)), start, sum = 0;
+	int *fds = calloc(count, sizeof(*fds)), knob;
+	const char *dev = getenv("BENCH_DEV");
+	char path[256];
+	long i;
+
+	if (!took || !fds || !dev)
+		die("idle");
+	for (i = 0; i < count; i++)
+		fds[i] = dial();
+	for (i = 0; i < count; i++) {
+		start = now();
+		offload(fds[i]);
+		took[i] = now() - start;
+		sum += took[i];
+	}
+	qsort(took, count, sizeof(*took), by_value);
+	printf("offload %.1f\n", (double)sum / count);
+	printf("offload_p99 %.1f\n", (double)took[count - 1 - count / 100]);
+	snprintf(path, sizeof(path), "/sys/class/net/%s/toe/upload_all", dev);
+	knob = open(path, O_WRONLY);
+	if (knob < 0)
+		die(path);
+	start = now();
+	if (write(knob, "1\n", 2) != 2)
+		die(path);
+	printf("upload %.1f\n", (double)(now() - start) / count);
+}
+
+static void client(void)
+{
+	unsigned long long start;
+	long round;
+	int fd = -1;
+
+	enter("BENCH_CLIENT_NS");
+	if (!strcmp(workload, "idle")) {
+		idle();
+		return;
+	}
+	if (strcmp(workload, "connect")) {
+		fd = dial();
+		offload(fd);
+	}
+	/* Round 0 warms up: windows, caches, the path's estimates. */
+	for (round = 0; round <= rounds; round++) {
+		double per = count;
+
+		start = now();
+		if (!strcmp(workload, "pingpong"))
+			pingpong(fd, count);
+		else if (!strcmp(workload, "stream")) {
+			stream(fd);
+			per = (double)count * size / 1024;
+		} else
+			requests(count);
+		if (round)
+			printf("round %.1f\n", (now() - start) / per);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct rlimit files = { 65536, 65536 };
+	int ready[2];
+	char c;
+	pid_t pid;
+
+	if (argc < 5) {
+		fprintf(stderr, "usage: bench pingpong|stream|connect|idle tcp|ulp|unix SIZE COUNT [ROUNDS]\n");
+		return 2;
+	}
+	workload = argv[1];
+	transport = !strcmp(argv[2], "unix") ? UNIX : !strcmp(argv[2], "ulp") ? ULP : TCP;
+	size = strtoul(argv[3], NULL, 0);
+	count = strtol(argv[4], NULL, 0);
+	rounds = argc > 5 ? strtol(argv[5], NULL, 0) : 1;
+	buffer = calloc(1, size + 1);
+	if (!buffer || !size || count < 1 || pipe(ready))
+		die("start");
+	memset(buffer, 'x', size);
+	setrlimit(RLIMIT_NOFILE, &files);
+	signal(SIGPIPE, SIG_IGN);
+
+	pid = fork();
+	if (pid < 0)
+		die("fork");
+	if (pid == 0)
+		server(ready[1]);
+	close(ready[1]);
+	if (read(ready[0], &c, 1) != 1)
+		return 1;
+	client();
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	return 0;
+}

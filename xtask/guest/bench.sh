@@ -1,0 +1,76 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# The measurements, inside the guest. Prints `= TRANSPORT WORKLOAD VALUE` for
+# each round; `@` lines are progress.
+#
+#   bench.sh BENCH ROUNDS SCALE TRANSPORT...
+#
+# TRANSPORT: veth, unix, toe-host (the pair, nothing offloaded), toe (both ends
+# offloaded). SCALE multiplies the counts.
+
+bench=$1
+rounds=$2
+scale=$3
+shift 3
+
+pair() { # KIND: a pair of devices between two namespaces
+	local kind=$1
+	ip netns add c-"$kind" && ip netns add s-"$kind" || exit 1
+	ip link add b0 netns c-"$kind" type "$kind" peer name b1 netns s-"$kind" || exit 1
+	ip -n c-"$kind" addr add 192.0.2.1/24 dev b0
+	ip -n s-"$kind" addr add 192.0.2.2/24 dev b1
+	ip -n c-"$kind" link set b0 up
+	ip -n s-"$kind" link set b1 up
+	ip netns exec c-"$kind" ping -q -c 1 -W 5 192.0.2.2 >/dev/null || exit 1
+	export BENCH_ADDR=192.0.2.2
+}
+
+one() { # TRANSPORT NAME WORKLOAD SIZE COUNT
+	local how=tcp out run=()
+	export BENCH_CLIENT_NS='' BENCH_SERVER_NS='' BENCH_DEV=b0
+	case $1 in
+	unix) how=unix ;;
+	veth) BENCH_CLIENT_NS=/run/netns/c-veth BENCH_SERVER_NS=/run/netns/s-veth ;;
+	*) BENCH_CLIENT_NS=/run/netns/c-toe BENCH_SERVER_NS=/run/netns/s-toe ;;
+	esac
+	if [ "$1" = toe ]; then how=ulp; fi
+	# /sys shows the devices of the namespace it was mounted in.
+	if [ "$3" = idle ]; then run=(ip netns exec c-toe) BENCH_CLIENT_NS=; fi
+	out=$("${run[@]}" "$bench" "$3" $how "$4" "$5" "$count") || { echo "@failed: $1 $2"; failed=1; return; }
+	while read -r word value; do
+		case $word in
+		round) echo "= $1 $2 $value" ;;
+		*) echo "= $1 $word $value" ;;
+		esac
+	done <<<"$out"
+}
+
+n() { echo $(($1 * scale / 100)); }
+
+failed=0
+for t; do
+	case $t in
+	veth) pair veth ;;
+	# One pair for both: policy `ulp`, the default, offloads who asks for it.
+	toe | toe-host) [ -e /run/netns/c-toe ] || pair toe ;;
+	esac
+done
+
+# The transports take turns, so that what drifts meets all of them alike.
+count=1
+for ((round = 1; round <= rounds; round++)); do
+	for spec in "pingpong pingpong 64 5000" "stream-1K stream 1024 16384" \
+		"stream-4K stream 4096 8192" "stream-16K stream 16384 4096" \
+		"stream-64K stream 65536 2048" "stream-256K stream 262144 512" "connect connect 64 200"; do
+		read -r name workload size times <<<"$spec"
+		echo "@$name, round $round of $rounds"
+		for t; do
+			[ "$name$t" = connectunix ] || one "$t" "$name" "$workload" "$size" "$(n "$times")"
+		done
+	done
+	for t; do
+		[ "$t" = toe ] && one toe offload idle 64 "$(n 500)"
+	done
+done
+exit $failed
