@@ -21,5 +21,6 @@ pub(crate) mod connection;
 pub(crate) mod device;
 pub(crate) mod hooks;
 pub(crate) mod registry;
+mod send;
 pub(crate) mod stats;
 pub(crate) mod target;

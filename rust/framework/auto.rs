@@ -132,7 +132,9 @@ impl Auto {
 
     fn take(&self) -> KVVec<Candidate> {
         let _bh = BhGuard::new();
-        core::mem::replace(&mut *self.list.lock(), KVVec::new())
+        // The lock must be free again before bottom halves are on.
+        let mut list = self.list.lock();
+        core::mem::replace(&mut *list, KVVec::new())
     }
 }
 

@@ -13,7 +13,8 @@ use super::{
         self,
         Connection,
         Trigger, //
-    }, //
+    },
+    send, //
 };
 use crate::{
     logic::{
@@ -84,8 +85,8 @@ fn locked_upload(sk: &Sock, reason: UploadReason) {
 }
 
 impl Hooks for SocketHooks {
-    fn sendmsg(_sk: &Sock, _msg: &mut Msg<'_>) -> Option<Result<usize>> {
-        None
+    fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>> {
+        send::sendmsg(sk, msg)
     }
 
     fn before_close(sk: &Sock) {
@@ -172,7 +173,7 @@ impl Ulp for SocketHooks {
         };
         match connection::offload(sk, trigger) {
             Ok(_) | Err(Refusal::Already) => Ok(()),
-            Err(Refusal::NotEstablished) => Err(ENOTCONN),
+            Err(Refusal::NotEstablished) if !sk.is_connected() => Err(ENOTCONN),
             Err(Refusal::NoMemory) => Err(ENOMEM),
             Err(_) => Err(EOPNOTSUPP),
         }

@@ -738,6 +738,138 @@ void toe_tcp_set_segs(struct sk_buff *skb, u32 mss)
 	}
 }
 
+/* Is the MSS that of the route's MTU? If not, tcp_sync_mss() is due. */
+bool toe_tcp_mtu_current(struct sock *sk)
+{
+	struct dst_entry *dst = __sk_dst_get(sk);
+
+	return dst && dst_mtu(dst) == inet_csk(sk)->icsk_pmtu_cookie;
+}
+
+size_t toe_msg_left(const struct msghdr *msg)
+{
+	return msg_data_left(msg);
+}
+
+long toe_tcp_sndtimeo(struct sock *sk, bool nonblock)
+{
+	sk_clear_bit(SOCKWQ_ASYNC_NOSPACE, sk);
+	return sock_sndtimeo(sk, nonblock);
+}
+
+/* Sleeps without the socket lock. */
+int toe_tcp_wait_memory(struct sock *sk, long *timeo)
+{
+	set_bit(SOCK_NOSPACE, &sk->sk_socket->flags);
+	return sk_stream_wait_memory(sk, timeo);
+}
+
+/* tcp_mark_push() on the tail of the send queue */
+void toe_tcp_mark_push(struct sock *sk)
+{
+	struct sk_buff *skb = tcp_write_queue_tail(sk);
+
+	if (skb) {
+		TCP_SKB_CB(skb)->tcp_flags |= TCPHDR_PSH;
+		tcp_sk(sk)->pushed_seq = tcp_sk(sk)->write_seq;
+	}
+}
+
+/*
+ * The inner loop of tcp_sendmsg_locked(): copies from @msg to the tail of the
+ * send queue until the tail has @goal bytes. Returns the bytes copied, -EAGAIN
+ * if the send buffer is full, or another error.
+ */
+int toe_tcp_append(struct sock *sk, struct msghdr *msg, u32 goal)
+{
+	struct tcp_sock *tp = tcp_sk(sk);
+	struct sk_buff *skb = tcp_write_queue_tail(sk);
+	struct page_frag *pfrag = sk_page_frag(sk);
+	bool fresh = false;
+	int copied = 0;
+	int err = 0;
+
+	if (!skb || skb->len >= goal || !tcp_skb_can_collapse_to(skb) ||
+	    skb_zcopy(skb) || !skb_frags_readable(skb) ||
+	    skb->len != skb->data_len) {
+new_buffer:
+		if (!sk_stream_memory_free(sk))
+			return copied ?: -EAGAIN;
+		skb = alloc_skb_fclone(MAX_TCP_HEADER, sk->sk_allocation);
+		if (unlikely(!skb))
+			return copied ?: -ENOBUFS;
+		skb->truesize = SKB_TRUESIZE(skb_end_offset(skb));
+		if (unlikely(!sk_wmem_schedule(sk, skb->truesize))) {
+			__kfree_skb(skb);
+			return copied ?: -ENOBUFS;
+		}
+		skb_reserve(skb, MAX_TCP_HEADER);
+		skb->ip_summed = CHECKSUM_PARTIAL;
+		INIT_LIST_HEAD(&skb->tcp_tsorted_anchor);
+		TCP_SKB_CB(skb)->seq = TCP_SKB_CB(skb)->end_seq = tp->write_seq;
+		TCP_SKB_CB(skb)->tcp_flags = TCPHDR_ACK;
+		__skb_header_release(skb);
+		tcp_add_write_queue_tail(sk, skb);
+		sk_wmem_queued_add(sk, skb->truesize);
+		sk_mem_charge(sk, skb->truesize);
+		if (tp->nonagle & TCP_NAGLE_PUSH)
+			tp->nonagle &= ~TCP_NAGLE_PUSH;
+		fresh = true;
+	}
+	while (msg_data_left(msg) && skb->len < goal) {
+		int i = skb_shinfo(skb)->nr_frags;
+		int copy = min_t(size_t, goal - skb->len, msg_data_left(msg));
+		bool merge = true;
+
+		if (!sk_page_frag_refill(sk, pfrag)) {
+			err = -ENOBUFS;
+			break;
+		}
+		if (!skb_can_coalesce(skb, i, pfrag->page, pfrag->offset)) {
+			if (i >= READ_ONCE(net_hotdata.sysctl_max_skb_frags)) {
+				TCP_SKB_CB(skb)->tcp_flags |= TCPHDR_PSH;
+				tp->pushed_seq = tp->write_seq;
+				if (fresh)
+					break;
+				goto new_buffer;
+			}
+			merge = false;
+		}
+		copy = min_t(int, copy, pfrag->size - pfrag->offset);
+		if (!sk_wmem_schedule(sk, copy)) {
+			err = -ENOBUFS;
+			break;
+		}
+		err = skb_copy_to_page_nocache(sk, &msg->msg_iter, skb,
+					       pfrag->page, pfrag->offset, copy);
+		if (err)
+			break;
+		if (merge) {
+			skb_frag_size_add(&skb_shinfo(skb)->frags[i - 1], copy);
+		} else {
+			skb_fill_page_desc(skb, i, pfrag->page, pfrag->offset, copy);
+			page_ref_inc(pfrag->page);
+		}
+		pfrag->offset += copy;
+		if (!copied)
+			TCP_SKB_CB(skb)->tcp_flags &= ~TCPHDR_PSH;
+		WRITE_ONCE(tp->write_seq, tp->write_seq + copy);
+		TCP_SKB_CB(skb)->end_seq += copy;
+		tcp_skb_pcount_set(skb, 0);
+		copied += copy;
+	}
+	/* An empty buffer must not stay in the queue. */
+	if (fresh && !skb->len) {
+		__skb_unlink(skb, &sk->sk_write_queue);
+		if (tcp_write_queue_empty(sk) &&
+		    tp->chrono_type == TCP_CHRONO_BUSY &&
+		    tcp_rtx_queue_empty(sk))
+			tcp_chrono_set(tp, TCP_CHRONO_UNSPEC);
+		tcp_wmem_free_skb(sk, skb);
+	}
+	return copied ?: err;
+}
+
 /* tso_fragment(): leave @len bytes in the send head, put the rest behind it. */
 int toe_tcp_split(struct sock *sk, struct sk_buff *skb, u32 len, u32 mss)
 {

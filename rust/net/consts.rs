@@ -19,3 +19,8 @@ consts! {
     TCP_USER_TIMEOUT TCP_NOTSENT_LOWAT TCP_LINGER2 TCP_SYNCNT TCP_DEFER_ACCEPT TCP_INQ
     TCP_WINDOW_CLAMP TCP_THIN_LINEAR_TIMEOUTS TCP_RTO_MAX_MS
 }
+
+/// Flags of `sendmsg(2)`.
+pub(crate) const MSG_DONTWAIT: u32 = bindings::MSG_DONTWAIT;
+pub(crate) const MSG_NOSIGNAL: u32 = bindings::MSG_NOSIGNAL;
+pub(crate) const MSG_MORE: u32 = bindings::MSG_MORE;

@@ -10,10 +10,14 @@ use core::ptr::{
     write_volatile, //
 };
 
-use kernel::prelude::*;
+use kernel::{
+    ffi::c_long,
+    prelude::*, //
+};
 
 use super::{
     netdev::NetDevice,
+    proto::Msg,
     skb::SkBuff,
     sock::{
         BhLock,
@@ -111,6 +115,17 @@ impl<'a> LockedSock<'a> {
             let sk = &*self.as_ptr();
             sk.__sk_common.skc_state == ESTABLISHED && sk.sk_shutdown == 0
         }
+    }
+
+    /// Is there a connection, be it half closed (neither CLOSE, LISTEN nor
+    /// SYN_SENT)?
+    pub(crate) fn is_connected(&self) -> bool {
+        // SAFETY: the socket is live and locked.
+        let state = unsafe { (*self.as_ptr()).__sk_common.skc_state };
+        !matches!(
+            u32::from(state),
+            bindings::TCP_CLOSE | bindings::TCP_LISTEN | bindings::TCP_SYN_SENT
+        )
     }
 
     /// Does it carry IPv6 (not IPv4 mapped into it)?
@@ -872,5 +887,105 @@ impl NetDevice {
         // the address changes is corrected when the connections are uploaded.
         unsafe { core::ptr::copy_nonoverlapping((*self.as_ptr()).dev_addr, mac.as_mut_ptr(), 6) };
         mac
+    }
+}
+
+/// Why nothing was appended to the send queue.
+pub(crate) enum AppendError {
+    /// The send buffer is full.
+    Full,
+    /// Memory is short: the host's own `sendmsg` knows what to do.
+    Memory,
+    /// The user's buffer, for one (`EFAULT`).
+    Other(Error),
+}
+
+impl LockedSock<'_> {
+    /// Appends bytes of `msg` to the send queue, at most until its last buffer
+    /// holds `goal`. Process context, socket owned; may sleep in the copy.
+    pub(crate) fn append(&self, msg: &mut Msg<'_>, goal: u32) -> Result<usize, AppendError> {
+        // SAFETY: this task owns the socket, the message is the caller's.
+        let n = unsafe { bindings::toe_tcp_append(self.as_ptr(), msg.as_ptr(), goal) };
+        if n >= 0 {
+            Ok(n as usize)
+        } else if n == EAGAIN.to_errno() {
+            Err(AppendError::Full)
+        } else if n == ENOBUFS.to_errno() {
+            Err(AppendError::Memory)
+        } else {
+            Err(AppendError::Other(Error::from_errno(n)))
+        }
+    }
+
+    /// Marks the end of the send queue to be pushed.
+    pub(crate) fn mark_push(&self) {
+        // SAFETY: the socket is live and locked.
+        unsafe { bindings::toe_tcp_mark_push(self.as_ptr()) }
+    }
+
+    /// Bytes after which a buffer of the send queue is full: whole segments, as
+    /// `tcp_xmit_size_goal()`.
+    pub(crate) fn size_goal(&self) -> u32 {
+        // SAFETY: the socket is live and locked.
+        let (mss, window, gso) = unsafe {
+            let (sk, tp) = (&*self.as_ptr(), &*self.tp());
+            (tp.mss_cache.max(1), tp.max_window, sk.sk_gso_max_size)
+        };
+        let mut goal = gso.saturating_sub(1 + 320);
+        if window > 1072 {
+            goal = goal.min(window / 2);
+        }
+        (goal / mss).max(1) * mss
+    }
+
+    /// May the engine send what an application writes now? Not if the host has
+    /// something to do first: a new path MTU, a restart of congestion control
+    /// after idling.
+    pub(crate) fn may_write(&self) -> bool {
+        // SAFETY: the socket is live and locked.
+        unsafe {
+            (*self.as_ptr()).sk_err == 0
+                && bindings::toe_tcp_mtu_current(self.as_ptr())
+                && !bindings::toe_tcp_idle_restart(self.as_ptr())
+        }
+    }
+
+    /// How long `sendmsg` may wait for room, in jiffies.
+    pub(crate) fn send_timeout(&self, nonblock: bool) -> c_long {
+        // SAFETY: the socket is live and locked.
+        unsafe { bindings::toe_tcp_sndtimeo(self.as_ptr(), nonblock) }
+    }
+
+    /// Waits for room in the send buffer without the lock. Everything about the
+    /// connection may be different afterwards.
+    pub(crate) fn wait_memory(&self, timeout: &mut c_long) -> Result {
+        // SAFETY: this task owns the socket, in process context.
+        super::proto::check(unsafe { bindings::toe_tcp_wait_memory(self.as_ptr(), timeout) })
+    }
+
+    /// The host's `sendmsg`, for what is left of `msg`.
+    pub(crate) fn host_sendmsg(&self, msg: &mut Msg<'_>) -> Result<usize> {
+        // SAFETY: this task owns the socket, the message is the caller's.
+        let n = unsafe {
+            bindings::tcp_sendmsg_locked(
+                self.as_ptr(),
+                msg.as_ptr(),
+                bindings::toe_msg_left(msg.as_ptr()),
+            )
+        };
+        if n >= 0 {
+            Ok(n as usize)
+        } else {
+            Err(Error::from_errno(n))
+        }
+    }
+
+    /// What the application gets for `err` (`sk_stream_error()`: EPIPE comes
+    /// with SIGPIPE).
+    pub(crate) fn stream_error(&self, flags: u32, err: Error) -> Error {
+        // SAFETY: this task owns the socket.
+        Error::from_errno(unsafe {
+            bindings::sk_stream_error(self.as_ptr(), flags as _, err.to_errno())
+        })
     }
 }

@@ -52,6 +52,9 @@ impl EthtoolOps for Port {
                 names.add(fmt!("tx_queue_{queue}_{name}"));
             }
         }
+        self.offload()
+            .stats()
+            .for_each(&mut |prefix, name, _| names.add(fmt!("{prefix}{name}")));
     }
 
     fn stat_values(&self, values: &mut Values<'_>, rtnl: &Rtnl) {
@@ -75,6 +78,9 @@ impl EthtoolOps for Port {
                 values.add(value);
             }
         }
+        self.offload()
+            .stats()
+            .for_each(&mut |_, _, value| values.add(value));
     }
 
     fn channels(&self, _rtnl: &Rtnl) -> Amount {

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `sendmsg(2)` of an offloaded connection: from the application's memory into
+//! the send queue, from where the target takes it.
+//!
+//! Ordinary writes are served here. Whatever is special about a call (zero copy,
+//! splice, ancillary data, urgent data, errors) is the host's own `sendmsg`'s: it
+//! builds the same queue and transmits through the target, too.
+
+use kernel::prelude::*;
+
+use super::connection;
+use crate::{
+    logic::transmit::{
+        NAGLE_CORK,
+        NAGLE_PUSH, //
+    },
+    net::{
+        consts as c,
+        proto::{
+            self,
+            ModulePin,
+            Msg, //
+        },
+        sock::{
+            LockedSock,
+            Sock, //
+        },
+        table::ReadGuard,
+        tcp::AppendError, //
+    }, //
+};
+
+/// Flags that need nothing special.
+const PLAIN: u32 = c::MSG_DONTWAIT | c::MSG_NOSIGNAL | c::MSG_MORE;
+
+/// Rings the target's doorbell. `false`: the connection is the host's.
+fn doorbell(sk: LockedSock<'_>, nonagle: Option<u8>) -> bool {
+    let guard = ReadGuard::new();
+    match connection::of(sk, &guard) {
+        Some(conn) if conn.delegated(sk) => match conn.target() {
+            Some(target) => {
+                target.send(sk, conn, nonagle);
+                true
+            }
+            None => false,
+        },
+        _ => false,
+    }
+}
+
+fn delegated(sk: LockedSock<'_>) -> bool {
+    let guard = ReadGuard::new();
+    connection::of(sk, &guard).is_some_and(|conn| conn.delegated(sk))
+}
+
+/// `None`: the host's `sendmsg` shall do all of it. Process context, unlocked.
+pub(super) fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>> {
+    let flags = msg.flags();
+    if flags & !PLAIN != 0 || msg.has_control() || msg.len() == 0 || !proto::is_ours(sk) {
+        return None;
+    }
+    let locked = sk.lock();
+    let sk = *locked;
+    if !delegated(sk) || !sk.is_open() || !sk.may_write() {
+        return None;
+    }
+
+    let want = msg.len();
+    let mut timeout = sk.send_timeout(flags & c::MSG_DONTWAIT != 0);
+    let mut pin = None;
+    let mut done = 0;
+    let failed = loop {
+        match sk.append(msg, sk.size_goal()) {
+            Ok(n) => {
+                done += n;
+                if done >= want {
+                    break None;
+                }
+                // A whole buffer: it may leave while the next one is filled.
+                if !doorbell(sk, None) {
+                    break Some(AppendError::Memory);
+                }
+            }
+            Err(AppendError::Full) => {
+                sk.mark_push();
+                if !doorbell(sk, Some(NAGLE_PUSH)) {
+                    break Some(AppendError::Memory);
+                }
+                pin.get_or_insert_with(ModulePin::get);
+                if let Err(e) = sk.wait_memory(&mut timeout) {
+                    break Some(AppendError::Other(e));
+                }
+                if !delegated(sk) || !sk.is_open() || !sk.may_write() {
+                    break Some(AppendError::Memory);
+                }
+            }
+            Err(e) => break Some(e),
+        }
+    };
+
+    match failed {
+        Some(AppendError::Memory | AppendError::Full) => {
+            // It goes on where the engine stopped, and may sleep.
+            pin.get_or_insert_with(ModulePin::get);
+            match sk.host_sendmsg(msg) {
+                Ok(n) => return Some(Ok(done + n)),
+                Err(_) if done != 0 => return Some(Ok(done)),
+                Err(e) => return Some(Err(e)),
+            }
+        }
+        Some(AppendError::Other(e)) if done == 0 => return Some(Err(sk.stream_error(flags, e))),
+        _ => {}
+    }
+    let nonagle = if flags & c::MSG_MORE != 0 {
+        Some(NAGLE_CORK)
+    } else {
+        sk.mark_push();
+        None
+    };
+    doorbell(sk, nonagle);
+    Some(Ok(done))
+}
