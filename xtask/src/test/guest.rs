@@ -102,9 +102,13 @@ pub fn run(filter: &str, series: &str, flavour: Flavour, verbose: bool) -> Resul
     let ready = setup::ready(series, flavour)?;
     let module = setup::module(&ready)?;
     let mut entries = Vec::new();
-    if let Err(error) = compile(&ready.kernel.build) {
-        entries.push(Entry::fail("kselftest/build", format!("{error:#}")));
-    }
+    let source = ready
+        .kernel
+        .build
+        .join("source")
+        .canonicalize()
+        .context("the kernel's source")?;
+    compile(&source, &mut entries);
 
     let mut left = tests;
     for round in 0.. {
@@ -132,23 +136,35 @@ pub fn run(filter: &str, series: &str, flavour: Flavour, verbose: bool) -> Resul
     Ok(entries)
 }
 
-/// Builds the programs that are written in C.
-fn compile(kernel: &Path) -> Result<()> {
-    if !selftests().join("Makefile").is_file() {
-        return Ok(());
+/// Builds the programs that are written in C: the repository's own, and those
+/// of the kernel's tree that some tests run. An emulated guest would take long
+/// to do it.
+fn compile(source: &Path, entries: &mut Vec<Entry>) {
+    let Ok(makefile) = fs::read_to_string(selftests().join("Makefile")) else {
+        return;
+    };
+    for target in ["all", "kernel-programs"] {
+        if !makefile.contains(&format!("{target}:")) {
+            continue;
+        }
+        let mut make = Command::new("make");
+        make.arg("-C")
+            .arg(selftests())
+            .arg(format!("KSRC={}", source.display()))
+            .arg(target);
+        make.env_remove("MAKEFLAGS");
+        let log = paths::target().join(format!("log/selftests-{target}"));
+        if let Err(error) = ui::run_logged(
+            &mut make,
+            &format!("building the kselftests: {target}"),
+            &log,
+        ) {
+            entries.push(Entry::fail(
+                format!("kselftest/build/{target}"),
+                format!("{error:#}"),
+            ));
+        }
     }
-    let mut make = Command::new("make");
-    make.arg("-C")
-        .arg(selftests())
-        // What some programs are built from: the tests of the kernel's tree.
-        .arg(format!("KSRC={}", kernel.join("source").display()))
-        .arg(format!("KBUILD={}", kernel.display()))
-        .env_remove("MAKEFLAGS");
-    ui::run_logged(
-        &mut make,
-        "building the kselftests",
-        &paths::target().join("log/selftests"),
-    )
 }
 
 /// What the guest's runner said of one test.
@@ -227,17 +243,14 @@ fn boot(
             )
         })
         .collect();
+    let source = kernel
+        .build
+        .join("source")
+        .canonicalize()
+        .context("the kernel's source")?;
+    env.push(("TOE_KSRC".into(), source.display().to_string()));
+    env.push(("KSRC".into(), source.display().to_string()));
     env.push(("TOE_SELFTESTS".into(), selftests().display().to_string()));
-    env.push((
-        "TOE_KSRC".into(),
-        kernel
-            .build
-            .join("source")
-            .canonicalize()
-            .unwrap_or_default()
-            .display()
-            .to_string(),
-    ));
     let run = Run {
         machine: Machine {
             accel: if kvm_works() { Accel::Kvm } else { Accel::Tcg },
