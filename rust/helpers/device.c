@@ -76,11 +76,6 @@ unsigned int toe_dev_netns_inum(const struct net_device *dev)
 	return inum;
 }
 
-void toe_dev_rx_dropped_inc(struct net_device *dev)
-{
-	dev_core_stats_rx_dropped_inc(dev);
-}
-
 void toe_unregister_netdevice_queue_net(struct net_device *on_behalf,
 					struct net_device *dev,
 					struct list_head *head)
@@ -91,11 +86,6 @@ void toe_unregister_netdevice_queue_net(struct net_device *on_behalf,
 struct net *toe_rtnl_newlink_peer_net(struct rtnl_newlink_params *params)
 {
 	return rtnl_newlink_peer_net(params);
-}
-
-void toe_ethtool_puts(u8 **data, const char *str, size_t len)
-{
-	ethtool_sprintf(data, "%.*s", (int)len, str);
 }
 
 bool toe_txq_has_no_queue(const struct netdev_queue *txq)
@@ -177,24 +167,9 @@ void toe_napi_receive(struct napi_struct *napi, struct sk_buff *skb,
 		napi_gro_receive(napi, skb);
 }
 
-u32 toe_skb_get_hash(struct sk_buff *skb)
-{
-	return skb_get_hash(skb);
-}
-
 struct skb_shared_info *toe_skb_shinfo(const struct sk_buff *skb)
 {
 	return skb_shinfo(skb);
-}
-
-int toe_skb_cow_head(struct sk_buff *skb, unsigned int headroom)
-{
-	return skb_cow_head(skb, headroom);
-}
-
-void toe_skb_set_dst_none(struct sk_buff *skb)
-{
-	skb_dst_drop(skb);
 }
 
 void toe_kfree_skb_list(struct sk_buff *skb)

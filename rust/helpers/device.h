@@ -35,12 +35,10 @@ void toe_netdev_put(struct net_device *dev, netdevice_tracker *tracker);
 void toe_netdev_lockdep_set_classes(struct net_device *dev);
 void toe_eth_hw_addr_random(struct net_device *dev);
 unsigned int toe_dev_netns_inum(const struct net_device *dev);
-void toe_dev_rx_dropped_inc(struct net_device *dev);
 void toe_unregister_netdevice_queue_net(struct net_device *on_behalf,
 					struct net_device *dev,
 					struct list_head *head);
 struct net *toe_rtnl_newlink_peer_net(struct rtnl_newlink_params *params);
-void toe_ethtool_puts(u8 **data, const char *str, size_t len);
 bool toe_txq_has_no_queue(const struct netdev_queue *txq);
 void toe_txq_stop(struct netdev_queue *txq);
 void toe_txq_wake(struct netdev_queue *txq);
@@ -59,10 +57,7 @@ bool toe_pskb_may_pull(struct sk_buff *skb, unsigned int len);
 bool toe_skb_is_udp_like(const struct sk_buff *skb);
 void toe_napi_receive(struct napi_struct *napi, struct sk_buff *skb,
 		      u16 queue, bool gro);
-u32 toe_skb_get_hash(struct sk_buff *skb);
 struct skb_shared_info *toe_skb_shinfo(const struct sk_buff *skb);
-int toe_skb_cow_head(struct sk_buff *skb, unsigned int headroom);
-void toe_skb_set_dst_none(struct sk_buff *skb);
 void toe_kfree_skb_list(struct sk_buff *skb);
 void toe_xmit_nit(struct sk_buff *skb, struct net_device *dev);
 void toe_deliver_taps(struct sk_buff *skb, struct net_device *dev);

@@ -85,37 +85,6 @@ impl Rtnl {
     }
 }
 
-/// Owner of the rtnl lock.
-///
-/// Do not take it in sysfs or debugfs callbacks: unregistration waits for them
-/// with rtnl held.
-pub(crate) struct RtnlGuard(Rtnl);
-
-impl RtnlGuard {
-    /// Takes rtnl; may sleep.
-    pub(crate) fn new() -> Self {
-        // SAFETY: an ordinary sleeping lock.
-        unsafe { bindings::rtnl_lock() };
-        // INVARIANT: just taken, and released by `drop` only.
-        RtnlGuard(Rtnl(NotThreadSafe))
-    }
-}
-
-impl Deref for RtnlGuard {
-    type Target = Rtnl;
-
-    fn deref(&self) -> &Rtnl {
-        &self.0
-    }
-}
-
-impl Drop for RtnlGuard {
-    fn drop(&mut self) {
-        // SAFETY: taken in `new` by the same task.
-        unsafe { bindings::rtnl_unlock() };
-    }
-}
-
 /// Waits until every receive and transmit section that runs now has ended.
 ///
 /// Takes evidence of a sleeping context, because it sleeps.

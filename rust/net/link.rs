@@ -102,11 +102,6 @@ impl LinkAttrs<'_> {
         Some(u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?))
     }
 
-    /// Whether a name was given.
-    pub(crate) fn has_name(&self) -> bool {
-        self.get(bindings::IFLA_IFNAME).is_some()
-    }
-
     /// The name, or `template`, with the way it came about.
     fn name(&self, template: &CStr) -> ([c_char; IFNAMSIZ], u32) {
         let (from, assign) = match self.get(bindings::IFLA_IFNAME) {
@@ -143,11 +138,9 @@ impl<'a> NewLink<'a> {
         params: *mut bindings::rtnl_newlink_params,
     ) -> Self {
         // SAFETY: what this function requires.
-        // INVARIANT: likewise.
-        NewLink {
-            dev,
-            params: unsafe { &mut *params },
-        }
+        let params = unsafe { &mut *params };
+        // INVARIANT: what this function requires.
+        NewLink { dev, params }
     }
 
     /// The peer's attribute, if the request has one.

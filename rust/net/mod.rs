@@ -15,6 +15,7 @@ pub(crate) mod lock_cell;
 pub(crate) mod napi;
 pub(crate) mod ndo;
 pub(crate) mod netdev;
+pub(crate) mod netevent;
 pub(crate) mod notifier;
 pub(crate) mod pair;
 pub(crate) mod proto;

@@ -56,8 +56,6 @@ pub(crate) mod features {
     pub(crate) const TSO: u64 = bit(bindings::NETIF_F_TSO_BIT);
     /// TCP segmentation over IPv6.
     pub(crate) const TSO6: u64 = bit(bindings::NETIF_F_TSO6_BIT);
-    /// Generic segmentation offload.
-    pub(crate) const GSO: u64 = bit(bindings::NETIF_F_GSO_BIT);
     /// 802.1Q tags put in and taken out by the device.
     pub(crate) const VLAN_CTAG: u64 =
         bit(bindings::NETIF_F_HW_VLAN_CTAG_TX_BIT) | bit(bindings::NETIF_F_HW_VLAN_CTAG_RX_BIT);
@@ -152,12 +150,6 @@ impl NetDevice {
         unsafe { bindings::toe_dev_netns_inum(self.as_ptr()) }
     }
 
-    /// Largest network-layer packet.
-    #[inline]
-    pub(crate) fn mtu(&self) -> u32 {
-        read_once!(self, mtu)
-    }
-
     /// Active features, a mask of [`features`].
     #[inline(always)]
     pub(crate) fn features(&self) -> u64 {
@@ -186,14 +178,6 @@ impl NetDevice {
     #[inline]
     pub(crate) fn is_going(&self) -> bool {
         u32::from(read_once!(self, reg_state)) > bindings::netdev_reg_state_NETREG_REGISTERED
-    }
-
-    /// Hardware (MAC) address. Changes under rtnl.
-    pub(crate) fn address(&self, _rtnl: &Rtnl) -> [u8; 6] {
-        let address = read_once!(self, dev_addr);
-        // SAFETY: points to at least 6 bytes for Ethernet devices, stable
-        // under rtnl.
-        unsafe { core::ptr::read(address.cast()) }
     }
 
     /// Transmit queues that exist.
@@ -238,12 +222,6 @@ impl NetDevice {
     pub(crate) fn carrier_off(&self) {
         // SAFETY: a live device.
         unsafe { bindings::netif_carrier_off(self.as_ptr()) };
-    }
-
-    /// Counts a frame that came in and was dropped.
-    pub(crate) fn rx_dropped(&self) {
-        // SAFETY: a live device.
-        unsafe { bindings::toe_dev_rx_dropped_inc(self.as_ptr()) };
     }
 
     /// Whether the caller has CAP_NET_ADMIN in the namespace of the device.
@@ -308,13 +286,6 @@ impl NetDevice {
     pub(crate) fn tap_incoming(&self, skb: &mut SkBuff, _bh: &Bh) {
         // SAFETY: both live; taps take references of their own.
         unsafe { bindings::toe_deliver_taps(skb.as_ptr(), self.as_ptr()) };
-    }
-
-    /// Whether [`NetDevice::tap_incoming`] would have anyone to show it to.
-    #[inline]
-    pub(crate) fn has_taps(&self, _bh: &Bh) -> bool {
-        // SAFETY: a live device, in an RCU read section.
-        unsafe { bindings::dev_nit_active_rcu(self.as_ptr()) }
     }
 }
 

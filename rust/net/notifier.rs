@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Being told what happens to devices and neighbours.
+//! Being told what happens to devices.
 
 use kernel::{
     error::to_result,
@@ -137,120 +137,5 @@ unsafe extern "C" fn netdev_event<T: NetdevNotifier>(
     // SAFETY: such a structure, with a device that `ndo_init` has made ready.
     let dev = unsafe { NetDevice::from_raw((*info.cast::<bindings::netdev_notifier_info>()).dev) };
     this.data.event(NetdevEvent::new(event), dev, &rtnl);
-    bindings::NOTIFY_DONE as c_int
-}
-
-/// A neighbour.
-///
-/// # Invariants
-///
-/// A reference is to a live `neighbour`.
-#[repr(transparent)]
-pub(crate) struct Neighbour(Opaque<bindings::neighbour>);
-
-impl Neighbour {
-    /// The device that it is reached by.
-    pub(crate) fn dev(&self) -> &NetDevice {
-        // SAFETY: live; a neighbour holds a reference to its device.
-        unsafe { NetDevice::from_raw((*self.0.get()).dev) }
-    }
-
-    /// Whether its hardware address is known.
-    pub(crate) fn is_valid(&self) -> bool {
-        // SAFETY: live, and an aligned integer.
-        let state =
-            unsafe { core::ptr::read_volatile(core::ptr::addr_of!((*self.0.get()).nud_state)) };
-        const VALID: u32 = bindings::NUD_PERMANENT
-            | bindings::NUD_NOARP
-            | bindings::NUD_REACHABLE
-            | bindings::NUD_PROBE
-            | bindings::NUD_STALE
-            | bindings::NUD_DELAY;
-        u32::from(state) & VALID != 0
-    }
-}
-
-/// What happened to the ways packets take.
-pub(crate) enum NetEvent<'a> {
-    /// A neighbour's state or address changed.
-    NeighUpdate(&'a Neighbour),
-    /// A route was replaced by a redirect.
-    Redirect,
-    /// Something else.
-    Other,
-}
-
-/// Is told of neighbours and redirects of all namespaces.
-pub(crate) trait NetEventNotifier: Send + Sync {
-    /// Any context, also with bottom halves disabled; must not sleep.
-    fn event(&self, event: NetEvent<'_>);
-}
-
-/// A registered [`NetEventNotifier`].
-///
-/// # Invariants
-///
-/// `block` is registered.
-#[pin_data(PinnedDrop)]
-#[repr(C)]
-pub(crate) struct NetEventRegistration<T: NetEventNotifier> {
-    // First, so that its address is that of the whole.
-    #[pin]
-    block: Opaque<bindings::notifier_block>,
-    data: T,
-}
-
-// SAFETY: only unregistered, which may be done from any thread.
-unsafe impl<T: NetEventNotifier> Send for NetEventRegistration<T> {}
-// SAFETY: gives out shared references only.
-unsafe impl<T: NetEventNotifier> Sync for NetEventRegistration<T> {}
-
-impl<T: NetEventNotifier> NetEventRegistration<T> {
-    /// Registers.
-    pub(crate) fn new(data: T) -> impl PinInit<Self, Error> {
-        try_pin_init!(Self {
-            data,
-            block <- Opaque::try_ffi_init(|block: *mut bindings::notifier_block| {
-                // SAFETY: ours to initialise, and pinned from here on.
-                to_result(unsafe {
-                    block.write(bindings::notifier_block {
-                        notifier_call: Some(net_event::<T>),
-                        ..Default::default()
-                    });
-                    bindings::register_netevent_notifier(block)
-                })
-            }),
-        })
-    }
-}
-
-#[pinned_drop]
-impl<T: NetEventNotifier> PinnedDrop for NetEventRegistration<T> {
-    fn drop(self: Pin<&mut Self>) {
-        // SAFETY: registered by the type invariants. The chain is atomic: the
-        // callee waits for calls that run.
-        unsafe { bindings::unregister_netevent_notifier(self.block.get()) };
-    }
-}
-
-/// # Safety
-///
-/// Called by `call_netevent_notifiers()`.
-unsafe extern "C" fn net_event<T: NetEventNotifier>(
-    block: *mut bindings::notifier_block,
-    event: c_ulong,
-    arg: *mut c_void,
-) -> c_int {
-    // SAFETY: the first member of a registered, pinned value.
-    let this = unsafe { &*block.cast::<NetEventRegistration<T>>() };
-    let event = match event as u32 {
-        bindings::netevent_notif_type_NETEVENT_NEIGH_UPDATE => {
-            // SAFETY: the argument of this event is a live neighbour.
-            NetEvent::NeighUpdate(unsafe { &*arg.cast::<Neighbour>() })
-        }
-        bindings::netevent_notif_type_NETEVENT_REDIRECT => NetEvent::Redirect,
-        _ => NetEvent::Other,
-    };
-    this.data.event(event);
     bindings::NOTIFY_DONE as c_int
 }

@@ -46,8 +46,6 @@ pub(crate) enum DropReason {
     HdrTrunc = bindings::skb_drop_reason_SKB_DROP_REASON_HDR_TRUNC,
     /// The socket's backlog is full.
     SocketBacklog = bindings::skb_drop_reason_SKB_DROP_REASON_SOCKET_BACKLOG,
-    /// Out of memory.
-    Nomem = bindings::skb_drop_reason_SKB_DROP_REASON_NOMEM,
 }
 
 /// An owned frame.
@@ -140,29 +138,12 @@ impl SkBuff {
         self.raw().data as usize - self.raw().head as usize
     }
 
-    /// Memory that the frame is charged with.
-    pub(crate) fn truesize(&self) -> u32 {
-        self.raw().truesize
-    }
-
     /// The linear part.
     #[inline]
     pub(crate) fn data(&self) -> &[u8] {
         // SAFETY: `headlen` bytes from `data` on are initialised and stay so
         // while the frame is borrowed.
         unsafe { core::slice::from_raw_parts(self.raw().data, self.headlen() as usize) }
-    }
-
-    /// The linear part, to be written; `None` if a clone shares it.
-    #[inline]
-    pub(crate) fn data_mut(&mut self) -> Option<&mut [u8]> {
-        if self.raw().cloned() != 0 {
-            return None;
-        }
-        let len = self.headlen() as usize;
-        // SAFETY: as in `data`; no other frame has this data, as it is not
-        // cloned, and this one is borrowed mutably.
-        Some(unsafe { core::slice::from_raw_parts_mut(self.raw().data, len) })
     }
 
     /// Makes the first `len` bytes linear; false if there are not so many, or
@@ -221,12 +202,6 @@ impl SkBuff {
         self.raw_mut().mac_len = len;
     }
 
-    /// The protocol, an `ETH_P_*` in host order.
-    #[inline]
-    pub(crate) fn protocol(&self) -> u16 {
-        u16::from_be(self.headers().protocol)
-    }
-
     /// Sets the protocol, an `ETH_P_*` in host order.
     #[inline]
     pub(crate) fn set_protocol(&mut self, protocol: u16) {
@@ -258,13 +233,6 @@ impl SkBuff {
             };
     }
 
-    /// Says that the checksum is good.
-    #[inline]
-    pub(crate) fn set_checksum_unnecessary(&mut self) {
-        self.headers_mut()
-            .set_ip_summed(bindings::CHECKSUM_UNNECESSARY as u8);
-    }
-
     /// Payload per segment if the frame is to be segmented, else 0.
     #[inline]
     pub(crate) fn gso_size(&self) -> u16 {
@@ -277,13 +245,6 @@ impl SkBuff {
     pub(crate) fn gso_segs(&self) -> u16 {
         // SAFETY: points to this frame's shared info.
         unsafe { (*self.shinfo()).gso_segs }
-    }
-
-    /// What kind of segmentation it needs, a mask of `SKB_GSO_*`.
-    #[inline]
-    pub(crate) fn gso_type(&self) -> u32 {
-        // SAFETY: points to this frame's shared info.
-        unsafe { (*self.shinfo()).gso_type }
     }
 
     /// Marks the frame as `segs` segments of `size` bytes, the last may be
@@ -300,13 +261,6 @@ impl SkBuff {
         }
     }
 
-    /// The flow hash, computed if it is not there.
-    #[inline]
-    pub(crate) fn hash(&mut self) -> u32 {
-        // SAFETY: a live frame of ours.
-        unsafe { bindings::toe_skb_get_hash(self.as_ptr()) }
-    }
-
     /// The queue that was chosen.
     #[inline(always)]
     pub(crate) fn queue_mapping(&self) -> u16 {
@@ -317,13 +271,6 @@ impl SkBuff {
     #[inline]
     pub(crate) fn set_queue_mapping(&mut self, queue: u16) {
         self.raw_mut().queue_mapping = queue;
-    }
-
-    /// Whether the frame belongs to a socket still, as a host-sent one does
-    /// until the receiver takes it.
-    #[inline]
-    pub(crate) fn has_owner(&self) -> bool {
-        !self.raw().sk.is_null()
     }
 
     /// Ends the accounting to the sending socket: it has left that host.
@@ -352,17 +299,6 @@ impl SkBuff {
                 .__bindgen_anon_1
                 .dev = dev.as_ptr()
         };
-    }
-
-    /// A clone with the same data, for another owner.
-    pub(crate) fn try_clone(&self) -> Result<SkBuff> {
-        // SAFETY: a live frame; only its own reference counts change.
-        let clone = unsafe { bindings::skb_clone(self.as_ptr(), bindings::TOE_GFP_ATOMIC) };
-        if clone.is_null() {
-            return Err(ENOMEM);
-        }
-        // SAFETY: a new frame of ours.
-        Ok(unsafe { SkBuff::from_raw(clone) })
     }
 
     /// Tells who asked for it that the frame goes out now.
