@@ -27,8 +27,8 @@ pub(crate) struct QueueCounters {
     pub(crate) packets: u64,
     /// Their bytes.
     pub(crate) bytes: u64,
-    /// Frames that found it full.
-    pub(crate) full: u64,
+    /// Frames that were dropped because it was full.
+    pub(crate) overruns: u64,
 }
 
 struct Inner {
@@ -80,7 +80,6 @@ impl FrameQueue {
         if !inner.open {
             return Err(Refused::Closed(skb));
         }
-        inner.counters.full += 1;
         Err(Refused::Full(skb))
     }
 
@@ -92,7 +91,6 @@ impl FrameQueue {
         }
         let room = inner.limit.saturating_sub(inner.frames.len());
         if list.len() > room && !inner.frames.is_empty() {
-            inner.counters.full += u64::from(list.len());
             return Err(Refused::Full(list));
         }
         inner.frames.append(list);
@@ -114,6 +112,11 @@ impl FrameQueue {
         inner.counters.packets += u64::from(frames.len());
         inner.counters.bytes += bytes;
         frames
+    }
+
+    /// Counts frames that were refused, and dropped therefore.
+    pub(crate) fn count_overruns(&self, frames: u32, _bh: &Bh) {
+        self.inner.lock().counters.overruns += u64::from(frames);
     }
 
     /// Lets frames in.

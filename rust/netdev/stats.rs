@@ -49,7 +49,7 @@ impl Port {
         RxStats {
             packets: counters.packets,
             bytes: counters.bytes,
-            overruns: counters.full,
+            overruns: counters.overruns,
         }
     }
 

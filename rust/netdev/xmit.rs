@@ -75,6 +75,7 @@ impl Port {
             Err(Refused::Full(mut skb)) => {
                 let dev = self.dev();
                 if !dev.txq_has_qdisc(queue.into(), bh) {
+                    rx.frames.count_overruns(1, bh);
                     return dropped(Some(skb), DropReason::FullRing);
                 }
                 skb.set_dev(dev);
@@ -138,6 +139,7 @@ impl Port {
             tx.sent(packets.into(), bytes);
         } else {
             // Others were faster. As on a wire: sent, seen, and lost.
+            rx.frames.count_overruns(packets, bh);
             tx.dropped.add(packets.into(), Relaxed);
         }
         Ok(())
