@@ -4,6 +4,8 @@
 
 . "$(dirname "$0")/lib.sh"
 
+KSRC=${KSRC:-$TOE_KSRC}
+
 
 # $KSRC is a kernel source directory. Its tests are run from a copy, since they
 # write beside themselves.

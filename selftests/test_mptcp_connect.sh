@@ -4,6 +4,8 @@
 
 . "$(dirname "$0")/lib.sh"
 
+KSRC=${KSRC:-$TOE_KSRC}
+
 
 # Built by `make kernel-programs KSRC=<kernel source>`, or here from $KSRC.
 prog=$BIN/mptcp_connect
