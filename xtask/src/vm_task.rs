@@ -35,6 +35,7 @@ pub fn run(args: &Vm) -> Result<()> {
         Some(file) => bail_setup!("--module: there is no file {}", file.display()),
         None => Some(setup::module(&ready)?),
     };
+    prune();
     let dir = paths::target()
         .join("vm")
         .join(std::process::id().to_string());
@@ -94,4 +95,33 @@ fn accel(args: &Vm) -> Result<Accel> {
     } else {
         Accel::Tcg
     })
+}
+
+/// How many run directories are kept for a look at them afterwards.
+const KEPT: usize = 10;
+
+/// Removes the run directories of guests that are gone, but for the last ones.
+fn prune() {
+    let Ok(entries) = std::fs::read_dir(paths::target().join("vm")) else {
+        return;
+    };
+    let mut gone: Vec<_> = entries
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let pid: u32 = entry
+                .file_name()
+                .to_str()?
+                .split('.')
+                .next()?
+                .parse()
+                .ok()?;
+            let alive = std::path::Path::new(&format!("/proc/{pid}")).exists();
+            (!alive).then_some((entry.metadata().ok()?.modified().ok()?, entry.path()))
+        })
+        .collect();
+    gone.sort();
+    for (_, path) in gone.iter().rev().skip(KEPT) {
+        // Another run may be at the same work.
+        let _ = paths::remove(path);
+    }
 }

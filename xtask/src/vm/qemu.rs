@@ -95,7 +95,15 @@ pub fn command(
     let Some(program) = paths::which("qemu-system-x86_64") else {
         bail_setup!("qemu-system-x86_64 is missing: install the package qemu-system-x86, or run `cargo xtask setup`");
     };
-    let mut qemu = Command::new(program);
+    // Whatever ends this program ends the guest: kill -9 too.
+    let mut qemu = match paths::which("setpriv") {
+        Some(setpriv) => {
+            let mut command = Command::new(setpriv);
+            command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+            command
+        }
+        None => Command::new(program),
+    };
     qemu.args([
         "-nodefaults",
         "-no-user-config",
