@@ -6,7 +6,10 @@ use kernel::prelude::*;
 
 use framework::{
     auto,
-    hooks::SocketHooks, //
+    hooks::{
+        SocketHooks,
+        ULP_NAME, //
+    }, //
 };
 use net::{
     proto,
@@ -52,7 +55,7 @@ impl kernel::InPlaceModule for Toe {
             _quiet: proto::Quiesce,
             _auto: auto::start()?,
             nic <- netdev::Nic::new(),
-            _ulp: ulp::Registration::new(c"toe", module)?,
+            _ulp: ulp::Registration::new(ULP_NAME, module)?,
             _probe: match tracepoint::Registration::new() {
                 Ok(probe) => Some(probe),
                 Err(_) => {

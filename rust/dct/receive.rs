@@ -108,6 +108,10 @@ fn deliver(
     port.dev().tap_incoming(&mut skb, bh);
     // The sender's accounting ends here, as in `ip_rcv_core()`.
     skb.orphan();
+    if !skb.own_payload() {
+        skb.drop_because(DropReason::Nomem);
+        return None;
+    }
     let len = skb.len();
     skb.set_network_header(seg.l4_off - ip_len(&seg));
     skb.set_transport_header(seg.l4_off);
@@ -168,7 +172,7 @@ fn process(sk: LockedSock<'_>, skb: SkBuff, seg: &Segment) {
         return proto::host_receive(sk, skb);
     };
     sk.segs_in(&skb);
-    if !sk.is_open() || sk.has_filter() {
+    if !sk.is_open() || (seg.payload != 0 && sk.receive_closed()) || sk.has_filter() {
         let reason = if sk.has_filter() {
             UploadReason::SocketFilter
         } else {

@@ -32,6 +32,7 @@ use crate::{
             HostFrame,
             Hooks,
             Msg,
+            OptValue,
             SockOpt, //
         },
         skb::SkBuff,
@@ -47,6 +48,9 @@ use crate::{
         }, //
     }, //
 };
+
+/// What an application says to `setsockopt(TCP_ULP)`.
+pub(crate) const ULP_NAME: &CStr = c"toe";
 
 /// See the module's documentation.
 pub(crate) struct SocketHooks;
@@ -93,10 +97,16 @@ impl Hooks for SocketHooks {
         locked_upload(sk, UploadReason::Close);
     }
 
-    fn before_setsockopt(sk: &Sock, opt: SockOpt) {
-        if let OptionKind::NeedsHost(reason) = classify(opt) {
-            locked_upload(sk, reason);
+    fn before_setsockopt(sk: &Sock, opt: SockOpt, value: &OptValue) -> bool {
+        let OptionKind::NeedsHost(reason) = classify(opt) else {
+            return false;
+        };
+        // What is offloaded already needs not be asked for.
+        if matches!(reason, UploadReason::Ulp) && value.is(ULP_NAME) && proto::is_ours(sk) {
+            return true;
         }
+        locked_upload(sk, reason);
+        false
     }
 
     fn after_setsockopt(sk: &Sock, opt: SockOpt) {

@@ -1055,3 +1055,20 @@ bool toe_pskb_trim(struct sk_buff *skb, u32 len)
 {
 	return !pskb_trim_rcsum(skb, len);
 }
+
+/* Zero-copy pages are still the sender's: the receiver gets its own. */
+bool toe_skb_orphan_frags_rx(struct sk_buff *skb)
+{
+	return !skb_orphan_frags_rx(skb, GFP_ATOMIC | __GFP_NOWARN);
+}
+
+/* Does a TCP_ULP option value say @name? */
+bool toe_sockptr_is(sockptr_t val, unsigned int len, const char *name)
+{
+	char buf[TCP_ULP_NAME_MAX] = {};
+
+	len = min_t(unsigned int, len, sizeof(buf) - 1);
+	if (copy_from_sockptr(buf, val, len))
+		return false;
+	return !strcmp(buf, name);
+}

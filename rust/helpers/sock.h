@@ -126,6 +126,8 @@ struct sk_buff *toe_tcp_xmit_clone(struct sk_buff *skb);
 void toe_tcp_sent(struct sock *sk, struct sk_buff *skb, u32 mss);
 void toe_tcp_count_in(struct sock *sk, u32 len, bool data, bool pure_ack);
 void toe_tcp_count_out(struct sock *sk, u32 segs, bool data);
+bool toe_skb_orphan_frags_rx(struct sk_buff *skb);
+bool toe_sockptr_is(sockptr_t val, unsigned int len, const char *name);
 bool toe_pskb_trim(struct sk_buff *skb, u32 len);
 void toe_ip_count_out(struct sock *sk);
 bool toe_tcp_idle_restart(const struct sock *sk);

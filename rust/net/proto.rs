@@ -50,6 +50,21 @@ pub(crate) struct SockOpt {
     pub(crate) name: c_int,
 }
 
+/// The value of a socket option, in the caller's memory.
+pub(crate) struct OptValue {
+    val: bindings::sockptr_t,
+    len: c_uint,
+}
+
+impl OptValue {
+    /// Is it this name? For `TCP_ULP`.
+    pub(crate) fn is(&self, name: &CStr) -> bool {
+        // SAFETY: the caller of `setsockopt` vouches for the value's memory,
+        // which is read as user memory is.
+        unsafe { bindings::toe_sockptr_is(self.val, self.len, name.as_ptr().cast()) }
+    }
+}
+
 /// What a transmitting host stack hands to `queue_xmit`: a TCP segment whose
 /// first byte is its TCP header.
 pub(crate) enum HostFrame {
@@ -65,8 +80,9 @@ pub(crate) trait Hooks: 'static {
     fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>>;
     /// Process context, socket unlocked: `close(2)` is about to run.
     fn before_close(sk: &Sock);
-    /// Process context, socket unlocked: before the host's `setsockopt`.
-    fn before_setsockopt(sk: &Sock, opt: SockOpt);
+    /// Process context, socket unlocked: before the host's `setsockopt`. `true`:
+    /// there is nothing left for it to do.
+    fn before_setsockopt(sk: &Sock, opt: SockOpt, value: &OptValue) -> bool;
     /// Socket lock held as a user: before the host's `shutdown` or `disconnect`.
     fn before_locked(sk: LockedSock<'_>, call: Call);
     /// Process context, socket unlocked, after the host's `setsockopt`.
@@ -535,7 +551,9 @@ impl<H: Hooks> Adapter<H> {
         // SAFETY: the caller holds a reference.
         let sock = unsafe { Sock::from_raw(sk) };
         let opt = SockOpt { level, name };
-        H::before_setsockopt(sock, opt);
+        if H::before_setsockopt(sock, opt, &OptValue { val, len }) {
+            return 0;
+        }
         // SAFETY: the host's own method.
         let ret = match unsafe { (*base(sock)).setsockopt } {
             // SAFETY: as above, with the caller's arguments.

@@ -44,6 +44,8 @@ pub(crate) enum DropReason {
     DevReady = bindings::skb_drop_reason_SKB_DROP_REASON_DEV_READY,
     /// Too short to have a header.
     HdrTrunc = bindings::skb_drop_reason_SKB_DROP_REASON_HDR_TRUNC,
+    /// Out of memory.
+    Nomem = bindings::skb_drop_reason_SKB_DROP_REASON_NOMEM,
     /// The socket's backlog is full.
     SocketBacklog = bindings::skb_drop_reason_SKB_DROP_REASON_SOCKET_BACKLOG,
 }

@@ -42,6 +42,8 @@ use crate::{
 const HZ: u32 = bindings::TOE_HZ as u32;
 /// `TCP_ESTABLISHED`.
 const ESTABLISHED: u8 = bindings::TCP_ESTABLISHED as u8;
+/// `TCP_CLOSE_WAIT`.
+const CLOSE_WAIT: u8 = bindings::TCP_CLOSE_WAIT as u8;
 /// `TCP_CA_Open`.
 const CA_OPEN: u8 = 0;
 /// `ICSK_ACK_SCHED`, `ICSK_ACK_PUSHED`, `ICSK_ACK_NOW` of `enum inet_csk_ack_state_t`.
@@ -108,12 +110,24 @@ impl<'a> LockedSock<'a> {
         self.as_ptr().cast()
     }
 
-    /// `sk_state == TCP_ESTABLISHED` and nothing shut down.
+    /// Can this end still send: ESTABLISHED or, after the peer's FIN,
+    /// CLOSE_WAIT?
     pub(crate) fn is_open(&self) -> bool {
         // SAFETY: the socket is live and locked.
         unsafe {
             let sk = &*self.as_ptr();
-            sk.__sk_common.skc_state == ESTABLISHED && sk.sk_shutdown == 0
+            matches!(sk.__sk_common.skc_state, ESTABLISHED | CLOSE_WAIT)
+                && u32::from(sk.sk_shutdown) & bindings::SEND_SHUTDOWN == 0
+        }
+    }
+
+    /// Has the peer sent its FIN, or the application shut its reading side?
+    pub(crate) fn receive_closed(&self) -> bool {
+        // SAFETY: the socket is live and locked.
+        unsafe {
+            let sk = &*self.as_ptr();
+            sk.__sk_common.skc_state != ESTABLISHED
+                || u32::from(sk.sk_shutdown) & bindings::RCV_SHUTDOWN != 0
         }
     }
 
@@ -182,7 +196,7 @@ impl<'a> LockedSock<'a> {
             let tp = &*self.tp();
             let ca = &*icsk.icsk_ca_ops;
             Facts {
-                established: sk.__sk_common.skc_state == ESTABLISHED,
+                established: matches!(sk.__sk_common.skc_state, ESTABLISHED | CLOSE_WAIT),
                 has_ulp: !icsk.icsk_ulp_ops.is_null() || !icsk.icsk_ulp_data.is_null(),
                 repair: tp.repair() != 0,
                 md5_ao: c.md5_ao,
@@ -203,7 +217,7 @@ impl<'a> LockedSock<'a> {
                 filter: !sk.sk_filter.is_null(),
                 bpf: c.bpf_sock_ops,
                 psock: !sk.sk_user_data.is_null(),
-                shutdown: sk.sk_shutdown != 0,
+                shutdown: u32::from(sk.sk_shutdown) & bindings::SEND_SHUTDOWN != 0,
                 zero_window: tp.snd_wnd == 0,
                 pressure: c.memory_pressure,
             }
@@ -862,6 +876,14 @@ pub(crate) enum Filter {
 }
 
 impl SkBuff {
+    /// Copies what belongs to a sending application (`MSG_ZEROCOPY`), as the
+    /// host's receive path does. `false`: no memory.
+    #[inline]
+    pub(crate) fn own_payload(&mut self) -> bool {
+        // SAFETY: the frame is ours.
+        unsafe { bindings::toe_skb_orphan_frags_rx(self.as_ptr()) }
+    }
+
     /// Cuts the frame to `len` bytes. `false`: no memory.
     #[inline]
     pub(crate) fn trim(&mut self, len: u32) -> bool {
