@@ -22,13 +22,19 @@ impl Flavour {
         }
     }
 
-    /// The configuration fragments, the later one on top of the earlier.
-    pub fn fragments(self) -> Vec<PathBuf> {
+    /// The configuration fragments for a version of the kernel, the later one
+    /// on top of the earlier.
+    pub fn fragments(self, version: &str) -> Vec<PathBuf> {
         let dir = paths::repo().join("xtask/kernel");
-        match self {
-            Flavour::Release => vec![dir.join("toe.config")],
-            Flavour::Debug => vec![dir.join("toe.config"), dir.join("debug.config")],
+        let mut files = vec![dir.join("toe.config")];
+        if self == Flavour::Debug {
+            files.push(dir.join("debug.config"));
         }
+        // Options that have other names in one series.
+        let series: Vec<_> = version.split('.').take(2).collect();
+        let own = dir.join(format!("toe-{}.config", series.join(".")));
+        files.extend(own.is_file().then_some(own));
+        files
     }
 
     /// Memory a guest gets when nobody says otherwise. KASAN takes an eighth,

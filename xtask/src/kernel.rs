@@ -45,7 +45,7 @@ pub fn ensure(toolchain: &Toolchain, series: &str, flavour: Flavour) -> Result<K
         return own(toolchain, Path::new(&dir), flavour);
     }
     let source = source::ensure(series)?;
-    let config = fragments(flavour)?;
+    let config = fragments(flavour, &source.version)?;
     let id = toolchain.id()?;
     let key = paths::fingerprint(&[&source.version, &source.dir.to_string_lossy(), &config, &id]);
     let name = format!("{}-{flavour}-{}", source.version, &key[..12]);
@@ -90,9 +90,9 @@ fn built(dir: &Path, flavour: Flavour) -> Option<Kernel> {
 
 /// The fragments of a flavour in one text; of an option named twice the later
 /// line counts.
-fn fragments(flavour: Flavour) -> Result<String> {
+fn fragments(flavour: Flavour, version: &str) -> Result<String> {
     let mut text = String::new();
-    for file in flavour.fragments() {
+    for file in flavour.fragments(version) {
         text += &fs::read_to_string(&file)
             .with_context(|| format!("cannot read {}", file.display()))?;
     }
