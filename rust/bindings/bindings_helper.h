@@ -14,6 +14,7 @@
 #include <linux/rtnetlink.h>
 #include <linux/seq_file.h>
 #include <linux/skbuff.h>
+#include <linux/skmsg.h>
 #include <linux/sysfs.h>
 #include <linux/tcp.h>
 #include <linux/tracepoint.h>

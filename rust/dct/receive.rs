@@ -74,10 +74,11 @@ pub(crate) fn input(port: &Port, queue: u16, mut skb: SkBuff, bh: &Bh) -> Option
     let Some(entry) = dct.find(&guard, &seg.tuple) else {
         return Some(skb);
     };
-    // A frame to another station, or one whose checksum is still to be
-    // verified, is the host's.
+    // A frame to another station, or with a wrong checksum, is the host's to
+    // drop and to count.
     if skb.data().first_chunk::<6>() != Some(&entry.mac)
-        || matches!(skb.checksum(), Checksum::None)
+        || !(matches!(skb.checksum(), Checksum::Partial | Checksum::Unnecessary)
+            || skb.verify_tcp_checksum(&seg, seg.tuple.family == Family::V6))
     {
         return Some(skb);
     }
@@ -125,6 +126,8 @@ fn deliver(
     }
     skb.fill_cb(&seg, seg.tuple.family == Family::V6);
     port.offload().stats().received(queue, len, &skb);
+    // As `tcp_v4_rcv()`: under the spin lock, whoever owns the socket.
+    sk.count_in(&skb, len - u32::from(seg.l4_off - ip_len(&seg)));
     match sk.try_own() {
         Some(locked) => process(locked, skb, &seg),
         None => {
@@ -165,13 +168,11 @@ pub(crate) fn backlog(sk: LockedSock<'_>, skb: SkBuff) {
 fn process(sk: LockedSock<'_>, skb: SkBuff, seg: &Segment) {
     let guard = ReadGuard::new();
     let Some(conn) = proto::context::<Connection>(&sk, &guard).filter(|c| c.delegated(sk)) else {
-        sk.segs_in(&skb);
         return proto::host_receive(sk, skb);
     };
     let Some(entry) = dct::entry_of(conn, &guard) else {
         return proto::host_receive(sk, skb);
     };
-    sk.segs_in(&skb);
     if !sk.is_open() || (seg.payload != 0 && sk.receive_closed()) || sk.has_filter() {
         let reason = if sk.has_filter() {
             UploadReason::SocketFilter
@@ -201,7 +202,7 @@ fn process(sk: LockedSock<'_>, skb: SkBuff, seg: &Segment) {
     let header = u32::from(seg.data_off - seg.l4_off);
     sk.note_segment(seg.ts);
     sk.store_rx(&data);
-    sk.count_in(skb.len(), action.payload != 0, action.acked != 0);
+    sk.count_predicted(action.payload != 0, action.acked != 0);
     if action.acked != 0 {
         sk.acked(&mut data, seg.ack);
     }

@@ -160,6 +160,7 @@ pub(crate) fn run(sk: LockedSock<'_>, entry: &Entry, nonagle: Option<u8>) {
         counters.tx_bytes += u64::from(bytes);
         port.offload().stats().transmitted(entry.queue, len, segs);
     }
+    sk.check_probe_timer();
     sk.load(&mut data);
     entry.data.set(sk, data);
     entry.counters.set(sk, counters);

@@ -89,6 +89,7 @@ pub(crate) fn established(sk: LockedSock<'_>) {
         let trigger = Trigger {
             explicit: false,
             backoff: Backoff::new(),
+            retry: false,
         };
         note(sk.sock(), trigger, time::now_ms());
     }
@@ -165,6 +166,7 @@ impl Job for Auto {
                 drop(sk);
                 match result {
                     Err(reason) if open && may_change(reason) && candidate.retries < MAX_RETRIES => {
+                        candidate.trigger.retry = true;
                         candidate.retries += 1;
                         candidate.due_ms = now + RETRY_MS;
                     }

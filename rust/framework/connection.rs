@@ -119,6 +119,8 @@ pub(crate) struct Trigger {
     pub(crate) explicit: bool,
     /// Uploads of this connection before.
     pub(crate) backoff: Backoff,
+    /// The connection was refused before: a further refusal is not counted.
+    pub(crate) retry: bool,
 }
 
 fn tuple_of(sk: LockedSock<'_>) -> Tuple {
@@ -205,6 +207,7 @@ pub(crate) fn offload(sk: LockedSock<'_>, trigger: Trigger) -> Result<Hwid, Refu
             }
             Ok(hwid)
         }
+        Err(reason) if trigger.retry => Err(reason),
         Err(reason) => Err(refused(Some(stats), reason)),
     }
 }
@@ -303,6 +306,7 @@ pub(crate) fn upload(sk: LockedSock<'_>, reason: UploadReason) {
             again = Some(Trigger {
                 explicit: conn.explicit,
                 backoff,
+                retry: false,
             });
         }
     }

@@ -180,6 +180,7 @@ impl Ulp for SocketHooks {
         let trigger = Trigger {
             explicit: true,
             backoff: Backoff::new(),
+            retry: false,
         };
         match connection::offload(sk, trigger) {
             Ok(_) | Err(Refusal::Already) => Ok(()),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 #include <linux/bpf-cgroup.h>
+#include <linux/unaligned.h>
 #include <linux/delay.h>
 #include <linux/tracepoint.h>
 #include <linux/netfilter.h>
@@ -1019,7 +1020,7 @@ void toe_tcp_resume_host(struct sock *sk)
 
 /* --- SNMP: an offloaded frame counts like any other --------------------- */
 
-void toe_tcp_count_in(struct sock *sk, u32 len, bool data, bool pure_ack)
+void toe_tcp_count_in(struct sock *sk, u32 len)
 {
 	struct net *net = sock_net(sk);
 
@@ -1028,10 +1029,16 @@ void toe_tcp_count_in(struct sock *sk, u32 len, bool data, bool pure_ack)
 		__IP_INC_STATS(net, IPSTATS_MIB_INDELIVERS);
 	}
 	__TCP_INC_STATS(net, TCP_MIB_INSEGS);
+}
+
+void toe_tcp_count_predicted(struct sock *sk, bool data, bool ack)
+{
+	struct net *net = sock_net(sk);
+
 	if (data)
-		__NET_INC_STATS(net, LINUX_MIB_TCPHPHITS);
-	else if (pure_ack)
-		__NET_INC_STATS(net, LINUX_MIB_TCPHPACKS);
+		NET_INC_STATS(net, LINUX_MIB_TCPHPHITS);
+	if (ack)
+		NET_INC_STATS(net, LINUX_MIB_TCPHPACKS);
 }
 
 void toe_tcp_count_out(struct sock *sk, u32 segs, bool data)
@@ -1071,4 +1078,32 @@ bool toe_sockptr_is(sockptr_t val, unsigned int len, const char *name)
 	if (copy_from_sockptr(buf, val, len))
 		return false;
 	return !strcmp(buf, name);
+}
+
+/*
+ * Verifies a TCP checksum that nobody verified; @skb starts at its Ethernet
+ * header, the addresses stand right before the TCP header at @l4_off.
+ */
+bool toe_tcp_csum_ok(struct sk_buff *skb, u32 l4_off, u32 l4_len, bool v6)
+{
+	__wsum sum = skb_checksum(skb, l4_off, l4_len, 0);
+	const u8 *l4 = skb->data + l4_off;
+
+	if (v6 ? csum_ipv6_magic((const struct in6_addr *)(l4 - 32),
+				 (const struct in6_addr *)(l4 - 16),
+				 l4_len, IPPROTO_TCP, sum) :
+		 csum_tcpudp_magic(get_unaligned((__be32 *)(l4 - 8)),
+				   get_unaligned((__be32 *)(l4 - 4)),
+				   l4_len, IPPROTO_TCP, sum))
+		return false;
+	skb->ip_summed = CHECKSUM_UNNECESSARY;
+	skb->csum_level = 0;
+	return true;
+}
+
+/* Unsent data and nothing in flight: a timer must look again. */
+void toe_tcp_check_probe_timer(struct sock *sk)
+{
+	if (tcp_send_head(sk))
+		tcp_check_probe_timer(sk);
 }

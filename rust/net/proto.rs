@@ -611,6 +611,18 @@ impl<H: Hooks> Adapter<H> {
         let sock = unsafe { Sock::from_raw(sk) };
         // SAFETY: as above.
         H::psock(unsafe { LockedSock::assume(sock) });
+        // The psock remembered our methods as those to go back to.
+        let host = base(sock);
+        // SAFETY: sockmap owns the psock it passes, under the socket's lock.
+        unsafe {
+            let ours = TABLES[index(sock)].proto.load(Ordering::Acquire);
+            if ptr::eq((*psock).sk_proto, ours) {
+                (*psock).sk_proto = host;
+                (*psock).saved_unhash = (*host).unhash;
+                (*psock).saved_destroy = (*host).destroy;
+                (*psock).saved_close = (*host).close;
+            }
+        }
         // SAFETY: the host's own method.
         match unsafe { (*base(sock)).psock_update_sk_prot } {
             // SAFETY: as above.

@@ -470,16 +470,10 @@ impl<'a> LockedSock<'a> {
         unsafe { bindings::toe_tcp_data_ready(self.as_ptr()) }
     }
 
-    /// Counts a received segment in `TCP_INFO`.
-    pub(crate) fn segs_in(&self, skb: &SkBuff) {
-        // SAFETY: the socket is live and locked, the frame ours.
-        unsafe { bindings::toe_tcp_segs_in(self.as_ptr(), skb.as_ptr()) }
-    }
-
-    /// Counts a received frame of `len` bytes from the IP header on in SNMP.
-    pub(crate) fn count_in(&self, len: u32, data: bool, pure_ack: bool) {
+    /// Counts a segment that header prediction finished in SNMP.
+    pub(crate) fn count_predicted(&self, data: bool, ack: bool) {
         // SAFETY: the socket is live and locked.
-        unsafe { bindings::toe_tcp_count_in(self.as_ptr(), len, data, pure_ack) }
+        unsafe { bindings::toe_tcp_count_predicted(self.as_ptr(), data, ack) }
     }
 
     /// Must the data received so far be acknowledged at once
@@ -754,6 +748,13 @@ impl<'a> LockedSock<'a> {
         Seq(unsafe { (*self.tp()).snd_nxt })
     }
 
+    /// Arms the host's probe timer if data waits and nothing is in flight, as
+    /// after every `tcp_write_xmit()`: a corked segment goes out after a while.
+    pub(crate) fn check_probe_timer(&self) {
+        // SAFETY: the socket is live and locked.
+        unsafe { bindings::toe_tcp_check_probe_timer(self.as_ptr()) }
+    }
+
     /// Makes the host stack able to go on by itself at once.
     pub(crate) fn resume_host(&self) {
         // SAFETY: the socket is live and locked.
@@ -876,6 +877,15 @@ pub(crate) enum Filter {
 }
 
 impl SkBuff {
+    /// Verifies the TCP checksum of a frame, at its Ethernet header, that no
+    /// hardware verified.
+    pub(crate) fn verify_tcp_checksum(&mut self, seg: &Segment, v6: bool) -> bool {
+        let len = u32::from(seg.data_off - seg.l4_off) + seg.payload;
+        // SAFETY: the frame is ours; parsing found so many bytes in it, and the
+        // IP header without options before the TCP header.
+        unsafe { bindings::toe_tcp_csum_ok(self.as_ptr(), u32::from(seg.l4_off), len, v6) }
+    }
+
     /// Copies what belongs to a sending application (`MSG_ZEROCOPY`), as the
     /// host's receive path does. `false`: no memory.
     #[inline]
@@ -898,6 +908,18 @@ impl LockedSock<'_> {
     pub(crate) fn count_host_out(&self) {
         // SAFETY: the socket is live and locked.
         unsafe { bindings::toe_ip_count_out(self.as_ptr()) }
+    }
+}
+
+impl BhLock<'_> {
+    /// Counts a received frame, `len` bytes from its IP header on and now at its
+    /// TCP header, in SNMP and `TCP_INFO`.
+    pub(crate) fn count_in(&self, skb: &SkBuff, len: u32) {
+        // SAFETY: the socket's spin lock is held, the frame is ours.
+        unsafe {
+            bindings::toe_tcp_count_in(self.sock().as_ptr(), len);
+            bindings::toe_tcp_segs_in(self.sock().as_ptr(), skb.as_ptr());
+        }
     }
 }
 
