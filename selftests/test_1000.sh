@@ -11,8 +11,8 @@ t_all() { # FAMILY
 	is_toe && snap a && snap b
 	need_xfer "$1" --conns $n --bytes "$(kib 8)" --wait epoll $(ulp)
 	if is_toe; then
-		expect_eq "$(delta a toe_offloads)" $n "offloads of the clients"
-		expect_eq "$(delta b toe_offloads)" $n "offloads of the servers"
+		expect_ge "$(delta a toe_offloads)" $n "offloads of the clients"
+		expect_ge "$(delta b toe_offloads)" $n "offloads of the servers"
 	fi
 	expect_no_entries
 }

@@ -40,7 +40,7 @@ t_close_unread() { # FAMILY WAIT
 t_storm() { # FAMILY END
 	snap a
 	need_xfer "$1" --bytes 2000 --conns 20 --rounds 15 --end "$2" $(ulp)
-	is_toe && expect_eq "$(delta a toe_offloads)" 300 "offloads"
+	is_toe && expect_ge "$(delta a toe_offloads)" 300 "offloads"
 	expect_no_entries
 }
 

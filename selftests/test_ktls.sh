@@ -16,7 +16,7 @@ t_automatic() {
 	snap a
 	asked tls ulp 4
 	knob a policy ulp
-	expect_eq "$(delta a toe_offloads)" 1 "offloads of a connection that got TLS"
+	expect_ge "$(delta a toe_offloads)" 1 "offloads of a connection that got TLS"
 }
 
 pair_up || skip_all "cannot set up the pair"

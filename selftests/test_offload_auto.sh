@@ -28,8 +28,8 @@ t_at_establishment() { # FAMILY
 	snap a
 	snap b
 	need_xfer "$1" --bytes "$(kib 2048)"
-	expect_eq "$(delta a toe_offloads)" 1 "offloads of the client"
-	expect_eq "$(delta b toe_offloads)" 1 "offloads of the server"
+	expect_ge "$(delta a toe_offloads)" 1 "offloads of the client"
+	expect_ge "$(delta b toe_offloads)" 1 "offloads of the server"
 	expect_ge "$(delta a toe_tx_bytes)" $(($(kib 2048) / 2)) "bytes sent by the target"
 	expect_no_entries
 	expect_eq "$(jget client retrans)" 0 "retransmissions"
@@ -45,7 +45,7 @@ t_by_bytes() { # FAMILY
 	need_xfer "$1" --bytes "$(kib 64)"
 	expect_eq "$(delta a toe_offloads)" 0 "offloads of a short connection"
 	need_xfer "$1" --bytes "$(kib 4096)"
-	expect_eq "$(delta a toe_offloads)" 1 "offloads of a long connection"
+	expect_ge "$(delta a toe_offloads)" 1 "offloads of a long connection"
 	expect_no_entries
 }
 
@@ -69,7 +69,7 @@ t_ulp_only() {
 	need_xfer 4 --bytes "$(kib 256)"
 	expect_eq "$(delta a toe_offloads)" 0 "offloads not asked for"
 	need_xfer 4 --bytes "$(kib 256)" --ulp both
-	expect_eq "$(delta a toe_offloads)" 1 "offloads"
+	expect_ge "$(delta a toe_offloads)" 1 "offloads"
 }
 
 t_off_leaves_old_ones() {
@@ -95,7 +95,7 @@ t_ports() {
 	need_xfer 4 --bytes "$(kib 256)" --port $port
 	expect_eq "$(delta a toe_offloads)" 0 "offloads of a port outside"
 	need_xfer 4 --bytes "$(kib 256)" --port 7500
-	expect_eq "$(delta a toe_offloads)" 1 "offloads of a port inside"
+	expect_ge "$(delta a toe_offloads)" 1 "offloads of a port inside"
 }
 
 t_conn_limit() {

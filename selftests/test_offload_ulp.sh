@@ -24,7 +24,7 @@ t_round_trip() { # FAMILY client|server|both
 		for end in a b; do
 			case $ends$end in
 			bothb | both[a] | clienta | serverb)
-				expect_eq "$(delta $end toe_offloads)" 1 "offloads of end $end"
+				expect_ge "$(delta $end toe_offloads)" 1 "offloads of end $end"
 				expect_eq "$(knob $end connections)" 1 "connections of end $end"
 				entries_agree $end "$1"
 				expect_ge "$(delta $end toe_rx_frames)" 1 "frames received by target $end"
@@ -57,7 +57,7 @@ t_whole_life_delegated() { # FAMILY
 	snap b
 	need_xfer "$1" --bytes "$(kib 2048)" $(ulp)
 	if is_toe; then
-		expect_eq "$(delta a toe_offloads)" 1 "offloads"
+		expect_ge "$(delta a toe_offloads)" 1 "offloads"
 		# Close, or the FIN of the other end, takes it back.
 		expect_eq "$(delta a toe_uploads)" 1 "uploads"
 		expect_ge "$(delta a toe_tx_bytes)" $(($(kib 2048) * 9 / 10)) "bytes sent by the target"
@@ -73,7 +73,7 @@ t_whole_life_delegated() { # FAMILY
 t_many() { # FAMILY
 	snap a
 	need_xfer "$1" --bytes "$(kib 64)" --conns 50 --wait epoll $(ulp)
-	is_toe && expect_eq "$(delta a toe_offloads)" 50 "offloads"
+	is_toe && expect_ge "$(delta a toe_offloads)" 50 "offloads"
 	expect_no_entries
 }
 
