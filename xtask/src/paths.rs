@@ -24,6 +24,11 @@ pub fn target() -> PathBuf {
     repo().join("target")
 }
 
+/// Where the plug-in for ip(8) is built.
+pub fn ip_plugin_dir() -> PathBuf {
+    target().join("iproute2")
+}
+
 /// `${XDG_CACHE_HOME:-~/.cache}/toe`.
 pub fn cache() -> Result<PathBuf> {
     let base = match std::env::var_os("XDG_CACHE_HOME").filter(|v| !v.is_empty()) {

@@ -2,6 +2,7 @@
 //! `cargo xtask setup` and `build`, and what the other tasks ask for first.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::Result;
 
@@ -13,6 +14,7 @@ use crate::module;
 use crate::packages;
 use crate::paths;
 use crate::toolchain::{self, Toolchain};
+use crate::ui;
 
 /// All that is needed to run a guest.
 pub struct Ready {
@@ -31,7 +33,24 @@ pub fn ready(series: &str, flavour: Flavour) -> Result<Ready> {
     packages::ensure(packages::VM)?;
     let toolchain = toolchain::ensure()?;
     let kernel = kernel::ensure(&toolchain, series, flavour)?;
+    ip_plugin()?;
     Ok(Ready { toolchain, kernel })
+}
+
+/// Builds what teaches ip(8) the options of kind toe. Guests find it where ip
+/// looks for it, without anything being installed on this machine.
+fn ip_plugin() -> Result<()> {
+    let mut make = Command::new("make");
+    make.arg("-C")
+        .arg(paths::repo().join("tools/iproute2"))
+        .arg(format!("OUTPUT={}", paths::ip_plugin_dir().display()))
+        .env_remove("MAKEFLAGS");
+    std::fs::create_dir_all(paths::ip_plugin_dir())?;
+    ui::run_logged(
+        &mut make,
+        "building the plug-in for ip",
+        &paths::target().join("log/iproute2"),
+    )
 }
 
 /// The programs that guests run.

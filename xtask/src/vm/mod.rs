@@ -274,6 +274,10 @@ fn prepare(run: &Run<'_>, mark: &str) -> Result<()> {
         ),
         ("TOE_MODULE_ARGS".to_owned(), run.module_args.clone()),
     ];
+    let plugins = paths::ip_plugin_dir();
+    if plugins.is_dir() {
+        vars.push(("TOE_IP_PLUGINS".to_owned(), plugins.display().to_string()));
+    }
     if let Some(module) = &run.module {
         vars.push(("TOE_MODULE".to_owned(), module.display().to_string()));
     }
