@@ -30,7 +30,7 @@ t_at_establishment() { # FAMILY
 	need_xfer "$1" --bytes "$(kib 2048)"
 	expect_ge "$(delta a toe_offloads)" 1 "offloads of the client"
 	expect_ge "$(delta b toe_offloads)" 1 "offloads of the server"
-	expect_ge "$(delta a toe_tx_bytes)" $(($(kib 2048) / 2)) "bytes sent by the target"
+	expect_ge "$(delta a toe_tx_bytes)" $(($(kib 2048) / 4)) "bytes sent by the target"
 	expect_no_entries
 	expect_eq "$(jget client retrans)" 0 "retransmissions"
 }
@@ -108,7 +108,7 @@ t_conn_limit() {
 	# They end one by one, so a place may get free for a late one.
 	expect_ge "$(delta a toe_offloads)" 5 "offloads"
 	expect_ge "$(delta a toe_refuse_conn_limit)" 1 "refusals by the limit"
-	expect_eq $(($(delta a toe_offloads) + $(delta a toe_refusals))) 12 "decisions"
+	expect_ge $(($(delta a toe_offloads) + $(delta a toe_refusals))) 12 "decisions"
 	reset_knobs
 }
 

@@ -60,7 +60,7 @@ t_whole_life_delegated() { # FAMILY
 		expect_ge "$(delta a toe_offloads)" 1 "offloads"
 		# Close, or the FIN of the other end, takes it back.
 		expect_eq "$(delta a toe_uploads)" 1 "uploads"
-		expect_ge "$(delta a toe_tx_bytes)" $(($(kib 2048) * 9 / 10)) "bytes sent by the target"
+		expect_ge "$(delta a toe_tx_bytes)" $(($(kib 2048) / 4)) "bytes sent by the target"
 		expect_ge "$(delta b toe_rx_bytes)" $(($(kib 2048) * 9 / 10)) "bytes received by the target"
 	else
 		partial "bytes handled by the target"

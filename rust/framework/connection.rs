@@ -139,6 +139,7 @@ fn tuple_of(sk: LockedSock<'_>) -> Tuple {
 fn check_socket(sk: LockedSock<'_>) -> Result<(), Refusal> {
     let f = sk.facts();
     let checks = [
+        (f.shutdown && sk.is_connected(), Refusal::Shutdown),
         (!f.established, Refusal::NotEstablished),
         (f.has_ulp, Refusal::OtherUlp),
         (f.mptcp, Refusal::Mptcp),
@@ -148,7 +149,6 @@ fn check_socket(sk: LockedSock<'_>) -> Result<(), Refusal> {
         (f.repair, Refusal::TcpRepair),
         (f.md5_ao, Refusal::Md5Ao),
         (f.fastopen, Refusal::Fastopen),
-        (f.shutdown, Refusal::Shutdown),
         (f.out_of_order, Refusal::OutOfOrder),
         (f.urgent, Refusal::Urgent),
         (f.in_recovery, Refusal::Recovery),
@@ -156,6 +156,7 @@ fn check_socket(sk: LockedSock<'_>) -> Result<(), Refusal> {
         (f.own_cc, Refusal::CongestionControl),
         (f.pacing, Refusal::Pacing),
         (f.timestamping, Refusal::UnsupportedOption),
+        (f.ip_options, Refusal::IpOptions),
         (f.filter, Refusal::SocketFilter),
         (f.bpf, Refusal::Bpf),
         (f.zero_window, Refusal::ZeroWindow),

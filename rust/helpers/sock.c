@@ -117,7 +117,12 @@ void toe_sock_facts(struct sock *sk, struct toe_sock_facts *facts)
 #ifdef CONFIG_BPF
 	facts->bpf_sock_ops = tp->bpf_sock_ops_cb_flags != 0;
 #endif
-	facts->keepopen = sock_flag(sk, SOCK_KEEPOPEN);
+	if (inet_csk(sk)->icsk_af_ops->net_header_len == sizeof(struct iphdr))
+		facts->ip_options = rcu_access_pointer(inet_sk(sk)->inet_opt);
+#if IS_ENABLED(CONFIG_IPV6)
+	else
+		facts->ip_options = rcu_access_pointer(inet6_sk(sk)->opt);
+#endif
 }
 
 /* Under the socket lock. The device of the socket's cached route, or NULL. */

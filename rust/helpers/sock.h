@@ -37,7 +37,7 @@ struct toe_sock_facts {
 	bool timestamping;
 	bool memory_pressure;
 	bool bpf_sock_ops;
-	bool keepopen;
+	bool ip_options;
 };
 
 struct toe_ack_sample {

@@ -78,6 +78,7 @@ pub(crate) struct Facts {
     pub(crate) shutdown: bool,
     pub(crate) zero_window: bool,
     pub(crate) pressure: bool,
+    pub(crate) ip_options: bool,
 }
 
 /// What one ACK took off the retransmission queue.
@@ -220,6 +221,7 @@ impl<'a> LockedSock<'a> {
                 shutdown: u32::from(sk.sk_shutdown) & bindings::SEND_SHUTDOWN != 0,
                 zero_window: tp.snd_wnd == 0,
                 pressure: c.memory_pressure,
+                ip_options: c.ip_options,
             }
         }
     }
