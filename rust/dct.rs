@@ -32,7 +32,10 @@ use kernel::{
 };
 
 use crate::{
-    framework::connection::Connection,
+    framework::{
+        connection::Connection,
+        target::Counters, //
+    },
     logic::{
         conn::ConnData,
         hwid::Hwid,
@@ -75,19 +78,12 @@ pub(crate) struct Entry {
     pub(crate) dev: DevRef,
     /// Connection data.
     pub(crate) data: SockCell<ConnData>,
+    /// The kernel level as it was handed over.
+    pub(crate) at_handover: ConnData,
     /// Header of every frame the transmit engine builds.
     pub(crate) template: SockCell<HeaderTemplate>,
     /// What the engines did for it.
     pub(crate) counters: SockCell<Counters>,
-}
-
-/// What the engines did for one connection.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Counters {
-    pub(crate) rx_frames: u64,
-    pub(crate) rx_bytes: u64,
-    pub(crate) tx_frames: u64,
-    pub(crate) tx_bytes: u64,
 }
 
 crate::net::table::node!(Entry, links);
@@ -110,7 +106,11 @@ impl Dct {
 
     /// The entry a received frame belongs to.
     #[inline]
-    pub(crate) fn find<'g>(&self, guard: &'g ReadGuard, tuple: &Tuple) -> Option<EntryRef<'g, Entry>> {
+    pub(crate) fn find<'g>(
+        &self,
+        guard: &'g ReadGuard,
+        tuple: &Tuple,
+    ) -> Option<EntryRef<'g, Entry>> {
         self.table
             .find(guard, tuple.hash(SEED), |e| e.tuple == *tuple)
     }
@@ -119,7 +119,9 @@ impl Dct {
     /// sits in its slot now.
     #[inline]
     pub(crate) fn get<'g>(&self, guard: &'g ReadGuard, hwid: Hwid) -> Option<EntryRef<'g, Entry>> {
-        self.table.at(guard, hwid.index()).filter(|e| e.hwid == hwid)
+        self.table
+            .at(guard, hwid.index())
+            .filter(|e| e.hwid == hwid)
     }
 }
 

@@ -59,7 +59,7 @@ impl kernel::InPlaceModule for Toe {
             _probe: match tracepoint::Registration::new() {
                 Ok(probe) => Some(probe),
                 Err(_) => {
-                    pr_notice!("no tracepoints in this kernel: policy auto works by bytes only\n");
+                    pr_notice!("no tracepoints in this kernel: policy auto offloads nothing\n");
                     None
                 }
             },

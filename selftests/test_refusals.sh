@@ -34,7 +34,7 @@ t_shutdown() { refused shutdown shutdown "$1"; }
 # The peer has sent its FIN, this end still sends: worth an offload.
 t_fin_received() {
 	is_toe && snap a
-	if is_toe; then probe --expect ok refuse fin_received "$1"; else probe refuse fin_received "$1"; fi
+	if is_toe; then probe refuse fin_received "$1" --expect ok; else probe refuse fin_received "$1"; fi
 	is_toe && expect_ge "$(delta a toe_offloads)" 1 "offloads"
 	true
 }

@@ -18,7 +18,6 @@ use crate::{
         self,
         receive,
         transmit,
-        Counters,
         Entry,
         SEED, //
     },
@@ -26,6 +25,7 @@ use crate::{
         connection::Connection,
         device::Device,
         target::{
+            Counters,
             OffloadRequest,
             OffloadTarget,
             Query, //
@@ -59,9 +59,13 @@ use crate::{
     netdev::Port, //
 };
 
-
 /// The header of the connection's frames, from the host's cached state.
-fn template(sk: LockedSock<'_>, tuple: Tuple, macs: ([u8; 6], [u8; 6]), ts_ok: bool) -> HeaderTemplate {
+fn template(
+    sk: LockedSock<'_>,
+    tuple: Tuple,
+    macs: ([u8; 6], [u8; 6]),
+    ts_ok: bool,
+) -> HeaderTemplate {
     let (ttl, tos, flow_label, df) = sk.header_fields();
     HeaderTemplate::new(&TemplateParams {
         src_mac: macs.0,
@@ -114,6 +118,7 @@ impl OffloadTarget for Port {
                             sk: sock.into(),
                             dev: DevRef::new(req.dev),
                             data: SockCell::new(sock, data),
+                            at_handover: data,
                             template: SockCell::new(sock, header),
                             counters: SockCell::new(sock, Counters::default()),
                         },
@@ -152,6 +157,8 @@ impl OffloadTarget for Port {
         Ok(Query {
             tuple: entry.tuple,
             data: entry.data.peek(),
+            at_handover: entry.at_handover,
+            counters: entry.counters.peek(),
         })
     }
 

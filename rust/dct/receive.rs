@@ -20,11 +20,11 @@ use crate::{
         Connection, //
     },
     logic::{
+        reason::UploadReason,
         receive::{
             self as rx,
             HostView, //
         },
-        reason::UploadReason,
         tuple::Family,
         wire::{
             self,
@@ -52,7 +52,8 @@ use crate::{
 #[inline]
 pub(crate) fn input(port: &Port, queue: u16, mut skb: SkBuff, bh: &Bh) -> Option<SkBuff> {
     let dct = port.offload().dct();
-    if dct.table.len() == 0 {
+    // A VLAN device's frame carries its tag beside the data.
+    if dct.table.len() == 0 || skb.has_vlan_tag() {
         return Some(skb);
     }
     let want = skb.len().min(wire::LINEAR_LEN as u32);

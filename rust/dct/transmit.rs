@@ -241,9 +241,7 @@ pub(crate) fn host_frame(sk: LockedSock<'_>, entry: &Entry, mut skb: SkBuff) -> 
     let tcp_len = usize::from(h.data_off - h.l4_off);
     let segs = u32::from(skb.gso_segs()).max(1);
     let (tsval, tsecr) = h.ts.unwrap_or_default();
-    let fits = entry
-        .template
-        .with(sk, |t| t.len() - t.l4_off() == tcp_len);
+    let fits = entry.template.with(sk, |t| t.len() - t.l4_off() == tcp_len);
     if !fits {
         // Options of the moment, SACK blocks for one: the ordinary way.
         return HostFrame::Pass(skb);

@@ -165,7 +165,9 @@ impl Job for Auto {
                 let open = sk.is_open();
                 drop(sk);
                 match result {
-                    Err(reason) if open && may_change(reason) && candidate.retries < MAX_RETRIES => {
+                    Err(reason)
+                        if open && may_change(reason) && candidate.retries < MAX_RETRIES =>
+                    {
                         candidate.trigger.retry = true;
                         candidate.retries += 1;
                         candidate.due_ms = now + RETRY_MS;

@@ -23,7 +23,6 @@ use super::{
 };
 use crate::{
     logic::{
-        conn::ConnData,
         hwid::Hwid,
         policy::{
             Backoff,
@@ -67,8 +66,6 @@ pub(crate) struct Connection {
     target_of: TargetOf,
     mode: SockCell<Mode>,
     saved: proto::Saved,
-    /// The kernel level as it was handed over (mission row 6).
-    pub(crate) at_handover: ConnData,
     /// History of uploads, which outlives this record in [`auto`].
     backoff: Backoff,
     /// Asked for by the application, not by policy.
@@ -168,21 +165,26 @@ fn check_socket(sk: LockedSock<'_>) -> Result<(), Refusal> {
     }
 }
 
-fn check_path(sk: LockedSock<'_>, dev: &NetDevice, target: &dyn OffloadTarget) -> Result<(), Refusal> {
+fn check_path(
+    sk: LockedSock<'_>,
+    dev: &NetDevice,
+    target: &dyn OffloadTarget,
+) -> Result<(), Refusal> {
     let device = target.device();
     device.check_open()?;
     if !dev.is_up() || !dev.has_carrier() || dev.is_going() {
         return Err(Refusal::DeviceDown);
     }
-    match sk.filtered(dev) {
-        Some(filter) if !device.bypasses(filter) => Err(match filter {
+    let skipped = sk.filtered(dev).find(|filter| !device.bypasses(*filter));
+    match skipped {
+        Some(filter) => Err(match filter {
             Filter::Xfrm => Refusal::Xfrm,
             Filter::Netfilter => Refusal::Netfilter,
             Filter::Qdisc => Refusal::Qdisc,
             Filter::Tc => Refusal::TcFilter,
             Filter::Bpf => Refusal::Bpf,
         }),
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 
@@ -244,9 +246,6 @@ fn hand_over(
     check_path(sk, dev, target)?;
     let next_hop = sk.neighbour().map_err(|_| Refusal::Neighbour)?;
 
-    let mut at_handover = ConnData::default();
-    sk.load_constant(&mut at_handover);
-    sk.load(&mut at_handover);
     let hwid = target.initiate(
         sk,
         &OffloadRequest {
@@ -268,7 +267,6 @@ fn hand_over(
         target_of,
         mode: SockCell::new(sk.sock(), Mode::Offloading),
         saved,
-        at_handover,
         backoff: trigger.backoff,
         explicit: trigger.explicit,
     });

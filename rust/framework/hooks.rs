@@ -29,8 +29,8 @@ use crate::{
         proto::{
             self,
             Call,
-            HostFrame,
             Hooks,
+            HostFrame,
             Msg,
             OptValue,
             SockOpt, //
@@ -70,10 +70,21 @@ fn classify(opt: SockOpt) -> OptionKind {
         (c::SOL_TCP, c::TCP_ULP) => OptionKind::NeedsHost(UploadReason::Ulp),
         (
             c::SOL_TCP,
-            c::TCP_NODELAY | c::TCP_CORK | c::TCP_QUICKACK | c::TCP_KEEPIDLE | c::TCP_KEEPINTVL
-            | c::TCP_KEEPCNT | c::TCP_USER_TIMEOUT | c::TCP_NOTSENT_LOWAT | c::TCP_LINGER2
-            | c::TCP_SYNCNT | c::TCP_DEFER_ACCEPT | c::TCP_INQ | c::TCP_WINDOW_CLAMP
-            | c::TCP_THIN_LINEAR_TIMEOUTS | c::TCP_RTO_MAX_MS,
+            c::TCP_NODELAY
+            | c::TCP_CORK
+            | c::TCP_QUICKACK
+            | c::TCP_KEEPIDLE
+            | c::TCP_KEEPINTVL
+            | c::TCP_KEEPCNT
+            | c::TCP_USER_TIMEOUT
+            | c::TCP_NOTSENT_LOWAT
+            | c::TCP_LINGER2
+            | c::TCP_SYNCNT
+            | c::TCP_DEFER_ACCEPT
+            | c::TCP_INQ
+            | c::TCP_WINDOW_CLAMP
+            | c::TCP_THIN_LINEAR_TIMEOUTS
+            | c::TCP_RTO_MAX_MS,
         ) => OptionKind::Harmless,
         (c::SOL_IP, c::IP_TOS | c::IP_TTL) => OptionKind::Cached,
         (c::SOL_IPV6, c::IPV6_TCLASS | c::IPV6_UNICAST_HOPS) => OptionKind::Cached,
@@ -131,7 +142,7 @@ impl Hooks for SocketHooks {
         connection::upload(
             sk,
             match call {
-                Call::Shutdown(_) => UploadReason::Shutdown,
+                Call::Shutdown => UploadReason::Shutdown,
                 Call::Disconnect => UploadReason::Disconnect,
             },
         );

@@ -133,7 +133,4 @@ impl Stats {
             f("toe_refuse_", name, c.load(Ordering::Relaxed));
         }
     }
-
-    /// How many counters [`for_each`](Self::for_each) names.
-    pub(crate) const COUNT: usize = 8 + UploadReason::COUNT + Refusal::COUNT;
 }

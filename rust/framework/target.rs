@@ -42,7 +42,20 @@ pub(crate) struct OffloadRequest<'a> {
 /// A target's answer to [`OffloadTarget::query`].
 pub(crate) struct Query {
     pub(crate) tuple: Tuple,
+    /// Hardware level.
     pub(crate) data: ConnData,
+    /// Kernel level as it was handed over.
+    pub(crate) at_handover: ConnData,
+    pub(crate) counters: Counters,
+}
+
+/// What a target did for one connection.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Counters {
+    pub(crate) rx_frames: u64,
+    pub(crate) rx_bytes: u64,
+    pub(crate) tx_frames: u64,
+    pub(crate) tx_bytes: u64,
 }
 
 /// A device that takes over established TCP connections.

@@ -19,12 +19,11 @@ enum { TOE_HZ = HZ };
 
 /* What would not see an offloaded connection's frames any more. */
 enum toe_filter {
-	TOE_FILTER_NONE,
-	TOE_FILTER_XFRM,
-	TOE_FILTER_NETFILTER,
-	TOE_FILTER_QDISC,
-	TOE_FILTER_TC,
-	TOE_FILTER_BPF,
+	TOE_FILTER_XFRM		= 1 << 0,
+	TOE_FILTER_NETFILTER	= 1 << 1,
+	TOE_FILTER_QDISC	= 1 << 2,
+	TOE_FILTER_TC		= 1 << 3,
+	TOE_FILTER_BPF		= 1 << 4,
 };
 
 /* Fields that are bit fields or sit behind inlines, read in one go. */
@@ -62,7 +61,7 @@ void toe_sock_facts(struct sock *sk, struct toe_sock_facts *facts);
 
 struct net_device *toe_sk_route(struct sock *sk, bool *xfrm);
 int toe_sk_neigh(struct sock *sk, u8 *ha);
-enum toe_filter toe_filtered(struct sock *sk, struct net_device *dev);
+u32 toe_filtered(struct sock *sk, struct net_device *dev);
 
 void toe_call_enter(void);
 void toe_call_leave(void);
@@ -127,6 +126,7 @@ void toe_tcp_sent(struct sock *sk, struct sk_buff *skb, u32 mss);
 void toe_tcp_count_in(struct sock *sk, u32 len);
 void toe_tcp_count_predicted(struct sock *sk, bool data, bool ack);
 void toe_tcp_count_out(struct sock *sk, u32 segs, bool data);
+bool toe_skb_vlan_tag_present(const struct sk_buff *skb);
 bool toe_tcp_csum_ok(struct sk_buff *skb, u32 l4_off, u32 l4_len, bool v6);
 void toe_tcp_check_probe_timer(struct sock *sk);
 bool toe_skb_orphan_frags_rx(struct sk_buff *skb);

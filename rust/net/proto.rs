@@ -29,7 +29,8 @@ use kernel::{
         c_long,
         c_uint, //
     },
-    prelude::*, //
+    prelude::*,
+    str::CStrExt, //
 };
 
 use super::{
@@ -61,7 +62,7 @@ impl OptValue {
     pub(crate) fn is(&self, name: &CStr) -> bool {
         // SAFETY: the caller of `setsockopt` vouches for the value's memory,
         // which is read as user memory is.
-        unsafe { bindings::toe_sockptr_is(self.val, self.len, name.as_ptr().cast()) }
+        unsafe { bindings::toe_sockptr_is(self.val, self.len, name.as_char_ptr()) }
     }
 }
 
@@ -102,7 +103,7 @@ pub(crate) trait Hooks: 'static {
 /// System calls that end a connection or a direction of it.
 #[derive(Clone, Copy)]
 pub(crate) enum Call {
-    Shutdown(c_int),
+    Shutdown,
     Disconnect,
 }
 
@@ -511,7 +512,7 @@ impl<H: Hooks> Adapter<H> {
         // SAFETY: the caller holds a reference.
         let sock = unsafe { Sock::from_raw(sk) };
         // SAFETY: `inet_shutdown()` locked the socket.
-        H::before_locked(unsafe { LockedSock::assume(sock) }, Call::Shutdown(how));
+        H::before_locked(unsafe { LockedSock::assume(sock) }, Call::Shutdown);
         // SAFETY: the host's own method, from its static table.
         unsafe {
             if let Some(f) = (*base(sock)).shutdown {

@@ -112,12 +112,6 @@ impl<'a> LockedSock<'a> {
     pub(crate) fn sock(&self) -> &'a Sock {
         self.0
     }
-
-    /// Is a process the owner (true inside system calls and `release_sock()`)?
-    pub(crate) fn owned_by_user(&self) -> bool {
-        // SAFETY: the socket is live and its lock held.
-        unsafe { bindings::toe_sock_owned(self.as_ptr()) }
-    }
 }
 
 impl Deref for LockedSock<'_> {

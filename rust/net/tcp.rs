@@ -11,7 +11,10 @@ use core::ptr::{
 };
 
 use kernel::{
-    ffi::c_long,
+    ffi::{
+        c_int,
+        c_long, //
+    },
     prelude::*, //
 };
 
@@ -39,7 +42,7 @@ use crate::{
 };
 
 /// Timer ticks a second.
-const HZ: u32 = bindings::TOE_HZ as u32;
+const HZ: u32 = bindings::TOE_HZ;
 /// `TCP_ESTABLISHED`.
 const ESTABLISHED: u8 = bindings::TCP_ESTABLISHED as u8;
 /// `TCP_CLOSE_WAIT`.
@@ -79,16 +82,6 @@ pub(crate) struct Facts {
     pub(crate) zero_window: bool,
     pub(crate) pressure: bool,
     pub(crate) ip_options: bool,
-}
-
-/// What one ACK took off the retransmission queue.
-pub(crate) struct Acked {
-    /// Segments.
-    pub(crate) packets: u32,
-    /// Microseconds since the oldest of them was sent; `None` without a usable sample.
-    pub(crate) rtt_us: Option<u32>,
-    /// The same of the youngest, for congestion control; -1 without a sample.
-    pub(crate) ca_rtt_us: i32,
 }
 
 /// A clean send queue's head and what bounds its transmission.
@@ -294,7 +287,7 @@ impl<'a> LockedSock<'a> {
             (*tp).max_window = c.max_window;
             write_volatile(addr_of_mut!((*tp).rcv_nxt), c.rcv_nxt.0);
             (*tp).rx_opt.ts_recent = c.ts_recent;
-            (*tp).rx_opt.ts_recent_stamp = c.ts_recent_stamp as _;
+            (*tp).rx_opt.ts_recent_stamp = c.ts_recent_stamp as c_int;
             (*tp).bytes_acked = c.bytes_acked;
             (*tp).bytes_received = c.bytes_received;
         }
@@ -429,10 +422,6 @@ impl<'a> LockedSock<'a> {
     }
 
     /// `tcp_rcv_rtt_update()` with a timestamp sample.
-    ///
-    /// # Safety
-    ///
-    /// None beyond the socket lock, which `self` proves.
     fn receive_rtt(&self, ecr: u32) {
         // SAFETY: the socket is live and locked.
         unsafe {
@@ -490,7 +479,8 @@ impl<'a> LockedSock<'a> {
             let unacked = tp.rcv_nxt.wrapping_sub(tp.rcv_wup);
             let unread = tp.rcv_nxt.wrapping_sub(tp.copied_seq);
             let now = unacked > u32::from(icsk.icsk_ack.rcv_mss)
-                && ((unread as i64) < i64::from(sk.sk_rcvlowat) || self.new_window() >= tp.rcv_wnd);
+                && (i64::from(unread) < i64::from(sk.sk_rcvlowat)
+                    || self.new_window() >= tp.rcv_wnd);
             Some(
                 now || icsk.icsk_ack.pending & ACK_NOW != 0
                     || bindings::toe_tcp_quickack(self.as_ptr()),
@@ -516,7 +506,7 @@ impl<'a> LockedSock<'a> {
                 }
                 ato = ato.min(max);
             }
-            bindings::toe_tcp_delack(self.as_ptr(), ato.min(icsk.icsk_delack_max) as _);
+            bindings::toe_tcp_delack(self.as_ptr(), ato.min(icsk.icsk_delack_max) as usize);
         }
     }
 
@@ -659,7 +649,7 @@ impl<'a> LockedSock<'a> {
     /// Congestion window in segments, and Nagle's flags (`TCP_NAGLE_*`).
     pub(crate) fn cwnd_nonagle(&self) -> (u32, u8) {
         // SAFETY: the socket is live and locked.
-        unsafe { ((*self.tp()).snd_cwnd, (*self.tp()).nonagle() as u8) }
+        unsafe { ((*self.tp()).snd_cwnd, (*self.tp()).nonagle()) }
     }
 
     /// Last byte of the most recent small segment (Minshall's variant of Nagle).
@@ -680,7 +670,7 @@ impl<'a> LockedSock<'a> {
     /// `sk_gso_type`, for engine-built frames.
     pub(crate) fn gso_type(&self) -> u32 {
         // SAFETY: the socket is live and locked.
-        unsafe { (*self.as_ptr()).sk_gso_type as u32 }
+        unsafe { u32::from((*self.as_ptr()).sk_gso_type) }
     }
 
     /// Timestamp value and echo for a frame sent now.
@@ -855,21 +845,19 @@ impl LockedSock<'_> {
     }
 
     /// What would not see the connection's frames if `dev` took it.
-    pub(crate) fn filtered(&self, dev: &NetDevice) -> Option<Filter> {
+    pub(crate) fn filtered(&self, dev: &NetDevice) -> impl Iterator<Item = Filter> {
         // SAFETY: the socket is live and locked, the device live.
-        match unsafe { bindings::toe_filtered(self.as_ptr(), dev.as_ptr()) } {
-            bindings::toe_filter_TOE_FILTER_XFRM => Some(Filter::Xfrm),
-            bindings::toe_filter_TOE_FILTER_NETFILTER => Some(Filter::Netfilter),
-            bindings::toe_filter_TOE_FILTER_QDISC => Some(Filter::Qdisc),
-            bindings::toe_filter_TOE_FILTER_TC => Some(Filter::Tc),
-            bindings::toe_filter_TOE_FILTER_BPF => Some(Filter::Bpf),
-            _ => None,
-        }
+        let set = unsafe { bindings::toe_filtered(self.as_ptr(), dev.as_ptr()) };
+        Filter::ALL
+            .into_iter()
+            .filter(move |filter| set & (1 << *filter as u32) != 0)
     }
 }
 
-/// Something in the host's path that a frame of an offloaded connection skips.
+/// Something in the host's path that a frame of an offloaded connection skips;
+/// in the order of `enum toe_filter`'s bits.
 #[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
 pub(crate) enum Filter {
     Xfrm,
     Netfilter,
@@ -878,7 +866,24 @@ pub(crate) enum Filter {
     Bpf,
 }
 
+impl Filter {
+    const ALL: [Self; 5] = [
+        Self::Xfrm,
+        Self::Netfilter,
+        Self::Qdisc,
+        Self::Tc,
+        Self::Bpf,
+    ];
+}
+
 impl SkBuff {
+    /// Is there a VLAN tag that is not in the data?
+    #[inline]
+    pub(crate) fn has_vlan_tag(&self) -> bool {
+        // SAFETY: the frame is ours.
+        unsafe { bindings::toe_skb_vlan_tag_present(self.as_ptr()) }
+    }
+
     /// Verifies the TCP checksum of a frame, at its Ethernet header, that no
     /// hardware verified.
     pub(crate) fn verify_tcp_checksum(&mut self, seg: &Segment, v6: bool) -> bool {
@@ -1031,7 +1036,7 @@ impl LockedSock<'_> {
     pub(crate) fn stream_error(&self, flags: u32, err: Error) -> Error {
         // SAFETY: this task owns the socket.
         Error::from_errno(unsafe {
-            bindings::sk_stream_error(self.as_ptr(), flags as _, err.to_errno())
+            bindings::sk_stream_error(self.as_ptr(), flags as i32, err.to_errno())
         })
     }
 }

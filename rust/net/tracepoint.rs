@@ -75,9 +75,7 @@ unsafe extern "C" fn set_state<P: StateProbe>(
     // SAFETY: the tracepoint's socket is live, and locked by whoever changes its
     // state; only TCP sockets, full ones in this state, are looked at further.
     unsafe {
-        if u32::from((*sk).sk_protocol) == bindings::IPPROTO_TCP as u32
-            && u32::from((*sk).sk_type) == 1
-        {
+        if u32::from((*sk).sk_protocol) == bindings::IPPROTO_TCP && u32::from((*sk).sk_type) == 1 {
             P::established(LockedSock::assume(Sock::from_raw(sk)));
         }
     }

@@ -133,24 +133,27 @@ impl DeviceState {
     }
 
     /// The table as debugfs shows it: one line per connection.
-    pub(super) fn show(&self, _port: &Port, seq: &SeqFile) -> Result {
+    pub(super) fn show(&self, port: &Port, seq: &SeqFile) -> Result {
         seq_print!(
             seq,
             "hwid local remote mode snd_una snd_nxt snd_wnd rcv_nxt rcv_wnd srtt_us \
-             rx_frames rx_bytes tx_frames tx_bytes\n"
+             acked received rx_frames rx_bytes tx_frames tx_bytes\n"
         );
         for index in 0..self.dct.table.slots() {
             let guard = ReadGuard::new();
-            let Some(e) = self.dct.table.at(&guard, index) else {
+            let Some(hwid) = self.dct.table.at(&guard, index).map(|e| e.hwid) else {
                 continue;
             };
-            let (d, c) = (e.data.peek(), e.counters.peek());
+            let Ok(q) = port.query(hwid) else {
+                continue;
+            };
+            let (d, c) = (q.data, q.counters);
             seq_print!(
                 seq,
-                "{:#x} {} {} {} {} {} {} {} {} {} {} {} {} {}\n",
-                e.hwid.raw(),
-                Text(e.tuple.local_end()),
-                Text(e.tuple.remote_end()),
+                "{:#x} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}\n",
+                hwid.raw(),
+                Text(q.tuple.local_end()),
+                Text(q.tuple.remote_end()),
                 Mode::Delegated.name(),
                 d.snd_una.0,
                 d.snd_nxt.0,
@@ -158,6 +161,8 @@ impl DeviceState {
                 d.rcv_nxt.0,
                 d.rcv_wnd,
                 d.rtt.srtt_us >> 3,
+                d.bytes_acked.wrapping_sub(q.at_handover.bytes_acked),
+                d.bytes_received.wrapping_sub(q.at_handover.bytes_received),
                 c.rx_frames,
                 c.rx_bytes,
                 c.tx_frames,

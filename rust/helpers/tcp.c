@@ -1,0 +1,762 @@
+// SPDX-License-Identifier: GPL-2.0
+
+#include <linux/unaligned.h>
+#include <net/ip.h>
+#include <net/ip6_checksum.h>
+#include <net/proto_memory.h>
+
+#include "sock.h"
+
+/* --- receive ----------------------------------------------------------- */
+
+struct tcp_skb_cb *toe_tcp_skb_cb(struct sk_buff *skb)
+{
+	return TCP_SKB_CB(skb);
+}
+
+/* May the header in front of the payload be written, though it is a clone? */
+bool toe_skb_header_owned(const struct sk_buff *skb)
+{
+	return !skb_header_cloned(skb);
+}
+
+/* tcp_v4_fill_cb() / tcp_v6_fill_cb() */
+void toe_tcp_fill_cb(struct sk_buff *skb, u32 seq, u32 end_seq, u32 ack,
+		     u16 flags, u8 dsfield, bool v6)
+{
+	struct tcp_skb_cb *cb = TCP_SKB_CB(skb);
+
+	memset(cb, 0, sizeof(*cb));
+	if (v6)
+		cb->header.h6.iif = skb->skb_iif;
+	else
+		cb->header.h4.iif = skb->skb_iif;
+	cb->seq = seq;
+	cb->end_seq = end_seq;
+	cb->ack_seq = ack;
+	cb->tcp_flags = flags;
+	cb->ip_dsfield = dsfield;
+	cb->has_rxtstamp = skb->tstamp || skb_hwtstamps(skb)->hwtstamp;
+	skb->dev = NULL;
+}
+
+int toe_tcp_space(const struct sock *sk)
+{
+	return tcp_space(sk);
+}
+
+int toe_tcp_full_space(const struct sock *sk)
+{
+	return tcp_full_space(sk);
+}
+
+int toe_tcp_win_from_space(const struct sock *sk, int space)
+{
+	return tcp_win_from_space(sk, space);
+}
+
+u32 toe_tcp_rto_min_us(const struct sock *sk)
+{
+	return tcp_rto_min_us(sk);
+}
+
+u32 toe_tcp_rto_max(const struct sock *sk)
+{
+	return tcp_rto_max(sk);
+}
+
+u32 toe_tcp_jiffies32(void)
+{
+	return tcp_jiffies32;
+}
+
+u64 toe_ktime_secs(void)
+{
+	return ktime_get_seconds();
+}
+
+/* tcp_try_rmem_schedule() without its pruning: that is the host's work. */
+bool toe_tcp_rmem_ok(struct sock *sk, struct sk_buff *skb)
+{
+	if ((int)skb->truesize <= sk->sk_forward_alloc)
+		return true;
+	return atomic_read(&sk->sk_rmem_alloc) <= READ_ONCE(sk->sk_rcvbuf) &&
+	       sk_rmem_schedule(sk, skb, skb->truesize);
+}
+
+/* tcp_mstamp_refresh(), which is not exported */
+void toe_tcp_mstamp_refresh(struct sock *sk)
+{
+	u64 val = tcp_clock_ns();
+
+	tcp_sk(sk)->tcp_clock_cache = val;
+	tcp_sk(sk)->tcp_mstamp = div_u64(val, NSEC_PER_USEC);
+}
+
+u32 toe_tcp_ts(struct sock *sk)
+{
+	return tcp_time_stamp_ts(tcp_sk(sk)) + tcp_sk(sk)->tsoffset;
+}
+
+void toe_tcp_segs_in(struct sock *sk, struct sk_buff *skb)
+{
+	tcp_segs_in(tcp_sk(sk), skb);
+}
+
+bool toe_tcp_quickack(struct sock *sk)
+{
+	struct inet_connection_sock *icsk = inet_csk(sk);
+	struct dst_entry *dst = __sk_dst_get(sk);
+
+	return (dst && dst_metric(dst, RTAX_QUICKACK)) ||
+	       (icsk->icsk_ack.quick && !inet_csk_in_pingpong_mode(sk));
+}
+
+bool toe_tcp_pingpong(struct sock *sk)
+{
+	return inet_csk_in_pingpong_mode(sk);
+}
+
+/* tcp_grow_window(), which is static: room for more when data is dense */
+void toe_tcp_grow_window(struct sock *sk, struct sk_buff *skb)
+{
+	struct tcp_sock *tp = tcp_sk(sk);
+	int room = min_t(int, tp->window_clamp, tcp_space(sk)) - tp->rcv_ssthresh;
+	u32 truesize = skb->truesize;
+	int incr = 0;
+
+	if (room <= 0 || tcp_under_memory_pressure(sk))
+		return;
+	if (!skb_headlen(skb)) {
+		truesize -= SKB_TRUESIZE(skb_end_offset(skb));
+		if ((int)truesize < (int)skb->len)
+			truesize = skb->truesize;
+	}
+	if (tcp_win_from_space(sk, truesize) <= skb->len) {
+		incr = 2 * tp->advmss;
+	} else {
+		int half = tcp_win_from_space(sk, truesize) >> 1;
+		int window = tcp_win_from_space(sk,
+				READ_ONCE(sock_net(sk)->ipv4.sysctl_tcp_rmem[2])) >> 1;
+
+		for (; tp->rcv_ssthresh <= window; half >>= 1, window >>= 1)
+			if (half <= skb->len) {
+				incr = 2 * inet_csk(sk)->icsk_ack.rcv_mss;
+				break;
+			}
+	}
+	if (incr) {
+		tp->rcv_ssthresh += min(room, max_t(int, incr, 2 * skb->len));
+		inet_csk(sk)->icsk_ack.quick |= 1;
+	}
+}
+
+/* tcp_queue_rcv(): in-order payload to the tail of the receive queue. */
+void toe_tcp_queue_rcv(struct sock *sk, struct sk_buff *skb, u32 hdr_len)
+{
+	struct sk_buff *tail = skb_peek_tail(&sk->sk_receive_queue);
+	bool stolen;
+	int delta;
+
+	tcp_cleanup_skb(skb);
+	__skb_pull(skb, hdr_len);
+	if (tail && TCP_SKB_CB(tail)->end_seq == TCP_SKB_CB(skb)->seq &&
+	    tcp_skb_can_collapse_rx(tail, skb) &&
+	    skb_try_coalesce(tail, skb, &stolen, &delta)) {
+		atomic_add(delta, &sk->sk_rmem_alloc);
+		sk_mem_charge(sk, delta);
+		__NET_INC_STATS(sock_net(sk), LINUX_MIB_TCPRCVCOALESCE);
+		TCP_SKB_CB(tail)->end_seq = TCP_SKB_CB(skb)->end_seq;
+		TCP_SKB_CB(tail)->ack_seq = TCP_SKB_CB(skb)->ack_seq;
+		TCP_SKB_CB(tail)->tcp_flags |= TCP_SKB_CB(skb)->tcp_flags;
+		kfree_skb_partial(skb, stolen);
+		return;
+	}
+	tcp_add_receive_queue(sk, skb);
+	skb_set_owner_r(skb, sk);
+}
+
+void toe_tcp_data_ready(struct sock *sk)
+{
+	if (tcp_epollin_ready(sk, sk->sk_rcvlowat) || sock_flag(sk, SOCK_DONE))
+		READ_ONCE(sk->sk_data_ready)(sk);
+}
+
+/* tcp_check_space(): the send queue shrank. */
+void toe_tcp_write_space(struct sock *sk)
+{
+	struct tcp_sock *tp = tcp_sk(sk);
+	int per_mss, sndmem;
+
+	/* pairs with tcp_poll() */
+	smp_mb();
+	if (!sk->sk_socket || !test_bit(SOCK_NOSPACE, &sk->sk_socket->flags))
+		return;
+	/* tcp_should_expand_sndbuf() and tcp_sndbuf_expand() */
+	if (!(sk->sk_userlocks & SOCK_SNDBUF_LOCK) &&
+	    !tcp_under_memory_pressure(sk) &&
+	    sk_memory_allocated(sk) < sk_prot_mem_limits(sk, 0) &&
+	    tcp_packets_in_flight(tp) < tcp_snd_cwnd(tp)) {
+		per_mss = roundup_pow_of_two(max_t(u32, tp->rx_opt.mss_clamp,
+						   tp->mss_cache) + MAX_TCP_HEADER +
+			  SKB_DATA_ALIGN(sizeof(struct skb_shared_info))) +
+			  SKB_DATA_ALIGN(sizeof(struct sk_buff));
+		sndmem = 2 * per_mss *
+			 max3((u32)TCP_INIT_CWND, tcp_snd_cwnd(tp), tp->reordering + 1);
+		if (sk->sk_sndbuf < sndmem)
+			WRITE_ONCE(sk->sk_sndbuf,
+				   min(sndmem, READ_ONCE(sock_net(sk)->ipv4.sysctl_tcp_wmem[2])));
+		tp->snd_cwnd_stamp = tcp_jiffies32;
+	}
+	READ_ONCE(sk->sk_write_space)(sk);
+}
+
+void toe_tcp_schedule_ack(struct sock *sk)
+{
+	inet_csk_schedule_ack(sk);
+}
+
+/* tcp_send_delayed_ack()'s tail: arm the host's own delayed-ACK timer. */
+void toe_tcp_delack(struct sock *sk, unsigned long ato)
+{
+	struct inet_connection_sock *icsk = inet_csk(sk);
+	unsigned long timeout = jiffies + ato;
+
+	if (icsk->icsk_ack.pending & ICSK_ACK_TIMER &&
+	    !time_before(timeout, icsk_delack_timeout(icsk)))
+		return;
+	smp_store_release(&icsk->icsk_ack.pending,
+			  icsk->icsk_ack.pending | ICSK_ACK_SCHED | ICSK_ACK_TIMER);
+	sk_reset_timer(sk, &icsk->icsk_delack_timer, timeout);
+}
+
+/* tcp_event_ack_sent(): a frame of ours carried the ACK. */
+void toe_tcp_ack_sent(struct sock *sk)
+{
+	struct inet_connection_sock *icsk = inet_csk(sk);
+
+	if (icsk->icsk_ack.quick) {
+		u8 pkts = icsk->icsk_ack.pending & ICSK_ACK_SCHED ? 1 : 0;
+
+		if (pkts >= icsk->icsk_ack.quick) {
+			icsk->icsk_ack.quick = 0;
+			/* Leaving quickack mode we deflate ATO. */
+			icsk->icsk_ack.ato = TCP_ATO_MIN;
+		} else {
+			icsk->icsk_ack.quick -= pkts;
+		}
+	}
+	inet_csk_clear_xmit_timer(sk, ICSK_TIME_DACK);
+}
+
+/* --- acknowledgement ---------------------------------------------------- */
+
+/*
+ * tcp_clean_rtx_queue() for the clean case: nothing SACKed, lost or
+ * retransmitted. tp->snd_una has been advanced. A partly acknowledged head
+ * stays whole; tcp_retransmit_skb() and the host's own clean-up trim it.
+ */
+void toe_tcp_clean_rtx(struct sock *sk, struct toe_ack_sample *sample)
+{
+	struct tcp_sock *tp = tcp_sk(sk);
+	struct sk_buff *skb, *next;
+
+	for (skb = skb_rb_first(&sk->tcp_rtx_queue); skb; skb = next) {
+		struct tcp_skb_cb *scb = TCP_SKB_CB(skb);
+
+		if (after(scb->end_seq, tp->snd_una))
+			break;
+		sample->last_us = tcp_skb_timestamp_us(skb);
+		if (!sample->first_us)
+			sample->first_us = sample->last_us;
+		if (scb->sacked & TCPCB_RETRANS)
+			sample->retrans = true;
+		sample->pkts += tcp_skb_pcount(skb);
+
+		next = skb_rb_next(skb);
+		if (unlikely(skb == tp->retransmit_skb_hint))
+			tp->retransmit_skb_hint = NULL;
+		tcp_highest_sack_replace(sk, skb, next);
+		tcp_rtx_queue_unlink_and_free(skb, sk);
+	}
+	tp->packets_out -= sample->pkts;
+	tp->delivered += sample->pkts;
+	if (!skb && tp->chrono_type == TCP_CHRONO_BUSY &&
+	    tcp_write_queue_empty(sk))
+		tcp_chrono_set(tp, TCP_CHRONO_UNSPEC);
+}
+
+/*
+ * tcp_set_xmit_timer(): the tail loss probe if the host would use one, else
+ * the retransmission timer; both are the host's timers with the host's handlers.
+ */
+void toe_tcp_rearm(struct sock *sk, bool on_ack)
+{
+	struct inet_connection_sock *icsk = inet_csk(sk);
+	struct tcp_sock *tp = tcp_sk(sk);
+	u32 rto = icsk->icsk_rto;
+	s64 left = 0;
+
+	if (!tp->packets_out) {
+		inet_csk_clear_xmit_timer(sk, ICSK_TIME_RETRANS);
+		return;
+	}
+	if (!on_ack || icsk->icsk_pending == ICSK_TIME_LOSS_PROBE)
+		left = tcp_rto_delta_us(sk);
+	if (tcp_is_sack(tp) && tp->srtt_us &&
+	    READ_ONCE(sock_net(sk)->ipv4.sysctl_tcp_early_retrans) >= 3) {
+		u32 us = (tp->srtt_us >> 2) + (tp->packets_out == 1 ?
+			 tcp_rto_min_us(sk) : TCP_TIMEOUT_MIN_US);
+		u32 when = usecs_to_jiffies(us);
+
+		left = on_ack ? jiffies_to_usecs(rto) : tcp_rto_delta_us(sk);
+		if (left > 0)
+			when = min_t(u32, when, usecs_to_jiffies(left));
+		tcp_reset_xmit_timer(sk, ICSK_TIME_LOSS_PROBE, when, false);
+		return;
+	}
+	if (!on_ack && icsk->icsk_pending == ICSK_TIME_RETRANS)
+		return;
+	tcp_reset_xmit_timer(sk, ICSK_TIME_RETRANS, rto, false);
+}
+
+/* The connection's own congestion control, as tcp_cong_control() calls it. */
+void toe_tcp_cong_avoid(struct sock *sk, u32 ack, u32 acked, s32 rtt_us)
+{
+	const struct tcp_congestion_ops *ops = inet_csk(sk)->icsk_ca_ops;
+	struct tcp_sock *tp = tcp_sk(sk);
+	u64 rate;
+
+	if (ops->pkts_acked) {
+		struct ack_sample sample = {
+			.pkts_acked = acked,
+			.rtt_us = rtt_us,
+			.in_flight = tp->mss_cache * (tp->packets_out + acked),
+		};
+
+		ops->pkts_acked(sk, &sample);
+	}
+	ops->cong_avoid(sk, ack, acked);
+	tp->snd_cwnd_stamp = tcp_jiffies32;
+
+	/* tcp_update_pacing_rate(): TCP_INFO and the host's TSO sizing read it */
+	rate = (u64)tp->mss_cache * ((USEC_PER_SEC / 100) << 3);
+	if (tcp_snd_cwnd(tp) < tp->snd_ssthresh / 2)
+		rate *= READ_ONCE(sock_net(sk)->ipv4.sysctl_tcp_pacing_ss_ratio);
+	else
+		rate *= READ_ONCE(sock_net(sk)->ipv4.sysctl_tcp_pacing_ca_ratio);
+	rate *= max(tcp_snd_cwnd(tp), tp->packets_out);
+	if (likely(tp->srtt_us))
+		do_div(rate, tp->srtt_us);
+	WRITE_ONCE(sk->sk_pacing_rate,
+		   min_t(u64, rate, READ_ONCE(sk->sk_max_pacing_rate)));
+}
+
+/* minmax_running_min() is not exported: keep a lower sample, age the rest. */
+void toe_tcp_update_rtt_min(struct sock *sk, u32 rtt_us)
+{
+	u32 wlen = READ_ONCE(sock_net(sk)->ipv4.sysctl_tcp_min_rtt_wlen) * HZ;
+	struct tcp_sock *tp = tcp_sk(sk);
+	u32 now = tcp_jiffies32;
+
+	if (rtt_us <= minmax_get(&tp->rtt_min) ||
+	    now - tp->rtt_min.s[2].t > wlen)
+		minmax_reset(&tp->rtt_min, now, rtt_us ?: jiffies_to_usecs(1));
+}
+
+/* --- transmit ----------------------------------------------------------- */
+
+struct sk_buff *toe_tcp_send_head(struct sock *sk)
+{
+	return tcp_send_head(sk);
+}
+
+bool toe_tcp_skb_is_last(struct sock *sk, struct sk_buff *skb)
+{
+	return tcp_skb_is_last(sk, skb);
+}
+
+void toe_tcp_set_segs(struct sk_buff *skb, u32 mss)
+{
+	if (skb->len <= mss) {
+		TCP_SKB_CB(skb)->tcp_gso_size = 0;
+		tcp_skb_pcount_set(skb, 1);
+	} else {
+		TCP_SKB_CB(skb)->tcp_gso_size = mss;
+		tcp_skb_pcount_set(skb, DIV_ROUND_UP(skb->len, mss));
+	}
+}
+
+/* Is the MSS that of the route's MTU? If not, tcp_sync_mss() is due. */
+bool toe_tcp_mtu_current(struct sock *sk)
+{
+	struct dst_entry *dst = __sk_dst_get(sk);
+
+	return dst && dst_mtu(dst) == inet_csk(sk)->icsk_pmtu_cookie;
+}
+
+size_t toe_msg_left(const struct msghdr *msg)
+{
+	return msg_data_left(msg);
+}
+
+long toe_tcp_sndtimeo(struct sock *sk, bool nonblock)
+{
+	sk_clear_bit(SOCKWQ_ASYNC_NOSPACE, sk);
+	return sock_sndtimeo(sk, nonblock);
+}
+
+/* Sleeps without the socket lock. */
+int toe_tcp_wait_memory(struct sock *sk, long *timeo)
+{
+	set_bit(SOCK_NOSPACE, &sk->sk_socket->flags);
+	return sk_stream_wait_memory(sk, timeo);
+}
+
+/* tcp_mark_push() on the tail of the send queue */
+void toe_tcp_mark_push(struct sock *sk)
+{
+	struct sk_buff *skb = tcp_write_queue_tail(sk);
+
+	if (skb) {
+		TCP_SKB_CB(skb)->tcp_flags |= TCPHDR_PSH;
+		tcp_sk(sk)->pushed_seq = tcp_sk(sk)->write_seq;
+	}
+}
+
+/*
+ * The inner loop of tcp_sendmsg_locked(): copies from @msg to the tail of the
+ * send queue until the tail has @goal bytes. Returns the bytes copied, -EAGAIN
+ * if the send buffer is full, or another error.
+ */
+int toe_tcp_append(struct sock *sk, struct msghdr *msg, u32 goal)
+{
+	struct tcp_sock *tp = tcp_sk(sk);
+	struct sk_buff *skb = tcp_write_queue_tail(sk);
+	struct page_frag *pfrag = sk_page_frag(sk);
+	bool fresh = false;
+	int copied = 0;
+	int err = 0;
+
+	if (!skb || skb->len >= goal || !tcp_skb_can_collapse_to(skb) ||
+	    skb_zcopy(skb) || !skb_frags_readable(skb) ||
+	    skb->len != skb->data_len) {
+new_buffer:
+		if (!sk_stream_memory_free(sk))
+			return copied ?: -EAGAIN;
+		skb = alloc_skb_fclone(MAX_TCP_HEADER, sk->sk_allocation);
+		if (unlikely(!skb))
+			return copied ?: -ENOBUFS;
+		skb->truesize = SKB_TRUESIZE(skb_end_offset(skb));
+		if (unlikely(!sk_wmem_schedule(sk, skb->truesize))) {
+			__kfree_skb(skb);
+			return copied ?: -ENOBUFS;
+		}
+		skb_reserve(skb, MAX_TCP_HEADER);
+		skb->ip_summed = CHECKSUM_PARTIAL;
+		INIT_LIST_HEAD(&skb->tcp_tsorted_anchor);
+		TCP_SKB_CB(skb)->seq = TCP_SKB_CB(skb)->end_seq = tp->write_seq;
+		TCP_SKB_CB(skb)->tcp_flags = TCPHDR_ACK;
+		__skb_header_release(skb);
+		tcp_add_write_queue_tail(sk, skb);
+		sk_wmem_queued_add(sk, skb->truesize);
+		sk_mem_charge(sk, skb->truesize);
+		if (tp->nonagle & TCP_NAGLE_PUSH)
+			tp->nonagle &= ~TCP_NAGLE_PUSH;
+		fresh = true;
+	}
+	while (msg_data_left(msg) && skb->len < goal) {
+		int i = skb_shinfo(skb)->nr_frags;
+		int copy = min_t(size_t, goal - skb->len, msg_data_left(msg));
+		bool merge = true;
+
+		if (!sk_page_frag_refill(sk, pfrag)) {
+			err = -ENOBUFS;
+			break;
+		}
+		if (!skb_can_coalesce(skb, i, pfrag->page, pfrag->offset)) {
+			if (i >= READ_ONCE(net_hotdata.sysctl_max_skb_frags)) {
+				TCP_SKB_CB(skb)->tcp_flags |= TCPHDR_PSH;
+				tp->pushed_seq = tp->write_seq;
+				if (fresh)
+					break;
+				goto new_buffer;
+			}
+			merge = false;
+		}
+		copy = min_t(int, copy, pfrag->size - pfrag->offset);
+		if (!sk_wmem_schedule(sk, copy)) {
+			err = -ENOBUFS;
+			break;
+		}
+		err = skb_copy_to_page_nocache(sk, &msg->msg_iter, skb,
+					       pfrag->page, pfrag->offset, copy);
+		if (err)
+			break;
+		if (merge) {
+			skb_frag_size_add(&skb_shinfo(skb)->frags[i - 1], copy);
+		} else {
+			skb_fill_page_desc(skb, i, pfrag->page, pfrag->offset, copy);
+			page_ref_inc(pfrag->page);
+		}
+		pfrag->offset += copy;
+		if (!copied)
+			TCP_SKB_CB(skb)->tcp_flags &= ~TCPHDR_PSH;
+		WRITE_ONCE(tp->write_seq, tp->write_seq + copy);
+		TCP_SKB_CB(skb)->end_seq += copy;
+		tcp_skb_pcount_set(skb, 0);
+		copied += copy;
+	}
+	/* An empty buffer must not stay in the queue. */
+	if (fresh && !skb->len) {
+		__skb_unlink(skb, &sk->sk_write_queue);
+		if (tcp_write_queue_empty(sk) &&
+		    tp->chrono_type == TCP_CHRONO_BUSY &&
+		    tcp_rtx_queue_empty(sk))
+			tcp_chrono_set(tp, TCP_CHRONO_UNSPEC);
+		tcp_wmem_free_skb(sk, skb);
+	}
+	return copied ?: err;
+}
+
+/* tso_fragment(): leave @len bytes in the send head, put the rest behind it. */
+int toe_tcp_split(struct sock *sk, struct sk_buff *skb, u32 len, u32 mss)
+{
+	int nlen = skb->len - len;
+	struct sk_buff *buff;
+	u16 flags;
+
+	if (skb_zcopy(skb) || skb->len != skb->data_len)
+		return -EOPNOTSUPP;
+	buff = alloc_skb_fclone(MAX_TCP_HEADER, GFP_ATOMIC | __GFP_NOWARN);
+	if (unlikely(!buff))
+		return -ENOMEM;
+	buff->truesize = SKB_TRUESIZE(skb_end_offset(buff));
+	if (!sk_wmem_schedule(sk, buff->truesize)) {
+		__kfree_skb(buff);
+		return -ENOMEM;
+	}
+	skb_reserve(buff, MAX_TCP_HEADER);
+	buff->ip_summed = CHECKSUM_PARTIAL;
+	INIT_LIST_HEAD(&buff->tcp_tsorted_anchor);
+	skb_copy_decrypted(buff, skb);
+
+	sk_wmem_queued_add(sk, buff->truesize);
+	sk_mem_charge(sk, buff->truesize);
+	buff->truesize += nlen;
+	skb->truesize -= nlen;
+
+	TCP_SKB_CB(buff)->seq = TCP_SKB_CB(skb)->seq + len;
+	TCP_SKB_CB(buff)->end_seq = TCP_SKB_CB(skb)->end_seq;
+	TCP_SKB_CB(skb)->end_seq = TCP_SKB_CB(buff)->seq;
+
+	/* PSH and FIN only in the second one. */
+	flags = TCP_SKB_CB(skb)->tcp_flags;
+	TCP_SKB_CB(skb)->tcp_flags = flags & ~(TCPHDR_FIN | TCPHDR_PSH);
+	TCP_SKB_CB(buff)->tcp_flags = flags;
+	TCP_SKB_CB(buff)->eor = TCP_SKB_CB(skb)->eor;
+	TCP_SKB_CB(skb)->eor = 0;
+
+	skb_split(skb, buff, len);
+	toe_tcp_set_segs(skb, mss);
+	toe_tcp_set_segs(buff, mss);
+	__skb_header_release(buff);
+	__skb_queue_after(&sk->sk_write_queue, skb, buff);
+	return 0;
+}
+
+/* The copy that goes on the wire; the original stays for retransmission. */
+struct sk_buff *toe_tcp_xmit_clone(struct sk_buff *skb)
+{
+	struct sk_buff *clone;
+
+	tcp_skb_tsorted_save(skb) {
+		if (unlikely(skb_cloned(skb)))
+			clone = pskb_copy(skb, GFP_ATOMIC | __GFP_NOWARN);
+		else
+			clone = skb_clone(skb, GFP_ATOMIC | __GFP_NOWARN);
+	} tcp_skb_tsorted_restore(skb);
+	if (clone) {
+		/* aliased with rbnode */
+		clone->dev = NULL;
+		clone->pfmemalloc = 0;
+	}
+	return clone;
+}
+
+/* tcp_event_new_data_sent(): from the write queue to the retransmit queue. */
+void toe_tcp_sent(struct sock *sk, struct sk_buff *skb, u32 mss)
+{
+	struct rb_node **p = &sk->tcp_rtx_queue.rb_node, *parent = NULL;
+	struct tcp_sock *tp = tcp_sk(sk);
+
+	WRITE_ONCE(tp->snd_nxt, TCP_SKB_CB(skb)->end_seq);
+	tp->tcp_wstamp_ns = max(tp->tcp_wstamp_ns, tp->tcp_clock_cache);
+	skb_set_delivery_time(skb, tp->tcp_wstamp_ns, SKB_CLOCK_MONOTONIC);
+	list_move_tail(&skb->tcp_tsorted_anchor, &tp->tsorted_sent_queue);
+	memset(&TCP_SKB_CB(skb)->tx, 0, sizeof(TCP_SKB_CB(skb)->tx));
+
+	__skb_unlink(skb, &sk->sk_write_queue);
+	/* new data has the highest sequence number */
+	while (*p) {
+		parent = *p;
+		p = &parent->rb_right;
+	}
+	rb_link_node(&skb->rbnode, parent, p);
+	rb_insert_color(&skb->rbnode, &sk->tcp_rtx_queue);
+	if (!tp->highest_sack)
+		tp->highest_sack = skb;
+	tp->packets_out += tcp_skb_pcount(skb);
+	if (skb->len < tcp_skb_pcount(skb) * mss)
+		tp->snd_sml = TCP_SKB_CB(skb)->end_seq;
+	tp->lsndtime = tcp_jiffies32;
+
+	/* tcp_event_data_sent(): a reply within the ACK timeout is interactive */
+	if ((u32)(tp->lsndtime - inet_csk(sk)->icsk_ack.lrcvtime) <
+	    inet_csk(sk)->icsk_ack.ato)
+		inet_csk_inc_pingpong_cnt(sk);
+	/* tcp_cwnd_validate() */
+	if (!before(tp->snd_una, tp->cwnd_usage_seq) ||
+	    tp->packets_out >= tcp_snd_cwnd(tp) ||
+	    (!tp->is_cwnd_limited && tp->packets_out > tp->max_packets_out)) {
+		tp->is_cwnd_limited = tp->packets_out >= tcp_snd_cwnd(tp);
+		tp->max_packets_out = tp->packets_out;
+		tp->cwnd_usage_seq = tp->snd_nxt;
+	}
+	if (tcp_is_cwnd_limited(sk)) {
+		tp->snd_cwnd_used = 0;
+		tp->snd_cwnd_stamp = tcp_jiffies32;
+	} else if (tp->packets_out > tp->snd_cwnd_used) {
+		tp->snd_cwnd_used = tp->packets_out;
+	}
+}
+
+/* Would the host shrink the window after idling (RFC 2861)? Then it sends. */
+bool toe_tcp_idle_restart(const struct sock *sk)
+{
+	const struct tcp_sock *tp = tcp_sk(sk);
+
+	return !tp->packets_out &&
+	       READ_ONCE(sock_net(sk)->ipv4.sysctl_tcp_slow_start_after_idle) &&
+	       (s32)(tcp_jiffies32 - tp->lsndtime) > (s32)inet_csk(sk)->icsk_rto;
+}
+
+/* --- upload -------------------------------------------------------------- */
+
+/*
+ * The host stack takes over: header prediction, the timers, and whatever is
+ * unsent. Under the socket lock; tcp_release_cb() or the next ACK transmits.
+ */
+void toe_tcp_resume_host(struct sock *sk)
+{
+	struct tcp_sock *tp = tcp_sk(sk);
+
+	if (sk->sk_state == TCP_CLOSE)
+		return;
+	tp->pred_flags = 0;
+	tcp_fast_path_check(sk);
+	if (!tcp_send_head(sk))
+		return;
+	if (!tp->packets_out && !inet_csk(sk)->icsk_pending)
+		tcp_reset_xmit_timer(sk, ICSK_TIME_PROBE0, tcp_probe0_base(sk),
+				     true);
+	if (sock_owned_by_user_nocheck(sk)) {
+		if (!test_and_set_bit(TCP_TSQ_DEFERRED, &sk->sk_tsq_flags))
+			sock_hold(sk);
+	}
+}
+
+/* --- SNMP: an offloaded frame counts like any other --------------------- */
+
+void toe_tcp_count_in(struct sock *sk, u32 len)
+{
+	struct net *net = sock_net(sk);
+
+	if (sk->sk_family == AF_INET) {
+		__IP_UPD_PO_STATS(net, IPSTATS_MIB_IN, len);
+		__IP_INC_STATS(net, IPSTATS_MIB_INDELIVERS);
+	}
+	__TCP_INC_STATS(net, TCP_MIB_INSEGS);
+}
+
+void toe_tcp_count_predicted(struct sock *sk, bool data, bool ack)
+{
+	struct net *net = sock_net(sk);
+
+	if (data)
+		NET_INC_STATS(net, LINUX_MIB_TCPHPHITS);
+	if (ack)
+		NET_INC_STATS(net, LINUX_MIB_TCPHPACKS);
+}
+
+void toe_tcp_count_out(struct sock *sk, u32 segs, bool data)
+{
+	struct net *net = sock_net(sk);
+
+	if (sk->sk_family == AF_INET)
+		IP_INC_STATS(net, IPSTATS_MIB_OUTREQUESTS);
+	TCP_ADD_STATS(net, TCP_MIB_OUTSEGS, segs);
+	if (data)
+		NET_ADD_STATS(net, LINUX_MIB_TCPORIGDATASENT, segs);
+}
+
+void toe_ip_count_out(struct sock *sk)
+{
+	if (sk->sk_family == AF_INET)
+		IP_INC_STATS(sock_net(sk), IPSTATS_MIB_OUTREQUESTS);
+}
+
+bool toe_pskb_trim(struct sk_buff *skb, u32 len)
+{
+	return !pskb_trim_rcsum(skb, len);
+}
+
+/* Zero-copy pages are still the sender's: the receiver gets its own. */
+bool toe_skb_orphan_frags_rx(struct sk_buff *skb)
+{
+	return !skb_orphan_frags_rx(skb, GFP_ATOMIC | __GFP_NOWARN);
+}
+
+/* Does a TCP_ULP option value say @name? */
+bool toe_sockptr_is(sockptr_t val, unsigned int len, const char *name)
+{
+	char buf[TCP_ULP_NAME_MAX] = {};
+
+	len = min_t(unsigned int, len, sizeof(buf) - 1);
+	if (copy_from_sockptr(buf, val, len))
+		return false;
+	return !strcmp(buf, name);
+}
+
+/*
+ * Verifies a TCP checksum that nobody verified; @skb starts at its Ethernet
+ * header, the addresses stand right before the TCP header at @l4_off.
+ */
+bool toe_tcp_csum_ok(struct sk_buff *skb, u32 l4_off, u32 l4_len, bool v6)
+{
+	__wsum sum = skb_checksum(skb, l4_off, l4_len, 0);
+	const u8 *l4 = skb->data + l4_off;
+
+	if (v6 ? csum_ipv6_magic((const struct in6_addr *)(l4 - 32),
+				 (const struct in6_addr *)(l4 - 16),
+				 l4_len, IPPROTO_TCP, sum) :
+		 csum_tcpudp_magic(get_unaligned((__be32 *)(l4 - 8)),
+				   get_unaligned((__be32 *)(l4 - 4)),
+				   l4_len, IPPROTO_TCP, sum))
+		return false;
+	skb->ip_summed = CHECKSUM_UNNECESSARY;
+	skb->csum_level = 0;
+	return true;
+}
+
+/* Unsent data and nothing in flight: a timer must look again. */
+void toe_tcp_check_probe_timer(struct sock *sk)
+{
+	if (tcp_send_head(sk))
+		tcp_check_probe_timer(sk);
+}
+
+bool toe_skb_vlan_tag_present(const struct sk_buff *skb)
+{
+	return skb_vlan_tag_present(skb);
+}
