@@ -62,7 +62,7 @@ count=1
 for ((round = 1; round <= rounds; round++)); do
 	for spec in "pingpong pingpong 64 5000" "stream-1K stream 1024 16384" \
 		"stream-4K stream 4096 8192" "stream-16K stream 16384 4096" \
-		"stream-64K stream 65536 2048" "stream-256K stream 262144 512" "connect connect 64 200"; do
+		"stream-64K stream 65536 4096" "stream-256K stream 262144 1024" "connect connect 64 200"; do
 		read -r name workload size times <<<"$spec"
 		echo "@$name, round $round of $rounds"
 		for t; do
