@@ -21,7 +21,11 @@ pub(crate) mod command;
 pub(crate) mod receive;
 pub(crate) mod transmit;
 
-use core::sync::atomic::AtomicBool;
+use core::sync::atomic::{
+    AtomicBool,
+    AtomicU32,
+    Ordering::Relaxed, //
+};
 
 use kernel::{
     prelude::*,
@@ -87,6 +91,40 @@ pub(crate) struct Entry {
 }
 
 crate::net::table::node!(Entry, links);
+
+/// Entries whose `kick` may be set, over all devices: `release_sock()` of every
+/// delegated socket asks, and nearly always there are none.
+static KICKS: AtomicU32 = AtomicU32::new(0);
+
+/// See [`KICKS`].
+#[inline]
+fn any_kick() -> bool {
+    KICKS.load(Relaxed) != 0
+}
+
+impl Entry {
+    /// Data waits for the process that owns the socket. Softirq.
+    fn set_kick(&self) {
+        if !self.kick.swap(true, Relaxed) {
+            KICKS.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Takes the mark off and tells whether it was there.
+    fn take_kick(&self) -> bool {
+        let was = self.kick.swap(false, Relaxed);
+        if was {
+            KICKS.fetch_sub(1, Relaxed);
+        }
+        was
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.take_kick();
+    }
+}
 
 /// The table of one device.
 #[pin_data]

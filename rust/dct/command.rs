@@ -3,10 +3,7 @@
 //! Command unit: the host's access to the table (claim B 24). It is the emulated
 //! NIC's side of [`OffloadTarget`]; none of it is on the data path.
 
-use core::sync::atomic::{
-    AtomicBool,
-    Ordering::Relaxed, //
-};
+use core::sync::atomic::AtomicBool;
 
 use kernel::{
     prelude::*,
@@ -172,9 +169,12 @@ impl OffloadTarget for Port {
     }
 
     fn released(&self, sk: LockedSock<'_>, conn: &Connection) {
+        if !dct::any_kick() {
+            return;
+        }
         let guard = ReadGuard::new();
         if let Some(entry) = dct::entry_of(conn, &guard) {
-            if entry.kick.load(Relaxed) && entry.kick.swap(false, Relaxed) {
+            if entry.take_kick() {
                 transmit::run(sk, &entry, None);
             }
         }

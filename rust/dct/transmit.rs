@@ -12,8 +12,6 @@
 //! engine does not serve. [`host_frame`] sees each of those frames, copies what
 //! it says into the entry, and gives it the same short way to the wire.
 
-use core::sync::atomic::Ordering::Relaxed;
-
 use crate::{
     dct::Entry,
     framework::connection::{
@@ -293,6 +291,6 @@ pub(crate) fn kick(entry: &Entry, guard: &ReadGuard) {
     match lock.try_own() {
         Some(sk) if conn.delegated(sk) && conn.hwid() == entry.hwid => run(sk, entry, None),
         Some(_) => {}
-        None => entry.kick.store(true, Relaxed),
+        None => entry.set_kick(),
     }
 }

@@ -142,31 +142,24 @@ impl Msg<'_> {
 struct Tables {
     proto: AtomicPtr<bindings::proto>,
     /// Copies by original: plain IPv4, plain IPv6, IPv4 mapped into IPv6.
-    af_ops: [AfOps; 3],
+    af_ops: [AtomicPtr<AfOps>; 3],
 }
 
+/// A copy of an address family's methods beside the original: one pointer, so
+/// that both are there or none.
 struct AfOps {
-    original: AtomicPtr<bindings::inet_connection_sock_af_ops>,
-    copy: AtomicPtr<bindings::inet_connection_sock_af_ops>,
-}
-
-impl AfOps {
-    const fn new() -> Self {
-        AfOps {
-            original: AtomicPtr::new(ptr::null_mut()),
-            copy: AtomicPtr::new(ptr::null_mut()),
-        }
-    }
+    original: *const bindings::inet_connection_sock_af_ops,
+    copy: bindings::inet_connection_sock_af_ops,
 }
 
 static TABLES: [Tables; 2] = [
     Tables {
         proto: AtomicPtr::new(ptr::null_mut()),
-        af_ops: [AfOps::new(), AfOps::new(), AfOps::new()],
+        af_ops: [const { AtomicPtr::new(ptr::null_mut()) }; 3],
     },
     Tables {
         proto: AtomicPtr::new(ptr::null_mut()),
-        af_ops: [AfOps::new(), AfOps::new(), AfOps::new()],
+        af_ops: [const { AtomicPtr::new(ptr::null_mut()) }; 3],
     },
 ];
 
@@ -239,11 +232,10 @@ impl<H: Hooks> Drop for Registration<H> {
                 drop(unsafe { KBox::from_raw(proto) });
             }
             for slot in &tables.af_ops {
-                slot.original.store(ptr::null_mut(), Ordering::Relaxed);
-                let copy = slot.copy.swap(ptr::null_mut(), Ordering::AcqRel);
-                if !copy.is_null() {
+                let pair = slot.swap(ptr::null_mut(), Ordering::AcqRel);
+                if !pair.is_null() {
                     // SAFETY: as above.
-                    drop(unsafe { KBox::from_raw(copy) });
+                    drop(unsafe { KBox::from_raw(pair) });
                 }
             }
         }
@@ -283,32 +275,28 @@ fn af_ops_copy<H: Hooks>(
     original: *const bindings::inet_connection_sock_af_ops,
 ) -> Result<*const bindings::inet_connection_sock_af_ops> {
     for slot in &TABLES[index(&sk)].af_ops {
-        let copy = slot.copy.load(Ordering::Acquire);
-        if !copy.is_null() {
-            if slot.original.load(Ordering::Acquire).cast_const() == original {
-                return Ok(copy);
-            }
-            continue;
+        let mut pair = slot.load(Ordering::Acquire);
+        if pair.is_null() {
+            // SAFETY: `original` is one of the kernel's static tables.
+            let mut copy = unsafe { ptr::read(original) };
+            copy.queue_xmit = Some(Adapter::<H>::queue_xmit);
+            let new = KBox::into_raw(KBox::new(AfOps { original, copy }, GFP_ATOMIC)?);
+            let won =
+                slot.compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire);
+            pair = match won {
+                Ok(_) => new,
+                Err(other) => {
+                    // SAFETY: `new` was never published.
+                    drop(unsafe { KBox::from_raw(new) });
+                    other
+                }
+            };
         }
-        // SAFETY: `original` is one of the kernel's static tables.
-        let mut new = KBox::new(unsafe { ptr::read(original) }, GFP_ATOMIC)?;
-        new.queue_xmit = Some(Adapter::<H>::queue_xmit);
-        let new = KBox::into_raw(new);
-        // The slot is claimed by `original`: a second writer of the same table
-        // finds it taken and frees its own copy.
-        let claimed = slot.original.compare_exchange(
-            ptr::null_mut(),
-            original.cast_mut(),
-            Ordering::AcqRel,
-            Ordering::Acquire,
-        );
-        if claimed.is_ok() {
-            slot.copy.store(new, Ordering::Release);
-            return Ok(new);
+        // SAFETY: pairs live as long as the registration.
+        let pair = unsafe { &*pair };
+        if ptr::eq(pair.original, original) {
+            return Ok(&pair.copy);
         }
-        // SAFETY: `new` was never published.
-        drop(unsafe { KBox::from_raw(new) });
-        return Err(EAGAIN);
     }
     Err(EOPNOTSUPP)
 }
@@ -682,8 +670,11 @@ fn original_af_ops(sk: &Sock) -> *const bindings::inet_connection_sock_af_ops {
     // SAFETY: the socket is live and locked by the caller of `queue_xmit`.
     let current = unsafe { (*icsk).icsk_af_ops };
     for slot in &TABLES[index(sk)].af_ops {
-        if slot.copy.load(Ordering::Acquire).cast_const() == current {
-            return slot.original.load(Ordering::Acquire);
+        // SAFETY: null, or a pair that lives as long as the registration.
+        if let Some(pair) = unsafe { slot.load(Ordering::Acquire).as_ref() } {
+            if ptr::eq(&pair.copy, current) {
+                return pair.original;
+            }
         }
     }
     current

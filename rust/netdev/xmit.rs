@@ -100,7 +100,7 @@ impl Port {
         bh: &Bh,
     ) -> core::result::Result<(), SendError> {
         let dev = self.dev();
-        let queue = queue % (dev.real_num_tx_queues().max(1) as u16);
+        let queue = (u32::from(queue) % dev.real_num_tx_queues().max(1)) as u16;
         let (Some(tx), Some(peer)) = (self.tx.get(usize::from(queue)), self.peer.get(bh)) else {
             return Err(SendError::Down(skb));
         };
