@@ -242,6 +242,12 @@ fn boot(
             )
         })
         .collect();
+    // A debug kernel under emulation is twenty times slower than the real
+    // thing: volumes that take a second there would take most of a minute.
+    if flavour == Flavour::Debug && !kvm_works() && !env.iter().any(|(name, _)| name == "TOE_SCALE")
+    {
+        env.push(("TOE_SCALE".into(), "0.1".into()));
+    }
     let source = kernel
         .build
         .join("source")
