@@ -58,10 +58,17 @@ pub fn cache() -> Result<PathBuf> {
 pub struct Lock(#[expect(dead_code, reason = "dropping it unlocks")] File);
 
 impl Lock {
-    /// Waits for the lock `name`.
+    /// Waits for the lock `name` of the cache.
     pub fn take(name: &str) -> Result<Self> {
-        let path = cache()?.join(format!("{name}.lock"));
-        let file = File::create(&path)
+        Self::of(&cache()?.join(format!("{name}.lock")))
+    }
+
+    /// Waits for a lock file.
+    pub fn of(path: &Path) -> Result<Self> {
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir)?;
+        }
+        let file = File::create(path)
             .with_context(|| format!("cannot create the lock {}", path.display()))?;
         if file.try_lock().is_err() {
             let step = Step::new(format!(

@@ -11,13 +11,16 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use super::{announce, Count, Entry};
 use crate::flavour::Flavour;
+use crate::kernel::Kernel;
 use crate::ktap::{self, Verdict};
 use crate::paths;
 use crate::setup;
@@ -27,7 +30,7 @@ use crate::vm::qemu::{kvm_works, Accel, Machine};
 use crate::vm::{self, End, Outcome, Run, Sink, Stream};
 
 /// The longest a guest may take, for all of its tests.
-const GUEST_LIMIT: Duration = Duration::from_secs(45 * 60);
+const GUEST_LIMIT: Duration = Duration::from_secs(60 * 60);
 
 /// The longest a program may take, unless selftests/settings says otherwise:
 /// the kselftests' own convention.
@@ -35,6 +38,16 @@ const PROGRAM_LIMIT: u32 = 600;
 
 /// More guests than this would mean that each test kills its own.
 const MAX_GUESTS: usize = 8;
+
+/// The programs that run where kmemleak is on: between them they offload and
+/// upload in every way, fail in the middle of it, and take everything down.
+const LEAK_CHECKED: &[&str] = &[
+    "test_faults.sh",
+    "test_offload_auto.sh",
+    "test_offload_ulp.sh",
+    "test_refusals.sh",
+    "test_teardown.sh",
+];
 
 /// Tests that are not programs, by their name in `run-tests` and in results.
 const SPECIAL: &[(&str, &str)] = &[
@@ -74,10 +87,24 @@ fn programs() -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// Tests that exist and are not run unless a filter names them, with the reason
+/// why: `selftests/unsettled`, `PROGRAM REASON` a line.
+fn unsettled() -> Vec<(String, String)> {
+    let text = fs::read_to_string(selftests().join("unsettled")).unwrap_or_default();
+    text.lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_once(' '))
+        .map(|(name, reason)| (name.to_owned(), reason.trim().to_owned()))
+        .collect()
+}
+
 /// The tests a filter selects, in the order they run in.
 fn select(filter: &str) -> Result<Vec<String>> {
     let mut tests = vec![":kunit".to_owned()];
-    tests.extend(programs()?);
+    let later = unsettled();
+    tests.extend(programs()?.into_iter().filter(|test| {
+        !filter.is_empty() || !later.iter().any(|(name, _)| name == test)
+    }));
     // The controls come last: the warning is one that blinds lockdep.
     tests.extend([":leaks", ":leak", ":warn"].map(String::from));
     // `PROGRAM/CASE` means all of PROGRAM.
@@ -102,6 +129,11 @@ pub fn run(filter: &str, series: &str, flavour: Flavour, verbose: bool) -> Resul
     let ready = setup::ready(series, flavour)?;
     let module = setup::module(&ready)?;
     let mut entries = Vec::new();
+    if filter.is_empty() {
+        for (test, reason) in unsettled() {
+            entries.push(Entry::new(shown(&test), Verdict::Skip(reason), Vec::new()));
+        }
+    }
     let source = ready
         .kernel
         .build
@@ -110,30 +142,204 @@ pub fn run(filter: &str, series: &str, flavour: Flavour, verbose: bool) -> Resul
         .context("the kernel's source")?;
     compile(&source, &mut entries);
 
-    let mut left = tests;
-    for round in 0.. {
-        if round == MAX_GUESTS {
-            entries.extend(
-                left.iter().map(|test| {
-                    Entry::fail(shown(test), "not run: too many guests died before it")
-                }),
-            );
-            break;
-        }
-        let dir = paths::target().join(format!("test/vm{round}"));
-        let (outcome, progress) = boot(&ready.kernel, &module, flavour, &left, &dir, verbose)?;
-        let (results, done) = evaluate(&left, &outcome, &progress, &dir);
-        entries.extend(results);
-        left.drain(..done);
-        if left.is_empty() {
-            break;
-        }
-        eprintln!(
-            "==> another guest for the {} test(s) that are left",
-            left.len()
-        );
+    let (leak_checked, others): (Vec<_>, Vec<_>) = tests
+        .into_iter()
+        .partition(|test| leak_checked(test, flavour));
+    let queues: Vec<_> = [("leaks", leak_checked), ("plain", others)]
+        .into_iter()
+        .filter(|(_, tests)| !tests.is_empty())
+        .collect();
+    let total: usize = queues.iter().map(|(_, tests)| tests.len()).sum();
+    let title = format!(
+        "{total} test(s) in {} guest(s) with the {flavour} kernel",
+        queues.len()
+    );
+    let suite = Suite {
+        kernel: &ready.kernel,
+        module: &module,
+        source: &source,
+        flavour,
+        total,
+        verbose,
+        step: Arc::new(Mutex::new(Step::new(title))),
+        begun: Arc::new(AtomicUsize::new(0)),
+    };
+    // Side by side: a guest of two CPUs does not keep two busy.
+    let results: Vec<_> = thread::scope(|scope| {
+        let threads: Vec<_> = queues
+            .into_iter()
+            .map(|(name, tests)| scope.spawn(|| suite.queue(name, tests)))
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("no panics"))
+            .collect()
+    });
+    for result in results {
+        entries.extend(result?);
     }
     Ok(entries)
+}
+
+/// Whether a test runs where kmemleak is on.
+///
+/// kmemleak takes a stack trace at each allocation, which doubles the time of
+/// everything. So it watches a part of the tests that allocates and frees all
+/// there is, and the others run without it.
+fn leak_checked(test: &str, flavour: Flavour) -> bool {
+    flavour == Flavour::Release || test.starts_with(':') || LEAK_CHECKED.contains(&test)
+}
+
+/// What all the guests of a run have in common.
+struct Suite<'a> {
+    kernel: &'a Kernel,
+    module: &'a Path,
+    source: &'a Path,
+    flavour: Flavour,
+    total: usize,
+    verbose: bool,
+    step: Arc<Mutex<Step>>,
+    begun: Arc<AtomicUsize>,
+}
+
+impl Suite<'_> {
+    /// Runs tests one after the other, in as many guests as it takes.
+    fn queue(&self, name: &str, mut left: Vec<String>) -> Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for round in 0.. {
+            if round == MAX_GUESTS {
+                let why = "not run: too many guests died before it";
+                entries.extend(left.iter().map(|test| Entry::fail(shown(test), why)));
+                break;
+            }
+            let dir = paths::target().join(format!("test/{name}{round}"));
+            let leaks = left.iter().any(|test| test.starts_with(':'))
+                || left.iter().any(|test| leak_checked(test, self.flavour));
+            let (outcome, progress) = self.boot(&left, &dir, leaks)?;
+            let (results, done) = evaluate(&left, &outcome, &progress, &dir);
+            entries.extend(results);
+            left.drain(..done);
+            if left.is_empty() {
+                break;
+            }
+            let text = format!(
+                "==> another guest for the {} test(s) that are left",
+                left.len()
+            );
+            self.step
+                .lock()
+                .expect("no panics")
+                .suspend(|| eprintln!("{text}"));
+        }
+        Ok(entries)
+    }
+
+    /// Boots a guest for these tests.
+    fn boot(&self, tests: &[String], dir: &Path, leaks: bool) -> Result<(Outcome, Progress)> {
+        let progress = Arc::new(Mutex::new(Progress::new()));
+        let errors = Arc::new(Mutex::new(String::new()));
+        let sink: Sink = {
+            let (step, progress, dir) = (self.step.clone(), progress.clone(), dir.to_owned());
+            let begun = self.begun.clone();
+            let verbose = self.verbose;
+            let errors = errors.clone();
+            let partial = Mutex::new(String::new());
+            let total = self.total;
+            Arc::new(move |stream, data| {
+                if stream == Stream::Err {
+                    // The runner's own complaints: tests write to files.
+                    errors
+                        .lock()
+                        .expect("no panics")
+                        .push_str(&String::from_utf8_lossy(data));
+                    return;
+                }
+                let mut partial = partial.lock().expect("no panics");
+                partial.push_str(&String::from_utf8_lossy(data));
+                while let Some(at) = partial.find('\n') {
+                    let line: String = partial.drain(..=at).collect();
+                    let mut step = step.lock().expect("no panics");
+                    follow(
+                        line.trim_end(),
+                        &mut step,
+                        &mut progress.lock().expect("no panics"),
+                        &dir,
+                        (&begun, total),
+                        verbose,
+                    );
+                }
+            })
+        };
+        let limit = fs::read_to_string(selftests().join("settings"))
+            .unwrap_or_default()
+            .lines()
+            .find_map(|line| line.strip_prefix("timeout=")?.trim().parse().ok())
+            .unwrap_or(PROGRAM_LIMIT);
+        let runner = paths::repo().join("xtask/guest/run-tests");
+        let mut command = vec![
+            "bash".to_owned(),
+            runner.display().to_string(),
+            self.module.display().to_string(),
+            limit.to_string(),
+        ];
+        command.extend(tests.iter().cloned());
+        // What a user sets to run less, or more.
+        let mut env: Vec<_> = std::env::vars()
+            .filter(|(name, _)| {
+                matches!(
+                    name.as_str(),
+                    "TOE_SCALE"
+                        | "TOE_CASES"
+                        | "TOE_LIMIT"
+                        | "TOE_STALL"
+                        | "TOE_VERBOSE"
+                        | "TOE_KIND"
+                )
+            })
+            .collect();
+        // A debug kernel under emulation is twenty times slower than the real
+        // thing: volumes that take a second there would take most of a minute.
+        if self.flavour == Flavour::Debug
+            && !kvm_works()
+            && !env.iter().any(|(name, _)| name == "TOE_SCALE")
+        {
+            env.push(("TOE_SCALE".into(), "0.1".into()));
+        }
+        env.push(("TOE_KSRC".into(), self.source.display().to_string()));
+        env.push(("KSRC".into(), self.source.display().to_string()));
+        env.push(("TOE_SELFTESTS".into(), selftests().display().to_string()));
+        let run = Run {
+            machine: Machine {
+                accel: if kvm_works() { Accel::Kvm } else { Accel::Tcg },
+                cpus: 2,
+                mem: self.flavour.default_mem().to_owned(),
+                flavour: self.flavour,
+                // Suites of the kernel itself are not ours to run.
+                cmdline: vec![
+                    "kunit.filter_glob=none".to_owned(),
+                    format!("kmemleak={}", if leaks { "on" } else { "off" }),
+                ],
+                tty: false,
+                stdin: false,
+            },
+            kernel: self.kernel,
+            module: None,
+            module_args: String::new(),
+            command,
+            env,
+            timeout: GUEST_LIMIT,
+            dir: dir.to_owned(),
+        };
+        let outcome = vm::run(&run, &sink)?;
+        // Where the guest could not hand its log over, keep what there is.
+        fs::write(dir.join("log"), &outcome.log).context("the guest's log")?;
+        fs::write(
+            dir.join("errors"),
+            errors.lock().expect("no panics").as_bytes(),
+        )?;
+        let progress = progress.lock().expect("no panics").clone();
+        Ok((outcome, progress))
+    }
 }
 
 /// Builds the programs that are written in C: the repository's own, and those
@@ -176,123 +382,13 @@ struct Told {
 
 type Progress = HashMap<String, Told>;
 
-fn boot(
-    kernel: &crate::kernel::Kernel,
-    module: &Path,
-    flavour: Flavour,
-    tests: &[String],
-    dir: &Path,
-    verbose: bool,
-) -> Result<(Outcome, Progress)> {
-    let step = Arc::new(Mutex::new(Step::new(format!(
-        "{} test(s) in a guest with the {flavour} kernel",
-        tests.len()
-    ))));
-    let progress = Arc::new(Mutex::new(Progress::new()));
-    let errors = Arc::new(Mutex::new(String::new()));
-    let sink: Sink = {
-        let (step, progress, dir) = (step.clone(), progress.clone(), dir.to_owned());
-        let errors = errors.clone();
-        let partial = Mutex::new(String::new());
-        let total = tests.len();
-        Arc::new(move |stream, data| {
-            if stream == Stream::Err {
-                // The runner's own complaints: tests write to files.
-                errors
-                    .lock()
-                    .expect("no panics")
-                    .push_str(&String::from_utf8_lossy(data));
-                return;
-            }
-            let mut partial = partial.lock().expect("no panics");
-            partial.push_str(&String::from_utf8_lossy(data));
-            while let Some(at) = partial.find('\n') {
-                let line: String = partial.drain(..=at).collect();
-                let mut step = step.lock().expect("no panics");
-                follow(
-                    line.trim_end(),
-                    &mut step,
-                    &mut progress.lock().expect("no panics"),
-                    &dir,
-                    total,
-                    verbose,
-                );
-            }
-        })
-    };
-    let limit = fs::read_to_string(selftests().join("settings"))
-        .unwrap_or_default()
-        .lines()
-        .find_map(|line| line.strip_prefix("timeout=")?.trim().parse().ok())
-        .unwrap_or(PROGRAM_LIMIT);
-    let runner = paths::repo().join("xtask/guest/run-tests");
-    let mut command = vec![
-        "bash".to_owned(),
-        runner.display().to_string(),
-        module.display().to_string(),
-        limit.to_string(),
-    ];
-    command.extend(tests.iter().cloned());
-    // What a user sets to run less, or more.
-    let mut env: Vec<_> = std::env::vars()
-        .filter(|(name, _)| {
-            matches!(
-                name.as_str(),
-                "TOE_SCALE" | "TOE_CASES" | "TOE_LIMIT" | "TOE_STALL" | "TOE_VERBOSE" | "TOE_KIND"
-            )
-        })
-        .collect();
-    // A debug kernel under emulation is twenty times slower than the real
-    // thing: volumes that take a second there would take most of a minute.
-    if flavour == Flavour::Debug && !kvm_works() && !env.iter().any(|(name, _)| name == "TOE_SCALE")
-    {
-        env.push(("TOE_SCALE".into(), "0.1".into()));
-    }
-    let source = kernel
-        .build
-        .join("source")
-        .canonicalize()
-        .context("the kernel's source")?;
-    env.push(("TOE_KSRC".into(), source.display().to_string()));
-    env.push(("KSRC".into(), source.display().to_string()));
-    env.push(("TOE_SELFTESTS".into(), selftests().display().to_string()));
-    let run = Run {
-        machine: Machine {
-            accel: if kvm_works() { Accel::Kvm } else { Accel::Tcg },
-            cpus: 2,
-            mem: flavour.default_mem().to_owned(),
-            flavour,
-            // Suites of the kernel itself are not ours to run.
-            cmdline: vec!["kunit.filter_glob=none".to_owned()],
-            tty: false,
-            stdin: false,
-        },
-        kernel,
-        module: None,
-        module_args: String::new(),
-        command,
-        env,
-        timeout: GUEST_LIMIT,
-        dir: dir.to_owned(),
-    };
-    let outcome = vm::run(&run, &sink)?;
-    // Where the guest could not hand its log over, keep what there is.
-    fs::write(dir.join("log"), &outcome.log).context("the guest's log")?;
-    fs::write(
-        dir.join("errors"),
-        errors.lock().expect("no panics").as_bytes(),
-    )?;
-    let progress = progress.lock().expect("no panics").clone();
-    Ok((outcome, progress))
-}
-
 /// One line of the runner's output.
 fn follow(
     line: &str,
     step: &mut Step,
     progress: &mut Progress,
     dir: &Path,
-    total: usize,
+    (begun, total): (&AtomicUsize, usize),
     verbose: bool,
 ) {
     let Some(rest) = line.strip_prefix("@@") else {
@@ -303,7 +399,8 @@ fn follow(
     match words.as_slice() {
         ["begin", test] => {
             progress.insert((*test).to_owned(), Told::default());
-            step.message(&format!("{} ({} of {total})", shown(test), progress.len()));
+            let n = begun.fetch_add(1, Ordering::Relaxed) + 1;
+            step.message(&format!("{} ({n} of {total})", shown(test)));
         }
         ["end", test, code, begin, end] => {
             let seconds = |text: &str| text.parse::<f64>().unwrap_or(0.0);

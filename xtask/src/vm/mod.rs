@@ -150,6 +150,8 @@ impl Drop for Guard {
 /// Runs the machine to its end.
 pub fn run(run: &Run<'_>, sink: &Sink) -> Result<Outcome> {
     let start = Instant::now();
+    // Two runs in one directory would each empty it under the other's feet.
+    let _lock = paths::Lock::of(&paths::beside(&run.dir, "lock"))?;
     let mark = format!("toe-end-{:x}-{:x}", std::process::id(), rand());
     prepare(run, &mark)?;
     let image = paths::beside(&run.dir, "initramfs");
