@@ -32,6 +32,7 @@ module! {
     authors: ["The toe authors"],
     description: "TCP offload framework and emulated TOE NIC",
     license: "GPL",
+    alias: ["rtnl-link-toe", "tcp-ulp-toe"],
 }
 
 /// Fields are dropped in this order: first nothing new is offloaded, then the

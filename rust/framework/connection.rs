@@ -324,7 +324,7 @@ pub(crate) fn upload(sk: LockedSock<'_>, reason: UploadReason) {
 fn may_return(reason: UploadReason, explicit: bool) -> bool {
     // What an administrator takes back from an application, the application has
     // to ask for again; what the policy took, the policy decides.
-    if reason == UploadReason::Admin {
+    if matches!(reason, UploadReason::Admin | UploadReason::LinkDown) {
         return !explicit;
     }
     !matches!(
@@ -341,7 +341,6 @@ fn may_return(reason: UploadReason, explicit: bool) -> bool {
             | UploadReason::DeviceGone
             | UploadReason::ModuleUnload
             | UploadReason::Netns
-            | UploadReason::LinkDown
     )
 }
 
