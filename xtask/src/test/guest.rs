@@ -57,6 +57,11 @@ const SPECIAL: &[(&str, &str)] = &[
     (":warn", "control/planted_warning"),
 ];
 
+/// Whether the kernel's log decides on a test, which the guest hands over last.
+fn by_log(test: &str) -> bool {
+    test == ":kunit" || test == ":warn"
+}
+
 /// The name results of `test` are shown under.
 fn shown(test: &str) -> String {
     match SPECIAL.iter().find(|(name, _)| *name == test) {
@@ -102,9 +107,11 @@ fn unsettled() -> Vec<(String, String)> {
 fn select(filter: &str) -> Result<Vec<String>> {
     let mut tests = vec![":kunit".to_owned()];
     let later = unsettled();
-    tests.extend(programs()?.into_iter().filter(|test| {
-        !filter.is_empty() || !later.iter().any(|(name, _)| name == test)
-    }));
+    tests.extend(
+        programs()?
+            .into_iter()
+            .filter(|test| !filter.is_empty() || !later.iter().any(|(name, _)| name == test)),
+    );
     // The controls come last: the warning is one that blinds lockdep.
     tests.extend([":leaks", ":leak", ":warn"].map(String::from));
     // `PROGRAM/CASE` means all of PROGRAM.
@@ -411,8 +418,8 @@ fn follow(
             if verbose {
                 step.println(&text);
             }
-            // KUnit's results are in the kernel's log, which comes later.
-            if *test != ":kunit" {
+            // What is judged by the kernel's log has to wait for it.
+            if !by_log(test) {
                 let count = Count::of(&judge(test, told, &text, "", &End::Exit(0)));
                 step.suspend(|| announce(&shown(test), count, Duration::from_secs(told.seconds)));
             }
@@ -450,9 +457,9 @@ fn evaluate(
             log,
             &outcome.end,
         );
-        if test == ":kunit" {
+        if by_log(test) {
             announce(
-                "kunit",
+                &shown(test),
                 Count::of(&results),
                 Duration::from_secs(told.seconds),
             );
@@ -530,13 +537,12 @@ fn judge(test: &str, told: &Told, output: &str, log: &str, end: &End) -> Vec<Ent
     };
 
     // The controls are the other way round: what they plant must be seen.
-    // While the guest runs, its log is not there: `log` is empty then.
     if test == ":warn" || test == ":leak" {
         let seen = match test {
-            ":warn" => !splats.is_empty() || log.is_empty(),
+            ":warn" => code == 0 && !splats.is_empty(),
             _ => code == 1 && output.contains("unreferenced object"),
         };
-        let verdict = match (seen && code != 5, code) {
+        let verdict = match (seen, code) {
             (true, _) => Verdict::Pass,
             (false, 4) => Verdict::Skip("the kernel has no kmemleak".into()),
             (false, _) => Verdict::Fail,
