@@ -230,6 +230,47 @@ struct dentry *toe_debugfs_create(const char *name, struct dentry *parent,
 	return debugfs_create_file(name, 0400, parent, entry, &toe_seq_fops);
 }
 
+/*
+ * The tests' negative controls: a planted fault must make a run fail. `warn`
+ * prints a kernel warning, `leak` loses an allocation. Root only, as all of
+ * debugfs.
+ */
+static ssize_t toe_plant_write(struct file *file, const char __user *data,
+			       size_t count, loff_t *pos)
+{
+	char word[8] = {};
+	void *lost;
+
+	if (count >= sizeof(word))
+		return -EINVAL;
+	if (copy_from_user(word, data, count))
+		return -EFAULT;
+	strim(word);
+	if (!strcmp(word, "warn")) {
+		WARN(1, "toe: planted by the administrator\n");
+	} else if (!strcmp(word, "leak")) {
+		lost = kmalloc(64, GFP_KERNEL);
+		if (!lost)
+			return -ENOMEM;
+		OPTIMIZER_HIDE_VAR(lost);
+	} else {
+		return -EINVAL;
+	}
+	return count;
+}
+
+static const struct file_operations toe_plant_fops = {
+	.owner	= THIS_MODULE,
+	.open	= simple_open,
+	.write	= toe_plant_write,
+	.llseek	= noop_llseek,
+};
+
+void toe_debugfs_plant(struct dentry *parent)
+{
+	debugfs_create_file("plant", 0200, parent, NULL, &toe_plant_fops);
+}
+
 int toe_debugfs_rename(struct dentry *dentry, const char *name)
 {
 	return debugfs_change_name(dentry, "%s", name);

@@ -66,6 +66,7 @@ void toe_deliver_taps(struct sk_buff *skb, struct net_device *dev);
 extern const struct file_operations toe_seq_fops;
 struct dentry *toe_debugfs_create(const char *name, struct dentry *parent,
 				  void *entry);
+void toe_debugfs_plant(struct dentry *parent);
 int toe_debugfs_rename(struct dentry *dentry, const char *name);
 /* Defined in Rust: shows the entry that toe_debugfs_create() was given. */
 int toe_debugfs_show(struct seq_file *seq, void *unused);

@@ -58,6 +58,8 @@ impl Root {
                 core::ptr::null_mut(),
             )
         };
+        // SAFETY: `dir` was just made; its files go with it.
+        unsafe { bindings::toe_debugfs_plant(dir) };
         // INVARIANT: the guard removes it.
         self.0.store(dir as usize, Relaxed);
         RootGuard(self)
