@@ -316,6 +316,30 @@ delta() {
 	echo $(($(ctr "$1" "$2") - old))
 }
 
+# Uploads of one end since `snap` that a program or the network caused as TCP goes:
+# a reader too slow for its window, a tail loss probe, and what the peer does then.
+# Plain TCP has them on a clean wire, too.
+uploads_by_tcp() {
+	local name sum=0
+	for name in zero_window persist host_retransmit old_sequence sack dup_ack; do
+		sum=$((sum + $(delta "$1" toe_upload_$name)))
+	done
+	echo $sum
+}
+
+# Nothing was lost since `snap_loss`: no timeout, and nothing sent twice but the
+# probes by which TCP asks after a delayed ACK.
+snap_loss() {
+	loss=("$(snmp "$1" TcpRetransSegs)" "$(snmp "$1" TcpExtTCPLossProbes)"
+		"$(snmp "$1" TcpExtTCPTimeouts)")
+}
+expect_no_loss() {
+	local retrans=$(($(snmp "$1" TcpRetransSegs) - loss[0]))
+	expect_eq $(($(snmp "$1" TcpExtTCPTimeouts) - loss[2])) 0 "timeouts of end $1"
+	expect_le $retrans $(($(snmp "$1" TcpExtTCPLossProbes) - loss[1])) \
+		"retransmissions of end $1, which are at most its loss probes"
+}
+
 has_ctr() { in_ns "$1" ethtool -S "$(dev_of "$1")" 2>/dev/null | grep -q "^ *$2:"; }
 
 # knob a|b NAME [VALUE]: reads or writes a file of the device's toe directory.
@@ -331,9 +355,14 @@ knob() {
 
 upload_all() { knob "$1" upload_all 1; }
 
-# The table of delegated connections of a device, without its header.
-table() { tail -n +2 "/sys/kernel/debug/toe/$1"; }
-has_table() { is_toe && [ -r /sys/kernel/debug/toe/$DA ]; }
+# The table of delegated connections of a device, whole and without its header.
+table_file() {
+	local ns=$A
+	[ "$1" = "$DB" ] && ns=$B
+	echo "/sys/kernel/debug/toe/$1@$(stat -Lc %i /run/netns/$ns 2>/dev/null)"
+}
+table() { tail -n +2 "$(table_file "$1")"; }
+has_table() { is_toe && [ -r "$(table_file $DA)" ]; }
 
 table_empty() { [ "$(knob "$1" connections)" = 0 ]; }
 

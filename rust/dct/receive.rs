@@ -214,8 +214,7 @@ fn process(sk: LockedSock<'_>, skb: SkBuff, seg: &Segment) {
     entry.data.set(sk, data);
 
     if action.payload != 0 {
-        sk.data_received(&skb, action.payload, seg.flags & wire::flags::PSH != 0);
-        sk.queue_payload(skb, header);
+        sk.queue_payload(skb, action.payload, header, seg.flags);
     } else {
         skb.consume();
     }

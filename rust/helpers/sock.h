@@ -79,7 +79,7 @@ u32 toe_tcp_ts(struct sock *sk);
 void toe_tcp_segs_in(struct sock *sk, struct sk_buff *skb);
 bool toe_tcp_quickack(struct sock *sk);
 bool toe_tcp_pingpong(struct sock *sk);
-void toe_tcp_grow_window(struct sock *sk, struct sk_buff *skb);
+void toe_tcp_grow_window(struct sock *sk, const struct sk_buff *skb);
 void toe_tcp_resume_host(struct sock *sk);
 
 bool toe_skb_header_owned(const struct sk_buff *skb);
@@ -102,7 +102,8 @@ void toe_cancel_work(struct delayed_work *work);
 void toe_synchronize_tasks(void);
 void toe_msleep(unsigned int ms);
 bool toe_tcp_rmem_ok(struct sock *sk, struct sk_buff *skb);
-void toe_tcp_queue_rcv(struct sock *sk, struct sk_buff *skb, u32 hdr_len);
+bool toe_tcp_queue_rcv(struct sock *sk, struct sk_buff *skb, u32 hdr_len,
+		       bool *stolen);
 void toe_tcp_data_ready(struct sock *sk);
 void toe_tcp_write_space(struct sock *sk);
 void toe_tcp_schedule_ack(struct sock *sk);

@@ -118,7 +118,7 @@ bool toe_tcp_pingpong(struct sock *sk)
 }
 
 /* tcp_grow_window(), which is static: room for more when data is dense */
-void toe_tcp_grow_window(struct sock *sk, struct sk_buff *skb)
+void toe_tcp_grow_window(struct sock *sk, const struct sk_buff *skb)
 {
 	struct tcp_sock *tp = tcp_sk(sk);
 	int room = min_t(int, tp->window_clamp, tcp_space(sk)) - tp->rcv_ssthresh;
@@ -151,29 +151,32 @@ void toe_tcp_grow_window(struct sock *sk, struct sk_buff *skb)
 	}
 }
 
-/* tcp_queue_rcv(): in-order payload to the tail of the receive queue. */
-void toe_tcp_queue_rcv(struct sock *sk, struct sk_buff *skb, u32 hdr_len)
+/*
+ * tcp_queue_rcv(): in-order payload to the tail of the receive queue. If the
+ * queue's last buffer took it, @skb is left to kfree_skb_partial().
+ */
+bool toe_tcp_queue_rcv(struct sock *sk, struct sk_buff *skb, u32 hdr_len,
+		       bool *stolen)
 {
 	struct sk_buff *tail = skb_peek_tail(&sk->sk_receive_queue);
-	bool stolen;
 	int delta;
 
 	tcp_cleanup_skb(skb);
 	__skb_pull(skb, hdr_len);
 	if (tail && TCP_SKB_CB(tail)->end_seq == TCP_SKB_CB(skb)->seq &&
 	    tcp_skb_can_collapse_rx(tail, skb) &&
-	    skb_try_coalesce(tail, skb, &stolen, &delta)) {
+	    skb_try_coalesce(tail, skb, stolen, &delta)) {
 		atomic_add(delta, &sk->sk_rmem_alloc);
 		sk_mem_charge(sk, delta);
 		__NET_INC_STATS(sock_net(sk), LINUX_MIB_TCPRCVCOALESCE);
 		TCP_SKB_CB(tail)->end_seq = TCP_SKB_CB(skb)->end_seq;
 		TCP_SKB_CB(tail)->ack_seq = TCP_SKB_CB(skb)->ack_seq;
 		TCP_SKB_CB(tail)->tcp_flags |= TCP_SKB_CB(skb)->tcp_flags;
-		kfree_skb_partial(skb, stolen);
-		return;
+		return true;
 	}
 	tcp_add_receive_queue(sk, skb);
 	skb_set_owner_r(skb, sk);
+	return false;
 }
 
 void toe_tcp_data_ready(struct sock *sk)

@@ -49,15 +49,19 @@ const ESTABLISHED: u8 = bindings::TCP_ESTABLISHED as u8;
 const CLOSE_WAIT: u8 = bindings::TCP_CLOSE_WAIT as u8;
 /// `TCP_CA_Open`.
 const CA_OPEN: u8 = 0;
-/// `ICSK_ACK_SCHED`, `ICSK_ACK_PUSHED`, `ICSK_ACK_NOW` of `enum inet_csk_ack_state_t`.
+/// `ICSK_ACK_SCHED`, `ICSK_ACK_PUSHED`, `ICSK_ACK_PUSHED2`, `ICSK_ACK_NOW` of `enum inet_csk_ack_state_t`.
 const ACK_SCHED: u8 = 1;
 const ACK_PUSHED: u8 = 4;
+const ACK_PUSHED2: u8 = 8;
 const ACK_NOW: u8 = 16;
 /// `TCP_ATO_MIN` and `TCP_DELACK_MIN`: HZ / 25, `TCP_DELACK_MAX`: HZ / 5.
 const ATO_MIN: u32 = HZ / 25;
 const DELACK_MAX: u32 = HZ / 5;
 /// `TCP_MAX_QUICKACKS`.
 const MAX_QUICKACKS: u32 = 16;
+/// `TCP_MSS_DEFAULT` and `TCP_MIN_MSS`, in bytes.
+const MSS_DEFAULT: u32 = 536;
+const MIN_MSS: u32 = 88;
 
 /// What the offload decision looks at, besides what the socket layer knows.
 pub(crate) struct Facts {
@@ -303,7 +307,10 @@ impl<'a> LockedSock<'a> {
             if let Some((val, ecr)) = ts {
                 (*tp).rx_opt.set_saw_tstamp(1);
                 (*tp).rx_opt.rcv_tsval = val;
-                (*tp).rx_opt.rcv_tsecr = ecr;
+                (*tp).rx_opt.rcv_tsecr = match ecr {
+                    0 => 0,
+                    ecr => ecr.wrapping_sub((*tp).tsoffset),
+                };
             }
         }
     }
@@ -358,31 +365,91 @@ impl<'a> LockedSock<'a> {
         unsafe { bindings::toe_tcp_rmem_ok(self.as_ptr(), skb.as_ptr()) }
     }
 
-    /// Bookkeeping for a data segment: delayed-ACK clock, receive MSS and RTT,
-    /// window growth. `tcp_event_data_recv()` and `tcp_rcv_rtt_measure_ts()`.
-    pub(crate) fn data_received(&self, skb: &SkBuff, payload: u32, push: bool) {
-        let seg = match skb.gso_size() {
-            0 => payload,
-            n => u32::from(n),
-        };
+    /// `tcp_measure_rcv_mss()`: the peer's segment size, from the segments it
+    /// sends. A new size tells how dense the data is in its buffers, too, and
+    /// with that how much of it the receive memory holds.
+    ///
+    /// `flags` are the segment's, `header` the length of its TCP header.
+    fn measure_rcv_mss(&self, skb: &bindings::sk_buff, payload: u32, header: u32, flags: u16) {
+        // SAFETY: the socket is live and locked; plain fields of this socket.
+        unsafe {
+            let (sk, tp) = (self.as_ptr(), self.tp());
+            let ack = &mut (*self.icsk()).icsk_ack;
+            let last = core::mem::take(&mut ack.last_seg_size);
+            let mut seg = match (*bindings::toe_skb_shinfo(skb)).gso_size {
+                0 => payload,
+                n => u32::from(n),
+            };
+            if seg >= u32::from(ack.rcv_mss) {
+                if seg != u32::from(ack.rcv_mss) {
+                    let dense = (u64::from(payload) << 8) / u64::from(skb.truesize.max(1));
+                    let ratio = (dense as u8).max(1);
+                    if ratio != (*tp).scaling_ratio {
+                        (*tp).scaling_ratio = ratio;
+                        let clamp = bindings::toe_tcp_full_space(sk) as u32;
+                        (*tp).window_clamp = clamp;
+                        (*tp).rcvq_space.space = (*tp).rcvq_space.space.min(clamp as i32);
+                    }
+                }
+                ack.rcv_mss = seg.min(u32::from((*tp).advmss)) as u16;
+                if flags & wire::flags::PSH != 0 {
+                    ack.pending |= ACK_PUSHED;
+                }
+                return;
+            }
+            seg += header;
+            let pushed = wire::flags::PSH | wire::flags::FIN | wire::flags::SYN | wire::flags::URG;
+            if seg >= MSS_DEFAULT + 20 || (seg >= MIN_MSS + 20 && flags & pushed == 0) {
+                seg = seg.saturating_sub((*tp).tcp_header_len.into());
+                ack.last_seg_size = seg as u16;
+                if seg == u32::from(last) {
+                    ack.rcv_mss = seg as u16;
+                    return;
+                }
+            }
+            if ack.pending & ACK_PUSHED != 0 {
+                ack.pending |= ACK_PUSHED2;
+            }
+            ack.pending |= ACK_PUSHED;
+        }
+    }
+
+    /// Queues in-order payload for the application: `skb` without the first
+    /// `header` bytes, which are the TCP header, and what goes with it.
+    /// `flags` are the segment's. Readers are not woken yet.
+    pub(crate) fn queue_payload(&self, skb: SkBuff, payload: u32, header: u32, flags: u16) {
+        let skb = skb.into_raw();
+        let mut stolen = false;
+        // SAFETY: the socket is live and locked; the frame is the queue's from
+        // here on, and stays in it under the lock, or is still ours.
+        let eaten =
+            unsafe { bindings::toe_tcp_queue_rcv(self.as_ptr(), skb, header, &mut stolen) };
+        // SAFETY: as above; it is valid in both cases.
+        self.data_received(unsafe { &*skb }, payload, header, flags);
+        if eaten {
+            // SAFETY: the last buffer of the queue took the payload, and the
+            // rest is ours.
+            unsafe { bindings::kfree_skb_partial(skb, stolen) };
+        }
+    }
+
+    /// Bookkeeping for a data segment that is in the receive queue: delayed-ACK
+    /// clock, receive MSS and RTT, window growth. `tcp_event_data_recv()` and
+    /// `tcp_rcv_rtt_measure_ts()`.
+    fn data_received(&self, skb: &bindings::sk_buff, payload: u32, header: u32, flags: u16) {
         // SAFETY: the socket is live and locked; plain fields of this socket.
         unsafe {
             let (tp, icsk) = (self.tp(), self.icsk());
             bindings::toe_tcp_schedule_ack(self.as_ptr());
-
-            let ack = &mut (*icsk).icsk_ack;
-            ack.last_seg_size = 0;
-            if seg >= u32::from(ack.rcv_mss) {
-                ack.rcv_mss = seg.min(u32::from((*tp).advmss)) as u16;
-                if push {
-                    ack.pending |= ACK_PUSHED;
+            let ecr = (*tp).rx_opt.rcv_tsecr;
+            if ecr != (*tp).rcv_rtt_last_tsecr {
+                (*tp).rcv_rtt_last_tsecr = ecr;
+                if payload >= u32::from((*icsk).icsk_ack.rcv_mss) {
+                    self.receive_rtt_by_timestamp(ecr);
                 }
-            } else if push {
-                if ack.pending & ACK_PUSHED != 0 {
-                    ack.pending |= 8; /* ICSK_ACK_PUSHED2 */
-                }
-                ack.pending |= ACK_PUSHED;
             }
+            self.measure_rcv_mss(skb, payload, header, flags);
+            self.receive_rtt_by_window();
 
             let now = bindings::toe_tcp_jiffies32();
             let quick = |icsk: *mut bindings::inet_connection_sock| {
@@ -407,52 +474,59 @@ impl<'a> LockedSock<'a> {
             }
             (*icsk).icsk_ack.lrcvtime = now;
 
-            // Receive RTT, for the host's receive-buffer tuning.
-            let ecr = (*tp).rx_opt.rcv_tsecr;
-            if ecr != (*tp).rcv_rtt_last_tsecr {
-                (*tp).rcv_rtt_last_tsecr = ecr;
-                if payload >= u32::from((*icsk).icsk_ack.rcv_mss) {
-                    self.receive_rtt(ecr);
-                }
-            }
             if payload >= 128 {
-                bindings::toe_tcp_grow_window(self.as_ptr(), skb.as_ptr());
+                bindings::toe_tcp_grow_window(self.as_ptr(), skb);
             }
         }
     }
 
-    /// `tcp_rcv_rtt_update()` with a timestamp sample.
-    fn receive_rtt(&self, ecr: u32) {
+    /// `tcp_rcv_rtt_measure_ts()`: the time since the peer echoed our clock.
+    fn receive_rtt_by_timestamp(&self, ecr: u32) {
+        // SAFETY: the socket is live and locked.
+        let (delta, us) = unsafe {
+            let tp = self.tp();
+            let now = bindings::toe_tcp_ts(self.as_ptr()).wrapping_sub((*tp).tsoffset);
+            (now.wrapping_sub(ecr), (*tp).tcp_usec_ts() != 0)
+        };
+        let limit = i32::MAX as u32 / if us { 1 } else { 1000 };
+        if delta != 0 && delta < limit {
+            self.receive_rtt(if us { delta } else { delta * 1000 }, false);
+        }
+    }
+
+    /// `tcp_rcv_rtt_measure()`: the time a whole window of data took.
+    fn receive_rtt_by_window(&self) {
         // SAFETY: the socket is live and locked.
         unsafe {
             let tp = self.tp();
-            let now = bindings::toe_tcp_ts(self.as_ptr());
-            let delta = now.wrapping_sub(ecr);
-            let us = if (*tp).tcp_usec_ts() != 0 {
-                delta
-            } else if delta < 2_000_000 {
-                delta * 1000
-            } else {
-                return;
-            };
-            if us == 0 || us > i32::MAX as u32 {
-                return;
+            let (now, since) = ((*tp).tcp_mstamp, (*tp).rcv_rtt_est.time);
+            if since != 0 {
+                if Seq((*tp).rcv_nxt).before(Seq((*tp).rcv_rtt_est.seq)) {
+                    return;
+                }
+                let us = u32::try_from(now.saturating_sub(since)).unwrap_or(u32::MAX);
+                self.receive_rtt(us.max(1), true);
             }
-            let old = (*tp).rcv_rtt_est.rtt_us;
-            let m = us.saturating_mul(8);
-            if old == 0 || m < old {
-                (*tp).rcv_rtt_est.rtt_us = m;
-            } else if (*tp).rcv_nxt == (*tp).copied_seq {
-                (*tp).rcv_rtt_est.rtt_us = old - (old >> 3) + us;
-            }
+            (*tp).rcv_rtt_est.seq = (*tp).rcv_nxt.wrapping_add((*tp).rcv_wnd);
+            (*tp).rcv_rtt_est.time = now;
         }
     }
 
-    /// In-order payload to the tail of the receive queue; the first `header`
-    /// bytes of the frame are its TCP header.
-    pub(crate) fn queue_payload(&self, skb: SkBuff, header: u32) {
-        // SAFETY: the socket is live and locked; the frame is handed over.
-        unsafe { bindings::toe_tcp_queue_rcv(self.as_ptr(), skb.into_raw(), header) }
+    /// `tcp_rcv_rtt_update()`: the receiver's RTT estimate, by which the host
+    /// tunes the receive buffer. A sample that depends on the window can only
+    /// lower it.
+    fn receive_rtt(&self, us: u32, by_window: bool) {
+        // SAFETY: the socket is live and locked.
+        unsafe {
+            let tp = self.tp();
+            let old = (*tp).rcv_rtt_est.rtt_us;
+            let sample = us.saturating_mul(8);
+            if old == 0 || sample < old {
+                (*tp).rcv_rtt_est.rtt_us = sample;
+            } else if !by_window && (*tp).rcv_nxt == (*tp).copied_seq {
+                (*tp).rcv_rtt_est.rtt_us = old - (old >> 3) + us;
+            }
+        }
     }
 
     /// Wakes readers if `SO_RCVLOWAT` is reached.
