@@ -52,23 +52,31 @@ t_round_trip() { # FAMILY client|server|both
 	expect_no_loss a
 }
 
+# A tail loss probe takes a connection back for a moment, so that the target does
+# not see all of it: one of these transfers has none. What is left to the host is
+# what was sent before the hand-over, or after one end's FIN.
 t_whole_life_delegated() { # FAMILY
+	local i disturbed
 	need nstat
-	snap_loss a
-	snap a
-	snap b
-	need_xfer "$1" --bytes "$(kib 2048)" $(ulp)
-	if is_toe; then
+	for i in 1 2 3 4 5; do
+		snap_loss a
+		snap a
+		snap b
+		need_xfer "$1" --bytes "$(kib 2048)" $(ulp)
+		expect_no_loss a
+		expect_no_entries
+		is_toe || { partial "bytes handled by the target"; return; }
 		expect_ge "$(delta a toe_offloads)" 1 "offloads"
-		# Close, or the FIN of the other end, takes it back.
-		expect_eq "$(delta a toe_uploads)" $((1 + $(uploads_by_tcp a))) "uploads"
-		expect_ge "$(delta a toe_tx_bytes)" $(($(kib 2048) / 4)) "bytes sent by the target"
-		expect_ge "$(delta b toe_rx_bytes)" $(($(kib 2048) * 9 / 10)) "bytes received by the target"
-	else
-		partial "bytes handled by the target"
-	fi
-	expect_no_entries
-	expect_no_loss a
+		# Close, or the FIN of the other end, takes it back, once, if it is offloaded.
+		expect_le $(($(delta a toe_uploads) - $(uploads_by_tcp a))) 1 "uploads"
+		expect_eq "$(delta a toe_uploads)" "$(delta a toe_offloads)" "uploads"
+		disturbed=$(($(uploads_by_tcp a) + $(uploads_by_tcp b)))
+		[ $disturbed != 0 ] || break
+	done
+	expect_eq $disturbed 0 "uploads by TCP itself, in each of $i transfers"
+	expect_ge "$(delta a toe_tx_bytes)" $(($(kib 2048) * 3 / 4)) "bytes sent by the target"
+	expect_ge "$(delta b toe_rx_bytes)" $(($(kib 2048) * 3 / 4)) "bytes received by the target"
+	note "transfer $i was undisturbed"
 }
 
 t_many() { # FAMILY

@@ -186,7 +186,7 @@ named! {
         Paws = "paws",
         /// An ECN mark or ECN flags.
         Ecn = "ecn",
-        /// The peer closed its window.
+        /// The peer took back all of the window it had offered.
         ZeroWindow = "zero_window",
         /// The peer moved the right edge of its window back.
         WindowShrunk = "window_shrunk",
@@ -278,7 +278,7 @@ named! {
         Paws = "paws",
         /// Congestion experienced, or the flags ECE, CWR or AE.
         Ecn = "ecn",
-        /// The new window is zero.
+        /// The new window is zero, and less than was offered before.
         ZeroWindow = "zero_window",
         /// The right edge of the peer's window moved back.
         WindowShrunk = "window_shrunk",

@@ -189,13 +189,15 @@ fn peer_window(c: &ConnData, s: &Segment, acked: u32) -> Result<Option<u32>, Spe
     if !update {
         return Ok(None);
     }
-    if wnd == 0 {
-        return Err(SpecialCase::ZeroWindow);
-    }
     // A peer that rounds to its scale may move the edge by less than one unit.
+    // A window that fills up while its edge stays is the ordinary sign of a slow
+    // reader: the host's probe timer watches it.
     let back = c.wnd_end().saturating_dist_from(s.ack.add(wnd));
     if back >> scale != 0 {
-        return Err(SpecialCase::WindowShrunk);
+        return Err(match wnd {
+            0 => SpecialCase::ZeroWindow,
+            _ => SpecialCase::WindowShrunk,
+        });
     }
     Ok(Some(wnd))
 }
@@ -331,6 +333,27 @@ mod tests {
         };
         assert!(receive(&mut c, &larger, &VIEW).is_ok_and(|a| a.window_changed));
         assert_eq!(c.snd_wl1, again.seq);
+    }
+
+    #[test]
+    fn window_that_fills_up() {
+        let mut c = conn();
+        c.snd_wnd = 2000;
+        let s = Segment {
+            ack: c.snd_nxt,
+            window: 0,
+            ..seg()
+        };
+        assert!(receive(&mut c, &s, &VIEW).is_ok_and(|a| a.acked == 2000 && a.window_changed));
+        assert_eq!(c.snd_wnd, 0);
+        // And opens again.
+        let s = Segment {
+            seq: c.rcv_nxt,
+            window: 500,
+            ..s
+        };
+        assert!(receive(&mut c, &s, &VIEW).is_ok_and(|a| a.acked == 0 && a.window_changed));
+        assert_eq!(c.snd_wnd, 4000);
     }
 
     #[test]

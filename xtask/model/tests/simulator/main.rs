@@ -302,7 +302,7 @@ fn against_smoltcp() {
             UploadReason::OutOfOrder,
             UploadReason::OldSequence,
             UploadReason::AckOutside,
-            UploadReason::ZeroWindow,
+            UploadReason::Persist,
             UploadReason::Rto,
             UploadReason::Fin,
             UploadReason::NoMemory,
