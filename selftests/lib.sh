@@ -226,7 +226,11 @@ configure() { # addresses and links of the pair
 }
 
 make_ns() {
-	ip netns add $A && ip netns add $B
+	ip netns add $A && ip netns add $B || return 1
+	# Connections whose device a case deletes hold their data, and with it TCP's
+	# memory, for minutes: let them give up soon.
+	set_sysctl a net.ipv4.tcp_orphan_retries 1
+	set_sysctl b net.ipv4.tcp_orphan_retries 1
 }
 
 pair_up() {

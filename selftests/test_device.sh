@@ -26,6 +26,8 @@ t_names() {
 	make_ns
 	ip -n $A link add type "$TOE_KIND" || fail "a pair without names is refused"
 	expect_eq "$(ip -n $A -o link show type "$TOE_KIND" | wc -l)" 2 "devices made"
+	# The kernel named it, maybe as the tests name theirs.
+	ip -n $A link del ${TOE_KIND}0 || fail "the first device is not called ${TOE_KIND}0"
 	ip -n $A link add "this-name-is-too-long" type "$TOE_KIND" 2>/dev/null &&
 		fail "a name of 21 characters is accepted"
 	ip -n $A link add $DA type "$TOE_KIND" peer name $DA 2>/dev/null &&

@@ -40,9 +40,10 @@ t_fin_received() {
 }
 t_zero_window() { refused zero_window zero_window "$1"; }
 
+# One with an own cong_control(), which the target does not call.
 t_congestion_control() {
-	modprobe -q tcp_dctcp 2>/dev/null
-	in_a sh -c 'grep -qw dctcp /proc/sys/net/ipv4/tcp_available_congestion_control' || skip "no dctcp"
+	modprobe -q tcp_bbr 2>/dev/null
+	in_a sh -c 'grep -qw bbr /proc/sys/net/ipv4/tcp_available_congestion_control' || skip "no bbr"
 	refused congestion_control cc 4
 }
 
@@ -108,22 +109,13 @@ t_not_toe_device() {
 	ip -n $A link del va
 }
 
+# The request comes when the neighbour was forgotten and does not answer for a while.
 t_neighbour() {
-	# The request comes right after the neighbour was forgotten, and nobody
-	# answers for it.
-	local b="ip -n $A link set $DA arp off; ip -n $A neigh flush dev $DA; ip -n $A link set $DA arp on; ip -n $A neigh replace $B4 dev $DA nud incomplete 2>/dev/null; true"
-	need_toe
-	snap a
-	"$BIN/toe_probe" --client-ns $A --server-ns $B --before "$b" refuse plain $B4
-	rc=$?
-	resolve
-	if [ $rc = 0 ]; then
-		expect_ge "$(delta a toe_refuse_neighbour)" 1 "refusals by neighbour"
-	else
-		# The kernel may resolve it in time: then it is an offload like any other.
-		expect_ge "$(delta a toe_offloads)" 1 "neither refused for the neighbour nor offloaded"
-		partial "the neighbour was resolved before the request"
-	fi
+	local mute=net.ipv4.conf.$DB.arp_ignore
+	set_sysctl b $mute 8
+	(pause 3; set_sysctl b $mute 0) >/dev/null 2>&1 &
+	refused neighbour plain 4 --before "ip -n $A neigh flush dev $DA"
+	wait
 }
 
 t_qdisc() {

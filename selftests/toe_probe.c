@@ -234,7 +234,7 @@ static void establish_md5(void)
 static int refuse(const char *name)
 {
 	int fd, one = 1, zero = 0;
-	char byte = 'u', cc[] = "dctcp";
+	char byte = 'u', cc[] = "bbr";
 
 	open_listener();
 	if (!strcmp(name, "closed")) {
@@ -273,7 +273,7 @@ static int refuse(const char *name)
 		p.expect = "exists";
 	} else if (!strcmp(name, "cc")) {
 		if (setsockopt(p.c, IPPROTO_TCP, TCP_CONGESTION, cc, strlen(cc)))
-			lacking("the congestion control dctcp");
+			lacking("the congestion control bbr");
 	} else if (!strcmp(name, "pacing")) {
 		set_int(p.c, SOL_SOCKET, SO_MAX_PACING_RATE, 100000000);
 	} else if (!strcmp(name, "ip_options")) {

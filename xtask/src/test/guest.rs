@@ -39,6 +39,11 @@ const PROGRAM_LIMIT: u32 = 600;
 /// More guests than this would mean that each test kills its own.
 const MAX_GUESTS: usize = 8;
 
+/// How often a guest may die on its way to its first test. Emulated processors
+/// get the kernel's patching of its own code wrong about once in a hundred
+/// boots (`Oops: int3`); nothing of ours is loaded by then.
+const MAX_BOOTS: usize = 2;
+
 /// The programs that run where kmemleak is on: between them they offload and
 /// upload in every way, fail in the middle of it, and take everything down.
 const LEAK_CHECKED: &[&str] = &[
@@ -213,6 +218,7 @@ impl Suite<'_> {
     /// Runs tests one after the other, in as many guests as it takes.
     fn queue(&self, name: &str, mut left: Vec<String>) -> Result<Vec<Entry>> {
         let mut entries = Vec::new();
+        let mut boots = 0;
         for round in 0.. {
             if round == MAX_GUESTS {
                 let why = "not run: too many guests died before it";
@@ -223,6 +229,17 @@ impl Suite<'_> {
             let leaks = left.iter().any(|test| test.starts_with(':'))
                 || left.iter().any(|test| leak_checked(test, self.flavour));
             let (outcome, progress) = self.boot(&left, &dir, leaks)?;
+            if progress.is_empty() && matches!(outcome.end, End::Died) && boots < MAX_BOOTS {
+                boots += 1;
+                let text = format!(
+                    "==> the guest died before its first test, with no module of ours in it: \
+                     once more; its log is {}",
+                    dir.join("log").display()
+                );
+                let step = self.step.lock().expect("no panics");
+                step.suspend(|| eprintln!("{text}"));
+                continue;
+            }
             let (results, done) = evaluate(&left, &outcome, &progress, &dir);
             entries.extend(results);
             left.drain(..done);
