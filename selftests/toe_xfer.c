@@ -117,7 +117,8 @@ static void request_ulp(struct conn *c)
 		me->ulp_ok++;
 	else if (ret == -ENOENT && opt.ulp_try)
 		me->ulp_missing++;
-	else if (ret == -EOPNOTSUPP && (opt.ulp_try || opt.flip))
+	else if ((ret == -EOPNOTSUPP && (opt.ulp_try || opt.flip)) ||
+		 (ret == -ENOMEM && opt.ulp_try))
 		me->ulp_refused++;
 	else if (opt.may_break)
 		me->ulp_refused++;

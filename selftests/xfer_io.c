@@ -365,7 +365,7 @@ static void request_again(struct conn *c)
 	c->next_flip += opt.flip;
 	if (!ret)
 		me->ulp_ok++;
-	else if (ret == -EOPNOTSUPP)
+	else if (ret == -EOPNOTSUPP || (ret == -ENOMEM && opt.ulp_try))
 		me->ulp_refused++;
 	else if (ret == -ENOENT && opt.ulp_try)
 		me->ulp_missing++;

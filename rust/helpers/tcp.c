@@ -512,7 +512,7 @@ new_buffer:
 	}
 	/* An empty buffer must not stay in the queue. */
 	if (fresh && !skb->len) {
-		__skb_unlink(skb, &sk->sk_write_queue);
+		tcp_unlink_write_queue(skb, sk);
 		if (tcp_write_queue_empty(sk) &&
 		    tp->chrono_type == TCP_CHRONO_BUSY &&
 		    tcp_rtx_queue_empty(sk))
