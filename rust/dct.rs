@@ -146,7 +146,7 @@ impl Dct {
     #[inline]
     pub(crate) fn find<'g>(
         &self,
-        guard: &'g ReadGuard,
+        guard: &'g ReadGuard<'_>,
         tuple: &Tuple,
     ) -> Option<EntryRef<'g, Entry>> {
         self.table
@@ -156,7 +156,11 @@ impl Dct {
     /// The entry of `hwid`; `None` if that connection was taken out, whatever
     /// sits in its slot now.
     #[inline]
-    pub(crate) fn get<'g>(&self, guard: &'g ReadGuard, hwid: Hwid) -> Option<EntryRef<'g, Entry>> {
+    pub(crate) fn get<'g>(
+        &self,
+        guard: &'g ReadGuard<'_>,
+        hwid: Hwid,
+    ) -> Option<EntryRef<'g, Entry>> {
         self.table
             .at(guard, hwid.index())
             .filter(|e| e.hwid == hwid)
@@ -165,7 +169,10 @@ impl Dct {
 
 /// The entry of a connection that the framework hands to this target.
 #[inline]
-pub(crate) fn entry_of<'g>(conn: &Connection, guard: &'g ReadGuard) -> Option<EntryRef<'g, Entry>> {
+pub(crate) fn entry_of<'g>(
+    conn: &Connection,
+    guard: &'g ReadGuard<'_>,
+) -> Option<EntryRef<'g, Entry>> {
     conn.dev()
         .driver::<Port>()?
         .offload()

@@ -27,6 +27,7 @@ use crate::net::{
         DeviceFile,
         ShowDevice, //
     },
+    errno,
     ndo::{
         DeviceOps,
         Driver,
@@ -132,7 +133,7 @@ impl Driver for Port {
 
     fn open(&self, rtnl: &Rtnl) -> Result {
         let dev = self.dev();
-        let peer = self.peer.get_rtnl(rtnl).ok_or(ENOTCONN)?;
+        let peer = self.peer.get_rtnl(rtnl).ok_or_else(errno::ENOTCONN)?;
         self.rx.start(dev, 0..dev.real_num_rx_queues(), rtnl);
         if peer.is_up() {
             dev.carrier_on();

@@ -87,13 +87,18 @@ t_many() { # FAMILY
 }
 
 t_again_and_again() { # FAMILY
+	local i
 	snap a
-	bg uploader a 0.2
-	need_xfer "$1" --bytes "$(kib 8192)" $(ulp) --flip 64k
+	bg uploader a 0.05
+	# A fast machine is through before the administrator is.
+	for i in 1 2 3 4 5 6 7 8; do
+		need_xfer "$1" --bytes "$(kib 8192)" $(ulp) --flip 64k
+		is_toe && [ "$(delta a toe_upload_admin)" -ge 2 ] && break
+	done
 	end_bg
 	need_toe
-	expect_ge "$(delta a toe_offloads)" 2 "offloads"
-	expect_ge "$(delta a toe_upload_admin)" 1 "uploads"
+	expect_ge "$(delta a toe_upload_admin)" 2 "uploads by the administrator in $i transfers"
+	expect_ge "$(delta a toe_offloads)" 3 "offloads"
 	note "$(delta a toe_offloads) offloads, $(delta a toe_uploads) uploads"
 	expect_no_entries
 }

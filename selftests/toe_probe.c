@@ -428,6 +428,10 @@ static int upload(const char *name)
 		if (setsockopt(p.c, IPPROTO_TCP, TCP_REPAIR, &one, sizeof(one)))
 			fatal("TCP_REPAIR on a delegated connection: %m");
 		setsockopt(p.c, IPPROTO_TCP, TCP_REPAIR, &zero, sizeof(zero));
+	} else if (!strcmp(name, "pacing")) {
+		set_int(p.c, SOL_SOCKET, SO_MAX_PACING_RATE, 100000000);
+	} else if (!strcmp(name, "timestamp")) {
+		set_int(p.c, SOL_SOCKET, SO_TIMESTAMP, 1);
 	} else if (!strcmp(name, "filter")) {
 		if (attach_filter(p.c))
 			fatal("SO_ATTACH_FILTER: %m");

@@ -40,6 +40,7 @@ use crate::{
     },
     net::{
         devref::DevRef,
+        errno,
         lock_cell::SockCell,
         proto::HostFrame,
         skb::SkBuff,
@@ -139,7 +140,11 @@ impl OffloadTarget for Port {
 
     fn update(&self, sk: LockedSock<'_>, hwid: Hwid) -> Result {
         let guard = ReadGuard::new();
-        let entry = self.offload().dct().get(&guard, hwid).ok_or(ESTALE)?;
+        let entry = self
+            .offload()
+            .dct()
+            .get(&guard, hwid)
+            .ok_or_else(errno::ESTALE)?;
         let next_hop = sk.neighbour()?;
         let ts_ok = entry.data.get(sk).ts_ok;
         entry
@@ -150,7 +155,11 @@ impl OffloadTarget for Port {
 
     fn query(&self, hwid: Hwid) -> Result<Query> {
         let guard = ReadGuard::new();
-        let entry = self.offload().dct().get(&guard, hwid).ok_or(ESTALE)?;
+        let entry = self
+            .offload()
+            .dct()
+            .get(&guard, hwid)
+            .ok_or_else(errno::ESTALE)?;
         Ok(Query {
             tuple: entry.tuple,
             data: entry.data.peek(),
@@ -202,7 +211,7 @@ impl OffloadTarget for Port {
         if self.offload().dct().table.remove(hwid) {
             Ok(())
         } else {
-            Err(ESTALE)
+            Err(errno::ESTALE())
         }
     }
 }

@@ -20,7 +20,10 @@ use crate::{
         Connection, //
     },
     logic::{
-        reason::UploadReason,
+        reason::{
+            SpecialCase,
+            UploadReason, //
+        },
         receive::{
             self as rx,
             HostView, //
@@ -28,7 +31,7 @@ use crate::{
         tuple::Family,
         wire::{
             self,
-            Parsed,
+            Odd,
             Segment, //
         }, //
     },
@@ -60,18 +63,19 @@ pub(crate) fn input(port: &Port, queue: u16, mut skb: SkBuff, bh: &Bh) -> Option
     if skb.headlen() < wire::ETH_LEN as u32 + 52 && !skb.may_pull(want) {
         return Some(skb);
     }
-    let seg = match wire::parse(skb.data(), skb.len()) {
-        Parsed::Tcp(seg) => seg,
-        Parsed::NotTcp | Parsed::Special(_, None) => return Some(skb),
-        Parsed::Special(case, Some(tuple)) => {
-            let guard = ReadGuard::new();
+    let mut seg = Segment::default();
+    match wire::parse_into(skb.data(), skb.len(), &mut seg) {
+        Ok(()) => {}
+        Err(Odd::NotTcp | Odd::Special(_, None)) => return Some(skb),
+        Err(Odd::Special(case, Some(tuple))) => {
+            let guard = ReadGuard::within(bh);
             if let Some(entry) = dct.find(&guard, &tuple) {
                 connection::upload_unlocked(&entry.sk, entry.hwid, case.upload_reason());
             }
             return Some(skb);
         }
-    };
-    let guard = ReadGuard::new();
+    }
+    let guard = ReadGuard::within(bh);
     let Some(entry) = dct.find(&guard, &seg.tuple) else {
         return Some(skb);
     };
@@ -83,7 +87,7 @@ pub(crate) fn input(port: &Port, queue: u16, mut skb: SkBuff, bh: &Bh) -> Option
     {
         return Some(skb);
     }
-    deliver(port, queue, &entry, skb, seg, &guard, bh)
+    deliver(port, queue, &entry, skb, &seg, &guard, bh)
 }
 
 fn deliver(
@@ -91,21 +95,21 @@ fn deliver(
     queue: u16,
     entry: &Entry,
     mut skb: SkBuff,
-    seg: Segment,
-    guard: &ReadGuard,
+    seg: &Segment,
+    guard: &ReadGuard<'_>,
     bh: &Bh,
 ) -> Option<SkBuff> {
     let sk = entry.sk.bh_lock();
     // The connection may have gone to the host since the look-up. A user that
     // owns the socket may change this until the backlog is processed, which
     // looks again.
-    match proto::context::<Connection>(sk.sock(), guard) {
-        Some(conn) if conn.hwid() == entry.hwid => {}
+    let conn = match proto::context::<Connection>(sk.sock(), guard) {
+        Some(conn) if conn.hwid() == entry.hwid => conn,
         _ => {
             drop(sk);
             return Some(skb);
         }
-    }
+    };
     skb.mark_receiver(sk.sock());
     port.dev().tap_incoming(&mut skb, bh);
     // The sender's accounting ends here, as in `ip_rcv_core()`.
@@ -115,7 +119,7 @@ fn deliver(
         return None;
     }
     let len = skb.len();
-    skb.set_network_header(seg.l4_off - ip_len(&seg));
+    skb.set_network_header(seg.l4_off - ip_len(seg));
     skb.set_transport_header(seg.l4_off);
     if skb.pull(u32::from(seg.l4_off)).is_err() {
         skb.drop_because(DropReason::NotSpecified);
@@ -125,12 +129,13 @@ fn deliver(
         skb.drop_because(DropReason::NotSpecified);
         return None;
     }
-    skb.fill_cb(&seg, seg.tuple.family == Family::V6);
+    skb.fill_cb(seg, seg.tuple.family == Family::V6);
     port.offload().stats().received(queue, len, &skb);
     // As `tcp_v4_rcv()`: under the spin lock, whoever owns the socket.
-    sk.count_in(&skb, len - u32::from(seg.l4_off - ip_len(&seg)));
+    sk.count_in(&skb, len - u32::from(seg.l4_off - ip_len(seg)));
     match sk.try_own() {
-        Some(locked) => process(locked, skb, &seg),
+        Some(locked) if conn.delegated(locked) => process(locked, entry, skb, seg),
+        Some(locked) => host_receive(locked, skb),
         None => {
             if let Err(skb) = skb.add_to_backlog(&sk) {
                 port.offload().stats().backlog_drop();
@@ -152,66 +157,71 @@ fn ip_len(seg: &Segment) -> u16 {
 /// reached the host another way.
 pub(crate) fn backlog(sk: LockedSock<'_>, skb: SkBuff) {
     let guard = ReadGuard::new();
-    let seg = match proto::context::<Connection>(&sk, &guard) {
-        Some(conn) if conn.delegated(sk) => wire::parse_tcp(skb.data(), skb.len()),
-        _ => None,
-    };
-    match seg {
-        Some(seg) => process(sk, skb, &seg),
-        None => {
-            // Malformed, or a stray: the host's.
-            proto::host_receive(sk, skb);
-        }
+    let entry = proto::context::<Connection>(&sk, &guard)
+        .filter(|conn| conn.delegated(sk))
+        .and_then(|conn| dct::entry_of(conn, &guard));
+    match (entry, wire::parse_tcp(skb.data(), skb.len())) {
+        (Some(entry), Some(seg)) => process(sk, &entry, skb, &seg),
+        // Uploaded meanwhile, or malformed, or a stray: the host's.
+        _ => host_receive(sk, skb),
     }
 }
 
-/// Processes a segment under the socket lock. `skb` starts at the TCP header.
-fn process(sk: LockedSock<'_>, skb: SkBuff, seg: &Segment) {
-    let guard = ReadGuard::new();
-    let Some(conn) = proto::context::<Connection>(&sk, &guard).filter(|c| c.delegated(sk)) else {
-        return proto::host_receive(sk, skb);
-    };
-    let Some(entry) = dct::entry_of(conn, &guard) else {
-        return proto::host_receive(sk, skb);
-    };
-    if !sk.is_open() || (seg.payload != 0 && sk.receive_closed()) || sk.has_filter() {
-        let reason = if sk.has_filter() {
-            UploadReason::SocketFilter
-        } else {
-            UploadReason::Shutdown
-        };
-        connection::upload(sk, reason);
-        return proto::host_receive(sk, skb);
+/// The host's receive function, in the RCU section it is used to.
+#[cold]
+fn host_receive(sk: LockedSock<'_>, skb: SkBuff) {
+    let _guard = ReadGuard::new();
+    proto::host_receive(sk, skb);
+}
+
+/// Gives the connection to the host, and the segment with it.
+#[cold]
+fn special(sk: LockedSock<'_>, skb: SkBuff, reason: UploadReason) {
+    connection::upload(sk, reason);
+    host_receive(sk, skb);
+}
+
+/// Processes a segment of a delegated connection under the socket lock. `skb`
+/// starts at the TCP header.
+fn process(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment) {
+    if sk.has_filter() {
+        return special(sk, skb, UploadReason::SocketFilter);
+    }
+    if sk.wants_host() {
+        return special(sk, skb, UploadReason::Setsockopt);
+    }
+    if !sk.is_open() || (seg.payload != 0 && sk.receive_closed()) {
+        return special(sk, skb, UploadReason::Shutdown);
     }
 
-    let mut data = entry.data.get(sk);
-    sk.load(&mut data);
     let view = HostView {
         rcv_space_ok: seg.payload == 0 || sk.receive_space(&skb),
         ooo_empty: sk.in_order(),
         now_secs: tcp::now_secs(),
         sack_or_loss: sk.in_recovery(),
     };
-    let action = match rx::receive(&mut data, seg, &view) {
+    sk.refresh_clock();
+    let received = entry.data.with_mut(sk, |data| {
+        sk.load(data);
+        let action = rx::receive(data, seg, &view)?;
+        sk.store_rx(data);
+        Ok(action)
+    });
+    let action = match received {
         Ok(action) => action,
-        Err(case) => {
-            connection::upload(sk, case.upload_reason());
-            return proto::host_receive(sk, skb);
-        }
+        Err(case) => return special(sk, skb, SpecialCase::upload_reason(case)),
     };
 
     let header = u32::from(seg.data_off - seg.l4_off);
     sk.note_segment(seg.ts);
-    sk.store_rx(&data);
     sk.count_predicted(action.payload != 0, action.acked != 0);
     if action.acked != 0 {
-        sk.acked(&mut data, seg.ack);
+        sk.acked(seg.ack);
     }
-    let mut counters = entry.counters.get(sk);
-    counters.rx_frames += 1;
-    counters.rx_bytes += u64::from(action.payload);
-    entry.counters.set(sk, counters);
-    entry.data.set(sk, data);
+    entry.counters.with_mut(sk, |counters| {
+        counters.rx_frames += 1;
+        counters.rx_bytes += u64::from(action.payload);
+    });
 
     if action.payload != 0 {
         sk.queue_payload(skb, action.payload, header, seg.flags);
@@ -219,7 +229,7 @@ fn process(sk: LockedSock<'_>, skb: SkBuff, seg: &Segment) {
         skb.consume();
     }
     if action.acked != 0 || action.window_changed {
-        transmit::run(sk, &entry, None);
+        transmit::run(sk, entry, None);
     }
     if action.payload != 0 {
         match sk.ack_due() {

@@ -71,33 +71,44 @@ pub(crate) fn run(sk: LockedSock<'_>, entry: &Entry, nonagle: Option<u8>) {
         connection::upload(sk, UploadReason::RouteChange);
         return;
     }
+    if sk.wants_host() {
+        connection::upload(sk, UploadReason::Setsockopt);
+        return;
+    }
     let Some(port) = entry.dev.driver::<Port>() else {
         return;
     };
     let bh = BhGuard::new();
-    let mut data = entry.data.get(sk);
-    let mut counters = entry.counters.get(sk);
     sk.refresh_clock();
     for _ in 0..BUDGET {
         let Some(mut head) = sk.send_head().filter(|h| h.len != 0) else {
             break;
         };
-        sk.load(&mut data);
-        let mss = data.mss.max(1);
         let (cwnd, socket_nonagle) = sk.cwnd_nonagle();
         let (gso_max_size, gso_max_segs) = sk.gso_limits();
-        let view = SendView {
+        let mut view = SendView {
             head_len: head.len,
             more: head.more,
             nonagle: nonagle.unwrap_or(socket_nonagle),
-            in_flight_pkts: data.bytes_in_flight().div_ceil(mss),
+            in_flight_pkts: 0,
             cwnd,
             gso_max_size,
             gso_max_segs,
             push: nonagle == Some(NAGLE_PUSH),
             snd_sml: sk.snd_sml(),
         };
-        let SendVerdict::Send { bytes, segs } = next_send(&data, &view) else {
+        let (verdict, mss, snd_nxt, rcv_nxt) = entry.data.with_mut(sk, |data| {
+            sk.load_tx(data);
+            // Nothing of a delegated connection is lost, SACKed or sent again.
+            view.in_flight_pkts = data.packets_out;
+            (
+                next_send(data, &view),
+                data.mss.max(1),
+                data.snd_nxt,
+                data.rcv_nxt,
+            )
+        });
+        let SendVerdict::Send { bytes, segs } = verdict else {
             break;
         };
         if bytes < head.len && sk.split(&mut head, bytes, mss).is_err() {
@@ -114,8 +125,8 @@ pub(crate) fn run(sk: LockedSock<'_>, entry: &Entry, nonagle: Option<u8>) {
         }
         let (tsval, tsecr) = sk.timestamps();
         let fields = TxFields {
-            seq: data.snd_nxt,
-            ack: data.rcv_nxt,
+            seq: snd_nxt,
+            ack: rcv_nxt,
             flags: f,
             window: sk.offer_window(),
             tsval,
@@ -154,14 +165,14 @@ pub(crate) fn run(sk: LockedSock<'_>, entry: &Entry, nonagle: Option<u8>) {
         }
         sk.ack_sent();
         sk.sent(head, mss);
-        counters.tx_frames += 1;
-        counters.tx_bytes += u64::from(bytes);
+        entry.data.with_mut(sk, |data| sk.load_tx(data));
+        entry.counters.with_mut(sk, |counters| {
+            counters.tx_frames += 1;
+            counters.tx_bytes += u64::from(bytes);
+        });
         port.offload().stats().transmitted(entry.queue, len, segs);
     }
     sk.check_probe_timer();
-    sk.load(&mut data);
-    entry.data.set(sk, data);
-    entry.counters.set(sk, counters);
 }
 
 /// Writes the headers of `t` in front of `skb`, whose first `skip` bytes are a
@@ -265,13 +276,11 @@ pub(crate) fn host_frame(sk: LockedSock<'_>, entry: &Entry, mut skb: SkBuff) -> 
     }
     let bh = BhGuard::new();
     sk.count_host_out();
-    let mut data = entry.data.get(sk);
-    sk.load(&mut data);
-    entry.data.set(sk, data);
-    let mut counters = entry.counters.get(sk);
-    counters.tx_frames += 1;
-    counters.tx_bytes += u64::from(h.payload);
-    entry.counters.set(sk, counters);
+    entry.data.with_mut(sk, |data| sk.load(data));
+    entry.counters.with_mut(sk, |counters| {
+        counters.tx_frames += 1;
+        counters.tx_bytes += u64::from(h.payload);
+    });
     let len = skb.len();
     match port.send_frame(skb, entry.queue, &bh) {
         Ok(()) => port.offload().stats().transmitted(entry.queue, len, segs),
@@ -283,7 +292,7 @@ pub(crate) fn host_frame(sk: LockedSock<'_>, entry: &Entry, mut skb: SkBuff) -> 
 }
 
 /// There is room for a connection that waited for it. Softirq.
-pub(crate) fn kick(entry: &Entry, guard: &ReadGuard) {
+pub(crate) fn kick(entry: &Entry, guard: &ReadGuard<'_>) {
     let lock = entry.sk.bh_lock();
     let Some(conn) = proto::context::<Connection>(lock.sock(), guard) else {
         return;

@@ -105,7 +105,7 @@ impl Connection {
 
 /// The record of the connection of `sk`, while it is offloaded.
 #[inline]
-pub(crate) fn of<'g>(sk: LockedSock<'_>, guard: &'g ReadGuard) -> Option<&'g Connection> {
+pub(crate) fn of<'g>(sk: LockedSock<'_>, guard: &'g ReadGuard<'_>) -> Option<&'g Connection> {
     proto::context::<Connection>(&sk, guard)
 }
 

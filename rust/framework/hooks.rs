@@ -26,6 +26,7 @@ use crate::{
     },
     net::{
         consts as c,
+        errno,
         proto::{
             self,
             Call,
@@ -195,9 +196,9 @@ impl Ulp for SocketHooks {
         };
         match connection::offload(sk, trigger) {
             Ok(_) | Err(Refusal::Already) => Ok(()),
-            Err(Refusal::NotEstablished) if !sk.is_connected() => Err(ENOTCONN),
+            Err(Refusal::NotEstablished) if !sk.is_connected() => Err(errno::ENOTCONN()),
             Err(Refusal::NoMemory) => Err(ENOMEM),
-            Err(_) => Err(EOPNOTSUPP),
+            Err(_) => Err(errno::EOPNOTSUPP()),
         }
     }
 }

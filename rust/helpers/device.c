@@ -5,6 +5,7 @@
 #include <linux/debugfs.h>
 #include <linux/ethtool.h>
 #include <linux/netdevice.h>
+#include <linux/version.h>
 #include <net/gro.h>
 #include <net/busy_poll.h>
 #include <net/netdev_lock.h>
@@ -80,7 +81,11 @@ void toe_unregister_netdevice_queue_net(struct net_device *on_behalf,
 					struct net_device *dev,
 					struct list_head *head)
 {
+#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 3, 0)
+	unregister_netdevice_queue(dev, head);
+#else
 	unregister_netdevice_queue_net(dev_net(on_behalf), dev, head);
+#endif
 }
 
 struct net *toe_rtnl_newlink_peer_net(struct rtnl_newlink_params *params)

@@ -60,6 +60,7 @@ struct net *toe_sock_net(const struct sock *sk);
 void toe_sock_facts(struct sock *sk, struct toe_sock_facts *facts);
 
 struct net_device *toe_sk_route(struct sock *sk, bool *xfrm);
+bool toe_sk_wants_host(const struct sock *sk);
 int toe_sk_neigh(struct sock *sk, u8 *ha);
 u32 toe_filtered(struct sock *sk, struct net_device *dev);
 

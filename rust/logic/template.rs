@@ -107,7 +107,7 @@ fn sum_words(bytes: &[u8]) -> u32 {
 }
 
 /// Folds a sum of 16-bit words to one, with end-around carry (RFC 1071).
-#[inline]
+#[inline(always)]
 const fn fold(sum: u32) -> u16 {
     let sum = (sum >> 16) + (sum & 0xffff);
     let sum = (sum >> 16) + (sum & 0xffff);
@@ -115,7 +115,7 @@ const fn fold(sum: u32) -> u16 {
 }
 
 /// Stores `value` at `off` of `out`, if there is room.
-#[inline]
+#[inline(always)]
 fn put<const N: usize>(out: &mut [u8], off: usize, value: [u8; N]) -> Option<()> {
     *out.get_mut(off..)?.first_chunk_mut::<N>()? = value;
     Some(())
@@ -232,27 +232,57 @@ impl HeaderTemplate {
     /// a GSO frame.
     #[inline]
     pub fn write(&self, out: &mut [u8], f: &TxFields) -> Option<()> {
-        let len = self.len();
-        let out = out.get_mut(..len)?;
-        out.copy_from_slice(self.bytes.get(..len)?);
+        // The layouts of nearly all frames, with constant offsets.
+        const V4: usize = ETH_LEN + IPV4_LEN + TCP_LEN + TS_LEN;
+        const V6: usize = ETH_LEN + IPV6_LEN + TCP_LEN + TS_LEN;
+        match (self.len(), self.l4_off()) {
+            (V4, l4) if l4 == ETH_LEN + IPV4_LEN => {
+                let out = out.first_chunk_mut::<V4>()?;
+                *out = *self.bytes.first_chunk::<V4>()?;
+                self.vary(out, ETH_LEN, ETH_LEN + IPV4_LEN, V4, true, f)
+            }
+            (V6, l4) if l4 == ETH_LEN + IPV6_LEN => {
+                let out = out.first_chunk_mut::<V6>()?;
+                *out = *self.bytes.first_chunk::<V6>()?;
+                self.vary(out, ETH_LEN, ETH_LEN + IPV6_LEN, V6, true, f)
+            }
+            (len, l4) => {
+                let out = out.get_mut(..len)?;
+                out.copy_from_slice(self.bytes.get(..len)?);
+                self.vary(out, self.l3_off(), l4, len, self.ts_ok, f)
+            }
+        }
+    }
 
-        let l3 = self.l3_off();
-        let l4 = self.l4_off();
+    /// Fills in what differs from frame to frame. `out` has the template in it;
+    /// `l3`, `l4` and `len` are the offsets of the IP header, the TCP header and
+    /// the payload, and `ts` whether there is a timestamp option.
+    #[inline(always)]
+    fn vary(
+        &self,
+        out: &mut [u8],
+        l3: usize,
+        l4: usize,
+        len: usize,
+        ts: bool,
+        f: &TxFields,
+    ) -> Option<()> {
         let tcp_len = f.payload_len.checked_add(len.wrapping_sub(l4) as u32)?;
-        match self.family {
-            Family::V4 => {
-                let total = length_field(tcp_len.checked_add(IPV4_LEN as u32)?, f.gso)?;
-                let sum = self
-                    .ip_sum
-                    .wrapping_add(u32::from(total))
-                    .wrapping_add(u32::from(f.ip_id));
-                put(out, l3 + 2, total.to_be_bytes())?;
-                put(out, l3 + 4, f.ip_id.to_be_bytes())?;
-                put(out, l3 + 10, (!fold(sum)).to_be_bytes())?;
-            }
-            Family::V6 => {
-                put(out, l3 + 4, length_field(tcp_len, f.gso)?.to_be_bytes())?;
-            }
+        if l4.wrapping_sub(l3) == IPV4_LEN {
+            let total = length_field(tcp_len.checked_add(IPV4_LEN as u32)?, f.gso)?;
+            let sum = self
+                .ip_sum
+                .wrapping_add(u32::from(total))
+                .wrapping_add(u32::from(f.ip_id));
+            put(out, l3.wrapping_add(2), total.to_be_bytes())?;
+            put(out, l3.wrapping_add(4), f.ip_id.to_be_bytes())?;
+            put(out, l3.wrapping_add(10), (!fold(sum)).to_be_bytes())?;
+        } else {
+            put(
+                out,
+                l3.wrapping_add(4),
+                length_field(tcp_len, f.gso)?.to_be_bytes(),
+            )?;
         }
 
         let tcp = out.get_mut(l4..)?;
@@ -266,7 +296,7 @@ impl HeaderTemplate {
             .wrapping_add(tcp_len >> 16)
             .wrapping_add(tcp_len & 0xffff);
         put(tcp, TCP_CSUM_OFF, fold(pseudo).to_be_bytes())?;
-        if self.ts_ok {
+        if ts {
             put(tcp, TCP_LEN + 4, f.tsval.to_be_bytes())?;
             put(tcp, TCP_LEN + 8, f.tsecr.to_be_bytes())?;
         }
@@ -276,7 +306,7 @@ impl HeaderTemplate {
 
 /// The IP length field for a length of `len` bytes: 0 for a GSO frame that
 /// exceeds it (`iph_set_totlen()`).
-#[inline]
+#[inline(always)]
 fn length_field(len: u32, gso: bool) -> Option<u16> {
     match u16::try_from(len) {
         Ok(len) => Some(len),

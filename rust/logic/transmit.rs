@@ -70,23 +70,16 @@ pub enum SendVerdict {
 }
 
 /// Decides how much of the send queue's head goes out as the next frame.
+#[inline]
 pub fn next_send(c: &ConnData, v: &SendView) -> SendVerdict {
     if v.head_len == 0 {
         return SendVerdict::Wait(WaitReason::Empty);
     }
     let mss = c.mss.max(1);
 
-    // tcp_cwnd_test(): at least two frames for a full window.
     if v.in_flight_pkts >= v.cwnd {
         return SendVerdict::Wait(WaitReason::Cwnd);
     }
-    let half = (v.cwnd >> 1).max(1);
-    let quota = half
-        .min(v.cwnd.wrapping_sub(v.in_flight_pkts))
-        .min(v.gso_max_segs)
-        .min(v.gso_max_size / mss)
-        .max(1);
-
     // tcp_snd_wnd_test(): the first segment fits as a whole.
     let window = c.send_window();
     if v.head_len.min(mss) > window {
@@ -109,6 +102,13 @@ pub fn next_send(c: &ConnData, v: &SendView) -> SendVerdict {
         };
     }
 
+    // tcp_cwnd_test(): at least two frames for a full window.
+    let half = (v.cwnd >> 1).max(1);
+    let quota = half
+        .min(v.cwnd.wrapping_sub(v.in_flight_pkts))
+        .min(v.gso_max_segs)
+        .min(v.gso_max_size / mss)
+        .max(1);
     let bytes = split_point(c, v, mss, quota, window, nonagle).min(v.head_len);
     SendVerdict::Send {
         bytes,

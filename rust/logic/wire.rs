@@ -128,51 +128,59 @@ pub enum Parsed {
     Special(SpecialCase, Option<Tuple>),
 }
 
-/// What the IP layer says about a segment.
-struct Ip {
-    tuple: Tuple,
-    /// Offset of the TCP header in the frame.
-    l4_off: usize,
-    /// Length of TCP header and payload.
-    l4_len: u32,
-    tos: u8,
-    hop_limit: u8,
+/// A frame that is no plain TCP segment; see the variants of [`Parsed`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Odd {
+    /// As [`Parsed::NotTcp`].
+    NotTcp,
+    /// As [`Parsed::Special`].
+    Special(SpecialCase, Option<Tuple>),
 }
 
-/// Parses a frame.
+/// Parses a frame; [`parse_into`] by value.
+pub fn parse(frame: &[u8], frame_len: u32) -> Parsed {
+    let mut segment = Segment::default();
+    match parse_into(frame, frame_len, &mut segment) {
+        Ok(()) => Parsed::Tcp(segment),
+        Err(Odd::NotTcp) => Parsed::NotTcp,
+        Err(Odd::Special(case, tuple)) => Parsed::Special(case, tuple),
+    }
+}
+
+/// Parses a frame into `out`, which is the default before and not to be used
+/// after an error.
 ///
 /// `frame` are the linear bytes from the Ethernet header on; [`LINEAR_LEN`] of
 /// them, or the whole frame, are enough. `frame_len` is the length of the whole
 /// frame, with what is not linear.
-#[inline]
-pub fn parse(frame: &[u8], frame_len: u32) -> Parsed {
+pub fn parse_into(frame: &[u8], frame_len: u32, out: &mut Segment) -> Result<(), Odd> {
     let Some(eth) = frame.first_chunk::<ETH_LEN>() else {
-        return Parsed::NotTcp;
+        return Err(Odd::NotTcp);
     };
     let mut ethertype = u16::from_be_bytes([eth[12], eth[13]]);
     let mut l3_off = ETH_LEN;
-    let mut vlan = 0;
     if ethertype == ETHERTYPE_VLAN {
         let Some(tagged) = frame.first_chunk::<{ ETH_LEN + VLAN_LEN }>() else {
-            return Parsed::NotTcp;
+            return Err(Odd::NotTcp);
         };
-        vlan = u16::from_be_bytes([tagged[14], tagged[15]]) & 0x0fff;
+        out.tuple.vlan = u16::from_be_bytes([tagged[14], tagged[15]]) & 0x0fff;
         ethertype = u16::from_be_bytes([tagged[16], tagged[17]]);
         l3_off = ETH_LEN + VLAN_LEN;
     }
     let Some(l3) = frame.get(l3_off..) else {
-        return Parsed::NotTcp;
+        return Err(Odd::NotTcp);
     };
     let l3_len = frame_len.saturating_sub(l3_off as u32);
 
-    let ip = match ethertype {
-        ETHERTYPE_IPV4 => ipv4(l3, l3_off, l3_len, vlan),
-        ETHERTYPE_IPV6 => ipv6(l3, l3_off, l3_len, vlan),
-        _ => return Parsed::NotTcp,
+    let (ip_len, l4_len) = match ethertype {
+        ETHERTYPE_IPV4 => (IPV4_LEN, ipv4(l3, l3_len, out)?),
+        ETHERTYPE_IPV6 => (IPV6_LEN, ipv6(l3, l3_len, out)?),
+        _ => return Err(Odd::NotTcp),
     };
-    match ip {
-        Ok(ip) => tcp(frame, &ip),
-        Err(parsed) => parsed,
+    out.l4_off = l3_off.wrapping_add(ip_len) as u16;
+    match l3.get(ip_len..) {
+        Some(l4) => tcp(l4, l4_len, out),
+        None => Err(Odd::Special(SpecialCase::BadHeader, None)),
     }
 }
 
@@ -182,36 +190,27 @@ pub fn parse(frame: &[u8], frame_len: u32) -> Parsed {
 /// what [`parse`] would not call plain.
 #[inline]
 pub fn parse_tcp(bytes: &[u8], len: u32) -> Option<Segment> {
-    let ip = Ip {
-        tuple: Tuple::default(),
-        l4_off: 0,
-        l4_len: len,
-        tos: 0,
-        hop_limit: 0,
-    };
-    match tcp(bytes, &ip) {
-        Parsed::Tcp(segment) => Some(segment),
-        _ => None,
-    }
+    let mut segment = Segment::default();
+    tcp(bytes, len, &mut segment).is_ok().then_some(segment)
 }
 
-/// The IPv4 header. `l3` are the linear bytes from it on, at offset `l3_off` of
-/// the frame, and `l3_len` the length of all from it on.
-#[inline]
-fn ipv4(l3: &[u8], l3_off: usize, l3_len: u32, vlan: u16) -> Result<Ip, Parsed> {
+/// The IPv4 header. `l3` are the linear bytes from it on, and `l3_len` the length
+/// of all from it on. Returns the length of TCP header and payload.
+#[inline(always)]
+fn ipv4(l3: &[u8], l3_len: u32, out: &mut Segment) -> Result<u32, Odd> {
     let Some(h) = l3.first_chunk::<IPV4_LEN>() else {
-        return Err(Parsed::NotTcp);
+        return Err(Odd::NotTcp);
     };
     if h[9] != IPPROTO_TCP {
-        return Err(Parsed::NotTcp);
+        return Err(Odd::NotTcp);
     }
     // More fragments, or a fragment offset; the reserved bit is ignored.
     let fragment = u16::from_be_bytes([h[6], h[7]]) & 0x3fff;
     if h[0] != 0x45 || fragment != 0 {
-        return Err(ipv4_special(l3, h, vlan));
+        return Err(ipv4_special(l3, h, out.tuple.vlan));
     }
     if !header_sum_ok(h) {
-        return Err(Parsed::Special(SpecialCase::BadChecksum, None));
+        return Err(Odd::Special(SpecialCase::BadChecksum, None));
     }
     let len = match u16::from_be_bytes([h[2], h[3]]) {
         // A GSO frame too long for the field.
@@ -219,27 +218,24 @@ fn ipv4(l3: &[u8], l3_off: usize, l3_len: u32, vlan: u16) -> Result<Ip, Parsed> 
         len => u32::from(len),
     };
     if len < (IPV4_LEN + TCP_LEN) as u32 || len > l3_len {
-        return Err(Parsed::Special(SpecialCase::BadHeader, None));
+        return Err(Odd::Special(SpecialCase::BadHeader, None));
     }
-    Ok(Ip {
-        tuple: Tuple {
-            vlan,
-            ..Tuple::v4(
-                [h[16], h[17], h[18], h[19]],
-                0,
-                [h[12], h[13], h[14], h[15]],
-                0,
-            )
-        },
-        l4_off: l3_off + IPV4_LEN,
-        l4_len: len.wrapping_sub(IPV4_LEN as u32),
-        tos: h[1],
-        hop_limit: h[8],
-    })
+    out.tuple.family = Family::V4;
+    if let (Some(remote), Some(local)) = (
+        out.tuple.remote.first_chunk_mut::<4>(),
+        out.tuple.local.first_chunk_mut::<4>(),
+    ) {
+        *remote = [h[12], h[13], h[14], h[15]];
+        *local = [h[16], h[17], h[18], h[19]];
+    }
+    out.ip_ecn = h[1] & 3;
+    out.dscp = h[1] >> 2;
+    out.hop_limit = h[8];
+    Ok(len.wrapping_sub(IPV4_LEN as u32))
 }
 
 /// Whether the checksum of a 20 byte IPv4 header is right (RFC 791).
-#[inline]
+#[inline(always)]
 fn header_sum_ok(h: &[u8; IPV4_LEN]) -> bool {
     sum_is_ones(h)
 }
@@ -266,19 +262,19 @@ fn sum_is_ones(header: &[u8]) -> bool {
 /// enough.
 #[cold]
 #[inline(never)]
-fn ipv4_special(l3: &[u8], h: &[u8; IPV4_LEN], vlan: u16) -> Parsed {
+fn ipv4_special(l3: &[u8], h: &[u8; IPV4_LEN], vlan: u16) -> Odd {
     let header_len = usize::from(h[0] & 0xf) * 4;
     if h[0] >> 4 != 4 || header_len < IPV4_LEN {
-        return Parsed::Special(SpecialCase::BadHeader, None);
+        return Odd::Special(SpecialCase::BadHeader, None);
     }
     // What the host's IP layer drops must not cost a connection its offload.
     if !l3.get(..header_len).is_some_and(sum_is_ones) {
-        return Parsed::Special(SpecialCase::BadChecksum, None);
+        return Odd::Special(SpecialCase::BadChecksum, None);
     }
     let fragment = u16::from_be_bytes([h[6], h[7]]) & 0x3fff;
     if fragment & 0x1fff != 0 {
         // Not the first fragment: no TCP header, so no connection.
-        return Parsed::Special(SpecialCase::Fragment, None);
+        return Odd::Special(SpecialCase::Fragment, None);
     }
     let case = if fragment != 0 {
         SpecialCase::Fragment
@@ -294,30 +290,23 @@ fn ipv4_special(l3: &[u8], h: &[u8; IPV4_LEN], vlan: u16) -> Parsed {
             0,
         )
     };
-    Parsed::Special(case, with_ports(tuple, l3, header_len))
+    Odd::Special(case, with_ports(tuple, l3, header_len))
 }
 
-/// The IPv6 header; arguments as of [`ipv4`].
-#[inline]
-fn ipv6(l3: &[u8], l3_off: usize, l3_len: u32, vlan: u16) -> Result<Ip, Parsed> {
+/// The IPv6 header; arguments and result as of [`ipv4`].
+#[inline(always)]
+fn ipv6(l3: &[u8], l3_len: u32, out: &mut Segment) -> Result<u32, Odd> {
     let Some(h) = l3.first_chunk::<IPV6_LEN>() else {
-        return Err(Parsed::NotTcp);
+        return Err(Odd::NotTcp);
     };
-    let tuple = || {
-        let mut tuple = Tuple {
-            family: Family::V6,
-            vlan,
-            ..Tuple::default()
-        };
-        tuple.remote.copy_from_slice(&h[8..24]);
-        tuple.local.copy_from_slice(&h[24..40]);
-        tuple
-    };
+    out.tuple.family = Family::V6;
+    out.tuple.remote.copy_from_slice(&h[8..24]);
+    out.tuple.local.copy_from_slice(&h[24..40]);
     if h[6] != IPPROTO_TCP {
-        return Err(ipv6_special(l3, h[6], tuple()));
+        return Err(ipv6_special(l3, h[6], out.tuple));
     }
     if h[0] >> 4 != 6 {
-        return Err(Parsed::Special(SpecialCase::BadHeader, None));
+        return Err(Odd::Special(SpecialCase::BadHeader, None));
     }
     let payload = l3_len.saturating_sub(IPV6_LEN as u32);
     let len = match u16::from_be_bytes([h[4], h[5]]) {
@@ -326,22 +315,20 @@ fn ipv6(l3: &[u8], l3_off: usize, l3_len: u32, vlan: u16) -> Result<Ip, Parsed> 
         len => u32::from(len),
     };
     if len < TCP_LEN as u32 || len > payload {
-        return Err(Parsed::Special(SpecialCase::BadHeader, None));
+        return Err(Odd::Special(SpecialCase::BadHeader, None));
     }
-    Ok(Ip {
-        tuple: tuple(),
-        l4_off: l3_off + IPV6_LEN,
-        l4_len: len,
-        tos: (h[0] << 4) | (h[1] >> 4),
-        hop_limit: h[7],
-    })
+    let class = (h[0] << 4) | (h[1] >> 4);
+    out.ip_ecn = class & 3;
+    out.dscp = class >> 2;
+    out.hop_limit = h[7];
+    Ok(len)
 }
 
 /// An IPv6 packet whose first next header is not TCP: walks the extension
 /// headers, as far as they are linear, to see whether TCP follows.
 #[cold]
 #[inline(never)]
-fn ipv6_special(l3: &[u8], first: u8, tuple: Tuple) -> Parsed {
+fn ipv6_special(l3: &[u8], first: u8, tuple: Tuple) -> Odd {
     const HOP_BY_HOP: u8 = 0;
     const ROUTING: u8 = 43;
     const FRAGMENT: u8 = 44;
@@ -354,10 +341,10 @@ fn ipv6_special(l3: &[u8], first: u8, tuple: Tuple) -> Parsed {
     let mut case = SpecialCase::ExtHeader;
     for _ in 0..MAX_HEADERS {
         let Some(h) = l3.get(off..).and_then(|rest| rest.first_chunk::<4>()) else {
-            return Parsed::NotTcp;
+            return Odd::NotTcp;
         };
         let len = match next {
-            IPPROTO_TCP => return Parsed::Special(case, with_ports(tuple, l3, off)),
+            IPPROTO_TCP => return Odd::Special(case, with_ports(tuple, l3, off)),
             HOP_BY_HOP | ROUTING | DESTINATION => (usize::from(h[1]) + 1) * 8,
             AUTHENTICATION => (usize::from(h[1]) + 2) * 4,
             FRAGMENT => {
@@ -365,19 +352,19 @@ fn ipv6_special(l3: &[u8], first: u8, tuple: Tuple) -> Parsed {
                 if u16::from_be_bytes([h[2], h[3]]) & 0xfff8 != 0 {
                     // Not the first fragment: no TCP header follows.
                     return if h[0] == IPPROTO_TCP {
-                        Parsed::Special(case, None)
+                        Odd::Special(case, None)
                     } else {
-                        Parsed::NotTcp
+                        Odd::NotTcp
                     };
                 }
                 8
             }
-            _ => return Parsed::NotTcp,
+            _ => return Odd::NotTcp,
         };
         next = h[0];
         off = off.saturating_add(len);
     }
-    Parsed::NotTcp
+    Odd::NotTcp
 }
 
 /// The tuple with the ports of the TCP header at `off`, if they are linear.
@@ -390,49 +377,35 @@ fn with_ports(tuple: Tuple, l3: &[u8], off: usize) -> Option<Tuple> {
     })
 }
 
-/// The TCP header.
-#[inline]
-fn tcp(frame: &[u8], ip: &Ip) -> Parsed {
-    let Some(l4) = frame.get(ip.l4_off..) else {
-        return Parsed::Special(SpecialCase::BadHeader, None);
-    };
+/// The TCP header. `l4` are the linear bytes from it on, `l4_len` its length with
+/// the payload; `out.l4_off` is set.
+#[inline(always)]
+fn tcp(l4: &[u8], l4_len: u32, out: &mut Segment) -> Result<(), Odd> {
     let Some(h) = l4.first_chunk::<TCP_LEN>() else {
-        return Parsed::Special(SpecialCase::BadHeader, None);
+        return Err(Odd::Special(SpecialCase::BadHeader, None));
     };
-    let tuple = Tuple {
-        rport: u16::from_be_bytes([h[0], h[1]]),
-        lport: u16::from_be_bytes([h[2], h[3]]),
-        ..ip.tuple
-    };
+    out.tuple.rport = u16::from_be_bytes([h[0], h[1]]);
+    out.tuple.lport = u16::from_be_bytes([h[2], h[3]]);
     let header_len = usize::from(h[12] >> 4) * 4;
-    if header_len < TCP_LEN || header_len as u32 > ip.l4_len {
+    if header_len < TCP_LEN || header_len as u32 > l4_len {
         // The host stack drops this: no reason to take the connection back.
-        return Parsed::Special(SpecialCase::BadHeader, None);
+        return Err(Odd::Special(SpecialCase::BadHeader, None));
     }
     let Some(options) = l4.get(TCP_LEN..header_len) else {
-        return Parsed::Special(SpecialCase::BadHeader, Some(tuple));
+        return Err(Odd::Special(SpecialCase::BadHeader, Some(out.tuple)));
     };
-    let (opts, ts) = options_kind(options);
-
-    Parsed::Tcp(Segment {
-        tuple,
-        seq: Seq(u32::from_be_bytes([h[4], h[5], h[6], h[7]])),
-        ack: Seq(u32::from_be_bytes([h[8], h[9], h[10], h[11]])),
-        flags: (u16::from(h[12] & 1) << 8) | u16::from(h[13]),
-        window: u16::from_be_bytes([h[14], h[15]]),
-        payload: ip.l4_len.wrapping_sub(header_len as u32),
-        ts,
-        opts,
-        l4_off: ip.l4_off as u16,
-        data_off: ip.l4_off.wrapping_add(header_len) as u16,
-        ip_ecn: ip.tos & 3,
-        dscp: ip.tos >> 2,
-        hop_limit: ip.hop_limit,
-    })
+    (out.opts, out.ts) = options_kind(options);
+    out.seq = Seq(u32::from_be_bytes([h[4], h[5], h[6], h[7]]));
+    out.ack = Seq(u32::from_be_bytes([h[8], h[9], h[10], h[11]]));
+    out.flags = (u16::from(h[12] & 1) << 8) | u16::from(h[13]);
+    out.window = u16::from_be_bytes([h[14], h[15]]);
+    out.payload = l4_len.wrapping_sub(header_len as u32);
+    out.data_off = out.l4_off.wrapping_add(header_len as u16);
+    Ok(())
 }
 
 /// Classifies the option bytes of a TCP header.
-#[inline]
+#[inline(always)]
 fn options_kind(options: &[u8]) -> (OptKind, Option<(u32, u32)>) {
     if options.is_empty() {
         return (OptKind::None, None);

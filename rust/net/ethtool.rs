@@ -219,7 +219,7 @@ unsafe extern "C" fn get_sset_count<T: EthtoolOps>(
     // SAFETY: ethtool holds rtnl across this call.
     let rtnl = unsafe { Rtnl::assume() };
     if set as u32 != bindings::ethtool_stringset_ETH_SS_STATS {
-        return EOPNOTSUPP.to_errno();
+        return super::errno::EOPNOTSUPP().to_errno();
     }
     // SAFETY: as this function requires.
     unsafe { stat_count::<T>(dev, &rtnl) as c_int }

@@ -11,9 +11,9 @@ use super::sock::{
 
 /// A value that only the holder of one socket's lock may touch.
 ///
-/// Values go in and out by copy: no reference into the cell outlives a call, so
-/// that a hook which is entered again under the same lock (an ACK sent while a
-/// frame is received) cannot alias one.
+/// No reference into the cell outlives a call, so that a hook which is entered
+/// again under the same lock (an ACK sent while a frame is received) cannot alias
+/// one.
 pub(crate) struct SockCell<T> {
     sk: *const Sock,
     value: UnsafeCell<T>,
@@ -55,11 +55,19 @@ impl<T: Copy> SockCell<T> {
     }
 
     /// Reads the value in place; `f` must not enter the networking stack.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn with<R>(&self, sk: LockedSock<'_>, f: impl FnOnce(&T) -> R) -> R {
         debug_assert!(self.owned_by(sk));
         // SAFETY: as in `get()`; `f` does not come back here by its contract.
         f(unsafe { &*self.value.get() })
+    }
+
+    /// Changes the value in place; `f` must not enter the networking stack.
+    #[inline(always)]
+    pub(crate) fn with_mut<R>(&self, sk: LockedSock<'_>, f: impl FnOnce(&mut T) -> R) -> R {
+        debug_assert!(self.owned_by(sk));
+        // SAFETY: as in `get()`; `f` does not come back here by its contract.
+        f(unsafe { &mut *self.value.get() })
     }
 
     /// A copy without the lock, for display: it may be torn, as the output of

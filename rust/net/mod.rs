@@ -9,6 +9,7 @@ pub(crate) mod consts;
 pub(crate) mod context;
 pub(crate) mod debugfs;
 pub(crate) mod devref;
+pub(crate) mod errno;
 pub(crate) mod ethtool;
 pub(crate) mod link;
 pub(crate) mod lock_cell;

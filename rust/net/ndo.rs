@@ -161,12 +161,25 @@ unsafe extern "C" fn init<T: Driver>(dev: *mut bindings::net_device) -> c_int {
         let own = OwnDevice(unsafe { NonNull::new_unchecked(dev) });
         // SAFETY: a live device.
         unsafe { bindings::toe_netdev_lockdep_set_classes(dev) };
-        let init = T::init(device, own, &rtnl);
         // SAFETY: the private area has the size and alignment of a `T`, does
         // not move, and is uninitialised.
-        unsafe { init.__init(device.private().cast::<T>()) }?;
+        unsafe { init_at(device.private().cast::<T>(), T::init(device, own, &rtnl)) }?;
         Ok(0)
     })
+}
+
+/// Initialises the value at `slot`: the method has another name in 7.2.
+///
+/// # Safety
+///
+/// As for `PinInit::__init()`: `slot` is valid for writes and stays where it is.
+unsafe fn init_at<T>(slot: *mut T, init: impl PinInit<T, Error>) -> Result {
+    #[cfg(toe_kernel_7_2)]
+    // SAFETY: the caller's promise.
+    return unsafe { init.__pinned_init(slot) };
+    #[cfg(not(toe_kernel_7_2))]
+    // SAFETY: the caller's promise.
+    return unsafe { init.__init(slot) };
 }
 
 /// # Safety

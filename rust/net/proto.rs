@@ -34,6 +34,7 @@ use kernel::{
 };
 
 use super::{
+    errno,
     rcu_box::RcuBox,
     skb::SkBuff,
     sock::{
@@ -298,7 +299,7 @@ fn af_ops_copy<H: Hooks>(
             return Ok(&pair.copy);
         }
     }
-    Err(EOPNOTSUPP)
+    Err(errno::EOPNOTSUPP())
 }
 
 /// Puts our methods on the socket. It must be [`is_plain`].
@@ -351,7 +352,7 @@ pub(crate) fn set_context<T: Send + Sync>(sk: LockedSock<'_>, context: KBox<RcuB
 ///
 /// It stays valid during `_guard` even if a nested call takes it out.
 #[inline]
-pub(crate) fn context<'g, T: Send + Sync>(sk: &Sock, _guard: &'g ReadGuard) -> Option<&'g T> {
+pub(crate) fn context<'g, T: Send + Sync>(sk: &Sock, _guard: &'g ReadGuard<'_>) -> Option<&'g T> {
     if !is_ours(sk) {
         return None;
     }
@@ -522,7 +523,7 @@ impl<H: Hooks> Adapter<H> {
         match unsafe { (*base(sock)).disconnect } {
             // SAFETY: as above.
             Some(f) => unsafe { f(sk, flags) },
-            None => EOPNOTSUPP.to_errno(),
+            None => errno::EOPNOTSUPP().to_errno(),
         }
     }
 
@@ -547,7 +548,7 @@ impl<H: Hooks> Adapter<H> {
         let ret = match unsafe { (*base(sock)).setsockopt } {
             // SAFETY: as above, with the caller's arguments.
             Some(f) => unsafe { f(sk, level, name, val, len) },
-            None => ENOPROTOOPT.to_errno(),
+            None => errno::ENOPROTOOPT().to_errno(),
         };
         if ret == 0 {
             H::after_setsockopt(sock, opt);
@@ -657,7 +658,7 @@ impl<H: Hooks> Adapter<H> {
                 match unsafe { (*original).queue_xmit } {
                     // SAFETY: called as the host stack would.
                     Some(f) => unsafe { f(sk, skb.into_raw(), fl) },
-                    None => EOPNOTSUPP.to_errno(),
+                    None => errno::EOPNOTSUPP().to_errno(),
                 }
             }
         }

@@ -170,7 +170,7 @@ impl SkBuff {
     /// Puts `len` bytes, with any contents, before the front.
     pub(crate) fn push(&mut self, len: u32) -> Result {
         if len as usize > self.headroom() {
-            return Err(ENOBUFS);
+            return Err(super::errno::ENOBUFS());
         }
         // SAFETY: there is so much room.
         unsafe { bindings::skb_push(self.as_ptr(), len) };
@@ -233,13 +233,6 @@ impl SkBuff {
                 csum_start: base + start,
                 csum_offset: offset,
             };
-    }
-
-    /// Payload per segment if the frame is to be segmented, else 0.
-    #[inline]
-    pub(crate) fn gso_size(&self) -> u16 {
-        // SAFETY: points to this frame's shared info.
-        unsafe { (*self.shinfo()).gso_size }
     }
 
     /// Segments that the frame stands for; 0 means 1.

@@ -10,6 +10,7 @@
 //! was removed.
 
 use core::{
+    marker::PhantomData,
     ops::Deref,
     ptr,
     sync::atomic::{
@@ -26,7 +27,10 @@ use kernel::{
     types::Opaque, //
 };
 
-use super::context::BhGuard;
+use super::context::{
+    Bh,
+    BhGuard, //
+};
 use crate::{
     bindings,
     logic::hwid::{
@@ -144,11 +148,31 @@ pub(crate) enum Full {
 }
 
 /// An RCU read-side critical section.
-pub(crate) struct ReadGuard(kernel::sync::rcu::Guard);
+pub(crate) struct ReadGuard<'a> {
+    /// Ends it; `None` where another thing does.
+    _guard: Option<kernel::sync::rcu::Guard>,
+    _within: PhantomData<&'a ()>,
+}
 
-impl ReadGuard {
+impl ReadGuard<'static> {
+    #[inline]
     pub(crate) fn new() -> Self {
-        ReadGuard(kernel::sync::rcu::read_lock())
+        ReadGuard {
+            _guard: Some(kernel::sync::rcu::read_lock()),
+            _within: PhantomData,
+        }
+    }
+}
+
+impl<'a> ReadGuard<'a> {
+    /// A stretch with bottom halves disabled is one, too: grace periods wait for
+    /// those (`Documentation/RCU/whatisRCU.rst`).
+    #[inline(always)]
+    pub(crate) fn within(_bh: &'a Bh) -> Self {
+        ReadGuard {
+            _guard: None,
+            _within: PhantomData,
+        }
     }
 }
 
@@ -233,7 +257,7 @@ impl<T: Node> Table<T> {
     #[inline]
     pub(crate) fn find<'g>(
         &self,
-        _guard: &'g ReadGuard,
+        _guard: &'g ReadGuard<'_>,
         hash: u32,
         same: impl Fn(&T) -> bool,
     ) -> Option<EntryRef<'g, T>> {
@@ -266,7 +290,7 @@ impl<T: Node> Table<T> {
 
     /// The entry in slot `index`, whatever its generation.
     #[inline]
-    pub(crate) fn at<'g>(&self, _guard: &'g ReadGuard, index: u32) -> Option<EntryRef<'g, T>> {
+    pub(crate) fn at<'g>(&self, _guard: &'g ReadGuard<'_>, index: u32) -> Option<EntryRef<'g, T>> {
         // SAFETY: by the type invariant and the guard the entry is live.
         unsafe { self.entry_ptr(index).as_ref() }.map(EntryRef)
     }

@@ -229,6 +229,14 @@ impl<'a> LockedSock<'a> {
         unsafe { !(*self.as_ptr()).sk_filter.is_null() }
     }
 
+    /// Has the application asked for pacing or timestamps? `SOL_SOCKET` options
+    /// pass no method of the socket, so the engines look.
+    #[inline]
+    pub(crate) fn wants_host(&self) -> bool {
+        // SAFETY: the socket is live; racy reads of plain fields.
+        unsafe { bindings::toe_sk_wants_host(self.as_ptr()) }
+    }
+
     /// Bytes sent and received since the connection began.
     pub(crate) fn bytes_moved(&self) -> u64 {
         // SAFETY: the socket is live and locked.
@@ -253,13 +261,7 @@ impl<'a> LockedSock<'a> {
         c.ts_recent = tp.rx_opt.ts_recent;
         c.ts_recent_stamp = i64::from(tp.rx_opt.ts_recent_stamp);
         c.packets_out = tp.packets_out;
-        c.rtt = Rtt {
-            srtt_us: tp.srtt_us,
-            mdev_us: tp.mdev_us,
-            mdev_max_us: tp.mdev_max_us,
-            rttvar_us: tp.rttvar_us,
-            rtt_seq: Seq(tp.rtt_seq),
-        };
+        c.rtt = self.rtt();
         c.bytes_acked = tp.bytes_acked;
         c.bytes_received = tp.bytes_received;
         c.bytes_sent = tp.bytes_sent;
@@ -267,6 +269,35 @@ impl<'a> LockedSock<'a> {
         c.segs_out = tp.segs_out;
         c.data_segs_in = tp.data_segs_in;
         c.data_segs_out = tp.data_segs_out;
+    }
+
+    /// The round trip time estimate.
+    #[inline]
+    fn rtt(&self) -> Rtt {
+        // SAFETY: the socket is live and locked.
+        let tp = unsafe { &*self.tp() };
+        Rtt {
+            srtt_us: tp.srtt_us,
+            mdev_us: tp.mdev_us,
+            mdev_max_us: tp.mdev_max_us,
+            rttvar_us: tp.rttvar_us,
+            rtt_seq: Seq(tp.rtt_seq),
+        }
+    }
+
+    /// What the transmit engine goes by: the part of [`Self::load`] that changes
+    /// when a frame is sent or the application writes.
+    #[inline]
+    pub(crate) fn load_tx(&self, c: &mut ConnData) {
+        // SAFETY: the socket is live and locked.
+        let tp = unsafe { &*self.tp() };
+        c.snd_una = Seq(tp.snd_una);
+        c.snd_nxt = Seq(tp.snd_nxt);
+        c.snd_wnd = tp.snd_wnd;
+        c.mss = tp.mss_cache;
+        c.rcv_nxt = Seq(tp.rcv_nxt);
+        c.packets_out = tp.packets_out;
+        c.bytes_sent = tp.bytes_sent;
     }
 
     /// The constant part of an entry, at hand-over.
@@ -297,11 +328,11 @@ impl<'a> LockedSock<'a> {
         }
     }
 
-    /// Notes the timestamps of a received segment and its receive time.
+    /// Notes the timestamps of a received segment and its receive time, by the
+    /// clock as it was refreshed last.
     pub(crate) fn note_segment(&self, ts: Option<(u32, u32)>) {
         // SAFETY: the socket is live and locked.
         unsafe {
-            bindings::toe_tcp_mstamp_refresh(self.as_ptr());
             let tp = self.tp();
             (*tp).rcv_tstamp = bindings::toe_tcp_jiffies32();
             if let Some((val, ecr)) = ts {
@@ -317,7 +348,7 @@ impl<'a> LockedSock<'a> {
 
     /// After `snd_una` moved: frees what it covers, measures, feeds congestion
     /// control, re-arms the timers and wakes writers. `tcp_ack()`'s clean path.
-    pub(crate) fn acked(&self, c: &mut ConnData, ack: Seq) {
+    pub(crate) fn acked(&self, ack: Seq) {
         let mut s = bindings::toe_ack_sample::default();
         // SAFETY: the socket is live and locked; its scoreboard is clean, for a
         // connection with anything SACKed, lost or retransmitted is not ours.
@@ -333,18 +364,19 @@ impl<'a> LockedSock<'a> {
             (*icsk).icsk_probes_out = 0;
             if let Some((rtt, ca_rtt)) = sample {
                 bindings::toe_tcp_update_rtt_min(self.as_ptr(), ca_rtt);
-                c.rtt.sample(
+                let mut est = self.rtt();
+                est.sample(
                     rtt,
-                    c.snd_una,
-                    c.snd_nxt,
+                    ack,
+                    Seq((*tp).snd_nxt),
                     bindings::toe_tcp_rto_min_us(self.as_ptr()),
                 );
-                write_volatile(addr_of_mut!((*tp).srtt_us), c.rtt.srtt_us);
-                (*tp).mdev_us = c.rtt.mdev_us;
-                (*tp).mdev_max_us = c.rtt.mdev_max_us;
-                (*tp).rttvar_us = c.rtt.rttvar_us;
-                (*tp).rtt_seq = c.rtt.rtt_seq.0;
-                let rto = (c.rtt.srtt_us >> 3).saturating_add(c.rtt.rttvar_us);
+                write_volatile(addr_of_mut!((*tp).srtt_us), est.srtt_us);
+                (*tp).mdev_us = est.mdev_us;
+                (*tp).mdev_max_us = est.mdev_max_us;
+                (*tp).rttvar_us = est.rttvar_us;
+                (*tp).rtt_seq = est.rtt_seq.0;
+                let rto = (est.srtt_us >> 3).saturating_add(est.rttvar_us);
                 (*icsk).icsk_rto = us_to_jiffies(rto).min(bindings::toe_tcp_rto_max(self.as_ptr()));
                 (*icsk).icsk_backoff = 0;
             }
@@ -354,7 +386,6 @@ impl<'a> LockedSock<'a> {
                 bindings::toe_tcp_rearm(self.as_ptr(), true);
             }
             (*tp).snd_up = (*tp).snd_una;
-            c.packets_out = (*tp).packets_out;
             bindings::toe_tcp_write_space(self.as_ptr());
         }
     }
@@ -422,8 +453,7 @@ impl<'a> LockedSock<'a> {
         let mut stolen = false;
         // SAFETY: the socket is live and locked; the frame is the queue's from
         // here on, and stays in it under the lock, or is still ours.
-        let eaten =
-            unsafe { bindings::toe_tcp_queue_rcv(self.as_ptr(), skb, header, &mut stolen) };
+        let eaten = unsafe { bindings::toe_tcp_queue_rcv(self.as_ptr(), skb, header, &mut stolen) };
         // SAFETY: as above; it is valid in both cases.
         self.data_received(unsafe { &*skb }, payload, header, flags);
         if eaten {
@@ -1035,7 +1065,7 @@ impl LockedSock<'_> {
             Ok(n as usize)
         } else if n == EAGAIN.to_errno() {
             Err(AppendError::Full)
-        } else if n == ENOBUFS.to_errno() {
+        } else if n == super::errno::ENOBUFS().to_errno() {
             Err(AppendError::Memory)
         } else {
             Err(AppendError::Other(Error::from_errno(n)))

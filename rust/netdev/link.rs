@@ -9,6 +9,7 @@ use kernel::{
 
 use crate::net::{
     context::Rtnl,
+    errno,
     link::{
         ExtAck,
         KillList,
@@ -51,7 +52,7 @@ impl LinkKind for Link {
             if address[0] & 1 != 0 || address.iter().all(|&byte| byte == 0) {
                 return Err(extack.fail(
                     c"the MAC address is a group address or all zeroes",
-                    EADDRNOTAVAIL,
+                    errno::EADDRNOTAVAIL(),
                 ));
             }
         }

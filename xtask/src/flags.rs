@@ -159,9 +159,12 @@ pub struct Vm {
 pub struct Test {
     /// Only tests whose name contains FILTER
     pub filter: Option<String>,
-    /// Run the VM tests on the release kernel: quick, but checks less
-    #[arg(long)]
+    /// Run all VM tests on the release kernel: quick, but checks less
+    #[arg(long, conflicts_with = "debug_kernel")]
     pub release: bool,
+    /// Run all VM tests on the debug kernel: hours, where there is no KVM
+    #[arg(long)]
+    pub debug_kernel: bool,
     /// Only the tests that run on the host
     #[arg(long, conflicts_with = "vm_only")]
     pub host_only: bool,

@@ -44,15 +44,14 @@ const MAX_GUESTS: usize = 8;
 /// boots (`Oops: int3`); nothing of ours is loaded by then.
 const MAX_BOOTS: usize = 2;
 
-/// The programs that run where kmemleak is on: between them they offload and
-/// upload in every way, fail in the middle of it, and take everything down.
-const LEAK_CHECKED: &[&str] = &[
-    "test_faults.sh",
-    "test_offload_auto.sh",
-    "test_offload_ulp.sh",
-    "test_refusals.sh",
-    "test_teardown.sh",
-];
+/// The programs that run on the debug kernel, and there with kmemleak on:
+/// between them they offload and upload by every system call and every special
+/// case on the wire. None of them needs speed. (test_faults.sh does what it can
+/// on the release kernel; its fault injection, `--debug-kernel`, takes long.)
+///
+/// The debug kernel is ten to twenty times slower under emulation, so that the
+/// others run on the release kernel unless asked for (`--debug-kernel`).
+const CHECKED: &[&str] = &["test_refusals.sh", "test_requests.sh", "test_special.sh"];
 
 /// Tests that are not programs, by their name in `run-tests` and in results.
 const SPECIAL: &[(&str, &str)] = &[
@@ -132,21 +131,61 @@ pub fn has(filter: &str) -> Result<bool> {
     Ok(!select(filter)?.is_empty())
 }
 
-pub fn run(filter: &str, series: &str, flavour: Flavour, verbose: bool) -> Result<Vec<Entry>> {
+/// Runs what `filter` selects, all on the kernel of `flavour`, or each on the one
+/// it is made for.
+pub fn run(
+    filter: &str,
+    series: &str,
+    flavour: Option<Flavour>,
+    verbose: bool,
+) -> Result<Vec<Entry>> {
     let tests = select(filter)?;
     if tests.is_empty() {
         return Ok(Vec::new());
     }
     setup::workloads()?;
-    let ready = setup::ready(series, flavour)?;
-    let module = setup::module(&ready)?;
     let mut entries = Vec::new();
     if filter.is_empty() {
         for (test, reason) in unsettled() {
             entries.push(Entry::new(shown(&test), Verdict::Skip(reason), Vec::new()));
         }
     }
-    let source = ready
+
+    let total = tests.len();
+    let (checked, others): (Vec<_>, Vec<_>) = tests.into_iter().partition(|test| checked(test));
+    // The release kernel has no kmemleak: one guest does there.
+    let queues = match flavour {
+        Some(Flavour::Release) => {
+            let all = others.into_iter().chain(checked).collect();
+            vec![("plain", Flavour::Release, all)]
+        }
+        Some(Flavour::Debug) => vec![
+            ("checked", Flavour::Debug, checked),
+            ("plain", Flavour::Debug, others),
+        ],
+        None => vec![
+            ("checked", Flavour::Debug, checked),
+            ("plain", Flavour::Release, others),
+        ],
+    };
+    let mut ready: Vec<(&str, Ground, Vec<String>)> = Vec::new();
+    for (name, flavour, tests) in queues {
+        if tests.is_empty() {
+            continue;
+        }
+        let same = ready
+            .iter()
+            .find(|(_, ground, _)| ground.flavour == flavour);
+        let ground = match same {
+            Some((_, ground, _)) => ground.clone(),
+            None => Ground::new(series, flavour)?,
+        };
+        ready.push((name, ground, tests));
+    }
+    let Some((_, first, _)) = ready.first() else {
+        return Ok(entries);
+    };
+    let source = first
         .kernel
         .build
         .join("source")
@@ -154,23 +193,13 @@ pub fn run(filter: &str, series: &str, flavour: Flavour, verbose: bool) -> Resul
         .context("the kernel's source")?;
     compile(&source, &mut entries);
 
-    let (leak_checked, others): (Vec<_>, Vec<_>) = tests
-        .into_iter()
-        .partition(|test| leak_checked(test, flavour));
-    let queues: Vec<_> = [("leaks", leak_checked), ("plain", others)]
-        .into_iter()
-        .filter(|(_, tests)| !tests.is_empty())
+    let kernels: Vec<_> = ready
+        .iter()
+        .map(|(_, ground, tests)| format!("{} on the {} kernel", tests.len(), ground.flavour))
         .collect();
-    let total: usize = queues.iter().map(|(_, tests)| tests.len()).sum();
-    let title = format!(
-        "{total} test(s) in {} guest(s) with the {flavour} kernel",
-        queues.len()
-    );
+    let title = format!("{total} test(s): {}", kernels.join(", "));
     let suite = Suite {
-        kernel: &ready.kernel,
-        module: &module,
         source: &source,
-        flavour,
         total,
         verbose,
         step: Arc::new(Mutex::new(Step::new(title))),
@@ -178,9 +207,10 @@ pub fn run(filter: &str, series: &str, flavour: Flavour, verbose: bool) -> Resul
     };
     // Side by side: a guest of two CPUs does not keep two busy.
     let results: Vec<_> = thread::scope(|scope| {
-        let threads: Vec<_> = queues
+        let suite = &suite;
+        let threads: Vec<_> = ready
             .into_iter()
-            .map(|(name, tests)| scope.spawn(|| suite.queue(name, tests)))
+            .map(|(name, ground, tests)| scope.spawn(move || suite.queue(name, &ground, tests)))
             .collect();
         threads
             .into_iter()
@@ -193,21 +223,34 @@ pub fn run(filter: &str, series: &str, flavour: Flavour, verbose: bool) -> Resul
     Ok(entries)
 }
 
-/// Whether a test runs where kmemleak is on.
-///
-/// kmemleak takes a stack trace at each allocation, which doubles the time of
-/// everything. So it watches a part of the tests that allocates and frees all
-/// there is, and the others run without it.
-fn leak_checked(test: &str, flavour: Flavour) -> bool {
-    flavour == Flavour::Release || test.starts_with(':') || LEAK_CHECKED.contains(&test)
+/// Whether a test is one for the debug kernel and kmemleak.
+fn checked(test: &str) -> bool {
+    test.starts_with(':') || CHECKED.contains(&test)
+}
+
+/// A kernel, and the module built for it.
+#[derive(Clone)]
+struct Ground {
+    flavour: Flavour,
+    kernel: Kernel,
+    module: PathBuf,
+}
+
+impl Ground {
+    fn new(series: &str, flavour: Flavour) -> Result<Self> {
+        let ready = setup::ready(series, flavour)?;
+        let module = setup::module(&ready)?;
+        Ok(Self {
+            flavour,
+            kernel: ready.kernel,
+            module,
+        })
+    }
 }
 
 /// What all the guests of a run have in common.
 struct Suite<'a> {
-    kernel: &'a Kernel,
-    module: &'a Path,
     source: &'a Path,
-    flavour: Flavour,
     total: usize,
     verbose: bool,
     step: Arc<Mutex<Step>>,
@@ -216,7 +259,7 @@ struct Suite<'a> {
 
 impl Suite<'_> {
     /// Runs tests one after the other, in as many guests as it takes.
-    fn queue(&self, name: &str, mut left: Vec<String>) -> Result<Vec<Entry>> {
+    fn queue(&self, name: &str, ground: &Ground, mut left: Vec<String>) -> Result<Vec<Entry>> {
         let mut entries = Vec::new();
         let mut boots = 0;
         for round in 0.. {
@@ -226,9 +269,8 @@ impl Suite<'_> {
                 break;
             }
             let dir = paths::target().join(format!("test/{name}{round}"));
-            let leaks = left.iter().any(|test| test.starts_with(':'))
-                || left.iter().any(|test| leak_checked(test, self.flavour));
-            let (outcome, progress) = self.boot(&left, &dir, leaks)?;
+            let leaks = left.iter().any(|test| checked(test));
+            let (outcome, progress) = self.boot(ground, &left, &dir, leaks)?;
             if progress.is_empty() && matches!(outcome.end, End::Died) && boots < MAX_BOOTS {
                 boots += 1;
                 let text = format!(
@@ -259,7 +301,13 @@ impl Suite<'_> {
     }
 
     /// Boots a guest for these tests.
-    fn boot(&self, tests: &[String], dir: &Path, leaks: bool) -> Result<(Outcome, Progress)> {
+    fn boot(
+        &self,
+        ground: &Ground,
+        tests: &[String],
+        dir: &Path,
+        leaks: bool,
+    ) -> Result<(Outcome, Progress)> {
         let progress = Arc::new(Mutex::new(Progress::new()));
         let errors = Arc::new(Mutex::new(String::new()));
         let sink: Sink = {
@@ -303,7 +351,7 @@ impl Suite<'_> {
         let mut command = vec![
             "bash".to_owned(),
             runner.display().to_string(),
-            self.module.display().to_string(),
+            ground.module.display().to_string(),
             limit.to_string(),
         ];
         command.extend(tests.iter().cloned());
@@ -323,7 +371,7 @@ impl Suite<'_> {
             .collect();
         // A debug kernel under emulation is twenty times slower than the real
         // thing: volumes that take a second there would take most of a minute.
-        if self.flavour == Flavour::Debug
+        if ground.flavour == Flavour::Debug
             && !kvm_works()
             && !env.iter().any(|(name, _)| name == "TOE_SCALE")
         {
@@ -336,8 +384,8 @@ impl Suite<'_> {
             machine: Machine {
                 accel: if kvm_works() { Accel::Kvm } else { Accel::Tcg },
                 cpus: 2,
-                mem: self.flavour.default_mem().to_owned(),
-                flavour: self.flavour,
+                mem: ground.flavour.default_mem().to_owned(),
+                flavour: ground.flavour,
                 // Suites of the kernel itself are not ours to run.
                 cmdline: vec![
                     "kunit.filter_glob=none".to_owned(),
@@ -346,7 +394,7 @@ impl Suite<'_> {
                 tty: false,
                 stdin: false,
             },
-            kernel: self.kernel,
+            kernel: &ground.kernel,
             module: None,
             module_args: String::new(),
             command,

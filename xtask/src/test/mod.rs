@@ -87,10 +87,10 @@ fn announce(name: &str, count: Count, took: Duration) {
 pub fn run(args: &flags::Test) -> Result<()> {
     let start = Instant::now();
     let filter = args.filter.as_deref().unwrap_or("");
-    let flavour = if args.release {
-        Flavour::Release
-    } else {
-        Flavour::Debug
+    let flavour = match (args.release, args.debug_kernel) {
+        (true, _) => Some(Flavour::Release),
+        (_, true) => Some(Flavour::Debug),
+        _ => None,
     };
     let mut entries = Vec::new();
     if !args.vm_only {
@@ -173,7 +173,12 @@ struct Record<'a> {
 }
 
 /// Writes the machine-readable results.
-fn write(entries: &[Entry], count: Count, took: Duration, flavour: Flavour) -> Result<PathBuf> {
+fn write(
+    entries: &[Entry],
+    count: Count,
+    took: Duration,
+    flavour: Option<Flavour>,
+) -> Result<PathBuf> {
     let tests = entries
         .iter()
         .map(|entry| {
@@ -201,7 +206,7 @@ fn write(entries: &[Entry], count: Count, took: Duration, flavour: Flavour) -> R
         failed: count.failed,
         skipped: count.skipped,
         seconds: took.as_secs(),
-        kernel: flavour.name(),
+        kernel: flavour.map_or("each test's own", |flavour| flavour.name()),
         tests,
     };
     let file = paths::target().join("test/results.json");
