@@ -86,6 +86,9 @@ pub(crate) struct Entry {
     pub(crate) at_handover: ConnData,
     /// Header of every frame the transmit engine builds.
     pub(crate) template: SockCell<HeaderTemplate>,
+    /// [`DeviceState::neighbours`](crate::netdev::DeviceState::neighbours) when
+    /// the next hop's address in the template was looked up.
+    pub(crate) next_hop_at: SockCell<u32>,
     /// What the engines did for it.
     pub(crate) counters: SockCell<Counters>,
 }

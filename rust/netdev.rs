@@ -41,6 +41,11 @@ use crate::net::{
         DeviceSetup,
         NetDevice, //
     },
+    netevent::{
+        Neighbour,
+        NetEventNotifier,
+        NetEventRegistration, //
+    },
     notifier::{
         NetdevEvent,
         NetdevNotifier,
@@ -208,18 +213,31 @@ impl ShowDevice for Port {
     }
 }
 
-/// Keeps the names of debugfs files right.
+/// Keeps the names of debugfs files right, and the link addresses in the headers
+/// of delegated connections.
 struct Watcher;
 
 impl NetdevNotifier for Watcher {
     fn event(&self, event: NetdevEvent, dev: &NetDevice, rtnl: &Rtnl) {
-        if !matches!(event, NetdevEvent::Register | NetdevEvent::ChangeName) {
+        let Some(port) = Port::of(dev) else {
             return;
-        }
-        if let Some(port) = Port::of(dev) {
-            if port.debugfs.update(&DEBUGFS, dev, rtnl).is_err() {
-                pr_debug!("{}: no debugfs file\n", dev.name());
+        };
+        match event {
+            NetdevEvent::Register | NetdevEvent::ChangeName => {
+                if port.debugfs.update(&DEBUGFS, dev, rtnl).is_err() {
+                    pr_debug!("{}: no debugfs file\n", dev.name());
+                }
             }
+            NetdevEvent::ChangeAddr => port.offload.address_changed(port, rtnl),
+            _ => {}
+        }
+    }
+}
+
+impl NetEventNotifier for Watcher {
+    fn neighbour(&self, neighbour: &Neighbour) {
+        if let Some(port) = Port::of(neighbour.dev()) {
+            port.offload.neighbours_changed();
         }
     }
 }
@@ -233,6 +251,8 @@ pub(crate) struct Nic {
     link: rtnl::Registration<Link>,
     #[pin]
     watcher: NetdevRegistration<Watcher>,
+    #[pin]
+    neighbours: NetEventRegistration<Watcher>,
     debugfs: debugfs::RootGuard,
 }
 
@@ -241,6 +261,7 @@ impl Nic {
     pub(crate) fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Nic {
             debugfs: DEBUGFS.create(KIND),
+            neighbours <- NetEventRegistration::new(Watcher),
             watcher <- NetdevRegistration::new(Watcher),
             link <- rtnl::Registration::new(),
         })

@@ -51,10 +51,43 @@ t_down_for_good() {
 	expect_no_entries
 }
 
+# One end gets another link address in mid-stream and says so: its own connections
+# come back, those of the other end send to the new address.
+t_new_address() {
+	local mac=02:00:00:00:77:01
+	set_sysctl b net.ipv4.conf.$DB.arp_notify 1
+	hold_start 4 --bytes "$(kib 512)" $(ulp)
+	is_toe && snap a && snap b
+	ip -n $B link set $DB address $mac || fail "address of a device that is up"
+	until_ok 10 sh -c "ip -n $A neigh show $B4 dev $DA | grep -q $mac" ||
+		fail "the neighbour was not told: $(ip -n $A neigh show dev $DA)"
+	hold_end
+	if is_toe; then
+		[ "$(uploads_by_tcp b)" != 0 ] ||
+			expect_ge "$(delta b toe_upload_route_change)" 1 "uploads of the end itself"
+		expect_eq "$(delta a toe_upload_route_change)" 0 "uploads of the other end"
+	fi
+	expect_no_entries
+}
+
+# Nobody knows the next hop's address any more: the host stack asks.
+t_forgotten_neighbour() {
+	hold_start 4 --bytes "$(kib 512)" $(ulp client)
+	is_toe && snap a
+	ip -n $A neigh flush dev $DA
+	hold_end
+	if is_toe; then
+		[ "$(uploads_by_tcp a)" != 0 ] ||
+			expect_ge "$(delta a toe_upload_route_change)" 1 "uploads"
+	fi
+	expect_no_entries
+}
+
 pair_up || skip_all "cannot set up the pair"
 # IPv6 addresses would go with the link.
 for end in a b; do
 	set_sysctl $end "net.ipv6.conf.$(dev_of $end).keep_addr_on_down" 1
 	set_sysctl $end "net.ipv6.conf.$(dev_of $end).accept_dad" 0
 done
-run "flap 4 a 0.1" "flap 4 b 0.1" "flap 6 a 0.1" "flap 4 a 1" "flap 6 b 1" down_for_good
+run "flap 4 a 0.1" "flap 4 b 0.1" "flap 6 a 0.1" "flap 4 a 1" "flap 6 b 1" \
+	new_address forgotten_neighbour down_for_good

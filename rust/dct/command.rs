@@ -118,6 +118,11 @@ impl OffloadTarget for Port {
                             data: SockCell::new(sock, data),
                             at_handover: data,
                             template: SockCell::new(sock, header),
+                            // The first frame looks: it may have changed since.
+                            next_hop_at: SockCell::new(
+                                sock,
+                                self.offload().neighbours().wrapping_sub(1),
+                            ),
                             counters: SockCell::new(sock, Counters::default()),
                         },
                         GFP_ATOMIC,

@@ -130,7 +130,7 @@ fn deliver(
         return None;
     }
     skb.fill_cb(seg, seg.tuple.family == Family::V6);
-    port.offload().stats().received(queue, len, &skb);
+    port.offload().stats().received(queue, len);
     // As `tcp_v4_rcv()`: under the spin lock, whoever owns the socket.
     sk.count_in(&skb, len - u32::from(seg.l4_off - ip_len(seg)));
     match sk.try_own() {

@@ -78,6 +78,10 @@ pub(crate) fn run(sk: LockedSock<'_>, entry: &Entry, nonagle: Option<u8>) {
     let Some(port) = entry.dev.driver::<Port>() else {
         return;
     };
+    if !next_hop(sk, entry, port) {
+        connection::upload(sk, UploadReason::RouteChange);
+        return;
+    }
     let bh = BhGuard::new();
     sk.refresh_clock();
     for _ in 0..BUDGET {
@@ -146,9 +150,8 @@ pub(crate) fn run(sk: LockedSock<'_>, entry: &Entry, nonagle: Option<u8>) {
         if segs > 1 {
             skb.set_gso(mss as u16, segs as u16, sk.gso_type());
         }
-        let len = skb.len();
-        match port.send_frame(skb, entry.queue, &bh) {
-            Ok(()) => {}
+        let (frames, sent_bytes) = match port.send_frame(skb, entry.queue, &bh) {
+            Ok(sent) => sent,
             Err(SendError::Full(skb)) => {
                 skb.drop_because(DropReason::FullRing);
                 if !port.offload().wait_for_room(entry.queue, entry.hwid, &bh) {
@@ -162,7 +165,7 @@ pub(crate) fn run(sk: LockedSock<'_>, entry: &Entry, nonagle: Option<u8>) {
                 connection::upload(sk, UploadReason::LinkDown);
                 return;
             }
-        }
+        };
         sk.ack_sent();
         sk.sent(head, mss);
         entry.data.with_mut(sk, |data| sk.load_tx(data));
@@ -170,7 +173,9 @@ pub(crate) fn run(sk: LockedSock<'_>, entry: &Entry, nonagle: Option<u8>) {
             counters.tx_frames += 1;
             counters.tx_bytes += u64::from(bytes);
         });
-        port.offload().stats().transmitted(entry.queue, len, segs);
+        port.offload()
+            .stats()
+            .transmitted(entry.queue, frames, sent_bytes);
     }
     sk.check_probe_timer();
 }
@@ -199,6 +204,22 @@ fn route_valid(sk: LockedSock<'_>, entry: &Entry) -> bool {
         Some((dev, _)) => core::ptr::eq(dev, &*entry.dev) && dev.is_up(),
         None => false,
     }
+}
+
+/// Has the template the next hop's link address, or can it be brought up to date?
+/// Neighbours are looked at again only when one of the device's has changed.
+#[inline]
+fn next_hop(sk: LockedSock<'_>, entry: &Entry, port: &Port) -> bool {
+    let now = port.offload().neighbours();
+    if entry.next_hop_at.get(sk) == now {
+        return true;
+    }
+    let Ok(mac) = sk.neighbour() else {
+        return false;
+    };
+    entry.template.with_mut(sk, |t| t.set_dst_mac(mac));
+    entry.next_hop_at.set(sk, now);
+    true
 }
 
 /// What a frame of the host stack says about what the host is doing.
@@ -247,6 +268,10 @@ pub(crate) fn host_frame(sk: LockedSock<'_>, entry: &Entry, mut skb: SkBuff) -> 
     let Some(port) = entry.dev.driver::<Port>() else {
         return HostFrame::Pass(skb);
     };
+    if !next_hop(sk, entry, port) {
+        connection::upload(sk, UploadReason::RouteChange);
+        return HostFrame::Pass(skb);
+    }
     let tcp_len = usize::from(h.data_off - h.l4_off);
     let segs = u32::from(skb.gso_segs()).max(1);
     let (tsval, tsecr) = h.ts.unwrap_or_default();
@@ -281,9 +306,11 @@ pub(crate) fn host_frame(sk: LockedSock<'_>, entry: &Entry, mut skb: SkBuff) -> 
         counters.tx_frames += 1;
         counters.tx_bytes += u64::from(h.payload);
     });
-    let len = skb.len();
     match port.send_frame(skb, entry.queue, &bh) {
-        Ok(()) => port.offload().stats().transmitted(entry.queue, len, segs),
+        Ok((frames, bytes)) => port
+            .offload()
+            .stats()
+            .transmitted(entry.queue, frames, bytes),
         // As a full queue of any device: the host's timers repeat it.
         Err(SendError::Full(skb)) => skb.drop_because(DropReason::FullRing),
         Err(SendError::Down(skb)) => skb.drop_because(DropReason::DevReady),

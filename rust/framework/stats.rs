@@ -8,12 +8,9 @@ use core::sync::atomic::{
     Ordering, //
 };
 
-use crate::{
-    logic::reason::{
-        Refusal,
-        UploadReason, //
-    },
-    net::skb::SkBuff, //
+use crate::logic::reason::{
+    Refusal,
+    UploadReason, //
 };
 
 /// Sets of traffic counters; queues share them round robin, so that two CPUs
@@ -54,23 +51,22 @@ impl Stats {
         self.traffic.get(usize::from(queue) % SETS)
     }
 
-    /// The receive engine took a frame of `len` bytes.
+    /// The receive engine took a frame of `len` bytes. A GSO frame is one, here
+    /// and in the device's own counters.
     #[inline]
-    pub(crate) fn received(&self, queue: u16, len: u32, skb: &SkBuff) {
+    pub(crate) fn received(&self, queue: u16, len: u32) {
         if let Some(t) = self.set(queue) {
-            t.rx_frames
-                .fetch_add(u64::from(skb.gso_segs()).max(1), Ordering::Relaxed);
+            t.rx_frames.fetch_add(1, Ordering::Relaxed);
             t.rx_bytes.fetch_add(u64::from(len), Ordering::Relaxed);
         }
     }
 
-    /// The transmit engine sent a frame of `len` bytes that counts `segs` on a
-    /// wire without GSO.
+    /// The transmit engine sent `frames` frames of `bytes` bytes together.
     #[inline]
-    pub(crate) fn transmitted(&self, queue: u16, len: u32, segs: u32) {
+    pub(crate) fn transmitted(&self, queue: u16, frames: u32, bytes: u64) {
         if let Some(t) = self.set(queue) {
-            t.tx_frames.fetch_add(u64::from(segs), Ordering::Relaxed);
-            t.tx_bytes.fetch_add(u64::from(len), Ordering::Relaxed);
+            t.tx_frames.fetch_add(u64::from(frames), Ordering::Relaxed);
+            t.tx_bytes.fetch_add(bytes, Ordering::Relaxed);
         }
     }
 

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Being told what happens to neighbours and routes.
-
-#![expect(dead_code, reason = "for targets that keep link-layer headers")]
+//! Being told what happens to neighbours.
 
 use kernel::{
     error::to_result,
@@ -33,36 +31,13 @@ impl Neighbour {
         // SAFETY: live; a neighbour holds a reference to its device.
         unsafe { NetDevice::from_raw((*self.0.get()).dev) }
     }
-
-    /// Whether its hardware address is known.
-    pub(crate) fn is_valid(&self) -> bool {
-        // SAFETY: live, and an aligned integer.
-        let state =
-            unsafe { core::ptr::read_volatile(core::ptr::addr_of!((*self.0.get()).nud_state)) };
-        const VALID: u32 = bindings::NUD_PERMANENT
-            | bindings::NUD_NOARP
-            | bindings::NUD_REACHABLE
-            | bindings::NUD_PROBE
-            | bindings::NUD_STALE
-            | bindings::NUD_DELAY;
-        u32::from(state) & VALID != 0
-    }
 }
 
-/// What happened to the ways packets take.
-pub(crate) enum NetEvent<'a> {
-    /// A neighbour's state or address changed.
-    NeighUpdate(&'a Neighbour),
-    /// A route was replaced by a redirect.
-    Redirect,
-    /// Something else.
-    Other,
-}
-
-/// Is told of neighbours and redirects of all namespaces.
+/// Is told of the neighbours of all namespaces.
 pub(crate) trait NetEventNotifier: Send + Sync {
-    /// Any context, also with bottom halves disabled; must not sleep.
-    fn event(&self, event: NetEvent<'_>);
+    /// A neighbour's state or address changed. Any context, also with bottom
+    /// halves disabled; must not sleep.
+    fn neighbour(&self, neighbour: &Neighbour);
 }
 
 /// A registered [`NetEventNotifier`].
@@ -122,14 +97,9 @@ unsafe extern "C" fn net_event<T: NetEventNotifier>(
 ) -> c_int {
     // SAFETY: the first member of a registered, pinned value.
     let this = unsafe { &*block.cast::<NetEventRegistration<T>>() };
-    let event = match event as u32 {
-        bindings::netevent_notif_type_NETEVENT_NEIGH_UPDATE => {
-            // SAFETY: the argument of this event is a live neighbour.
-            NetEvent::NeighUpdate(unsafe { &*arg.cast::<Neighbour>() })
-        }
-        bindings::netevent_notif_type_NETEVENT_REDIRECT => NetEvent::Redirect,
-        _ => NetEvent::Other,
-    };
-    this.data.event(event);
+    if event as u32 == bindings::netevent_notif_type_NETEVENT_NEIGH_UPDATE {
+        // SAFETY: the argument of this event is a live neighbour.
+        this.data.neighbour(unsafe { &*arg.cast::<Neighbour>() });
+    }
     bindings::NOTIFY_DONE as c_int
 }

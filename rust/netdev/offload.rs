@@ -2,6 +2,11 @@
 
 //! Where the offload framework meets the device.
 
+use core::sync::atomic::{
+    AtomicU32,
+    Ordering::Relaxed, //
+};
+
 use kernel::{
     new_spinlock,
     prelude::*,
@@ -61,6 +66,8 @@ pub(crate) struct DeviceState {
     /// transmit queue. A leaf lock, taken with bottom halves off.
     #[pin]
     waiting: SpinLock<KVVec<(u16, Hwid)>>,
+    /// Counts what happens to the device's neighbours.
+    neighbours: AtomicU32,
 }
 
 /// The target in `dev`, if `dev` is one of this driver's devices.
@@ -83,6 +90,7 @@ impl DeviceState {
             device <- Device::new(),
             dct: Dct::new(DEFAULT_CAPACITY)?,
             waiting <- new_spinlock!(KVVec::new()),
+            neighbours: AtomicU32::new(0),
         }? Error)
     }
 
@@ -170,6 +178,23 @@ impl DeviceState {
             );
         }
         Ok(())
+    }
+
+    /// A number that is another after any change of the device's neighbours: a
+    /// header that was made at this number is right.
+    #[inline(always)]
+    pub(crate) fn neighbours(&self) -> u32 {
+        self.neighbours.load(Relaxed)
+    }
+
+    /// A neighbour on this device changed its state or address. Any context.
+    pub(super) fn neighbours_changed(&self) {
+        self.neighbours.fetch_add(1, Relaxed);
+    }
+
+    /// The device has another link address. Process context, rtnl held.
+    pub(super) fn address_changed(&self, port: &Port, _rtnl: &Rtnl) {
+        device::upload_all(port, UploadReason::RouteChange);
     }
 
     /// The link goes down: this device or its peer. Process context, rtnl held.

@@ -92,13 +92,14 @@ impl Port {
     /// on, with its network header set, maybe to be segmented or checksummed.
     ///
     /// It is counted, shown to packet taps, and segmented or checksummed here
-    /// if the device's features say that the wire has no such frames.
+    /// if the device's features say that the wire has no such frames. Returns how
+    /// many frames and bytes it was then.
     pub(crate) fn send_frame(
         &self,
         mut skb: SkBuff,
         queue: u16,
         bh: &Bh,
-    ) -> core::result::Result<(), SendError> {
+    ) -> core::result::Result<(u32, u64), SendError> {
         let dev = self.dev();
         let queue = (u32::from(queue) % dev.real_num_tx_queues().max(1)) as u16;
         let (Some(tx), Some(peer)) = (self.tx.get(usize::from(queue)), self.peer.get(bh)) else {
@@ -142,7 +143,7 @@ impl Port {
             rx.frames.count_overruns(packets, bh);
             tx.dropped.add(packets.into(), Relaxed);
         }
-        Ok(())
+        Ok((packets, bytes))
     }
 
     /// The last steps of a frame before it is the peer's.
