@@ -124,7 +124,6 @@ run() {
 		: >"$WORK/pids"
 		start=$SECONDS
 		(
-			trap - EXIT
 			# shellcheck disable=SC2086
 			set -- $c
 			f=t_$1
@@ -133,7 +132,6 @@ run() {
 		) >"$WORK/out" 2>&1 &
 		pid=$!
 		(
-			trap - EXIT
 			pause "$TOE_LIMIT"
 			echo "longer than $TOE_LIMIT s" >>"$WORK/out"
 			end_bg
@@ -179,16 +177,23 @@ run() {
 		echo "not ok $n kernel_log_clean"
 	fi
 	echo "# Totals: pass:$pass fail:$failed xfail:0 xpass:0 skip:$skipped error:0"
+	cleanup
 	[ $failed = 0 ] || exit 1
 	# The log was clean, and that was all.
 	[ $pass -gt 1 ] || exit $KSFT_SKIP
 	exit 0
 }
 
+cleanup() {
+	end_bg
+	pair_down
+	rm -rf "$WORK"
+}
 # The whole test cannot be run here.
 skip_all() {
 	echo "KTAP version 1"
 	echo "1..0 # SKIP $*"
+	cleanup
 	exit $KSFT_SKIP
 }
 
@@ -453,14 +458,9 @@ uploader() {
 command -v ip >/dev/null || skip_all "no program ip"
 [ -x "$BIN/toe_xfer" ] && [ -x "$BIN/toe_probe" ] || skip_all "the programs are not built: make -C $here"
 
-cleanup() {
-	end_bg
-	pair_down
-	rm -rf "$WORK"
-}
-# A signal may reach a subshell before it has dropped the traps.
-trap '[ $BASHPID != $$ ] || cleanup' EXIT
-trap 'exit 1' INT TERM
+# `run` and `skip_all` clean up themselves: an EXIT trap may run in a subshell, too,
+# that a signal reaches before it has dropped the traps.
+trap '[ $BASHPID != $$ ] || { cleanup; exit 1; }' INT TERM
 
 if ! make_ns || ! make_pair 2>"$WORK/err"; then
 	reason=$(head -1 "$WORK/err")

@@ -38,7 +38,7 @@ t_small_writes() {
 # The negative controls: a wrong byte must be seen, delegated or not.
 t_planted() { # WAIT
 	local at=$(($(kib 512) / 2 + 4321))
-	xfer 4 --wait "$1" --bytes "$(kib 512)" $(ulp) --plant-wrong-byte $at 2>"$WORK/err" &&
+	xfer 4 --wait "$1" --bytes "$(kib 512)" $(ulp) --ulp-try --plant-wrong-byte $at 2>"$WORK/err" &&
 		fail "a planted wrong byte was not seen"
 	grep -q "wrong byte at position $at" "$WORK/err" ||
 		fail "the wrong byte was not located: $(cat "$WORK/err")"

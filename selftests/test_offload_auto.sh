@@ -20,21 +20,26 @@ reset_knobs() {
 	done
 }
 
-# An unmodified program gets it.
+# An unmodified program gets it. One of these transfers is not taken back for a
+# moment by TCP itself.
 t_at_establishment() { # FAMILY
+	local i
 	need nstat
-	snap_loss a
 	policy auto
 	reset_knobs
 	policy auto
-	snap a
-	snap b
-	need_xfer "$1" --bytes "$(kib 2048)"
-	expect_ge "$(delta a toe_offloads)" 1 "offloads of the client"
-	expect_ge "$(delta b toe_offloads)" 1 "offloads of the server"
+	for i in 1 2 3 4 5; do
+		snap_loss a
+		snap a
+		snap b
+		need_xfer "$1" --bytes "$(kib 2048)"
+		expect_ge "$(delta a toe_offloads)" 1 "offloads of the client"
+		expect_ge "$(delta b toe_offloads)" 1 "offloads of the server"
+		expect_no_loss a
+		expect_no_entries
+		[ "$(uploads_by_tcp a)$(uploads_by_tcp b)" != 00 ] || break
+	done
 	expect_ge "$(delta a toe_tx_bytes)" $(($(kib 2048) / 4)) "bytes sent by the target"
-	expect_no_entries
-	expect_no_loss a
 }
 
 t_by_bytes() { # FAMILY
