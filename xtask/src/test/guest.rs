@@ -163,8 +163,8 @@ pub fn run(
             ("plain", Flavour::Debug, others),
         ],
         None => vec![
-            ("checked", Flavour::Debug, checked),
             ("plain", Flavour::Release, others),
+            ("checked", Flavour::Debug, checked),
         ],
     };
     let mut ready: Vec<(&str, Ground, Vec<String>)> = Vec::new();
