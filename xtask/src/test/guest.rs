@@ -50,7 +50,7 @@ const MAX_BOOTS: usize = 2;
 ///
 /// The debug kernel is ten to twenty times slower under emulation, so that the
 /// others run on the release kernel unless asked for (`--debug-kernel`).
-const CHECKED: &[&str] = &["test_refusals.sh", "test_requests.sh", "test_special.sh"];
+const CHECKED: &[&str] = &["test_requests.sh", "test_special.sh"];
 
 /// Tests that are not programs, by their name in `run-tests` and in results.
 const SPECIAL: &[(&str, &str)] = &[
