@@ -6,15 +6,8 @@
 //!
 //! # Locking
 //!
-//! Outermost first; see also `Documentation/networking/toe.rst`:
-//!
-//! 1. rtnl (device life cycle, `upload_all` on the way down)
-//! 2. the registry mutex of [`registry`]
-//! 3. a socket's lock, one at a time
-//! 4. [`auto`]'s candidate list, a table's writer lock, a ring's lock: leaves,
-//!    with bottom halves off, never two at a time
-//!
-//! RCU read sections may enclose 3 (taken with bottom halves off) and 4.
+//! The order is in `Documentation/networking/toe.rst`, section Locking, and there
+//! only. In short: rtnl, then one socket's lock, then one leaf.
 
 pub(crate) mod auto;
 pub(crate) mod connection;

@@ -60,8 +60,8 @@ pub(crate) struct Counters {
 
 /// A device that takes over established TCP connections.
 ///
-/// All methods but [`query`](Self::query) are called with the socket's lock held,
-/// in any context, and must not sleep. A target asks for things by calling
+/// The methods that take a [`LockedSock`] are called with the socket's lock held, in
+/// any context, the others without; none of them may sleep. A target asks for things by calling
 /// [`connection::upload`](super::connection::upload) under the same lock, with a
 /// reason; the host has all state back when that returns.
 ///
