@@ -141,7 +141,7 @@ run() {
 		dog=$!
 		wait $pid
 		rc=$?
-		kill $dog
+		kill -KILL $dog
 		wait $dog 2>/dev/null
 		# What the case asked to run beside it has ended before the next.
 		end_bg
@@ -189,6 +189,7 @@ cleanup() {
 	pair_down
 	rm -rf "$WORK"
 }
+
 # The whole test cannot be run here.
 skip_all() {
 	echo "KTAP version 1"
@@ -458,9 +459,9 @@ uploader() {
 command -v ip >/dev/null || skip_all "no program ip"
 [ -x "$BIN/toe_xfer" ] && [ -x "$BIN/toe_probe" ] || skip_all "the programs are not built: make -C $here"
 
-# `run` and `skip_all` clean up themselves: an EXIT trap may run in a subshell, too,
-# that a signal reaches before it has dropped the traps.
-trap '[ $BASHPID != $$ ] || { cleanup; exit 1; }' INT TERM
+# `run` and `skip_all` clean up. A trap does not: a subshell that a signal reaches
+# before it has dropped the traps would run it, too.
+trap 'exit 1' INT TERM
 
 if ! make_ns || ! make_pair 2>"$WORK/err"; then
 	reason=$(head -1 "$WORK/err")
