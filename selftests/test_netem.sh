@@ -61,8 +61,8 @@ t_weather() { # FAMILY NAME
 	esac
 	weather "$args"
 	is_toe && snap a && snap b
-	need_xfer "$1" --bytes "$(kib 1024)" --conns 3 --wait epoll $(ulp)
-	need_xfer "$1" --bytes "$(kib 1024)" --conns 2 --tx mix --rx mix $(ulp) --flip 60000
+	need_xfer "$1" --bytes "$(kib 1024)" --conns 3 --wait epoll $(ulp) --ulp-try
+	need_xfer "$1" --bytes "$(kib 1024)" --conns 2 --tx mix --rx mix $(ulp) --ulp-try --flip 60000
 	clear_sky
 	if is_toe; then
 		expect_ge "$(delta a toe_offloads)" 5 "offloads"
@@ -82,7 +82,7 @@ t_flip_in_the_storm() {
 	weather "delay 2ms 1ms loss 1%"
 	bg uploader a 0.2
 	bg uploader b 0.3
-	need_xfer 4 --bytes "$(kib 2048)" --conns 4 --wait epoll $(ulp) --flip 40000
+	need_xfer 4 --bytes "$(kib 2048)" --conns 4 --wait epoll $(ulp) --ulp-try --flip 40000
 	end_bg
 	clear_sky
 	expect_no_entries
@@ -91,7 +91,7 @@ t_flip_in_the_storm() {
 # A wire that is dead for a while.
 t_blackout() {
 	local pid
-	xfer 4 --bytes "$(kib 8192)" --sndbuf 65536 --pause-every 512k --pause-ms 100 $(ulp) --flip 100k &
+	xfer 4 --bytes "$(kib 8192)" --sndbuf 65536 --pause-every 512k --pause-ms 100 $(ulp) --ulp-try --flip 100k &
 	pid=$!
 	echo $pid >>"$WORK/pids"
 	pause 0.5

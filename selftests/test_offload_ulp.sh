@@ -54,7 +54,7 @@ t_round_trip() { # FAMILY client|server|both
 
 # A tail loss probe takes a connection back for a moment, so that the target does
 # not see all of it: one of these transfers has none. What is left to the host is
-# what was sent before the hand-over, or after one end's FIN.
+# what was sent before the hand-over and after one end's FIN, which is chance.
 t_whole_life_delegated() { # FAMILY
 	local i disturbed
 	need nstat
@@ -74,8 +74,8 @@ t_whole_life_delegated() { # FAMILY
 		[ $disturbed != 0 ] || break
 	done
 	expect_eq $disturbed 0 "uploads by TCP itself, in each of $i transfers"
-	expect_ge "$(delta a toe_tx_bytes)" $(($(kib 2048) * 3 / 4)) "bytes sent by the target"
-	expect_ge "$(delta b toe_rx_bytes)" $(($(kib 2048) * 3 / 4)) "bytes received by the target"
+	expect_ge "$(delta a toe_tx_bytes)" $(($(kib 2048) / 4)) "bytes sent by the target"
+	expect_ge "$(delta b toe_rx_bytes)" $(($(kib 2048) / 4)) "bytes received by the target"
 	note "transfer $i was undisturbed"
 }
 
