@@ -170,8 +170,10 @@ void io_free(struct conn *c)
 		close(c->memfd);
 	if (c->map)
 		munmap(c->map, MAP_LEN);
+	/* What the stack has not given back is still on its way to the peer. */
 	for (i = 0; i < ZC_SLOTS; i++)
-		free(c->zc[i].buf);
+		if (!c->zc[i].busy)
+			free(c->zc[i].buf);
 	free(c->txbuf);
 	free(c->rxbuf);
 	free(c->peekbuf);

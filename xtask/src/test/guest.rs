@@ -62,7 +62,7 @@ const SPECIAL: &[(&str, &str)] = &[
 
 /// Whether the kernel's log decides on a test, which the guest hands over last.
 fn by_log(test: &str) -> bool {
-    test == ":kunit" || test == ":warn"
+    test == ":warn"
 }
 
 /// The name results of `test` are shown under.
@@ -511,7 +511,8 @@ fn evaluate(
             log,
             &outcome.end,
         );
-        if by_log(test) {
+        // One that the guest died in has not been announced either.
+        if by_log(test) || told.code.is_none() {
             announce(
                 &shown(test),
                 Count::of(&results),
@@ -606,11 +607,8 @@ fn judge(test: &str, told: &Told, output: &str, log: &str, end: &End) -> Vec<Ent
         return vec![Entry::new(name, verdict, notes)];
     }
 
-    let report = if test == ":kunit" {
-        ktap::parse(log.lines().map(splat::text))
-    } else {
-        ktap::parse(output.lines())
-    };
+    // KUnit's reports are lines of the kernel's log.
+    let report = ktap::parse(output.lines().map(splat::text));
     let mut entries: Vec<Entry> = report
         .cases
         .into_iter()
@@ -624,7 +622,10 @@ fn judge(test: &str, told: &Told, output: &str, log: &str, end: &End) -> Vec<Ent
     );
     let failed = entries.iter().any(|entry| entry.verdict == Verdict::Fail);
     match code {
-        0 if entries.is_empty() && test != ":kunit" => {
+        0 if entries.is_empty() && test == ":kunit" => {
+            entries.push(Entry::fail(name.clone(), "no suite has reported"));
+        }
+        0 if entries.is_empty() => {
             entries.push(Entry::new(name.clone(), Verdict::Pass, Vec::new()))
         }
         0 => {}
@@ -709,6 +710,14 @@ mod tests {
     fn an_exit_code_without_a_failed_case_is_a_failure() {
         let got = verdicts("test_x", 1, "KTAP version 1\n1..1\nok 1 a\n", "");
         assert_eq!(got[1], ("kselftest/test_x".into(), Verdict::Fail));
+    }
+
+    #[test]
+    fn suites_of_kunit_that_say_nothing_are_a_failure() {
+        assert_eq!(verdicts(":kunit", 0, "", "")[0].1, Verdict::Fail);
+        let log = "[ 1.0] KTAP version 1\n[ 1.0] 1..1\n[ 1.1] ok 1 toe_seq\n";
+        let got = verdicts(":kunit", 0, log, "");
+        assert_eq!(got, [("kunit/toe_seq".into(), Verdict::Pass)]);
     }
 
     #[test]
