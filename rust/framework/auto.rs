@@ -25,7 +25,10 @@ use super::{
 };
 use crate::{
     logic::{
-        policy::Backoff,
+        policy::{
+            self,
+            Backoff, //
+        },
         reason::Refusal, //
     },
     net::{
@@ -46,23 +49,27 @@ use crate::{
 
 /// Candidates remembered at most; more are left to the host stack.
 const MAX_CANDIDATES: usize = 16384;
-/// How soon a candidate that is not ready is looked at again, and how often:
-/// below `min_bytes`, neighbour unresolved, loss recovery.
-const RETRY_MS: u64 = 20;
-const MAX_RETRIES: u32 = 1500;
 
 struct Candidate {
     sk: ARef<Sock>,
     trigger: Trigger,
     due_ms: u64,
-    retries: u32,
+    /// How often it was looked at and found not to be ready.
+    looks: u32,
 }
 
-/// The candidates. The lock is a leaf, taken with bottom halves off.
+/// The candidates, and when the worker runs for them.
+struct Waiting {
+    list: KVVec<Candidate>,
+    /// `u64::MAX`: it does not.
+    next_ms: u64,
+}
+
+/// The lock is a leaf, taken with bottom halves off.
 #[pin_data]
 pub(crate) struct Auto {
     #[pin]
-    list: SpinLock<KVVec<Candidate>>,
+    waiting: SpinLock<Waiting>,
 }
 
 static AUTO: Slot<Worker<Auto>> = Slot::new();
@@ -70,7 +77,10 @@ static AUTO: Slot<Worker<Auto>> = Slot::new();
 /// Candidates are taken from here on, until the returned value is dropped.
 pub(crate) fn start() -> Result<Published<Worker<Auto>>> {
     let auto = pin_init!(Auto {
-        list <- new_spinlock!(KVVec::new()),
+        waiting <- new_spinlock!(Waiting {
+            list: KVVec::new(),
+            next_ms: u64::MAX,
+        }),
     });
     AUTO.publish(KBox::pin_init(Worker::new(auto), GFP_KERNEL)?)
 }
@@ -109,33 +119,37 @@ fn note(sk: &Sock, trigger: Trigger, due_ms: u64) {
             sk,
             trigger,
             due_ms,
-            retries: 0,
+            looks: 0,
         };
-        if worker.job().push(candidate) {
-            let delay = due_ms.saturating_sub(time::now_ms());
-            worker.schedule(delay as u32, delay == 0);
-        }
+        Auto::push(worker, candidate);
     });
 }
 
 impl Auto {
-    /// `false` if there is no room: the connection stays with the host stack.
-    fn push(&self, candidate: Candidate) -> bool {
+    /// Notes a candidate and has the worker run for it in time. If there is no
+    /// room, the connection stays with the host stack.
+    fn push(worker: &Worker<Self>, candidate: Candidate) {
         let _bh = BhGuard::new();
-        let mut list = self.list.lock();
-        if list.len() >= MAX_CANDIDATES {
-            return false;
+        let mut waiting = worker.job().waiting.lock();
+        if waiting.list.len() >= MAX_CANDIDATES {
+            return;
         }
+        let due_ms = candidate.due_ms;
         // A reservation in atomic context must be small: `KVVec` grows by
         // doubling, from the page allocator only while it fits into a few pages.
-        list.push(candidate, GFP_ATOMIC | __GFP_NOWARN).is_ok()
+        let pushed = waiting.list.push(candidate, GFP_ATOMIC | __GFP_NOWARN);
+        if pushed.is_ok() && due_ms < waiting.next_ms {
+            waiting.next_ms = due_ms;
+            worker.run_in(due_ms.saturating_sub(time::now_ms()));
+        }
     }
 
     fn take(&self) -> KVVec<Candidate> {
         let _bh = BhGuard::new();
         // The lock must be free again before bottom halves are on.
-        let mut list = self.list.lock();
-        core::mem::replace(&mut *list, KVVec::new())
+        let mut waiting = self.waiting.lock();
+        waiting.next_ms = u64::MAX;
+        core::mem::replace(&mut waiting.list, KVVec::new())
     }
 }
 
@@ -157,7 +171,6 @@ fn may_change(reason: Refusal) -> bool {
 impl Job for Auto {
     fn run(worker: &Worker<Self>) {
         let now = time::now_ms();
-        let mut next = u64::MAX;
         for mut candidate in worker.job().take() {
             if candidate.due_ms <= now {
                 let sk = candidate.sk.lock();
@@ -165,21 +178,15 @@ impl Job for Auto {
                 let open = sk.is_open();
                 drop(sk);
                 match result {
-                    Err(reason)
-                        if open && may_change(reason) && candidate.retries < MAX_RETRIES =>
-                    {
+                    Err(reason) if open && may_change(reason) => {
                         candidate.trigger.retry = true;
-                        candidate.retries += 1;
-                        candidate.due_ms = now + RETRY_MS;
+                        candidate.due_ms = policy::look_again(now, candidate.looks);
+                        candidate.looks += 1;
                     }
                     _ => continue,
                 }
             }
-            next = next.min(candidate.due_ms);
-            worker.job().push(candidate);
-        }
-        if next != u64::MAX {
-            worker.schedule(next.saturating_sub(time::now_ms()) as u32, false);
+            Self::push(worker, candidate);
         }
     }
 }

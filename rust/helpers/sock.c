@@ -307,12 +307,9 @@ void toe_init_work(struct delayed_work *work, work_func_t func)
 	INIT_DELAYED_WORK(work, func);
 }
 
-void toe_schedule_work(struct delayed_work *work, u32 delay_ms, bool sooner)
+void toe_schedule_work(struct delayed_work *work, u32 delay_ms)
 {
-	if (sooner)
-		mod_delayed_work(system_dfl_wq, work, msecs_to_jiffies(delay_ms));
-	else
-		queue_delayed_work(system_dfl_wq, work, msecs_to_jiffies(delay_ms));
+	mod_delayed_work(system_dfl_wq, work, msecs_to_jiffies(delay_ms));
 }
 
 void toe_cancel_work(struct delayed_work *work)

@@ -98,7 +98,7 @@ u64 toe_ktime_secs(void);
 u64 toe_now_ms(void);
 void toe_tracepoint_sync(void);
 void toe_init_work(struct delayed_work *work, work_func_t func);
-void toe_schedule_work(struct delayed_work *work, u32 delay_ms, bool sooner);
+void toe_schedule_work(struct delayed_work *work, u32 delay_ms);
 void toe_cancel_work(struct delayed_work *work);
 void toe_synchronize_tasks(void);
 void toe_msleep(unsigned int ms);

@@ -205,6 +205,25 @@ impl Limits {
     }
 }
 
+/// The longest time between two looks at a connection that is not ready to be
+/// offloaded, in ms.
+const LOOK_MAX_MS: u64 = 1024;
+
+/// When to look again, in ms, at a connection that was not ready at `now_ms` and
+/// at `looks` times before: below `min_bytes`, neighbour unresolved, recovery.
+///
+/// A young connection is looked at soon and again, an old one about once a
+/// second for as long as it lasts. The times are multiples of the distance, so
+/// that connections are looked at together.
+pub const fn look_again(now_ms: u64, looks: u32) -> u64 {
+    let step = if looks < LOOK_MAX_MS.ilog2() {
+        1 << looks
+    } else {
+        LOOK_MAX_MS
+    };
+    (now_ms / step + 1) * step
+}
+
 /// The upload history of a connection, for hysteresis.
 ///
 /// The first few uploads cost a short delay each, so that a single loss does
@@ -388,5 +407,19 @@ mod tests {
         now += 1001;
         b.uploaded(now, &l);
         assert_eq!(b.until_ms(), now + 10);
+    }
+
+    #[test]
+    fn looks_get_rarer_and_never_end() {
+        let mut now = 12_345;
+        for looks in 0..40 {
+            let next = look_again(now, looks);
+            let step = 1 << looks.min(10);
+            assert!(next > now && next - now <= step);
+            assert_eq!(next % step, 0);
+            now = next;
+        }
+        // Those that wait longest are looked at together.
+        assert_eq!(look_again(5000, 12), look_again(5119, 99));
     }
 }

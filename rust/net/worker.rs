@@ -64,11 +64,12 @@ impl<J: Job> Worker<J> {
         J::run(unsafe { &*work.cast::<Self>() });
     }
 
-    /// Runs it in `delay_ms` milliseconds; an earlier request stands unless
-    /// `now` replaces it. Any context.
-    pub(crate) fn schedule(&self, delay_ms: u32, replace: bool) {
+    /// Runs it in `delay_ms` milliseconds, whatever was asked for before. Any
+    /// context.
+    pub(crate) fn run_in(&self, delay_ms: u64) {
+        let delay = u32::try_from(delay_ms).unwrap_or(u32::MAX);
         // SAFETY: initialised in `new()` and not yet dropped.
-        unsafe { bindings::toe_schedule_work(self.work.get(), delay_ms, replace) }
+        unsafe { bindings::toe_schedule_work(self.work.get(), delay) }
     }
 }
 
