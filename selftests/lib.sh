@@ -234,9 +234,12 @@ configure() { # addresses and links of the pair
 make_ns() {
 	ip netns add $A && ip netns add $B || return 1
 	# Connections whose device a case deletes hold their data, and with it TCP's
-	# memory, for minutes: let them give up soon.
-	set_sysctl a net.ipv4.tcp_orphan_retries 1
-	set_sysctl b net.ipv4.tcp_orphan_retries 1
+	# memory, for minutes: let them give up soon. Elsewhere data that waits when
+	# the application closes must survive more than one loss.
+	[ -z "$DELETES_DEVICES" ] || {
+		set_sysctl a net.ipv4.tcp_orphan_retries 1
+		set_sysctl b net.ipv4.tcp_orphan_retries 1
+	}
 }
 
 pair_up() {
@@ -324,6 +327,14 @@ delta() {
 	local old
 	old=$(awk -v n="$2:" '$1 == n { v = $2 } END { print v + 0 }' "$WORK/snap.$1")
 	echo $(($(ctr "$1" "$2") - old))
+}
+
+# The larger one of both ends: the first FIN takes both ends back, so that only
+# the direction that is through first is handled by the target to its end.
+delta_max() {
+	local x y
+	x=$(delta a "$1") y=$(delta b "$1")
+	echo $((x > y ? x : y))
 }
 
 # Uploads of one end since `snap` that a program or the network caused as TCP goes:

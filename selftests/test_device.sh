@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # The device: life cycle, peer, namespaces, carrier, features, ethtool, MTU.
 
+DELETES_DEVICES=1
 . "$(dirname "$0")/lib.sh"
 
 link_of() { in_ns "$1" ip -o link show dev "$(dev_of "$1")"; }

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # Devices, namespaces, sockets and the module that go away under load.
 
+DELETES_DEVICES=1
 . "$(dirname "$0")/lib.sh"
 
 

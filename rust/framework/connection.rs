@@ -156,7 +156,7 @@ fn check_socket(sk: LockedSock<'_>) -> Result<(), Refusal> {
         (f.ip_options, Refusal::IpOptions),
         (f.filter, Refusal::SocketFilter),
         (f.bpf, Refusal::Bpf),
-        (f.zero_window, Refusal::ZeroWindow),
+        (f.window_probes, Refusal::ZeroWindow),
         (f.pressure, Refusal::NoMemory),
     ];
     match checks.iter().find(|(bad, _)| *bad) {

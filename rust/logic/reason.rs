@@ -115,7 +115,7 @@ named! {
         Recovery = "recovery",
         /// One direction is shut down, or a FIN was received.
         Shutdown = "shutdown",
-        /// The peer's window is zero.
+        /// The peer's window is zero, and the host stack probes it.
         ZeroWindow = "zero_window",
         /// The connection was uploaded too recently or too often.
         Backoff = "backoff",

@@ -83,7 +83,7 @@ pub(crate) struct Facts {
     pub(crate) bpf: bool,
     pub(crate) psock: bool,
     pub(crate) shutdown: bool,
-    pub(crate) zero_window: bool,
+    pub(crate) window_probes: bool,
     pub(crate) pressure: bool,
     pub(crate) ip_options: bool,
 }
@@ -216,7 +216,8 @@ impl<'a> LockedSock<'a> {
                 bpf: c.bpf_sock_ops,
                 psock: !sk.sk_user_data.is_null(),
                 shutdown: u32::from(sk.sk_shutdown) & bindings::SEND_SHUTDOWN != 0,
-                zero_window: tp.snd_wnd == 0,
+                window_probes: tp.snd_wnd == 0
+                    && (icsk.icsk_probes_out != 0 || icsk.icsk_backoff != 0),
                 pressure: c.memory_pressure,
                 ip_options: c.ip_options,
             }

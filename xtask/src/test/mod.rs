@@ -16,7 +16,8 @@ use crate::flavour::Flavour;
 use crate::ktap::Verdict;
 use crate::paths;
 
-/// How many lines are shown of what a failed test said.
+/// How many lines are shown of what a failed test said: its first and its last.
+const FIRST_LINES: usize = 15;
 const SHOWN_LINES: usize = 40;
 
 /// One result.
@@ -126,11 +127,16 @@ pub fn run(args: &flags::Test) -> Result<()> {
         .filter(|entry| entry.verdict == Verdict::Fail)
     {
         println!("FAIL  {}", entry.name);
-        let hidden = entry.notes.len().saturating_sub(SHOWN_LINES);
-        if hidden > 0 {
-            println!("      ({hidden} more lines before these)");
+        // What went wrong comes first, what it looked like afterwards.
+        let hidden = entry.notes.len().saturating_sub(FIRST_LINES + SHOWN_LINES);
+        let first = if hidden > 0 { FIRST_LINES } else { 0 };
+        for note in &entry.notes[..first] {
+            println!("      {note}");
         }
-        for note in &entry.notes[hidden..] {
+        if hidden > 0 {
+            println!("      ({hidden} lines more)");
+        }
+        for note in &entry.notes[first + hidden..] {
             println!("      {note}");
         }
     }
