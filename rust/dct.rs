@@ -23,7 +23,6 @@ pub(crate) mod transmit;
 
 use core::sync::atomic::{
     AtomicBool,
-    AtomicU32,
     Ordering::Relaxed, //
 };
 
@@ -38,10 +37,12 @@ use kernel::{
 use crate::{
     framework::{
         connection::Connection,
+        release,
         target::Counters, //
     },
     logic::{
         conn::ConnData,
+        expect::Expected,
         hwid::Hwid,
         template::HeaderTemplate,
         tuple::Tuple, //
@@ -72,6 +73,8 @@ pub(crate) struct Entry {
     pub(crate) hwid: Hwid,
     /// Our link address, to which frames must be addressed.
     pub(crate) mac: [u8; 6],
+    /// What such frames look like.
+    pub(crate) expected: Expected,
     /// Transmit queue.
     pub(crate) queue: u16,
     /// Data waits for the process that owns the socket to let it go.
@@ -95,21 +98,11 @@ pub(crate) struct Entry {
 
 crate::net::table::node!(Entry, links);
 
-/// Entries whose `kick` may be set, over all devices: `release_sock()` of every
-/// delegated socket asks, and nearly always there are none.
-static KICKS: AtomicU32 = AtomicU32::new(0);
-
-/// See [`KICKS`].
-#[inline]
-fn any_kick() -> bool {
-    KICKS.load(Relaxed) != 0
-}
-
 impl Entry {
     /// Data waits for the process that owns the socket. Softirq.
     fn set_kick(&self) {
         if !self.kick.swap(true, Relaxed) {
-            KICKS.fetch_add(1, Relaxed);
+            release::wait();
         }
     }
 
@@ -117,7 +110,7 @@ impl Entry {
     fn take_kick(&self) -> bool {
         let was = self.kick.swap(false, Relaxed);
         if was {
-            KICKS.fetch_sub(1, Relaxed);
+            release::seen();
         }
         was
     }

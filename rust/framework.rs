@@ -14,6 +14,7 @@ pub(crate) mod connection;
 pub(crate) mod device;
 pub(crate) mod hooks;
 pub(crate) mod registry;
+pub(crate) mod release;
 mod send;
 pub(crate) mod stats;
 pub(crate) mod target;

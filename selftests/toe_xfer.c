@@ -120,7 +120,8 @@ static void request_ulp(struct conn *c)
 	else if ((ret == -EOPNOTSUPP && (opt.ulp_try || opt.flip)) ||
 		 (ret == -ENOMEM && opt.ulp_try))
 		me->ulp_refused++;
-	else if (opt.may_break)
+	else if (opt.may_break || (ret == -ENOTCONN && opt.end >= END_RST))
+		/* The peer may have broken it off before we could ask. */
 		me->ulp_refused++;
 	else
 		fatal("connection %u: TCP_ULP: %s", c->index, strerror(-ret));

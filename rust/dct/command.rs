@@ -12,7 +12,6 @@ use kernel::{
 
 use crate::{
     dct::{
-        self,
         receive,
         transmit,
         Entry,
@@ -30,6 +29,7 @@ use crate::{
     },
     logic::{
         conn::ConnData,
+        expect::Expected,
         hwid::Hwid,
         reason::Refusal,
         template::{
@@ -39,6 +39,10 @@ use crate::{
         tuple::Tuple, //
     },
     net::{
+        context::{
+            Bh,
+            BhGuard, //
+        },
         devref::DevRef,
         errno,
         lock_cell::SockCell,
@@ -89,8 +93,7 @@ impl OffloadTarget for Port {
     fn initiate(&self, sk: LockedSock<'_>, req: &OffloadRequest<'_>) -> Result<Hwid, Refusal> {
         let mac = req.dev.address_now();
         let mut data = ConnData::default();
-        sk.load_constant(&mut data);
-        sk.load(&mut data);
+        sk.load_all(&mut data);
         if data.mss < 64 {
             return Err(Refusal::SmallMss);
         }
@@ -111,6 +114,7 @@ impl OffloadTarget for Port {
                             tuple: req.tuple,
                             hwid,
                             mac,
+                            expected: Expected::new(mac, &req.tuple),
                             queue,
                             kick: AtomicBool::new(false),
                             sk: sock.into(),
@@ -136,10 +140,10 @@ impl OffloadTarget for Port {
             })
     }
 
-    fn send(&self, sk: LockedSock<'_>, conn: &Connection, nonagle: Option<u8>) {
-        let guard = ReadGuard::new();
-        if let Some(entry) = dct::entry_of(conn, &guard) {
-            transmit::run(sk, &entry, nonagle);
+    fn send(&self, sk: LockedSock<'_>, conn: &Connection, nonagle: Option<u8>, bh: &Bh) {
+        let guard = ReadGuard::within(bh);
+        if let Some(entry) = self.offload().dct().get(&guard, conn.hwid()) {
+            transmit::run(sk, &entry, nonagle, bh);
         }
     }
 
@@ -165,9 +169,11 @@ impl OffloadTarget for Port {
             .dct()
             .get(&guard, hwid)
             .ok_or_else(errno::ESTALE)?;
+        let mut data = entry.data.peek();
+        data.rtt.srtt_us = entry.sk.srtt_us();
         Ok(Query {
             tuple: entry.tuple,
-            data: entry.data.peek(),
+            data,
             at_handover: entry.at_handover,
             counters: entry.counters.peek(),
         })
@@ -183,13 +189,11 @@ impl OffloadTarget for Port {
     }
 
     fn released(&self, sk: LockedSock<'_>, conn: &Connection) {
-        if !dct::any_kick() {
-            return;
-        }
-        let guard = ReadGuard::new();
-        if let Some(entry) = dct::entry_of(conn, &guard) {
+        let bh = BhGuard::new();
+        let guard = ReadGuard::within(&bh);
+        if let Some(entry) = self.offload().dct().get(&guard, conn.hwid()) {
             if entry.take_kick() {
-                transmit::run(sk, &entry, None);
+                transmit::run(sk, &entry, None, &bh);
             }
         }
     }

@@ -9,6 +9,11 @@
 //! case: the connection goes to the host stack, and the frame with it, already
 //! parsed, matched and validated.
 
+use core::sync::atomic::{
+    AtomicU64,
+    Ordering::Relaxed, //
+};
+
 use crate::{
     dct::{
         self,
@@ -20,6 +25,7 @@ use crate::{
         Connection, //
     },
     logic::{
+        hwid::Hwid,
         reason::{
             SpecialCase,
             UploadReason, //
@@ -36,7 +42,10 @@ use crate::{
         }, //
     },
     net::{
-        context::Bh,
+        context::{
+            Bh,
+            BhGuard, //
+        },
         proto,
         skb::{
             Checksum,
@@ -50,44 +59,72 @@ use crate::{
     netdev::Port, //
 };
 
+/// The connection whose frame a queue had last: the next one is likely to be of
+/// the same.
+pub(crate) struct Recent(AtomicU64);
+
+impl Recent {
+    pub(crate) const fn new() -> Self {
+        Recent(AtomicU64::new(0))
+    }
+}
+
 /// A frame from the wire, its first byte the Ethernet header. Gives it back if
 /// it is not a delegated connection's, or must take the ordinary way. Softirq.
 #[inline]
-pub(crate) fn input(port: &Port, queue: u16, mut skb: SkBuff, bh: &Bh) -> Option<SkBuff> {
+pub(crate) fn input(
+    port: &Port,
+    (queue, recent): (u16, &Recent),
+    mut skb: SkBuff,
+    bh: &Bh,
+) -> Option<SkBuff> {
     let dct = port.offload().dct();
     // A VLAN device's frame carries its tag beside the data.
-    if dct.table.len() == 0 || skb.has_vlan_tag() {
+    if skb.has_vlan_tag() {
         return Some(skb);
     }
+    let guard = ReadGuard::within(bh);
+    let mut seg = Segment::default();
+    let guess = Hwid::from_raw(recent.0.load(Relaxed)).and_then(|hwid| dct.get(&guard, hwid));
+    if let Some(entry) = guess {
+        if entry.expected.parse(skb.data(), skb.len(), &mut seg) {
+            return match checked(&mut skb, &seg, &entry) {
+                true => deliver(port, queue, &entry, skb, &seg, &guard, bh),
+                false => Some(skb),
+            };
+        }
+    }
+
     let want = skb.len().min(wire::LINEAR_LEN as u32);
     if skb.headlen() < wire::ETH_LEN as u32 + 52 && !skb.may_pull(want) {
         return Some(skb);
     }
-    let mut seg = Segment::default();
     match wire::parse_into(skb.data(), skb.len(), &mut seg) {
         Ok(()) => {}
         Err(Odd::NotTcp | Odd::Special(_, None)) => return Some(skb),
         Err(Odd::Special(case, Some(tuple))) => {
-            let guard = ReadGuard::within(bh);
             if let Some(entry) = dct.find(&guard, &tuple) {
                 connection::upload_unlocked(&entry.sk, entry.hwid, case.upload_reason());
             }
             return Some(skb);
         }
     }
-    let guard = ReadGuard::within(bh);
     let Some(entry) = dct.find(&guard, &seg.tuple) else {
         return Some(skb);
     };
-    // A frame to another station, or with a wrong checksum, is the host's to
-    // drop and to count.
-    if skb.data().first_chunk::<6>() != Some(&entry.mac)
-        || !(matches!(skb.checksum(), Checksum::Partial | Checksum::Unnecessary)
-            || skb.verify_tcp_checksum(&seg, seg.tuple.family == Family::V6))
-    {
+    // A frame to another station is the host's to drop and to count.
+    if skb.data().first_chunk::<6>() != Some(&entry.mac) || !checked(&mut skb, &seg, &entry) {
         return Some(skb);
     }
+    recent.0.store(entry.hwid.raw(), Relaxed);
     deliver(port, queue, &entry, skb, &seg, &guard, bh)
+}
+
+/// Is the TCP checksum right? If not, the host drops the frame and counts it.
+#[inline]
+fn checked(skb: &mut SkBuff, seg: &Segment, entry: &Entry) -> bool {
+    matches!(skb.checksum(), Checksum::Partial | Checksum::Unnecessary)
+        || skb.verify_tcp_checksum(seg, entry.tuple.family == Family::V6)
 }
 
 fn deliver(
@@ -119,7 +156,9 @@ fn deliver(
         return None;
     }
     let len = skb.len();
-    skb.set_network_header(seg.l4_off - ip_len(seg));
+    let v6 = entry.tuple.family == Family::V6;
+    let l3_off = seg.l4_off - if v6 { wire::IPV6_LEN } else { wire::IPV4_LEN } as u16;
+    skb.set_network_header(l3_off);
     skb.set_transport_header(seg.l4_off);
     if skb.pull(u32::from(seg.l4_off)).is_err() {
         skb.drop_because(DropReason::NotSpecified);
@@ -129,12 +168,12 @@ fn deliver(
         skb.drop_because(DropReason::NotSpecified);
         return None;
     }
-    skb.fill_cb(seg, seg.tuple.family == Family::V6);
+    skb.fill_cb(seg, v6);
     port.offload().stats().received(queue, len);
     // As `tcp_v4_rcv()`: under the spin lock, whoever owns the socket.
-    sk.count_in(&skb, len - u32::from(seg.l4_off - ip_len(seg)));
+    sk.count_in(&skb, len - u32::from(l3_off));
     match sk.try_own() {
-        Some(locked) if conn.delegated(locked) => process(locked, entry, skb, seg),
+        Some(locked) if conn.delegated(locked) => process(locked, entry, skb, seg, bh),
         Some(locked) => host_receive(locked, skb),
         None => {
             if let Err(skb) = skb.add_to_backlog(&sk) {
@@ -146,22 +185,16 @@ fn deliver(
     None
 }
 
-fn ip_len(seg: &Segment) -> u16 {
-    match seg.tuple.family {
-        Family::V4 => wire::IPV4_LEN as u16,
-        Family::V6 => wire::IPV6_LEN as u16,
-    }
-}
-
 /// A frame from the backlog, its first byte the TCP header. It may be one that
 /// reached the host another way.
 pub(crate) fn backlog(sk: LockedSock<'_>, skb: SkBuff) {
-    let guard = ReadGuard::new();
+    let bh = BhGuard::new();
+    let guard = ReadGuard::within(&bh);
     let entry = proto::context::<Connection>(&sk, &guard)
         .filter(|conn| conn.delegated(sk))
         .and_then(|conn| dct::entry_of(conn, &guard));
     match (entry, wire::parse_tcp(skb.data(), skb.len())) {
-        (Some(entry), Some(seg)) => process(sk, &entry, skb, &seg),
+        (Some(entry), Some(seg)) => process(sk, &entry, skb, &seg, &bh),
         // Uploaded meanwhile, or malformed, or a stray: the host's.
         _ => host_receive(sk, skb),
     }
@@ -183,7 +216,7 @@ fn special(sk: LockedSock<'_>, skb: SkBuff, reason: UploadReason) {
 
 /// Processes a segment of a delegated connection under the socket lock. `skb`
 /// starts at the TCP header.
-fn process(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment) {
+fn process(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment, bh: &Bh) {
     if sk.has_filter() {
         return special(sk, skb, UploadReason::SocketFilter);
     }
@@ -214,7 +247,6 @@ fn process(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment) {
 
     let header = u32::from(seg.data_off - seg.l4_off);
     sk.note_segment(seg.ts);
-    sk.count_predicted(action.payload != 0, action.acked != 0);
     if action.acked != 0 {
         sk.acked(seg.ack);
     }
@@ -229,7 +261,7 @@ fn process(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment) {
         skb.consume();
     }
     if action.acked != 0 || action.window_changed {
-        transmit::run(sk, entry, None);
+        transmit::run(sk, entry, None, bh);
     }
     if action.payload != 0 {
         match sk.ack_due() {

@@ -28,6 +28,7 @@ use crate::{
         },
         transmit::{
             next_send,
+            sent,
             SendVerdict,
             SendView,
             NAGLE_PUSH, //
@@ -39,7 +40,10 @@ use crate::{
         }, //
     },
     net::{
-        context::BhGuard,
+        context::{
+            Bh,
+            BhGuard, //
+        },
         proto::{
             self,
             HostFrame, //
@@ -63,7 +67,7 @@ const BUDGET: usize = 64;
 
 /// Sends what congestion window, peer's window and Nagle's rule allow. Under the
 /// socket lock, any context. `nonagle` overrides the socket's setting (MSG_MORE).
-pub(crate) fn run(sk: LockedSock<'_>, entry: &Entry, nonagle: Option<u8>) {
+pub(crate) fn run(sk: LockedSock<'_>, entry: &Entry, nonagle: Option<u8>, bh: &Bh) {
     if sk.send_head().is_none() {
         return;
     }
@@ -82,7 +86,6 @@ pub(crate) fn run(sk: LockedSock<'_>, entry: &Entry, nonagle: Option<u8>) {
         connection::upload(sk, UploadReason::RouteChange);
         return;
     }
-    let bh = BhGuard::new();
     sk.refresh_clock();
     for _ in 0..BUDGET {
         let Some(mut head) = sk.send_head().filter(|h| h.len != 0) else {
@@ -150,11 +153,11 @@ pub(crate) fn run(sk: LockedSock<'_>, entry: &Entry, nonagle: Option<u8>) {
         if segs > 1 {
             skb.set_gso(mss as u16, segs as u16, sk.gso_type());
         }
-        let (frames, sent_bytes) = match port.send_frame(skb, entry.queue, &bh) {
-            Ok(sent) => sent,
+        let (frames, sent_bytes) = match port.send_frame(skb, entry.queue, bh) {
+            Ok(counts) => counts,
             Err(SendError::Full(skb)) => {
                 skb.drop_because(DropReason::FullRing);
-                if !port.offload().wait_for_room(entry.queue, entry.hwid, &bh) {
+                if !port.offload().wait_for_room(entry.hwid, bh) {
                     connection::upload(sk, UploadReason::NoMemory);
                     return;
                 }
@@ -168,7 +171,7 @@ pub(crate) fn run(sk: LockedSock<'_>, entry: &Entry, nonagle: Option<u8>) {
         };
         sk.ack_sent();
         sk.sent(head, mss);
-        entry.data.with_mut(sk, |data| sk.load_tx(data));
+        entry.data.with_mut(sk, |data| sent(data, bytes, segs));
         entry.counters.with_mut(sk, |counters| {
             counters.tx_frames += 1;
             counters.tx_bytes += u64::from(bytes);
@@ -319,13 +322,14 @@ pub(crate) fn host_frame(sk: LockedSock<'_>, entry: &Entry, mut skb: SkBuff) -> 
 }
 
 /// There is room for a connection that waited for it. Softirq.
-pub(crate) fn kick(entry: &Entry, guard: &ReadGuard<'_>) {
+pub(crate) fn kick(entry: &Entry, bh: &Bh) {
+    let guard = ReadGuard::within(bh);
     let lock = entry.sk.bh_lock();
-    let Some(conn) = proto::context::<Connection>(lock.sock(), guard) else {
+    let Some(conn) = proto::context::<Connection>(lock.sock(), &guard) else {
         return;
     };
     match lock.try_own() {
-        Some(sk) if conn.delegated(sk) && conn.hwid() == entry.hwid => run(sk, entry, None),
+        Some(sk) if conn.delegated(sk) && conn.hwid() == entry.hwid => run(sk, entry, None, bh),
         Some(_) => {}
         None => entry.set_kick(),
     }

@@ -42,6 +42,7 @@ use crate::{
         }, //
     },
     net::{
+        context::BhGuard,
         devref::DevRef,
         lock_cell::SockCell,
         netdev::NetDevice,
@@ -204,9 +205,10 @@ pub(crate) fn offload(sk: LockedSock<'_>, trigger: Trigger) -> Result<Hwid, Refu
     match hand_over(sk, dev, target, target_of, trigger) {
         Ok(hwid) => {
             stats.offloaded();
-            let guard = ReadGuard::new();
+            let bh = BhGuard::new();
+            let guard = ReadGuard::within(&bh);
             if let Some(conn) = of(sk, &guard) {
-                target.send(sk, conn, None);
+                target.send(sk, conn, None, &bh);
             }
             Ok(hwid)
         }

@@ -14,6 +14,7 @@ use super::{
         Connection,
         Trigger, //
     },
+    release,
     send, //
 };
 use crate::{
@@ -165,8 +166,12 @@ impl Hooks for SocketHooks {
         }
     }
 
+    #[inline]
     fn release(sk: LockedSock<'_>) {
         ulp::forget(sk);
+        if !release::awaited() {
+            return;
+        }
         let guard = ReadGuard::new();
         if let Some(conn) = connection::of(sk, &guard) {
             if let Some(target) = conn.target() {

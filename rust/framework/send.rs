@@ -17,6 +17,7 @@ use crate::{
     },
     net::{
         consts as c,
+        context::BhGuard,
         proto::{
             self,
             ModulePin,
@@ -36,22 +37,18 @@ const PLAIN: u32 = c::MSG_DONTWAIT | c::MSG_NOSIGNAL | c::MSG_MORE;
 
 /// Rings the target's doorbell. `false`: the connection is the host's.
 fn doorbell(sk: LockedSock<'_>, nonagle: Option<u8>) -> bool {
-    let guard = ReadGuard::new();
+    let bh = BhGuard::new();
+    let guard = ReadGuard::within(&bh);
     match connection::of(sk, &guard) {
         Some(conn) if conn.delegated(sk) => match conn.target() {
             Some(target) => {
-                target.send(sk, conn, nonagle);
+                target.send(sk, conn, nonagle, &bh);
                 true
             }
             None => false,
         },
         _ => false,
     }
-}
-
-fn delegated(sk: LockedSock<'_>) -> bool {
-    let guard = ReadGuard::new();
-    connection::of(sk, &guard).is_some_and(|conn| conn.delegated(sk))
 }
 
 /// `None`: the host's `sendmsg` shall do all of it. Process context, unlocked.
@@ -62,7 +59,8 @@ pub(super) fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>> {
     }
     let locked = sk.lock();
     let sk = *locked;
-    if !delegated(sk) || !sk.is_open() || !sk.may_write() {
+    // Whether the target owns the state, the doorbell asks.
+    if !proto::is_ours(&sk) || !sk.is_open() || !sk.may_write() {
         return None;
     }
 
@@ -91,7 +89,7 @@ pub(super) fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>> {
                 if let Err(e) = sk.wait_memory(&mut timeout) {
                     break Some(AppendError::Other(e));
                 }
-                if !delegated(sk) || !sk.is_open() || !sk.may_write() {
+                if !proto::is_ours(&sk) || !sk.is_open() || !sk.may_write() {
                     break Some(AppendError::Memory);
                 }
             }

@@ -19,6 +19,7 @@ use crate::{
         tuple::Tuple, //
     },
     net::{
+        context::Bh,
         netdev::NetDevice,
         proto::HostFrame,
         skb::SkBuff,
@@ -80,7 +81,7 @@ pub(crate) trait OffloadTarget: Send + Sync {
 
     /// There is unsent data in the socket's send queue. `nonagle` overrides the
     /// socket's Nagle setting for this call (`TCP_NAGLE_*`).
-    fn send(&self, sk: LockedSock<'_>, conn: &Connection, nonagle: Option<u8>);
+    fn send(&self, sk: LockedSock<'_>, conn: &Connection, nonagle: Option<u8>, bh: &Bh);
 
     /// Cached state changed: neighbour, TOS, TTL, flow label. `ESTALE` if the
     /// hwid is no connection of this target any more.
@@ -96,7 +97,8 @@ pub(crate) trait OffloadTarget: Send + Sync {
     /// A frame of the connection that waited in the socket's backlog.
     fn backlog(&self, sk: LockedSock<'_>, skb: SkBuff);
 
-    /// The socket's owner lets it go: data may wait to be sent.
+    /// The socket's owner lets it go, which the target [waits for](super::release)
+    /// at one socket at least: data may wait to be sent.
     fn released(&self, sk: LockedSock<'_>, conn: &Connection);
 
     /// Gives the connection up. When this returns, the socket holds all of its

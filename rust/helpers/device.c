@@ -172,11 +172,6 @@ void toe_napi_receive(struct napi_struct *napi, struct sk_buff *skb,
 		napi_gro_receive(napi, skb);
 }
 
-struct skb_shared_info *toe_skb_shinfo(const struct sk_buff *skb)
-{
-	return skb_shinfo(skb);
-}
-
 void toe_kfree_skb_list(struct sk_buff *skb)
 {
 	kfree_skb_list(skb);

@@ -57,7 +57,6 @@ bool toe_pskb_may_pull(struct sk_buff *skb, unsigned int len);
 bool toe_skb_is_udp_like(const struct sk_buff *skb);
 void toe_napi_receive(struct napi_struct *napi, struct sk_buff *skb,
 		      u16 queue, bool gro);
-struct skb_shared_info *toe_skb_shinfo(const struct sk_buff *skb);
 void toe_kfree_skb_list(struct sk_buff *skb);
 void toe_xmit_nit(struct sk_buff *skb, struct net_device *dev);
 void toe_deliver_taps(struct sk_buff *skb, struct net_device *dev);

@@ -84,11 +84,6 @@ void toe_sk_incoming(struct sock *sk, struct sk_buff *skb)
 	sk_mark_napi_id(sk, skb);
 }
 
-struct net *toe_sock_net(const struct sock *sk)
-{
-	return sock_net(sk);
-}
-
 /* --- facts for the offload decision ----------------------------------- */
 
 void toe_sock_facts(struct sock *sk, struct toe_sock_facts *facts)
@@ -144,13 +139,6 @@ struct net_device *toe_sk_route(struct sock *sk, bool *xfrm)
 }
 
 /* Under the socket lock. The next hop's link address; -EAGAIN if unresolved. */
-/* Pacing or timestamps: asked for by SOL_SOCKET options, which no method sees. */
-bool toe_sk_wants_host(const struct sock *sk)
-{
-	return READ_ONCE(sk->sk_pacing_status) || READ_ONCE(sk->sk_tsflags) ||
-	       sock_flag(sk, SOCK_RCVTSTAMP);
-}
-
 int toe_sk_neigh(struct sock *sk, u8 *ha)
 {
 	struct dst_entry *dst = __sk_dst_get(sk);

@@ -15,6 +15,7 @@
 #ifdef __BINDGEN__
 /* bindgen takes the first definition of HZ, which is that of user space. */
 enum { TOE_HZ = HZ };
+enum { TOE_SOCK_RCVTSTAMP = SOCK_RCVTSTAMP };
 #endif
 
 /* What would not see an offloaded connection's frames any more. */
@@ -56,11 +57,9 @@ void toe_sock_put(struct sock *sk);
 bool toe_sock_tryhold(struct sock *sk);
 int toe_sk_add_backlog(struct sock *sk, struct sk_buff *skb);
 void toe_sk_incoming(struct sock *sk, struct sk_buff *skb);
-struct net *toe_sock_net(const struct sock *sk);
 void toe_sock_facts(struct sock *sk, struct toe_sock_facts *facts);
 
 struct net_device *toe_sk_route(struct sock *sk, bool *xfrm);
-bool toe_sk_wants_host(const struct sock *sk);
 int toe_sk_neigh(struct sock *sk, u8 *ha);
 u32 toe_filtered(struct sock *sk, struct net_device *dev);
 
@@ -76,24 +75,14 @@ u8 toe_sk_ttl(struct sock *sk);
 u32 toe_sk_tos_flow(struct sock *sk);
 bool toe_sk_df(struct sock *sk);
 void toe_tcp_mstamp_refresh(struct sock *sk);
-u32 toe_tcp_ts(struct sock *sk);
-void toe_tcp_segs_in(struct sock *sk, struct sk_buff *skb);
 bool toe_tcp_quickack(struct sock *sk);
-bool toe_tcp_pingpong(struct sock *sk);
 void toe_tcp_grow_window(struct sock *sk, const struct sk_buff *skb);
 void toe_tcp_resume_host(struct sock *sk);
 
 bool toe_skb_header_owned(const struct sk_buff *skb);
 void toe_tcp_fill_cb(struct sk_buff *skb, u32 seq, u32 end_seq, u32 ack,
 		     u16 flags, u8 dsfield, bool v6);
-void toe_tcp_set_segs(struct sk_buff *skb, u32 mss);
-struct tcp_skb_cb *toe_tcp_skb_cb(struct sk_buff *skb);
-int toe_tcp_space(const struct sock *sk);
-int toe_tcp_full_space(const struct sock *sk);
-int toe_tcp_win_from_space(const struct sock *sk, int space);
 u32 toe_tcp_rto_min_us(const struct sock *sk);
-u32 toe_tcp_rto_max(const struct sock *sk);
-u32 toe_tcp_jiffies32(void);
 u64 toe_ktime_secs(void);
 u64 toe_now_ms(void);
 void toe_tracepoint_sync(void);
@@ -107,27 +96,21 @@ bool toe_tcp_queue_rcv(struct sock *sk, struct sk_buff *skb, u32 hdr_len,
 		       bool *stolen);
 void toe_tcp_data_ready(struct sock *sk);
 void toe_tcp_write_space(struct sock *sk);
-void toe_tcp_schedule_ack(struct sock *sk);
 void toe_tcp_delack(struct sock *sk, unsigned long ato);
 void toe_tcp_ack_sent(struct sock *sk);
 void toe_tcp_clean_rtx(struct sock *sk, struct toe_ack_sample *sample);
 void toe_tcp_rearm(struct sock *sk, bool on_ack);
 void toe_tcp_cong_avoid(struct sock *sk, u32 ack, u32 acked, s32 rtt_us);
-void toe_tcp_update_rtt_min(struct sock *sk, u32 rtt_us);
-struct sk_buff *toe_tcp_send_head(struct sock *sk);
-bool toe_tcp_skb_is_last(struct sock *sk, struct sk_buff *skb);
 bool toe_tcp_mtu_current(struct sock *sk);
+size_t toe_msg_left(const struct msghdr *msg);
 int toe_tcp_append(struct sock *sk, struct msghdr *msg, u32 goal);
 void toe_tcp_mark_push(struct sock *sk);
 int toe_tcp_wait_memory(struct sock *sk, long *timeo);
 long toe_tcp_sndtimeo(struct sock *sk, bool nonblock);
-size_t toe_msg_left(const struct msghdr *msg);
 int toe_tcp_split(struct sock *sk, struct sk_buff *skb, u32 len, u32 mss);
 struct sk_buff *toe_tcp_xmit_clone(struct sk_buff *skb);
 void toe_tcp_sent(struct sock *sk, struct sk_buff *skb, u32 mss);
-void toe_tcp_count_in(struct sock *sk, u32 len);
-void toe_tcp_count_predicted(struct sock *sk, bool data, bool ack);
-void toe_tcp_count_out(struct sock *sk, u32 segs, bool data);
+void toe_tcp_count_in(struct sock *sk, struct sk_buff *skb, u32 len);
 bool toe_skb_vlan_tag_present(const struct sk_buff *skb);
 bool toe_tcp_csum_ok(struct sk_buff *skb, u32 l4_off, u32 l4_len, bool v6);
 void toe_tcp_check_probe_timer(struct sock *sk);

@@ -9,11 +9,6 @@
 
 /* --- receive ----------------------------------------------------------- */
 
-struct tcp_skb_cb *toe_tcp_skb_cb(struct sk_buff *skb)
-{
-	return TCP_SKB_CB(skb);
-}
-
 /* May the header in front of the payload be written, though it is a clone? */
 bool toe_skb_header_owned(const struct sk_buff *skb)
 {
@@ -40,34 +35,9 @@ void toe_tcp_fill_cb(struct sk_buff *skb, u32 seq, u32 end_seq, u32 ack,
 	skb->dev = NULL;
 }
 
-int toe_tcp_space(const struct sock *sk)
-{
-	return tcp_space(sk);
-}
-
-int toe_tcp_full_space(const struct sock *sk)
-{
-	return tcp_full_space(sk);
-}
-
-int toe_tcp_win_from_space(const struct sock *sk, int space)
-{
-	return tcp_win_from_space(sk, space);
-}
-
 u32 toe_tcp_rto_min_us(const struct sock *sk)
 {
 	return tcp_rto_min_us(sk);
-}
-
-u32 toe_tcp_rto_max(const struct sock *sk)
-{
-	return tcp_rto_max(sk);
-}
-
-u32 toe_tcp_jiffies32(void)
-{
-	return tcp_jiffies32;
 }
 
 u64 toe_ktime_secs(void)
@@ -93,16 +63,6 @@ void toe_tcp_mstamp_refresh(struct sock *sk)
 	tcp_sk(sk)->tcp_mstamp = div_u64(val, NSEC_PER_USEC);
 }
 
-u32 toe_tcp_ts(struct sock *sk)
-{
-	return tcp_time_stamp_ts(tcp_sk(sk)) + tcp_sk(sk)->tsoffset;
-}
-
-void toe_tcp_segs_in(struct sock *sk, struct sk_buff *skb)
-{
-	tcp_segs_in(tcp_sk(sk), skb);
-}
-
 bool toe_tcp_quickack(struct sock *sk)
 {
 	struct inet_connection_sock *icsk = inet_csk(sk);
@@ -110,11 +70,6 @@ bool toe_tcp_quickack(struct sock *sk)
 
 	return (dst && dst_metric(dst, RTAX_QUICKACK)) ||
 	       (icsk->icsk_ack.quick && !inet_csk_in_pingpong_mode(sk));
-}
-
-bool toe_tcp_pingpong(struct sock *sk)
-{
-	return inet_csk_in_pingpong_mode(sk);
 }
 
 /* tcp_grow_window(), which is static: room for more when data is dense */
@@ -163,6 +118,7 @@ bool toe_tcp_queue_rcv(struct sock *sk, struct sk_buff *skb, u32 hdr_len,
 
 	tcp_cleanup_skb(skb);
 	__skb_pull(skb, hdr_len);
+	NET_INC_STATS(sock_net(sk), LINUX_MIB_TCPHPHITS);
 	if (tail && TCP_SKB_CB(tail)->end_seq == TCP_SKB_CB(skb)->seq &&
 	    tcp_skb_can_collapse_rx(tail, skb) &&
 	    skb_try_coalesce(tail, skb, stolen, &delta)) {
@@ -212,11 +168,6 @@ void toe_tcp_write_space(struct sock *sk)
 		tp->snd_cwnd_stamp = tcp_jiffies32;
 	}
 	READ_ONCE(sk->sk_write_space)(sk);
-}
-
-void toe_tcp_schedule_ack(struct sock *sk)
-{
-	inet_csk_schedule_ack(sk);
 }
 
 /* tcp_send_delayed_ack()'s tail: arm the host's own delayed-ACK timer. */
@@ -284,6 +235,7 @@ void toe_tcp_clean_rtx(struct sock *sk, struct toe_ack_sample *sample)
 	}
 	tp->packets_out -= sample->pkts;
 	tp->delivered += sample->pkts;
+	NET_INC_STATS(sock_net(sk), LINUX_MIB_TCPHPACKS);
 	if (!skb && tp->chrono_type == TCP_CHRONO_BUSY &&
 	    tcp_write_queue_empty(sk))
 		tcp_chrono_set(tp, TCP_CHRONO_UNSPEC);
@@ -355,31 +307,9 @@ void toe_tcp_cong_avoid(struct sock *sk, u32 ack, u32 acked, s32 rtt_us)
 		   min_t(u64, rate, READ_ONCE(sk->sk_max_pacing_rate)));
 }
 
-/* minmax_running_min() is not exported: keep a lower sample, age the rest. */
-void toe_tcp_update_rtt_min(struct sock *sk, u32 rtt_us)
-{
-	u32 wlen = READ_ONCE(sock_net(sk)->ipv4.sysctl_tcp_min_rtt_wlen) * HZ;
-	struct tcp_sock *tp = tcp_sk(sk);
-	u32 now = tcp_jiffies32;
-
-	if (rtt_us <= minmax_get(&tp->rtt_min) ||
-	    now - tp->rtt_min.s[2].t > wlen)
-		minmax_reset(&tp->rtt_min, now, rtt_us ?: jiffies_to_usecs(1));
-}
-
 /* --- transmit ----------------------------------------------------------- */
 
-struct sk_buff *toe_tcp_send_head(struct sock *sk)
-{
-	return tcp_send_head(sk);
-}
-
-bool toe_tcp_skb_is_last(struct sock *sk, struct sk_buff *skb)
-{
-	return tcp_skb_is_last(sk, skb);
-}
-
-void toe_tcp_set_segs(struct sk_buff *skb, u32 mss)
+static void toe_tcp_set_segs(struct sk_buff *skb, u32 mss)
 {
 	if (skb->len <= mss) {
 		TCP_SKB_CB(skb)->tcp_gso_size = 0;
@@ -390,17 +320,17 @@ void toe_tcp_set_segs(struct sk_buff *skb, u32 mss)
 	}
 }
 
+size_t toe_msg_left(const struct msghdr *msg)
+{
+	return msg_data_left(msg);
+}
+
 /* Is the MSS that of the route's MTU? If not, tcp_sync_mss() is due. */
 bool toe_tcp_mtu_current(struct sock *sk)
 {
 	struct dst_entry *dst = __sk_dst_get(sk);
 
 	return dst && dst_mtu(dst) == inet_csk(sk)->icsk_pmtu_cookie;
-}
-
-size_t toe_msg_left(const struct msghdr *msg)
-{
-	return msg_data_left(msg);
 }
 
 long toe_tcp_sndtimeo(struct sock *sk, bool nonblock)
@@ -587,12 +517,20 @@ struct sk_buff *toe_tcp_xmit_clone(struct sk_buff *skb)
 	return clone;
 }
 
-/* tcp_event_new_data_sent(): from the write queue to the retransmit queue. */
+/*
+ * tcp_event_new_data_sent(), and what tcp_transmit_skb() and ip_queue_xmit()
+ * count: from the write queue to the retransmit queue, timer armed.
+ */
 void toe_tcp_sent(struct sock *sk, struct sk_buff *skb, u32 mss)
 {
 	struct rb_node **p = &sk->tcp_rtx_queue.rb_node, *parent = NULL;
 	struct tcp_sock *tp = tcp_sk(sk);
+	struct net *net = sock_net(sk);
+	bool first = !tp->packets_out;
+	u32 segs;
 
+	toe_tcp_set_segs(skb, mss);
+	segs = tcp_skb_pcount(skb);
 	WRITE_ONCE(tp->snd_nxt, TCP_SKB_CB(skb)->end_seq);
 	tp->tcp_wstamp_ns = max(tp->tcp_wstamp_ns, tp->tcp_clock_cache);
 	skb_set_delivery_time(skb, tp->tcp_wstamp_ns, SKB_CLOCK_MONOTONIC);
@@ -609,8 +547,8 @@ void toe_tcp_sent(struct sock *sk, struct sk_buff *skb, u32 mss)
 	rb_insert_color(&skb->rbnode, &sk->tcp_rtx_queue);
 	if (!tp->highest_sack)
 		tp->highest_sack = skb;
-	tp->packets_out += tcp_skb_pcount(skb);
-	if (skb->len < tcp_skb_pcount(skb) * mss)
+	tp->packets_out += segs;
+	if (skb->len < segs * mss)
 		tp->snd_sml = TCP_SKB_CB(skb)->end_seq;
 	tp->lsndtime = tcp_jiffies32;
 
@@ -632,6 +570,16 @@ void toe_tcp_sent(struct sock *sk, struct sk_buff *skb, u32 mss)
 	} else if (tp->packets_out > tp->snd_cwnd_used) {
 		tp->snd_cwnd_used = tp->packets_out;
 	}
+	if (first)
+		toe_tcp_rearm(sk, true);
+
+	tp->segs_out += segs;
+	tp->data_segs_out += segs;
+	tp->bytes_sent += skb->len;
+	if (sk->sk_family == AF_INET)
+		IP_INC_STATS(net, IPSTATS_MIB_OUTREQUESTS);
+	TCP_ADD_STATS(net, TCP_MIB_OUTSEGS, segs);
+	NET_ADD_STATS(net, LINUX_MIB_TCPORIGDATASENT, segs);
 }
 
 /* Would the host shrink the window after idling (RFC 2861)? Then it sends. */
@@ -671,36 +619,16 @@ void toe_tcp_resume_host(struct sock *sk)
 
 /* --- SNMP: an offloaded frame counts like any other --------------------- */
 
-void toe_tcp_count_in(struct sock *sk, u32 len)
+void toe_tcp_count_in(struct sock *sk, struct sk_buff *skb, u32 len)
 {
 	struct net *net = sock_net(sk);
 
+	tcp_segs_in(tcp_sk(sk), skb);
 	if (sk->sk_family == AF_INET) {
 		__IP_UPD_PO_STATS(net, IPSTATS_MIB_IN, len);
 		__IP_INC_STATS(net, IPSTATS_MIB_INDELIVERS);
 	}
 	__TCP_INC_STATS(net, TCP_MIB_INSEGS);
-}
-
-void toe_tcp_count_predicted(struct sock *sk, bool data, bool ack)
-{
-	struct net *net = sock_net(sk);
-
-	if (data)
-		NET_INC_STATS(net, LINUX_MIB_TCPHPHITS);
-	if (ack)
-		NET_INC_STATS(net, LINUX_MIB_TCPHPACKS);
-}
-
-void toe_tcp_count_out(struct sock *sk, u32 segs, bool data)
-{
-	struct net *net = sock_net(sk);
-
-	if (sk->sk_family == AF_INET)
-		IP_INC_STATS(net, IPSTATS_MIB_OUTREQUESTS);
-	TCP_ADD_STATS(net, TCP_MIB_OUTSEGS, segs);
-	if (data)
-		NET_ADD_STATS(net, LINUX_MIB_TCPORIGDATASENT, segs);
 }
 
 void toe_ip_count_out(struct sock *sk)
@@ -755,8 +683,7 @@ bool toe_tcp_csum_ok(struct sk_buff *skb, u32 l4_off, u32 l4_len, bool v6)
 /* Unsent data and nothing in flight: a timer must look again. */
 void toe_tcp_check_probe_timer(struct sock *sk)
 {
-	if (tcp_send_head(sk))
-		tcp_check_probe_timer(sk);
+	tcp_check_probe_timer(sk);
 }
 
 bool toe_skb_vlan_tag_present(const struct sk_buff *skb)

@@ -45,10 +45,6 @@ pub struct ConnData {
     pub ts_recent: u32,
     /// When `ts_recent` was stored, in seconds (`rx_opt.ts_recent_stamp`).
     pub ts_recent_stamp: i64,
-    /// Timestamp value of the last segment received (`rx_opt.rcv_tsval`).
-    pub last_tsval: u32,
-    /// Timestamp echo of the last segment received (`rx_opt.rcv_tsecr`).
-    pub last_tsecr: u32,
     /// Segments sent and not yet acknowledged. Set to 0 by the receive engine
     /// when all is acknowledged; between, who keeps the sent packets counts
     /// (see [`ConnData::segs_acked`]).
@@ -59,16 +55,6 @@ pub struct ConnData {
     pub bytes_acked: u64,
     /// Bytes received in order.
     pub bytes_received: u64,
-    /// Segments received.
-    pub segs_in: u32,
-    /// Segments received with payload.
-    pub data_segs_in: u32,
-    /// Segments sent.
-    pub segs_out: u32,
-    /// Segments sent with payload.
-    pub data_segs_out: u32,
-    /// Payload bytes sent.
-    pub bytes_sent: u64,
 }
 
 impl ConnData {
@@ -112,22 +98,6 @@ impl ConnData {
     pub fn segs_acked(&mut self, segs: u32) {
         let left = self.packets_out.saturating_sub(segs);
         self.packets_out = if self.all_acked() { 0 } else { left.max(1) };
-    }
-
-    /// Counts the segments of a received frame beyond the first, for a frame
-    /// of several (`gso_segs - 1`).
-    #[inline]
-    pub fn count_more_received(&mut self, segs: u32, payload: bool) {
-        self.segs_in = self.segs_in.wrapping_add(segs);
-        if payload {
-            self.data_segs_in = self.data_segs_in.wrapping_add(segs);
-        }
-    }
-
-    /// Counts a segment sent without payload.
-    #[inline]
-    pub fn count_ack_sent(&mut self) {
-        self.segs_out = self.segs_out.wrapping_add(1);
     }
 }
 

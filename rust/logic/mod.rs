@@ -18,6 +18,7 @@
 pub mod ack;
 pub mod conn;
 pub mod dct;
+pub mod expect;
 pub mod hwid;
 pub mod policy;
 pub mod reason;

@@ -97,9 +97,7 @@ pub fn receive(c: &mut ConnData, s: &Segment, h: &HostView) -> Result<RxAction, 
         acked,
         ..RxAction::default()
     };
-    if let Some((tsval, tsecr)) = ts {
-        c.last_tsval = tsval;
-        c.last_tsecr = tsecr;
+    if let Some((tsval, _)) = ts {
         // tcp_replace_ts_recent(): only a segment that covers the last ACK
         // sent; not older than ts_recent was checked.
         if s.seq.at_or_before(c.rcv_wup) {
@@ -121,10 +119,6 @@ pub fn receive(c: &mut ConnData, s: &Segment, h: &HostView) -> Result<RxAction, 
     }
     c.rcv_nxt = c.rcv_nxt.add(s.payload);
     c.bytes_received = c.bytes_received.wrapping_add(u64::from(s.payload));
-    c.segs_in = c.segs_in.wrapping_add(1);
-    if s.payload != 0 {
-        c.data_segs_in = c.data_segs_in.wrapping_add(1);
-    }
     Ok(action)
 }
 
@@ -267,8 +261,6 @@ mod tests {
         let r = receive(&mut c, &s, &VIEW);
         assert!(r.is_ok_and(|a| !a.ts_updated));
         assert_eq!(c.ts_recent, 60);
-        assert_eq!(c.last_tsval, 61);
-        assert_eq!(c.last_tsecr, 8);
     }
 
     #[test]

@@ -28,9 +28,16 @@ pub struct Rtt {
 impl Rtt {
     /// Takes in a sample of `rtt_us` microseconds.
     ///
-    /// `rto_min_us` is the lower bound of the retransmission timeout
-    /// (`tcp_rto_min_us()`, 200 ms by default).
-    pub fn sample(&mut self, rtt_us: u32, snd_una: Seq, snd_nxt: Seq, rto_min_us: u32) {
+    /// `rto_min_us` tells the lower bound of the retransmission timeout
+    /// (`tcp_rto_min_us()`, 200 ms by default), which is not always needed.
+    #[inline]
+    pub fn sample(
+        &mut self,
+        rtt_us: u32,
+        snd_una: Seq,
+        snd_nxt: Seq,
+        rto_min_us: impl FnOnce() -> u32,
+    ) {
         let mut m = i64::from(rtt_us);
         let mut srtt = self.srtt_us;
 
@@ -62,12 +69,12 @@ impl Rtt {
                     self.rttvar_us = self.rttvar_us.wrapping_sub(excess >> 2);
                 }
                 self.rtt_seq = snd_nxt;
-                self.mdev_max_us = rto_min_us;
+                self.mdev_max_us = rto_min_us();
             }
         } else {
             srtt = rtt_us.wrapping_shl(3);
             self.mdev_us = rtt_us.wrapping_shl(1);
-            self.rttvar_us = self.mdev_us.max(rto_min_us);
+            self.rttvar_us = self.mdev_us.max(rto_min_us());
             self.mdev_max_us = self.rttvar_us;
             self.rtt_seq = snd_nxt;
         }
@@ -102,7 +109,7 @@ mod tests {
     fn first_sample() {
         let mut rtt = Rtt::default();
         assert_eq!(rtt.rto_us(120_000_000), RTO_INIT_US);
-        rtt.sample(1000, Seq(0), Seq(500), RTO_MIN);
+        rtt.sample(1000, Seq(0), Seq(500), || RTO_MIN);
         assert_eq!(rtt.srtt_us, 8000);
         assert_eq!(rtt.mdev_us, 2000);
         assert_eq!(rtt.rttvar_us, RTO_MIN);
@@ -115,7 +122,7 @@ mod tests {
     #[test]
     fn zero_sample_is_not_no_sample() {
         let mut rtt = Rtt::default();
-        rtt.sample(0, Seq(0), Seq(1), RTO_MIN);
+        rtt.sample(0, Seq(0), Seq(1), || RTO_MIN);
         assert_eq!(rtt.srtt_us, 1);
     }
 
@@ -123,7 +130,7 @@ mod tests {
     fn extreme_samples_do_not_trap() {
         let mut rtt = Rtt::default();
         for us in [u32::MAX, 0, u32::MAX, 1, 1 << 31, 0] {
-            rtt.sample(us, Seq(us), Seq(us.wrapping_add(9)), RTO_MIN);
+            rtt.sample(us, Seq(us), Seq(us.wrapping_add(9)), || RTO_MIN);
             assert!(rtt.srtt_us > 0);
         }
     }

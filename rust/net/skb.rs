@@ -67,6 +67,13 @@ pub(crate) struct SkBuff(NonNull<bindings::sk_buff>);
 // SAFETY: a frame may be used and freed in any context but hard interrupts.
 unsafe impl Send for SkBuff {}
 
+/// `skb_shinfo()`: what stands behind a buffer's data.
+#[inline(always)]
+pub(super) fn shinfo(skb: &bindings::sk_buff) -> *mut bindings::skb_shared_info {
+    const { assert!(size_of::<bindings::sk_buff_data_t>() < size_of::<*const u8>()) };
+    skb.head.wrapping_add(skb.end as usize).cast()
+}
+
 impl SkBuff {
     /// Takes over a reference.
     ///
@@ -119,8 +126,7 @@ impl SkBuff {
 
     #[inline(always)]
     fn shinfo(&self) -> *mut bindings::skb_shared_info {
-        // SAFETY: every live frame has its shared info behind its data.
-        unsafe { bindings::toe_skb_shinfo(self.as_ptr()) }
+        shinfo(self.raw())
     }
 
     /// Bytes in the frame.

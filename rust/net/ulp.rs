@@ -96,13 +96,18 @@ impl<U: Ulp> Drop for Registration<U> {
 
 /// Takes our name off the socket and gives up the module reference that came
 /// with it. Socket lock held.
+#[inline]
 pub(crate) fn forget(sk: LockedSock<'_>) {
     let icsk = sk.as_ptr().cast::<bindings::inet_connection_sock>();
-    let ops = OPS.load(Ordering::Acquire);
     // SAFETY: the socket is live and locked; the reference on the module was
     // taken by `tcp_set_ulp()`.
     unsafe {
-        if !ops.is_null() && ptr::eq((*icsk).icsk_ulp_ops, ops) {
+        let there = (*icsk).icsk_ulp_ops;
+        if there.is_null() {
+            return;
+        }
+        let ops = OPS.load(Ordering::Acquire);
+        if ptr::eq(there, ops) {
             let owner = (*ops).owner;
             (*icsk).icsk_ulp_ops = ptr::null();
             bindings::toe_module_put(owner);

@@ -21,6 +21,7 @@ use kernel::{
 use crate::{
     dct::{
         self,
+        receive::Recent,
         Dct, //
     },
     framework::{
@@ -62,10 +63,10 @@ pub(crate) struct DeviceState {
     #[pin]
     device: Device,
     dct: Arc<Dct>,
-    /// Connections with data to send and no room in the peer's queue, by
-    /// transmit queue. A leaf lock, taken with bottom halves off.
+    /// Connections with data to send and no room in the peer's queue. A leaf
+    /// lock, taken with bottom halves off.
     #[pin]
-    waiting: SpinLock<KVVec<(u16, Hwid)>>,
+    waiting: SpinLock<KVVec<Hwid>>,
     /// Counts what happens to the device's neighbours.
     neighbours: AtomicU32,
 }
@@ -116,26 +117,32 @@ impl DeviceState {
     /// A frame that came in by `queue`, at its Ethernet header; given back if
     /// the host stack is to have it. From NAPI.
     #[inline(always)]
-    pub(super) fn input(&self, port: &Port, queue: u16, skb: SkBuff, bh: &Bh) -> Option<SkBuff> {
+    pub(super) fn input(
+        &self,
+        port: &Port,
+        queue: (u16, &Recent),
+        skb: SkBuff,
+        bh: &Bh,
+    ) -> Option<SkBuff> {
         dct::receive::input(port, queue, skb, bh)
     }
 
     /// Remembers a connection that waits for [`Self::tx_room`]. `false`: there
     /// is no room for that either.
-    pub(crate) fn wait_for_room(&self, queue: u16, hwid: Hwid, _bh: &Bh) -> bool {
+    pub(crate) fn wait_for_room(&self, hwid: Hwid, _bh: &Bh) -> bool {
         let mut waiting = self.waiting.lock();
-        waiting.len() < MAX_WAITING && waiting.push((queue, hwid), GFP_ATOMIC).is_ok()
+        waiting.len() < MAX_WAITING && waiting.push(hwid, GFP_ATOMIC).is_ok()
     }
 
     /// There is room again in the peer's queue after
     /// [`Port::send_frame`](super::Port::send_frame) refused a frame. From the
     /// peer's NAPI.
-    pub(super) fn tx_room(&self, _port: &Port, _queue: u16, _bh: &Bh) {
+    pub(super) fn tx_room(&self, bh: &Bh) {
         let waiting = core::mem::replace(&mut *self.waiting.lock(), KVVec::new());
-        let guard = ReadGuard::new();
-        for (_, hwid) in waiting {
+        let guard = ReadGuard::within(bh);
+        for hwid in waiting {
             if let Some(entry) = self.dct.get(&guard, hwid) {
-                dct::transmit::kick(&entry, &guard);
+                dct::transmit::kick(&entry, bh);
             }
         }
     }

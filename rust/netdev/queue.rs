@@ -12,6 +12,7 @@ use kernel::{
     }, //
 };
 
+use crate::dct::receive::Recent;
 use crate::net::{
     context::{
         Bh,
@@ -92,6 +93,7 @@ impl TxQueue {
 #[pin_data]
 pub(super) struct RxQueue {
     pub(super) index: u16,
+    recent: Recent,
     #[pin]
     pub(super) frames: FrameQueue,
 }
@@ -105,6 +107,7 @@ impl RxQueues {
         for index in 0..count {
             let queue = Napi::new(pin_init!(RxQueue {
                 index: index as u16,
+                recent: Recent::new(),
                 frames <- FrameQueue::new(DEFAULT_RING),
             }));
             queues.push(
@@ -235,7 +238,10 @@ impl Port {
     fn receive(&self, napi: &Napi<RxQueue>, skb: SkBuff, gro: &Gro, bh: &Bh) {
         let mut skb = skb;
         if self.offload.has_entries() {
-            match self.offload.input(self, napi.index, skb, bh) {
+            match self
+                .offload
+                .input(self, (napi.index, &napi.recent), skb, bh)
+            {
                 None => return,
                 Some(back) => skb = back,
             }
@@ -256,7 +262,7 @@ impl Port {
                     tx.woken.add(1, Relaxed);
                 }
                 if tx.starved.load(Relaxed) && tx.starved.xchg(false, kernel::sync::atomic::Full) {
-                    self.offload.tx_room(self, queue as u16, bh);
+                    self.offload.tx_room(bh);
                 }
             }
             queue += step;

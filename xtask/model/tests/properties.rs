@@ -363,7 +363,7 @@ proptest! {
         let mut rtt = Rtt::default();
         let mut una = Seq(0);
         for us in &samples {
-            rtt.sample(*us, una, una.add(step), rto_min);
+            rtt.sample(*us, una, una.add(step), || rto_min);
             una = una.add(step);
         }
         let (lo, hi) = (*samples.iter().min().unwrap(), *samples.iter().max().unwrap());
@@ -488,7 +488,7 @@ fn estimator_agrees_with_the_kernel() {
     let mut rtt = Rtt::default();
     let mut una = Seq(0u32.wrapping_sub(5000));
     for (us, srtt, mdev, mdev_max, rttvar) in KERNEL_RTT {
-        rtt.sample(us, una, una.add(10_000), 200_000);
+        rtt.sample(us, una, una.add(10_000), || 200_000);
         let got = (rtt.srtt_us, rtt.mdev_us, rtt.mdev_max_us, rtt.rttvar_us);
         assert_eq!(got, (srtt, mdev, mdev_max, rttvar), "after {us}");
         una = una.add(1000);

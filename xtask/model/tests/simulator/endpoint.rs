@@ -329,7 +329,7 @@ impl Endpoint {
         self.c.segs_acked(segs);
         if let Some(us) = rtt {
             let (una, nxt) = (self.c.snd_una, self.c.snd_nxt);
-            self.c.rtt.sample(us, una, nxt, RTO_MIN_US);
+            self.c.rtt.sample(us, una, nxt, || RTO_MIN_US);
         }
         if self.cwnd < self.ssthresh {
             self.cwnd += segs;

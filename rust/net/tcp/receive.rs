@@ -1,0 +1,439 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The receiving side of `struct tcp_sock`: in-order payload, what its arrival
+//! says about the peer, acknowledgements in both directions.
+
+use core::ptr::{
+    addr_of_mut,
+    write_volatile, //
+};
+
+use kernel::prelude::*;
+
+use super::{
+    jiffies32,
+    us_to_jiffies,
+    HZ, //
+};
+use crate::{
+    bindings,
+    logic::{
+        seq::Seq,
+        wire::{
+            self,
+            Segment, //
+        }, //
+    },
+    net::{
+        skb::{
+            shinfo,
+            SkBuff, //
+        },
+        sock::{
+            BhLock,
+            LockedSock,
+            Sock, //
+        }, //
+    }, //
+};
+
+/// `ICSK_ACK_SCHED`, `ICSK_ACK_PUSHED`, `ICSK_ACK_PUSHED2`, `ICSK_ACK_NOW` of `enum inet_csk_ack_state_t`.
+const ACK_SCHED: u8 = 1;
+const ACK_PUSHED: u8 = 4;
+const ACK_PUSHED2: u8 = 8;
+const ACK_NOW: u8 = 16;
+/// `TCP_ATO_MIN` and `TCP_DELACK_MIN`: HZ / 25, `TCP_DELACK_MAX`: HZ / 5.
+const ATO_MIN: u32 = HZ / 25;
+const DELACK_MAX: u32 = HZ / 5;
+/// `TCP_MAX_QUICKACKS`.
+const MAX_QUICKACKS: u32 = 16;
+/// `TCP_MSS_DEFAULT` and `TCP_MIN_MSS`, in bytes.
+const MSS_DEFAULT: u32 = 536;
+const MIN_MSS: u32 = 88;
+
+impl LockedSock<'_> {
+    /// Notes the timestamps of a received segment and its receive time, by the
+    /// clock as it was refreshed last.
+    pub(crate) fn note_segment(&self, ts: Option<(u32, u32)>) {
+        // SAFETY: the socket is live and locked.
+        unsafe {
+            let tp = self.tp();
+            (*tp).rcv_tstamp = jiffies32();
+            if let Some((val, ecr)) = ts {
+                (*tp).rx_opt.set_saw_tstamp(1);
+                (*tp).rx_opt.rcv_tsval = val;
+                (*tp).rx_opt.rcv_tsecr = match ecr {
+                    0 => 0,
+                    ecr => ecr.wrapping_sub((*tp).tsoffset),
+                };
+            }
+        }
+    }
+
+    /// After `snd_una` moved: frees what it covers, measures, feeds congestion
+    /// control, re-arms the timers and wakes writers. `tcp_ack()`'s clean path.
+    pub(crate) fn acked(&self, ack: Seq) {
+        let mut s = bindings::toe_ack_sample::default();
+        // SAFETY: the socket is live and locked; its scoreboard is clean, for a
+        // connection with anything SACKed, lost or retransmitted is not ours.
+        unsafe { bindings::toe_tcp_clean_rtx(self.as_ptr(), &mut s) };
+        // SAFETY: as above.
+        let now = unsafe { (*self.tp()).tcp_mstamp };
+        let since = |t: u64| u32::try_from(now.saturating_sub(t)).unwrap_or(u32::MAX);
+        let sample = (s.first_us != 0 && !s.retrans).then(|| (since(s.first_us), since(s.last_us)));
+        // SAFETY: as above; all are plain fields of this socket.
+        unsafe {
+            let (tp, icsk) = (self.tp(), self.icsk());
+            (*icsk).icsk_retransmits = 0;
+            (*icsk).icsk_probes_out = 0;
+            if let Some((rtt, ca_rtt)) = sample {
+                self.update_rtt_min(ca_rtt);
+                let mut est = self.rtt();
+                est.sample(rtt, ack, Seq((*tp).snd_nxt), || {
+                    bindings::toe_tcp_rto_min_us(self.as_ptr())
+                });
+                write_volatile(addr_of_mut!((*tp).srtt_us), est.srtt_us);
+                (*tp).mdev_us = est.mdev_us;
+                (*tp).mdev_max_us = est.mdev_max_us;
+                (*tp).rttvar_us = est.rttvar_us;
+                (*tp).rtt_seq = est.rtt_seq.0;
+                let rto = (est.srtt_us >> 3).saturating_add(est.rttvar_us);
+                (*icsk).icsk_rto = us_to_jiffies(rto).min((*icsk).icsk_rto_max);
+                (*icsk).icsk_backoff = 0;
+            }
+            if s.pkts != 0 {
+                let ca_rtt = sample.map_or(-1, |(_, ca)| ca as i32);
+                bindings::toe_tcp_cong_avoid(self.as_ptr(), ack.0, s.pkts, ca_rtt);
+                bindings::toe_tcp_rearm(self.as_ptr(), true);
+            }
+            (*tp).snd_up = (*tp).snd_una;
+            bindings::toe_tcp_write_space(self.as_ptr());
+        }
+    }
+
+    /// `minmax_running_min()`, which is not exported: a lower sample is kept, an
+    /// old one replaced.
+    fn update_rtt_min(&self, rtt_us: u32) {
+        let window = (self.ipv4().sysctl_tcp_min_rtt_wlen as u32).wrapping_mul(HZ);
+        let now = jiffies32();
+        // SAFETY: the socket is live and locked.
+        let samples = unsafe { &mut (*self.tp()).rtt_min.s };
+        if rtt_us <= samples[0].v || now.wrapping_sub(samples[2].t) > window {
+            let v = match rtt_us {
+                0 => 1_000_000 / HZ,
+                us => us,
+            };
+            samples.fill(bindings::minmax_sample { t: now, v });
+        }
+    }
+
+    /// Is there room in the receive memory for this frame?
+    pub(crate) fn receive_space(&self, skb: &SkBuff) -> bool {
+        // SAFETY: the socket is live and locked, the frame ours.
+        unsafe { bindings::toe_tcp_rmem_ok(self.as_ptr(), skb.as_ptr()) }
+    }
+
+    /// `tcp_measure_rcv_mss()`: the peer's segment size, from the segments it
+    /// sends. A new size tells how dense the data is in its buffers, too, and
+    /// with that how much of it the receive memory holds.
+    ///
+    /// `flags` are the segment's, `header` the length of its TCP header.
+    fn measure_rcv_mss(&self, skb: &bindings::sk_buff, payload: u32, header: u32, flags: u16) {
+        // SAFETY: the socket is live and locked; plain fields of this socket.
+        unsafe {
+            let tp = self.tp();
+            let ack = &mut (*self.icsk()).icsk_ack;
+            let last = core::mem::take(&mut ack.last_seg_size);
+            let mut seg = match (*shinfo(skb)).gso_size {
+                0 => payload,
+                n => u32::from(n),
+            };
+            if seg >= u32::from(ack.rcv_mss) {
+                if seg != u32::from(ack.rcv_mss) {
+                    let dense = (u64::from(payload) << 8) / u64::from(skb.truesize.max(1));
+                    let ratio = (dense as u8).max(1);
+                    if ratio != (*tp).scaling_ratio {
+                        (*tp).scaling_ratio = ratio;
+                        let clamp = self.full_space() as u32;
+                        (*tp).window_clamp = clamp;
+                        (*tp).rcvq_space.space = (*tp).rcvq_space.space.min(clamp as i32);
+                    }
+                }
+                ack.rcv_mss = seg.min(u32::from((*tp).advmss)) as u16;
+                if flags & wire::flags::PSH != 0 {
+                    ack.pending |= ACK_PUSHED;
+                }
+                return;
+            }
+            seg += header;
+            let pushed = wire::flags::PSH | wire::flags::FIN | wire::flags::SYN | wire::flags::URG;
+            if seg >= MSS_DEFAULT + 20 || (seg >= MIN_MSS + 20 && flags & pushed == 0) {
+                seg = seg.saturating_sub((*tp).tcp_header_len.into());
+                ack.last_seg_size = seg as u16;
+                if seg == u32::from(last) {
+                    ack.rcv_mss = seg as u16;
+                    return;
+                }
+            }
+            if ack.pending & ACK_PUSHED != 0 {
+                ack.pending |= ACK_PUSHED2;
+            }
+            ack.pending |= ACK_PUSHED;
+        }
+    }
+
+    /// Queues in-order payload for the application: `skb` without the first
+    /// `header` bytes, which are the TCP header, and what goes with it.
+    /// `flags` are the segment's. Readers are not woken yet.
+    pub(crate) fn queue_payload(&self, skb: SkBuff, payload: u32, header: u32, flags: u16) {
+        let skb = skb.into_raw();
+        let mut stolen = false;
+        // SAFETY: the socket is live and locked; the frame is the queue's from
+        // here on, and stays in it under the lock, or is still ours.
+        let eaten = unsafe { bindings::toe_tcp_queue_rcv(self.as_ptr(), skb, header, &mut stolen) };
+        // SAFETY: as above; it is valid in both cases.
+        self.data_received(unsafe { &*skb }, payload, header, flags);
+        if eaten {
+            // SAFETY: the last buffer of the queue took the payload, and the
+            // rest is ours.
+            unsafe { bindings::kfree_skb_partial(skb, stolen) };
+        }
+    }
+
+    /// Bookkeeping for a data segment that is in the receive queue: delayed-ACK
+    /// clock, receive MSS and RTT, window growth. `tcp_event_data_recv()` and
+    /// `tcp_rcv_rtt_measure_ts()`.
+    fn data_received(&self, skb: &bindings::sk_buff, payload: u32, header: u32, flags: u16) {
+        // SAFETY: the socket is live and locked; plain fields of this socket.
+        unsafe {
+            let (tp, icsk) = (self.tp(), self.icsk());
+            (*icsk).icsk_ack.pending |= ACK_SCHED;
+            let ecr = (*tp).rx_opt.rcv_tsecr;
+            if ecr != (*tp).rcv_rtt_last_tsecr {
+                (*tp).rcv_rtt_last_tsecr = ecr;
+                if payload >= u32::from((*icsk).icsk_ack.rcv_mss) {
+                    self.receive_rtt_by_timestamp(ecr);
+                }
+            }
+            self.measure_rcv_mss(skb, payload, header, flags);
+            self.receive_rtt_by_window();
+
+            let now = jiffies32();
+            let quick = |icsk: *mut bindings::inet_connection_sock| {
+                let mss = u32::from((*icsk).icsk_ack.rcv_mss).max(1);
+                let n = ((*tp).rcv_wnd / (2 * mss)).clamp(2, MAX_QUICKACKS);
+                (*icsk).icsk_ack.quick = (*icsk).icsk_ack.quick.max(n as u8);
+            };
+            let ato = (*icsk).icsk_ack.ato();
+            if ato == 0 {
+                quick(icsk);
+                (*icsk).icsk_ack.set_ato(ATO_MIN);
+            } else {
+                let gap = now.wrapping_sub((*icsk).icsk_ack.lrcvtime);
+                if gap <= ATO_MIN / 2 {
+                    (*icsk).icsk_ack.set_ato((ato >> 1) + ATO_MIN / 2);
+                } else if gap < ato {
+                    let next = ((ato >> 1) + gap).min((*icsk).icsk_rto).min(DELACK_MAX);
+                    (*icsk).icsk_ack.set_ato(next);
+                } else if gap > (*icsk).icsk_rto {
+                    quick(icsk);
+                }
+            }
+            (*icsk).icsk_ack.lrcvtime = now;
+
+            if payload >= 128 {
+                bindings::toe_tcp_grow_window(self.as_ptr(), skb);
+            }
+        }
+    }
+
+    /// `tcp_rcv_rtt_measure_ts()`: the time since the peer echoed our clock.
+    fn receive_rtt_by_timestamp(&self, ecr: u32) {
+        // SAFETY: the socket is live and locked.
+        let (delta, us) = unsafe {
+            let tp = self.tp();
+            let now = self.clock_ts();
+            (now.wrapping_sub(ecr), (*tp).tcp_usec_ts() != 0)
+        };
+        let limit = i32::MAX as u32 / if us { 1 } else { 1000 };
+        if delta != 0 && delta < limit {
+            self.receive_rtt(if us { delta } else { delta * 1000 }, false);
+        }
+    }
+
+    /// `tcp_rcv_rtt_measure()`: the time a whole window of data took.
+    fn receive_rtt_by_window(&self) {
+        // SAFETY: the socket is live and locked.
+        unsafe {
+            let tp = self.tp();
+            let (now, since) = ((*tp).tcp_mstamp, (*tp).rcv_rtt_est.time);
+            if since != 0 {
+                if Seq((*tp).rcv_nxt).before(Seq((*tp).rcv_rtt_est.seq)) {
+                    return;
+                }
+                let us = u32::try_from(now.saturating_sub(since)).unwrap_or(u32::MAX);
+                self.receive_rtt(us.max(1), true);
+            }
+            (*tp).rcv_rtt_est.seq = (*tp).rcv_nxt.wrapping_add((*tp).rcv_wnd);
+            (*tp).rcv_rtt_est.time = now;
+        }
+    }
+
+    /// `tcp_rcv_rtt_update()`: the receiver's RTT estimate, by which the host
+    /// tunes the receive buffer. A sample that depends on the window can only
+    /// lower it.
+    fn receive_rtt(&self, us: u32, by_window: bool) {
+        // SAFETY: the socket is live and locked.
+        unsafe {
+            let tp = self.tp();
+            let old = (*tp).rcv_rtt_est.rtt_us;
+            let sample = us.saturating_mul(8);
+            if old == 0 || sample < old {
+                (*tp).rcv_rtt_est.rtt_us = sample;
+            } else if !by_window && (*tp).rcv_nxt == (*tp).copied_seq {
+                (*tp).rcv_rtt_est.rtt_us = old - (old >> 3) + us;
+            }
+        }
+    }
+
+    /// Wakes readers if `SO_RCVLOWAT` is reached.
+    pub(crate) fn data_ready(&self) {
+        // SAFETY: the socket is live and locked.
+        unsafe { bindings::toe_tcp_data_ready(self.as_ptr()) }
+    }
+
+    /// Must the data received so far be acknowledged at once
+    /// (`__tcp_ack_snd_check()`)? `None`: nothing to acknowledge.
+    pub(crate) fn ack_due(&self) -> Option<bool> {
+        // SAFETY: the socket is live and locked.
+        unsafe {
+            let (tp, icsk, sk) = (&*self.tp(), &*self.icsk(), &*self.as_ptr());
+            if icsk.icsk_ack.pending & ACK_SCHED == 0 {
+                return None;
+            }
+            let unacked = tp.rcv_nxt.wrapping_sub(tp.rcv_wup);
+            let unread = tp.rcv_nxt.wrapping_sub(tp.copied_seq);
+            let now = unacked > u32::from(icsk.icsk_ack.rcv_mss)
+                && (i64::from(unread) < i64::from(sk.sk_rcvlowat)
+                    || self.new_window() >= tp.rcv_wnd);
+            Some(
+                now || icsk.icsk_ack.pending & ACK_NOW != 0
+                    || bindings::toe_tcp_quickack(self.as_ptr()),
+            )
+        }
+    }
+
+    /// `tcp_send_delayed_ack()`: the host's own timer sends it.
+    pub(crate) fn delay_ack(&self) {
+        // SAFETY: the socket is live and locked.
+        unsafe {
+            let (tp, icsk) = (&*self.tp(), &*self.icsk());
+            let mut ato = icsk.icsk_ack.ato();
+            if ato > ATO_MIN {
+                let mut max = HZ / 2;
+                if self.pingpong() || icsk.icsk_ack.pending & ACK_PUSHED != 0 {
+                    max = DELACK_MAX;
+                }
+                if tp.srtt_us != 0 {
+                    max = max.min(us_to_jiffies(tp.srtt_us >> 3).max(ATO_MIN));
+                }
+                ato = ato.min(max);
+            }
+            bindings::toe_tcp_delack(self.as_ptr(), ato.min(icsk.icsk_delack_max) as usize);
+        }
+    }
+
+    /// A pure ACK, built by the host and sent through `queue_xmit`.
+    pub(crate) fn send_ack(&self) {
+        // SAFETY: the socket is live and locked.
+        unsafe {
+            bindings::__tcp_send_ack(self.as_ptr(), (*self.tp()).rcv_nxt, 0);
+        }
+    }
+}
+
+impl SkBuff {
+    /// Prepares a frame for the socket: its first byte is the TCP header, its
+    /// control block says what the TCP header says, as the host stack's receive
+    /// function wants it.
+    pub(crate) fn fill_cb(&mut self, seg: &Segment, v6: bool) {
+        let extra = u32::from(seg.flags & wire::flags::SYN != 0)
+            + u32::from(seg.flags & wire::flags::FIN != 0);
+        // SAFETY: the frame is ours.
+        unsafe {
+            bindings::toe_tcp_fill_cb(
+                self.as_ptr(),
+                seg.seq.0,
+                seg.seq.add(seg.payload).add(extra).0,
+                seg.ack.0,
+                seg.flags,
+                seg.dscp << 2 | seg.ip_ecn,
+                v6,
+            )
+        }
+    }
+
+    /// Puts the frame into the socket's backlog, for `release_sock()` to
+    /// process. The frame comes back if the backlog is full.
+    pub(crate) fn add_to_backlog(self, lock: &BhLock<'_>) -> Result<(), SkBuff> {
+        // SAFETY: the socket's spin lock is held; on success the frame is
+        // the backlog's.
+        let ret = unsafe { bindings::toe_sk_add_backlog(lock.sock().as_ptr(), self.as_ptr()) };
+        if ret == 0 {
+            let _ = self.into_raw();
+            Ok(())
+        } else {
+            Err(self)
+        }
+    }
+
+    /// Notes the CPU and NAPI instance for busy polling and RFS.
+    pub(crate) fn mark_receiver(&self, sk: &Sock) {
+        // SAFETY: socket and frame are live.
+        unsafe { bindings::toe_sk_incoming(sk.as_ptr(), self.as_ptr()) }
+    }
+
+    /// Is there a VLAN tag that is not in the data?
+    #[inline]
+    pub(crate) fn has_vlan_tag(&self) -> bool {
+        // SAFETY: the frame is ours.
+        unsafe { bindings::toe_skb_vlan_tag_present(self.as_ptr()) }
+    }
+
+    /// Verifies the TCP checksum of a frame, at its Ethernet header, that no
+    /// hardware verified.
+    pub(crate) fn verify_tcp_checksum(&mut self, seg: &Segment, v6: bool) -> bool {
+        let len = u32::from(seg.data_off - seg.l4_off) + seg.payload;
+        // SAFETY: the frame is ours; parsing found so many bytes in it, and the
+        // IP header without options before the TCP header.
+        unsafe { bindings::toe_tcp_csum_ok(self.as_ptr(), u32::from(seg.l4_off), len, v6) }
+    }
+
+    /// Copies what belongs to a sending application (`MSG_ZEROCOPY`), as the
+    /// host's receive path does. `false`: no memory.
+    #[inline]
+    pub(crate) fn own_payload(&mut self) -> bool {
+        // SAFETY: the frame is ours.
+        unsafe {
+            let flags = (*shinfo(&*self.as_ptr())).flags;
+            u32::from(flags) & bindings::SKBFL_ZEROCOPY_ENABLE == 0
+                || bindings::toe_skb_orphan_frags_rx(self.as_ptr())
+        }
+    }
+
+    /// Cuts the frame to `len` bytes. `false`: no memory.
+    #[inline]
+    pub(crate) fn trim(&mut self, len: u32) -> bool {
+        // SAFETY: the frame is ours.
+        self.len() <= len || unsafe { bindings::toe_pskb_trim(self.as_ptr(), len) }
+    }
+}
+
+impl BhLock<'_> {
+    /// Counts a received frame, `len` bytes from its IP header on and now at its
+    /// TCP header, in SNMP and `TCP_INFO`.
+    pub(crate) fn count_in(&self, skb: &SkBuff, len: u32) {
+        // SAFETY: the socket's spin lock is held, the frame is ours.
+        unsafe { bindings::toe_tcp_count_in(self.sock().as_ptr(), skb.as_ptr(), len) }
+    }
+}
