@@ -341,8 +341,6 @@ fn may_return(reason: UploadReason, explicit: bool) -> bool {
             | UploadReason::Setsockopt
             | UploadReason::SocketFilter
             | UploadReason::DeviceGone
-            | UploadReason::ModuleUnload
-            | UploadReason::Netns
     )
 }
 

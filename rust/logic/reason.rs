@@ -57,7 +57,7 @@ named! {
     /// Why a connection is not offloaded. It goes on in the host stack, and the
     /// device counts the reason (mission row 2).
     pub enum Refusal {
-        /// The connection is not in state ESTABLISHED.
+        /// The connection is neither in state ESTABLISHED nor in CLOSE_WAIT.
         NotEstablished = "not_established",
         /// The socket is not a plain TCP socket: its `sk_prot` is another's.
         OtherProto = "other_proto",
@@ -93,7 +93,8 @@ named! {
         TableFull = "table_full",
         /// The configured number of connections is reached.
         ConnLimit = "conn_limit",
-        /// A TCP option in use is not supported by the target.
+        /// The socket wants timestamps (`SO_TIMESTAMP`, `SO_TIMESTAMPING`) or
+        /// delayed transmission, which the target does not support.
         UnsupportedOption = "unsupported_option",
         /// The congestion control is not one that the target can drive.
         CongestionControl = "congestion_control",
@@ -113,7 +114,7 @@ named! {
         Fastopen = "fastopen",
         /// Loss recovery is under way.
         Recovery = "recovery",
-        /// One direction is shut down, or a FIN was received.
+        /// The sending direction is shut down.
         Shutdown = "shutdown",
         /// The peer's window is zero, and the host stack probes it.
         ZeroWindow = "zero_window",
@@ -123,14 +124,10 @@ named! {
         DeviceDown = "device_down",
         /// Explicit congestion notification is in use.
         Ecn = "ecn",
-        /// A pacing rate is set that the target would not keep.
+        /// Pacing is on, which the target would not keep.
         Pacing = "pacing",
-        /// A zero-copy transmission is pending.
-        Zerocopy = "zerocopy",
         /// The connection is offloaded already.
         Already = "already",
-        /// Data in the send queue is laid out in a way the target cannot take.
-        SendQueue = "send_queue",
         /// The peer's MSS or the path MTU is too small for the target.
         SmallMss = "small_mss",
         /// Too little data was transferred so far.
@@ -139,10 +136,6 @@ named! {
         IpOptions = "ip_options",
         /// The tuple is already in the connection table.
         Duplicate = "duplicate",
-        /// The socket is being closed.
-        Closing = "closing",
-        /// The target has no capability for this address family.
-        Family = "family",
     }
 }
 
@@ -219,18 +212,10 @@ named! {
         Admin = "admin",
         /// The link went down.
         LinkDown = "link_down",
-        /// The device is being removed.
+        /// The device is being removed, alone or with the module or its namespace.
         DeviceGone = "device_gone",
-        /// The module is being removed.
-        ModuleUnload = "module_unload",
-        /// The network namespace ends, or the device moves to another one.
-        Netns = "netns",
-        /// Memory is short.
-        MemoryPressure = "memory_pressure",
-        /// The route or the neighbour changed.
+        /// The route, the neighbour or the own link address changed.
         RouteChange = "route_change",
-        /// The MTU changed.
-        MtuChange = "mtu_change",
         /// A filter was attached to the socket.
         SocketFilter = "socket_filter",
         /// Something failed in the target.

@@ -115,36 +115,21 @@ pub struct Segment {
     pub hop_limit: u8,
 }
 
-/// What a frame is.
+/// A frame that is no plain TCP segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Parsed {
+pub enum Odd {
     /// Not a TCP segment: the frame goes up the ordinary way.
     NotTcp,
-    /// A TCP segment whose headers are plain.
-    Tcp(Segment),
     /// A frame that the target never finishes. With the tuple, if that can be
     /// told: the connection, if it is a delegated one, is to be uploaded first.
     /// Without one the host stack drops the frame or it is a later fragment.
     Special(SpecialCase, Option<Tuple>),
 }
 
-/// A frame that is no plain TCP segment; see the variants of [`Parsed`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Odd {
-    /// As [`Parsed::NotTcp`].
-    NotTcp,
-    /// As [`Parsed::Special`].
-    Special(SpecialCase, Option<Tuple>),
-}
-
 /// Parses a frame; [`parse_into`] by value.
-pub fn parse(frame: &[u8], frame_len: u32) -> Parsed {
+pub fn parse(frame: &[u8], frame_len: u32) -> Result<Segment, Odd> {
     let mut segment = Segment::default();
-    match parse_into(frame, frame_len, &mut segment) {
-        Ok(()) => Parsed::Tcp(segment),
-        Err(Odd::NotTcp) => Parsed::NotTcp,
-        Err(Odd::Special(case, tuple)) => Parsed::Special(case, tuple),
-    }
+    parse_into(frame, frame_len, &mut segment).map(|()| segment)
 }
 
 /// Parses a frame into `out`, which is the default before and not to be used
@@ -525,9 +510,9 @@ mod tests {
         f[24..26].copy_from_slice(&sum.to_be_bytes());
     }
 
-    fn case(p: Parsed) -> Option<(SpecialCase, bool)> {
+    fn case(p: Result<Segment, Odd>) -> Option<(SpecialCase, bool)> {
         match p {
-            Parsed::Special(case, tuple) => Some((case, tuple.is_some())),
+            Err(Odd::Special(case, tuple)) => Some((case, tuple.is_some())),
             _ => None,
         }
     }
@@ -558,11 +543,11 @@ mod tests {
                     dscp: 0x2e,
                     hop_limit: 61,
                 };
-                assert!(parse(&f, LEN as u32) == Parsed::Tcp(want));
+                assert!(parse(&f, LEN as u32) == Ok(want));
                 // The headers alone are enough.
-                assert!(parse(&f[..data_off], LEN as u32) == Parsed::Tcp(want));
+                assert!(parse(&f[..data_off], LEN as u32) == Ok(want));
                 // Ethernet padding is not payload.
-                assert!(parse(&f, LEN as u32 + 6) == Parsed::Tcp(want));
+                assert!(parse(&f, LEN as u32 + 6) == Ok(want));
             }
         }
     }
@@ -571,7 +556,7 @@ mod tests {
     fn every_shorter_frame_is_refused() {
         let (f, _) = frame(tuple(), true);
         for len in 0..LEN {
-            assert!(!matches!(parse(&f[..len], len as u32), Parsed::Tcp(_)));
+            assert!(!matches!(parse(&f[..len], len as u32), Ok(_)));
         }
     }
 
@@ -596,13 +581,13 @@ mod tests {
         fix_sum(&mut f, 20);
         assert!(matches!(
             parse(&f, len),
-            Parsed::Special(SpecialCase::Fragment, Some(t)) if t == tuple().reversed()
+            Err(Odd::Special(SpecialCase::Fragment, Some(t))) if t == tuple().reversed()
         ));
         f[21] = 1;
         fix_sum(&mut f, 20);
         assert!(case(parse(&f, len)) == Some((SpecialCase::Fragment, false)));
         f[23] = 17;
-        assert!(parse(&f, len) == Parsed::NotTcp);
+        assert!(parse(&f, len) == Err(Odd::NotTcp));
         let mut f = good;
         f[46] = 0x40;
         assert!(case(parse(&f, len)) == Some((SpecialCase::BadHeader, false)));
@@ -620,7 +605,7 @@ mod tests {
         assert!(case(parse(&f, len)) == Some((SpecialCase::BadHeader, false)));
         assert!(matches!(
             parse(&f, 100_000),
-            Parsed::Tcp(s) if s.payload == 100_000 - 54
+            Ok(s) if s.payload == 100_000 - 54
         ));
     }
 
@@ -641,15 +626,15 @@ mod tests {
         f[56] = 1;
         assert!(case(parse(&f, len)) == Some((SpecialCase::Fragment, false)));
         f[54] = 17;
-        assert!(parse(&f, len) == Parsed::NotTcp);
+        assert!(parse(&f, len) == Err(Odd::NotTcp));
         f[20] = 58;
-        assert!(parse(&f, len) == Parsed::NotTcp);
+        assert!(parse(&f, len) == Err(Odd::NotTcp));
         // A loop of headers ends.
         let mut f = [0u8; LEN];
         f[12] = 0x86;
         f[13] = 0xdd;
         f[14] = 0x60;
-        assert!(parse(&f, len) == Parsed::NotTcp);
+        assert!(parse(&f, len) == Err(Odd::NotTcp));
         let mut f = good;
         f[19] = 75;
         assert!(case(parse(&f, len)) == Some((SpecialCase::BadHeader, false)));

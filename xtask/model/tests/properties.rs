@@ -11,6 +11,7 @@ use toe_model::logic::{
     ack,
     conn::ConnData,
     dct::{AllocError, Chunk, Slots, Storage, CHUNK_SLOTS},
+    expect::Expected,
     hwid::Hwid,
     policy::{Backoff, Limits, Policy, Prefix},
     reason::SpecialCase,
@@ -20,7 +21,7 @@ use toe_model::logic::{
     template::{HeaderTemplate, TemplateParams, TxFields},
     transmit::{self, next_send, SendVerdict, SendView},
     tuple::{Family, Tuple},
-    wire::{self, OptKind, Parsed},
+    wire::{self, Odd, OptKind},
 };
 
 fn any_tuple() -> impl Strategy<Value = Tuple> {
@@ -146,7 +147,7 @@ proptest! {
         let t = HeaderTemplate::new(&p);
         let mut out = frame(&t, &f);
         out.resize(out.len() + padding, 0xaa);
-        let Parsed::Tcp(s) = wire::parse(&out, out.len() as u32) else {
+        let Ok(s) = wire::parse(&out, out.len() as u32) else {
             return Err(TestCaseError::fail("not a segment"));
         };
         prop_assert_eq!(s.tuple, p.tuple.reversed());
@@ -158,6 +159,23 @@ proptest! {
         prop_assert_eq!(usize::from(s.l4_off), t.l4_off());
         prop_assert_eq!(s.dscp << 2 | s.ip_ecn, p.tos);
         prop_assert_eq!(s.hop_limit, p.ttl);
+
+        let mut fast = wire::Segment::default();
+        let expected = Expected::new(p.dst_mac, &s.tuple);
+        let plain = p.ts_ok && s.tuple.vlan == 0;
+        prop_assert_eq!(expected.parse(&out, out.len() as u32, &mut fast), plain);
+        if plain {
+            fast.tuple = s.tuple;
+            prop_assert_eq!(fast, s);
+            // Another station's, or another connection's.
+            for wrong in [
+                Expected::new(p.src_mac, &s.tuple),
+                Expected::new(p.dst_mac, &p.tuple),
+            ] {
+                let taken = wrong.parse(&out, out.len() as u32, &mut wire::Segment::default());
+                prop_assert_eq!(taken, wrong == expected);
+            }
+        }
     }
 
     /// An independent implementation finds the same in the template's frames,
@@ -241,7 +259,7 @@ proptest! {
             &smol::IpAddress::Ipv4(dst),
             &caps,
         );
-        let Parsed::Tcp(s) = wire::parse(&out, out.len() as u32) else {
+        let Ok(s) = wire::parse(&out, out.len() as u32) else {
             return Err(TestCaseError::fail("not a segment"));
         };
         prop_assert_eq!(s.tuple, Tuple::v4([10, 0, 0, 2], 2, [10, 0, 0, 1], 1));
@@ -267,7 +285,7 @@ proptest! {
         out[t.l3_off() + bit / 8] ^= 1 << (bit % 8);
         prop_assert!(matches!(
             wire::parse(&out, out.len() as u32),
-            Parsed::NotTcp | Parsed::Special(_, None)
+            Err(Odd::NotTcp | Odd::Special(_, None))
         ));
     }
 

@@ -16,7 +16,7 @@ use toe_model::logic::{
     template::{HeaderTemplate, TemplateParams, TxFields},
     transmit::{self, SendVerdict, SendView, WaitReason},
     tuple::Tuple,
-    wire::{self, flags, Parsed, Segment},
+    wire::{self, flags, Odd, Segment},
 };
 
 use crate::host::Host;
@@ -249,14 +249,14 @@ impl Endpoint {
     pub fn input(&mut self, now: Time, frame: &[u8]) {
         let linear = &frame[..frame.len().min(wire::LINEAR_LEN)];
         let seg = match wire::parse(linear, frame.len() as u32) {
-            Parsed::NotTcp | Parsed::Special(_, None) => return,
-            Parsed::Special(case, Some(tuple)) => {
+            Err(Odd::NotTcp | Odd::Special(_, None)) => return,
+            Err(Odd::Special(case, Some(tuple))) => {
                 if tuple == self.cfg.tuple && self.delegated() {
                     self.upload(case.upload_reason());
                 }
                 return;
             }
-            Parsed::Tcp(seg) => seg,
+            Ok(seg) => seg,
         };
         let l4 = usize::from(seg.l4_off);
         let data = usize::from(seg.data_off);
