@@ -3,19 +3,23 @@
 //! Being told what happens to neighbours.
 
 use kernel::{
-    error::to_result,
     ffi::{
         c_int,
         c_ulong,
         c_void, //
     },
-    prelude::*,
     types::Opaque, //
 };
 
 use crate::bindings;
 
-use super::netdev::NetDevice;
+use super::{
+    netdev::NetDevice,
+    notifier::{
+        Chain,
+        Registration, //
+    }, //
+};
 
 /// A neighbour.
 ///
@@ -40,66 +44,28 @@ pub(crate) trait NetEventNotifier: Send + Sync {
     fn neighbour(&self, neighbour: &Neighbour);
 }
 
+/// The chain of neighbours and routes. It is atomic: unregistering waits for
+/// calls that run.
+pub(crate) struct NetEvents;
+
 /// A registered [`NetEventNotifier`].
-///
-/// # Invariants
-///
-/// `block` is registered.
-#[pin_data(PinnedDrop)]
-#[repr(C)]
-pub(crate) struct NetEventRegistration<T: NetEventNotifier> {
-    // First, so that its address is that of the whole.
-    #[pin]
-    block: Opaque<bindings::notifier_block>,
-    data: T,
-}
+pub(crate) type NetEventRegistration<T> = Registration<NetEvents, T>;
 
-// SAFETY: only unregistered, which may be done from any thread.
-unsafe impl<T: NetEventNotifier> Send for NetEventRegistration<T> {}
-// SAFETY: gives out shared references only.
-unsafe impl<T: NetEventNotifier> Sync for NetEventRegistration<T> {}
-
-impl<T: NetEventNotifier> NetEventRegistration<T> {
-    /// Registers.
-    pub(crate) fn new(data: T) -> impl PinInit<Self, Error> {
-        try_pin_init!(Self {
-            data,
-            block <- Opaque::try_ffi_init(|block: *mut bindings::notifier_block| {
-                // SAFETY: ours to initialise, and pinned from here on.
-                to_result(unsafe {
-                    block.write(bindings::notifier_block {
-                        notifier_call: Some(net_event::<T>),
-                        ..Default::default()
-                    });
-                    bindings::register_netevent_notifier(block)
-                })
-            }),
-        })
+impl<T: NetEventNotifier> Chain<T> for NetEvents {
+    unsafe fn register(block: *mut bindings::notifier_block) -> c_int {
+        // SAFETY: what this function requires.
+        unsafe { bindings::register_netevent_notifier(block) }
     }
-}
 
-#[pinned_drop]
-impl<T: NetEventNotifier> PinnedDrop for NetEventRegistration<T> {
-    fn drop(self: Pin<&mut Self>) {
-        // SAFETY: registered by the type invariants. The chain is atomic: the
-        // callee waits for calls that run.
-        unsafe { bindings::unregister_netevent_notifier(self.block.get()) };
+    unsafe fn unregister(block: *mut bindings::notifier_block) {
+        // SAFETY: what this function requires.
+        unsafe { bindings::unregister_netevent_notifier(block) };
     }
-}
 
-/// # Safety
-///
-/// Called by `call_netevent_notifiers()`.
-unsafe extern "C" fn net_event<T: NetEventNotifier>(
-    block: *mut bindings::notifier_block,
-    event: c_ulong,
-    arg: *mut c_void,
-) -> c_int {
-    // SAFETY: the first member of a registered, pinned value.
-    let this = unsafe { &*block.cast::<NetEventRegistration<T>>() };
-    if event as u32 == bindings::netevent_notif_type_NETEVENT_NEIGH_UPDATE {
-        // SAFETY: the argument of this event is a live neighbour.
-        this.data.neighbour(unsafe { &*arg.cast::<Neighbour>() });
+    unsafe fn tell(data: &T, event: c_ulong, arg: *mut c_void) {
+        if event as u32 == bindings::netevent_notif_type_NETEVENT_NEIGH_UPDATE {
+            // SAFETY: the argument of this event is a live neighbour.
+            data.neighbour(unsafe { &*arg.cast::<Neighbour>() });
+        }
     }
-    bindings::NOTIFY_DONE as c_int
 }

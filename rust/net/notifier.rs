@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Being told what happens to devices.
+//! Being told what happens: the kernel's notifier chains, and that of devices.
+
+use core::marker::PhantomData;
 
 use kernel::{
     error::to_result,
@@ -75,39 +77,61 @@ pub(crate) trait NetdevNotifier: Send + Sync {
     fn event(&self, event: NetdevEvent, dev: &NetDevice, rtnl: &Rtnl);
 }
 
-/// A registered [`NetdevNotifier`].
+/// A chain of notifiers of the kernel, one of which tells a `T`.
+pub(in crate::net) trait Chain<T> {
+    /// # Safety
+    ///
+    /// `block` is initialised, pinned, and in no chain.
+    unsafe fn register(block: *mut bindings::notifier_block) -> c_int;
+
+    /// When this returns, no call runs any more.
+    ///
+    /// # Safety
+    ///
+    /// `block` is registered in this chain.
+    unsafe fn unregister(block: *mut bindings::notifier_block);
+
+    /// # Safety
+    ///
+    /// Called by the chain, with what it passes.
+    unsafe fn tell(data: &T, event: c_ulong, arg: *mut c_void);
+}
+
+/// A `T` that is told what happens in a chain, until this is dropped.
 ///
 /// # Invariants
 ///
 /// `block` is registered.
 #[pin_data(PinnedDrop)]
 #[repr(C)]
-pub(crate) struct NetdevRegistration<T: NetdevNotifier> {
+pub(crate) struct Registration<C: Chain<T>, T> {
     // First, so that its address is that of the whole.
     #[pin]
     block: Opaque<bindings::notifier_block>,
     data: T,
+    _chain: PhantomData<C>,
 }
 
 // SAFETY: only unregistered, which may be done from any thread.
-unsafe impl<T: NetdevNotifier> Send for NetdevRegistration<T> {}
+unsafe impl<C: Chain<T>, T: Send + Sync> Send for Registration<C, T> {}
 // SAFETY: gives out shared references only.
-unsafe impl<T: NetdevNotifier> Sync for NetdevRegistration<T> {}
+unsafe impl<C: Chain<T>, T: Send + Sync> Sync for Registration<C, T> {}
 
-impl<T: NetdevNotifier> NetdevRegistration<T> {
-    /// Registers. Takes rtnl.
+impl<C: Chain<T>, T: Send + Sync> Registration<C, T> {
+    /// Registers. Process context; takes the chain's locks.
     pub(crate) fn new(data: T) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            // Initialised before the first call, which comes in the next step.
+            // Initialised before the first call, which may come in the next step.
             data,
+            _chain: PhantomData,
             block <- Opaque::try_ffi_init(|block: *mut bindings::notifier_block| {
                 // SAFETY: ours to initialise, and pinned from here on.
                 to_result(unsafe {
                     block.write(bindings::notifier_block {
-                        notifier_call: Some(netdev_event::<T>),
+                        notifier_call: Some(notified::<C, T>),
                         ..Default::default()
                     });
-                    bindings::register_netdevice_notifier(block)
+                    C::register(block)
                 })
             }),
         })
@@ -115,27 +139,51 @@ impl<T: NetdevNotifier> NetdevRegistration<T> {
 }
 
 #[pinned_drop]
-impl<T: NetdevNotifier> PinnedDrop for NetdevRegistration<T> {
+impl<C: Chain<T>, T> PinnedDrop for Registration<C, T> {
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: registered by the type invariants.
-        unsafe { bindings::unregister_netdevice_notifier(self.block.get()) };
+        unsafe { C::unregister(self.block.get()) };
     }
 }
 
 /// # Safety
 ///
-/// Called by the core with rtnl held and a `netdev_notifier_info`.
-unsafe extern "C" fn netdev_event<T: NetdevNotifier>(
+/// Called by the chain that the block is registered in.
+unsafe extern "C" fn notified<C: Chain<T>, T>(
     block: *mut bindings::notifier_block,
     event: c_ulong,
-    info: *mut c_void,
+    arg: *mut c_void,
 ) -> c_int {
-    // SAFETY: the core holds rtnl across this call.
-    let rtnl = unsafe { Rtnl::assume() };
     // SAFETY: the first member of a registered, pinned value.
-    let this = unsafe { &*block.cast::<NetdevRegistration<T>>() };
-    // SAFETY: such a structure, with a device that `ndo_init` has made ready.
-    let dev = unsafe { NetDevice::from_raw((*info.cast::<bindings::netdev_notifier_info>()).dev) };
-    this.data.event(NetdevEvent::new(event), dev, &rtnl);
+    let this = unsafe { &*block.cast::<Registration<C, T>>() };
+    // SAFETY: what the chain passed.
+    unsafe { C::tell(&this.data, event, arg) };
     bindings::NOTIFY_DONE as c_int
+}
+
+/// The chain of devices. Registering takes rtnl.
+pub(crate) struct Devices;
+
+/// A registered [`NetdevNotifier`].
+pub(crate) type NetdevRegistration<T> = Registration<Devices, T>;
+
+impl<T: NetdevNotifier> Chain<T> for Devices {
+    unsafe fn register(block: *mut bindings::notifier_block) -> c_int {
+        // SAFETY: what this function requires.
+        unsafe { bindings::register_netdevice_notifier(block) }
+    }
+
+    unsafe fn unregister(block: *mut bindings::notifier_block) {
+        // SAFETY: what this function requires.
+        unsafe { bindings::unregister_netdevice_notifier(block) };
+    }
+
+    unsafe fn tell(data: &T, event: c_ulong, info: *mut c_void) {
+        // SAFETY: the core holds rtnl across this call.
+        let rtnl = unsafe { Rtnl::assume() };
+        // SAFETY: such a structure, with a device that `ndo_init` has made ready.
+        let dev =
+            unsafe { NetDevice::from_raw((*info.cast::<bindings::netdev_notifier_info>()).dev) };
+        data.event(NetdevEvent::new(event), dev, &rtnl);
+    }
 }
