@@ -78,7 +78,7 @@ pub(crate) trait NetdevNotifier: Send + Sync {
 }
 
 /// A chain of notifiers of the kernel, one of which tells a `T`.
-pub(in crate::net) trait Chain<T> {
+pub(crate) trait Chain<T> {
     /// # Safety
     ///
     /// `block` is initialised, pinned, and in no chain.
