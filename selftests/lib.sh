@@ -152,6 +152,7 @@ run() {
 				echo "# $((SECONDS - start)) s"
 			else
 				grep '^# \(SKIP\|note\)' "$WORK/out"
+				[ $((SECONDS - start)) -lt 20 ] || echo "# note: $((SECONDS - start)) s"
 			fi
 			echo "ok $n $c"
 		elif [ $rc = $KSFT_SKIP ]; then

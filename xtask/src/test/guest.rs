@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -49,12 +50,11 @@ const EMULATOR_FAULT: &str = "Oops: int3";
 
 /// The programs that run on the debug kernel, and there with kmemleak on:
 /// between them they offload and upload by every system call and every special
-/// case on the wire. None of them needs speed. (test_faults.sh does what it can
-/// on the release kernel; its fault injection, `--debug-kernel`, takes long.)
+/// case on the wire, and with no memory at each step. None of them needs speed.
 ///
 /// The debug kernel is ten to twenty times slower under emulation, so that the
 /// others run on the release kernel unless asked for (`--debug-kernel`).
-const CHECKED: &[&str] = &["test_requests.sh", "test_special.sh"];
+const CHECKED: &[&str] = &["test_faults.sh", "test_requests.sh", "test_special.sh"];
 
 /// Tests that are not programs, by their name in `run-tests` and in results.
 const SPECIAL: &[(&str, &str)] = &[
@@ -100,9 +100,9 @@ fn programs() -> Result<Vec<String>> {
 }
 
 /// Tests that exist and are not run unless a filter names them, with the reason
-/// why: `selftests/unsettled`, `PROGRAM REASON` a line.
-fn unsettled() -> Vec<(String, String)> {
-    let text = fs::read_to_string(selftests().join("unsettled")).unwrap_or_default();
+/// why: `selftests/on_request`, `PROGRAM REASON` a line.
+fn on_request() -> Vec<(String, String)> {
+    let text = fs::read_to_string(selftests().join("on_request")).unwrap_or_default();
     text.lines()
         .filter(|line| !line.starts_with('#'))
         .filter_map(|line| line.split_once(' '))
@@ -113,7 +113,7 @@ fn unsettled() -> Vec<(String, String)> {
 /// The tests a filter selects, in the order they run in.
 fn select(filter: &str) -> Result<Vec<String>> {
     let mut tests = vec![":kunit".to_owned()];
-    let later = unsettled();
+    let later = on_request();
     tests.extend(
         programs()?
             .into_iter()
@@ -149,7 +149,7 @@ pub fn run(
     setup::workloads()?;
     let mut entries = Vec::new();
     if filter.is_empty() {
-        for (test, reason) in unsettled() {
+        for (test, reason) in on_request() {
             entries.push(Entry::new(shown(&test), Verdict::Skip(reason), Vec::new()));
         }
     }
@@ -208,12 +208,19 @@ pub fn run(
         step: Arc::new(Mutex::new(Step::new(title))),
         begun: Arc::new(AtomicUsize::new(0)),
     };
-    // One after the other: two guests of two CPUs each make tests wait for time
-    // that others take, where there is no KVM.
-    for (name, ground, tests) in ready {
-        entries.extend(suite.queue(name, &ground, tests)?);
-    }
-    Ok(entries)
+    // At the same time: a guest's tests wait most of the time, for each other's
+    // processes, and keep little more than one CPU busy.
+    thread::scope(|scope| {
+        let suite = &suite;
+        let guests: Vec<_> = ready
+            .into_iter()
+            .map(|(name, ground, tests)| scope.spawn(move || suite.queue(name, &ground, tests)))
+            .collect();
+        for guest in guests {
+            entries.extend(guest.join().expect("no panics")?);
+        }
+        Ok(entries)
+    })
 }
 
 /// Whether a test is one for the debug kernel and kmemleak.
