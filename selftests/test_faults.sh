@@ -9,11 +9,11 @@ debugfs=/sys/kernel/debug
 
 # Every allocation of one system call fails, one after the other.
 t_nth() { # offload|send|receive|close FAMILY
+	local d
 	[ -e /proc/self/fail-nth ] || skip "no /proc/self/fail-nth in this kernel"
 	echo 0 >$debugfs/failslab/ignore-gfp-wait 2>/dev/null
 	echo 0 >$debugfs/fail_page_alloc/ignore-gfp-wait 2>/dev/null
-	echo 0 >$debugfs/failslab/verbose 2>/dev/null
-	echo 0 >$debugfs/fail_page_alloc/verbose 2>/dev/null
+	for d in $debugfs/fail*/verbose; do echo 0 >"$d"; done 2>/dev/null
 	probe nth "$1" "$2"
 	expect_no_entries
 }

@@ -171,7 +171,7 @@ fn deliver(
     skb.fill_cb(seg, v6);
     port.offload().stats().received(queue, len);
     // As `tcp_v4_rcv()`: under the spin lock, whoever owns the socket.
-    sk.count_in(&skb, len - u32::from(l3_off));
+    sk.count_in(&skb, port.dev(), len - u32::from(l3_off));
     match sk.try_own() {
         Some(locked) if conn.delegated(locked) => process(locked, entry, skb, seg, bh),
         Some(locked) => host_receive(locked, skb),

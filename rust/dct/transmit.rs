@@ -303,7 +303,7 @@ pub(crate) fn host_frame(sk: LockedSock<'_>, entry: &Entry, mut skb: SkBuff) -> 
         return HostFrame::Taken(0);
     }
     let bh = BhGuard::new();
-    sk.count_host_out();
+    sk.count_host_out(skb.len() - wire::ETH_LEN as u32);
     entry.data.with_mut(sk, |data| sk.load(data));
     entry.counters.with_mut(sk, |counters| {
         counters.tx_frames += 1;

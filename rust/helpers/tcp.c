@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
 #include <linux/unaligned.h>
+#include <net/addrconf.h>
 #include <net/ip.h>
 #include <net/ip6_checksum.h>
+#include <net/ip6_fib.h>
 #include <net/proto_memory.h>
 
 #include "sock.h"
@@ -518,6 +520,28 @@ struct sk_buff *toe_tcp_xmit_clone(struct sk_buff *skb)
 }
 
 /*
+ * What the IP layer counts of a frame that is sent, @len bytes from its IP
+ * header on.
+ */
+void toe_ip_count_out(struct sock *sk, u32 len)
+{
+	struct net *net = sock_net(sk);
+
+#if IS_ENABLED(CONFIG_IPV6)
+	if (inet_csk(sk)->icsk_af_ops->net_header_len == sizeof(struct ipv6hdr)) {
+		struct dst_entry *dst = __sk_dst_get(sk);
+		struct inet6_dev *idev = dst ? ip6_dst_idev(dst) : NULL;
+
+		IP6_INC_STATS(net, idev, IPSTATS_MIB_OUTREQUESTS);
+		IP6_UPD_PO_STATS(net, idev, IPSTATS_MIB_OUT, len);
+		return;
+	}
+#endif
+	IP_INC_STATS(net, IPSTATS_MIB_OUTREQUESTS);
+	IP_UPD_PO_STATS(net, IPSTATS_MIB_OUT, len);
+}
+
+/*
  * tcp_event_new_data_sent(), and what tcp_transmit_skb() and ip_queue_xmit()
  * count: from the write queue to the retransmit queue, timer armed.
  */
@@ -576,8 +600,8 @@ void toe_tcp_sent(struct sock *sk, struct sk_buff *skb, u32 mss)
 	tp->segs_out += segs;
 	tp->data_segs_out += segs;
 	tp->bytes_sent += skb->len;
-	if (sk->sk_family == AF_INET)
-		IP_INC_STATS(net, IPSTATS_MIB_OUTREQUESTS);
+	toe_ip_count_out(sk, skb->len + tp->tcp_header_len +
+			     inet_csk(sk)->icsk_af_ops->net_header_len);
 	TCP_ADD_STATS(net, TCP_MIB_OUTSEGS, segs);
 	NET_ADD_STATS(net, LINUX_MIB_TCPORIGDATASENT, segs);
 }
@@ -619,22 +643,33 @@ void toe_tcp_resume_host(struct sock *sk)
 
 /* --- SNMP: an offloaded frame counts like any other --------------------- */
 
-void toe_tcp_count_in(struct sock *sk, struct sk_buff *skb, u32 len)
+/* What ip_rcv_core() or ip6_rcv_core(), and tcp_v4_rcv() or tcp_v6_rcv() count. */
+void toe_tcp_count_in(struct sock *sk, struct sk_buff *skb,
+		      struct net_device *dev, u32 len)
 {
+	u32 ecn = IPSTATS_MIB_NOECTPKTS +
+		  (TCP_SKB_CB(skb)->ip_dsfield & INET_ECN_MASK);
+	u32 segs = max_t(u16, 1, skb_shinfo(skb)->gso_segs);
 	struct net *net = sock_net(sk);
 
 	tcp_segs_in(tcp_sk(sk), skb);
-	if (sk->sk_family == AF_INET) {
-		__IP_UPD_PO_STATS(net, IPSTATS_MIB_IN, len);
-		__IP_INC_STATS(net, IPSTATS_MIB_INDELIVERS);
-	}
 	__TCP_INC_STATS(net, TCP_MIB_INSEGS);
-}
+#if IS_ENABLED(CONFIG_IPV6)
+	if (skb->protocol == htons(ETH_P_IPV6)) {
+		struct inet6_dev *idev;
 
-void toe_ip_count_out(struct sock *sk)
-{
-	if (sk->sk_family == AF_INET)
-		IP_INC_STATS(sock_net(sk), IPSTATS_MIB_OUTREQUESTS);
+		rcu_read_lock();
+		idev = __in6_dev_get(dev);
+		__IP6_UPD_PO_STATS(net, idev, IPSTATS_MIB_IN, len);
+		__IP6_ADD_STATS(net, idev, ecn, segs);
+		__IP6_INC_STATS(net, idev, IPSTATS_MIB_INDELIVERS);
+		rcu_read_unlock();
+		return;
+	}
+#endif
+	__IP_UPD_PO_STATS(net, IPSTATS_MIB_IN, len);
+	__IP_ADD_STATS(net, ecn, segs);
+	__IP_INC_STATS(net, IPSTATS_MIB_INDELIVERS);
 }
 
 bool toe_pskb_trim(struct sk_buff *skb, u32 len)

@@ -25,6 +25,7 @@ use crate::{
         }, //
     },
     net::{
+        netdev::NetDevice,
         skb::{
             shinfo,
             SkBuff, //
@@ -430,10 +431,11 @@ impl SkBuff {
 }
 
 impl BhLock<'_> {
-    /// Counts a received frame, `len` bytes from its IP header on and now at its
-    /// TCP header, in SNMP and `TCP_INFO`.
-    pub(crate) fn count_in(&self, skb: &SkBuff, len: u32) {
-        // SAFETY: the socket's spin lock is held, the frame is ours.
-        unsafe { bindings::toe_tcp_count_in(self.sock().as_ptr(), skb.as_ptr(), len) }
+    /// Counts a frame that `dev` received, `len` bytes from its IP header on and
+    /// now at its TCP header, in SNMP and `TCP_INFO`.
+    pub(crate) fn count_in(&self, skb: &SkBuff, dev: &NetDevice, len: u32) {
+        // SAFETY: the socket's spin lock is held, the frame is ours, the device
+        // live.
+        unsafe { bindings::toe_tcp_count_in(self.sock().as_ptr(), skb.as_ptr(), dev.as_ptr(), len) }
     }
 }

@@ -214,11 +214,11 @@ impl LockedSock<'_> {
         }
     }
 
-    /// Counts a frame the host stack sends through the target: what
-    /// `ip_queue_xmit()` would count.
-    pub(crate) fn count_host_out(&self) {
+    /// Counts a frame the host stack sends through the target, `len` bytes from
+    /// its IP header on: what `ip_queue_xmit()` would count.
+    pub(crate) fn count_host_out(&self, len: u32) {
         // SAFETY: the socket is live and locked.
-        unsafe { bindings::toe_ip_count_out(self.as_ptr()) }
+        unsafe { bindings::toe_ip_count_out(self.as_ptr(), len) }
     }
 
     /// Appends bytes of `msg` to the send queue, at most until its last buffer
