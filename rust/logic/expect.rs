@@ -158,13 +158,15 @@ impl Expected {
         put(l4 + 2, &tuple.lport.to_be_bytes());
         put(l4 + 12, &[((TCP_LEN + TS_LEN) as u8) << 2]);
         put(l4 + TCP_LEN, &wire::TS_ALIGNED);
-        let mut words = words::<V6_LEN, V6_WORDS>(h);
         let mask: &[u64] = match tuple.family {
             Family::V4 => &V4_MASK,
             Family::V6 => &V6_MASK,
         };
-        for (i, word) in words.iter_mut().enumerate() {
-            *word &= mask.get(i).copied().unwrap_or(0);
+        let mut words = [0; V6_WORDS];
+        for ((word, bytes), mask) in words.iter_mut().zip(h.chunks_exact(8)).zip(mask) {
+            if let Some(bytes) = bytes.first_chunk::<8>() {
+                *word = u64::from_le_bytes(*bytes) & mask;
+            }
         }
         Self {
             family: tuple.family,
