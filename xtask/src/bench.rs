@@ -20,7 +20,7 @@ use crate::flavour::Flavour;
 use crate::paths;
 use crate::setup;
 use crate::ui::{self, Step};
-use crate::vm::qemu::{kvm_works, Accel, Machine};
+use crate::vm::qemu::{Accel, Machine};
 use crate::vm::{self, Run, Sink, Stream};
 
 /// What is measured, what a row is called, and the most the offloaded pair may
@@ -91,21 +91,17 @@ pub fn run(args: &Bench) -> Result<()> {
         if args.wall { "400" } else { "100" }.to_owned(),
     ];
     command.extend(transports.iter().map(|&name| name.to_owned()));
-    let accel = match (args.wall, kvm_works()) {
-        (false, _) => Accel::Icount,
-        (true, true) => Accel::Kvm,
-        (true, false) => Accel::Tcg,
+    let accel = if args.wall {
+        Accel::best()
+    } else {
+        Accel::Icount
     };
     let outcome = vm::run(
         &Run {
             machine: Machine {
                 accel,
                 cpus: if args.wall { 2 } else { 1 },
-                mem: Flavour::Release.default_mem().to_owned(),
-                flavour: Flavour::Release,
-                cmdline: vec!["kunit.autorun=0".to_owned()],
-                tty: false,
-                stdin: false,
+                ..Machine::new(Flavour::Release)
             },
             kernel: &ready.kernel,
             module,

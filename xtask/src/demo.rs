@@ -12,7 +12,7 @@ use crate::flavour::Flavour;
 use crate::paths;
 use crate::setup;
 use crate::ui::Step;
-use crate::vm::qemu::{kvm_works, Accel, Machine};
+use crate::vm::qemu::Machine;
 use crate::vm::{self, Run, Sink, Stream};
 
 pub fn run(args: &Demo) -> Result<()> {
@@ -37,14 +37,9 @@ pub fn run(args: &Demo) -> Result<()> {
     let outcome = vm::run(
         &Run {
             machine: Machine {
-                accel: if kvm_works() { Accel::Kvm } else { Accel::Tcg },
-                cpus: 2,
                 // The file is in the guest's memory, for a while twice.
                 mem: format!("{}M", 2048 + 2 * args.size),
-                flavour: Flavour::Release,
-                cmdline: vec!["kunit.autorun=0".to_owned()],
-                tty: false,
-                stdin: false,
+                ..Machine::new(Flavour::Release)
             },
             kernel: &ready.kernel,
             module,

@@ -25,7 +25,7 @@ use crate::paths;
 use crate::setup;
 use crate::splat;
 use crate::ui::{self, Step};
-use crate::vm::qemu::{kvm_works, Accel, Machine};
+use crate::vm::qemu::{kvm_works, Machine};
 use crate::vm::{self, End, Outcome, Run, Sink, Stream};
 
 /// The longest a guest may take, for all of its tests.
@@ -395,17 +395,12 @@ impl Suite<'_> {
         env.push(("TOE_SELFTESTS".into(), selftests().display().to_string()));
         let run = Run {
             machine: Machine {
-                accel: if kvm_works() { Accel::Kvm } else { Accel::Tcg },
-                cpus: 2,
-                mem: ground.flavour.default_mem().to_owned(),
-                flavour: ground.flavour,
                 // Suites of the kernel itself are not ours to run.
                 cmdline: vec![
                     "kunit.filter_glob=none".to_owned(),
                     format!("kmemleak={}", if leaks { "on" } else { "off" }),
                 ],
-                tty: false,
-                stdin: false,
+                ..Machine::new(ground.flavour)
             },
             kernel: &ground.kernel,
             module: None,

@@ -56,6 +56,33 @@ pub struct Machine {
     pub stdin: bool,
 }
 
+impl Accel {
+    /// The quickest that works here.
+    pub fn best() -> Self {
+        if kvm_works() {
+            Accel::Kvm
+        } else {
+            Accel::Tcg
+        }
+    }
+}
+
+impl Machine {
+    /// One as most tasks want it: two CPUs, and no suites of KUnit but those
+    /// that are asked for.
+    pub fn new(flavour: Flavour) -> Self {
+        Machine {
+            accel: Accel::best(),
+            cpus: 2,
+            mem: flavour.default_mem().to_owned(),
+            flavour,
+            cmdline: vec!["kunit.autorun=0".to_owned()],
+            tty: false,
+            stdin: false,
+        }
+    }
+}
+
 /// The kernel's command line.
 fn cmdline(machine: &Machine) -> String {
     let mut words: Vec<String> = [
