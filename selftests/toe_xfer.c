@@ -434,12 +434,28 @@ static void run_blocking(void)
 
 /* ---- poll, epoll: one thread for all ---- */
 
+/*
+ * Over but for zero copy writes that the peer has yet to acknowledge. To block
+ * for them would stop the other connections, which the peer may wait for.
+ */
+static bool lingers(const struct conn *c)
+{
+	return !c->closed && c->tx_shut && c->rx_eof && c->zc_left && opt.end < END_CLOSE_NOW;
+}
+
 /* A few steps where the connection can; true while it is alive. */
 static bool drive(struct conn *c)
 {
 	unsigned int i;
 	ssize_t ret;
 
+	if (lingers(c)) {
+		zc_reap(c, false);
+		if (c->zc_left)
+			return true;
+		conn_close(c);
+		return false;
+	}
 	if (c->zc_left)
 		zc_reap(c, false);
 	for (i = 0; i < ROUND_OF_STEPS && c->can_tx && wants_tx(c); i++) {
@@ -464,6 +480,8 @@ static bool drive(struct conn *c)
 	if (conn_abort(c))
 		return false;
 	after_rx(c, 1);
+	if (lingers(c))
+		return true;
 	if (c->tx_shut && c->rx_eof) {
 		conn_close(c);
 		return false;
@@ -474,6 +492,11 @@ static bool drive(struct conn *c)
 /* Nothing may hang on a lost edge, so the only time-outs are for pauses. */
 static int patience(void)
 {
+	unsigned int i;
+
+	for (i = 0; i < opt.conns; i++)
+		if (lingers(&conns[i]))
+			return 5;
 	return opt.pause_every || opt.end == END_UNREAD ? 5 : 1000;
 }
 
@@ -484,7 +507,8 @@ static void poll_wait(struct pollfd *p)
 	for (i = 0; i < opt.conns; i++) {
 		struct conn *c = &conns[i];
 
-		p[i].fd = c->closed ? -1 : c->fd;
+		/* POLLHUP would spin. */
+		p[i].fd = c->closed || lingers(c) ? -1 : c->fd;
 		p[i].events = (wants_tx(c) ? POLLOUT : 0) | (wants_rx(c) ? POLLIN : 0);
 		p[i].revents = 0;
 		/* Both ways shut and only a pause to wait for: POLLHUP would spin. */
@@ -509,6 +533,12 @@ static void epoll_arm(int ep, struct conn *c)
 
 	if (c->closed)
 		return;
+	if (lingers(c)) {
+		if (c->events && epoll_ctl(ep, EPOLL_CTL_DEL, c->fd, NULL))
+			fatal("epoll_ctl: %m");
+		c->events = 0;
+		return;
+	}
 	if (opt.wait == WAIT_EPOLLET)
 		ev.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
 	else
