@@ -61,10 +61,10 @@ pub(crate) struct Counters {
 
 /// A device that takes over established TCP connections.
 ///
-/// The methods that take a [`LockedSock`] are called with the socket's lock held, in
-/// any context, the others without; none of them may sleep. A target asks for things by calling
-/// [`connection::upload`](super::connection::upload) under the same lock, with a
-/// reason; the host has all state back when that returns.
+/// The methods that take a [`LockedSock`] are called with the socket's lock held,
+/// in any context, the others without; none of them may sleep. A target asks for
+/// things by calling [`connection::upload`](super::connection::upload) under the
+/// same lock, with a reason; the host has all state back when that returns.
 ///
 /// A target whose state lives in another memory fetches it in `terminate` and
 /// writes it back to the socket before it returns.

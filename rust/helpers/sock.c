@@ -38,15 +38,6 @@ bool toe_sock_owned(struct sock *sk)
 	return sock_owned_by_user(sk);
 }
 
-bool toe_sock_lock_held(struct sock *sk)
-{
-#ifdef CONFIG_LOCKDEP
-	return lockdep_sock_is_held(sk);
-#else
-	return true;
-#endif
-}
-
 void toe_lock_sock(struct sock *sk)
 {
 	lock_sock(sk);

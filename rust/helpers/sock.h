@@ -50,7 +50,6 @@ struct toe_ack_sample {
 void toe_bh_lock_sock(struct sock *sk);
 void toe_bh_unlock_sock(struct sock *sk);
 bool toe_sock_owned(struct sock *sk);
-bool toe_sock_lock_held(struct sock *sk);
 void toe_lock_sock(struct sock *sk);
 void toe_sock_hold(struct sock *sk);
 void toe_sock_put(struct sock *sk);

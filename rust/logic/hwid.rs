@@ -114,12 +114,6 @@ impl Slot {
         self.busy && self.generation == hwid.generation()
     }
 
-    /// Whether a connection is in the slot.
-    #[inline]
-    pub const fn is_busy(&self) -> bool {
-        self.busy
-    }
-
     /// Whether the slot can never be used again.
     #[inline]
     pub const fn is_retired(&self) -> bool {

@@ -70,6 +70,7 @@ unsafe impl Send for SkBuff {}
 /// `skb_shinfo()`: what stands behind a buffer's data.
 #[inline(always)]
 pub(super) fn shinfo(skb: &bindings::sk_buff) -> *mut bindings::skb_shared_info {
+    // An offset, as on all 64-bit architectures; elsewhere `end` is a pointer.
     const { assert!(size_of::<bindings::sk_buff_data_t>() < size_of::<*const u8>()) };
     skb.head.wrapping_add(skb.end as usize).cast()
 }

@@ -290,20 +290,15 @@ impl<'a> LockedSock<'a> {
     /// read and the host may have moved since.
     #[inline]
     pub(crate) fn load(&self, c: &mut ConnData) {
+        self.load_tx(c);
         // SAFETY: the socket is live and locked.
         let tp = unsafe { &*self.tp() };
-        c.snd_una = Seq(tp.snd_una);
-        c.snd_nxt = Seq(tp.snd_nxt);
-        c.snd_wnd = tp.snd_wnd;
         c.snd_wl1 = Seq(tp.snd_wl1);
         c.max_window = tp.max_window;
-        c.mss = tp.mss_cache;
-        c.rcv_nxt = Seq(tp.rcv_nxt);
         c.rcv_wup = Seq(tp.rcv_wup);
         c.rcv_wnd = tp.rcv_wnd;
         c.ts_recent = tp.rx_opt.ts_recent;
         c.ts_recent_stamp = i64::from(tp.rx_opt.ts_recent_stamp);
-        c.packets_out = tp.packets_out;
         c.bytes_acked = tp.bytes_acked;
         c.bytes_received = tp.bytes_received;
     }
