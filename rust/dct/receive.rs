@@ -258,14 +258,14 @@ fn process(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment, bh: &B
     if action.payload != 0 {
         sk.queue_payload(skb, action.payload, header, seg.flags);
     } else {
-        skb.consume();
+        skb.consume(bh);
     }
-    if action.acked != 0 || action.window_changed {
+    if (action.acked != 0 || action.window_changed) && sk.send_head().is_some() {
         transmit::run(sk, entry, None, bh);
     }
     if action.payload != 0 {
         match sk.ack_due() {
-            Some(true) => sk.send_ack(),
+            Some(true) => transmit::ack(sk, entry, bh),
             Some(false) => sk.delay_ack(),
             None => {}
         }

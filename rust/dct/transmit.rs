@@ -7,8 +7,9 @@
 //! until it is ACKed, so that the host stack can retransmit it at any moment
 //! (claims B 1-3, C 28).
 //!
-//! The host stack may transmit on a delegated connection, too: pure ACKs from
-//! `recvmsg()` and from its delayed-ACK timer, and data of system calls that the
+//! The ACKs of what the receive engine takes in are built here. The host stack may
+//! transmit on a delegated connection, too: pure ACKs from `recvmsg()` and from its
+//! delayed-ACK timer, and data of system calls that the
 //! engine does not serve. [`host_frame`] sees each of those frames, copies what
 //! it says into the entry, and gives it the same short way to the wire.
 
@@ -71,21 +72,14 @@ pub(crate) fn run(sk: LockedSock<'_>, entry: &Entry, nonagle: Option<u8>, bh: &B
     if sk.send_head().is_none() {
         return;
     }
-    if !route_valid(sk, entry) {
-        connection::upload(sk, UploadReason::RouteChange);
-        return;
-    }
     if sk.wants_host() {
         connection::upload(sk, UploadReason::Setsockopt);
         return;
     }
-    let Some(port) = entry.dev.driver::<Port>() else {
-        return;
-    };
-    if !next_hop(sk, entry, port) {
+    let Some(port) = path(sk, entry) else {
         connection::upload(sk, UploadReason::RouteChange);
         return;
-    }
+    };
     sk.refresh_clock();
     for _ in 0..BUDGET {
         let Some(mut head) = sk.send_head().filter(|h| h.len != 0) else {
@@ -201,6 +195,13 @@ fn dress(skb: &mut SkBuff, t: &HeaderTemplate, fields: &TxFields, skip: usize) -
     Some(())
 }
 
+/// The port to send by, if the route and the next hop are as the template says.
+#[inline]
+fn path<'e>(sk: LockedSock<'_>, entry: &'e Entry) -> Option<&'e Port> {
+    let port = entry.dev.driver::<Port>()?;
+    (route_valid(sk, entry) && next_hop(sk, entry, port)).then_some(port)
+}
+
 /// Does the socket's route still leave through the entry's device?
 fn route_valid(sk: LockedSock<'_>, entry: &Entry) -> bool {
     match sk.route() {
@@ -223,6 +224,60 @@ fn next_hop(sk: LockedSock<'_>, entry: &Entry, port: &Port) -> bool {
     entry.template.with_mut(sk, |t| t.set_dst_mac(mac));
     entry.next_hop_at.set(sk, now);
     true
+}
+
+/// Sends a pure ACK. What stands in the way is the host's to find, which is asked
+/// for the ACK then. Under the socket lock, any context.
+pub(crate) fn ack(sk: LockedSock<'_>, entry: &Entry, bh: &Bh) {
+    if send_ack(sk, entry, bh).is_none() {
+        sk.send_ack();
+    }
+}
+
+fn send_ack(sk: LockedSock<'_>, entry: &Entry, bh: &Bh) -> Option<()> {
+    let port = path(sk, entry)?;
+    let (seq, ack) = sk.ack_numbers()?;
+    let mut skb = SkBuff::for_header(bh)?;
+    let (tsval, tsecr) = sk.timestamps();
+    let fields = TxFields {
+        seq,
+        ack,
+        flags: flags::ACK,
+        window: sk.offer_window(),
+        tsval,
+        tsecr,
+        payload_len: 0,
+        ip_id: sk.ip_id(1),
+        gso: false,
+    };
+    let len = entry.template.with(sk, |t| {
+        dress(&mut skb, t, &fields, 0).map(|()| t.len() - t.l3_off())
+    });
+    let Some(len) = len else {
+        skb.drop_because(DropReason::NotSpecified);
+        return None;
+    };
+    let sent = port.send_frame(skb, entry.queue, bh);
+    sk.ack_sent();
+    sk.count_ack_out(len as u32);
+    entry
+        .counters
+        .with_mut(sk, |counters| counters.tx_frames += 1);
+    settle(port, entry, sent);
+    Some(())
+}
+
+/// Counts a frame that needs no other care: if it was lost, timers repeat it.
+fn settle(port: &Port, entry: &Entry, sent: Result<(u32, u64), SendError>) {
+    match sent {
+        Ok((frames, bytes)) => port
+            .offload()
+            .stats()
+            .transmitted(entry.queue, frames, bytes),
+        // As a full queue of any device.
+        Err(SendError::Full(skb)) => skb.drop_because(DropReason::FullRing),
+        Err(SendError::Down(skb)) => skb.drop_because(DropReason::DevReady),
+    }
 }
 
 /// What a frame of the host stack says about what the host is doing.
@@ -264,17 +319,10 @@ pub(crate) fn host_frame(sk: LockedSock<'_>, entry: &Entry, mut skb: SkBuff) -> 
         connection::upload(sk, reason);
         return HostFrame::Pass(skb);
     }
-    if !route_valid(sk, entry) {
+    let Some(port) = path(sk, entry) else {
         connection::upload(sk, UploadReason::RouteChange);
-        return HostFrame::Pass(skb);
-    }
-    let Some(port) = entry.dev.driver::<Port>() else {
         return HostFrame::Pass(skb);
     };
-    if !next_hop(sk, entry, port) {
-        connection::upload(sk, UploadReason::RouteChange);
-        return HostFrame::Pass(skb);
-    }
     let tcp_len = usize::from(h.data_off - h.l4_off);
     let segs = u32::from(skb.gso_segs()).max(1);
     let (tsval, tsecr) = h.ts.unwrap_or_default();
@@ -309,15 +357,7 @@ pub(crate) fn host_frame(sk: LockedSock<'_>, entry: &Entry, mut skb: SkBuff) -> 
         counters.tx_frames += 1;
         counters.tx_bytes += u64::from(h.payload);
     });
-    match port.send_frame(skb, entry.queue, &bh) {
-        Ok((frames, bytes)) => port
-            .offload()
-            .stats()
-            .transmitted(entry.queue, frames, bytes),
-        // As a full queue of any device: the host's timers repeat it.
-        Err(SendError::Full(skb)) => skb.drop_because(DropReason::FullRing),
-        Err(SendError::Down(skb)) => skb.drop_because(DropReason::DevReady),
-    }
+    settle(port, entry, port.send_frame(skb, entry.queue, &bh));
     HostFrame::Taken(0)
 }
 

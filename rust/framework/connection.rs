@@ -15,6 +15,7 @@ use super::{
         self,
         TargetOf, //
     },
+    release,
     stats::Stats,
     target::{
         OffloadRequest,
@@ -54,8 +55,7 @@ use crate::{
         },
         table::ReadGuard,
         tcp::Filter,
-        time,
-        ulp, //
+        time, //
     }, //
 };
 
@@ -315,7 +315,7 @@ pub(crate) fn upload(sk: LockedSock<'_>, reason: UploadReason) {
     let _ = conn.step(sk, ModeEvent::Uploaded);
     proto::clear_context::<Connection>(sk);
     proto::restore(sk, &saved);
-    ulp::forget(sk);
+    release::forget_ulp(sk);
     sk.resume_host();
     if let Some(trigger) = again {
         auto::revisit(sk.sock(), trigger);

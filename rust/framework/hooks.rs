@@ -44,10 +44,7 @@ use crate::{
         },
         table::ReadGuard,
         tracepoint::StateProbe,
-        ulp::{
-            self,
-            Ulp, //
-        }, //
+        ulp::Ulp, //
     }, //
 };
 
@@ -166,12 +163,13 @@ impl Hooks for SocketHooks {
         }
     }
 
-    #[inline]
+    #[inline(always)]
+    fn release_awaited() -> bool {
+        release::awaited()
+    }
+
     fn release(sk: LockedSock<'_>) {
-        ulp::forget(sk);
-        if !release::awaited() {
-            return;
-        }
+        release::forget_ulp(sk);
         let guard = ReadGuard::new();
         if let Some(conn) = connection::of(sk, &guard) {
             if let Some(target) = conn.target() {
@@ -200,7 +198,12 @@ impl Ulp for SocketHooks {
             retry: false,
         };
         match connection::offload(sk, trigger) {
-            Ok(_) | Err(Refusal::Already) => Ok(()),
+            // The name is on the socket when this returns, and off it again
+            // when the socket is released.
+            Ok(_) | Err(Refusal::Already) => {
+                release::wait();
+                Ok(())
+            }
             Err(Refusal::NotEstablished) if !sk.is_connected() => Err(errno::ENOTCONN()),
             Err(Refusal::NoMemory) => Err(ENOMEM),
             Err(_) => Err(errno::EOPNOTSUPP()),

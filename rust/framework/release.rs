@@ -10,8 +10,14 @@ use core::sync::atomic::{
     Ordering::Relaxed, //
 };
 
+use crate::net::{
+    sock::LockedSock,
+    ulp, //
+};
+
 /// Connections whose target wants
-/// [`released`](super::target::OffloadTarget::released) to be called.
+/// [`released`](super::target::OffloadTarget::released) to be called, and sockets
+/// that carry our name.
 static AWAITED: AtomicU32 = AtomicU32::new(0);
 
 /// Does any target wait for any socket? Any context.
@@ -28,4 +34,12 @@ pub(crate) fn wait() {
 /// It waits no longer. Any context.
 pub(crate) fn seen() {
     AWAITED.fetch_sub(1, Relaxed);
+}
+
+/// Takes the name off that `setsockopt(TCP_ULP)` put on the socket: an offloaded
+/// connection is to look like any other. Under the socket lock.
+pub(super) fn forget_ulp(sk: LockedSock<'_>) {
+    if ulp::forget(sk) {
+        seen();
+    }
 }

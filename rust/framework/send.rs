@@ -17,7 +17,7 @@ use crate::{
     },
     net::{
         consts as c,
-        context::BhGuard,
+        context::Doorbell,
         proto::{
             self,
             ModulePin,
@@ -37,7 +37,7 @@ const PLAIN: u32 = c::MSG_DONTWAIT | c::MSG_NOSIGNAL | c::MSG_MORE;
 
 /// Rings the target's doorbell. `false`: the connection is the host's.
 fn doorbell(sk: LockedSock<'_>, nonagle: Option<u8>) -> bool {
-    let bh = BhGuard::new();
+    let bh = Doorbell::new();
     let guard = ReadGuard::within(&bh);
     match connection::of(sk, &guard) {
         Some(conn) if conn.delegated(sk) => match conn.target() {

@@ -118,6 +118,8 @@ bool toe_skb_orphan_frags_rx(struct sk_buff *skb);
 bool toe_sockptr_is(sockptr_t val, unsigned int len, const char *name);
 bool toe_pskb_trim(struct sk_buff *skb, u32 len);
 void toe_ip_count_out(struct sock *sk, u32 len);
+void toe_tcp_count_ack_out(struct sock *sk, u32 len);
+struct sk_buff *toe_header_skb(void);
 bool toe_tcp_idle_restart(const struct sock *sk);
 
 #endif

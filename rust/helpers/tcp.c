@@ -541,6 +541,28 @@ void toe_ip_count_out(struct sock *sk, u32 len)
 	IP_UPD_PO_STATS(net, IPSTATS_MIB_OUT, len);
 }
 
+/* What tcp_transmit_skb() counts of a pure ACK, too. */
+void toe_tcp_count_ack_out(struct sock *sk, u32 len)
+{
+	tcp_sk(sk)->segs_out++;
+	TCP_INC_STATS(sock_net(sk), TCP_MIB_OUTSEGS);
+	toe_ip_count_out(sk, len);
+}
+
+/* Bottom halves are disabled: the cache of skbs is that of NAPI. */
+struct sk_buff *toe_header_skb(void)
+{
+	struct sk_buff *skb;
+
+	skb = __alloc_skb(MAX_TCP_HEADER, GFP_ATOMIC | __GFP_NOWARN,
+			  SKB_ALLOC_NAPI, NUMA_NO_NODE);
+	if (likely(skb)) {
+		skb_reserve(skb, MAX_TCP_HEADER);
+		skb->ip_summed = CHECKSUM_PARTIAL;
+	}
+	return skb;
+}
+
 /*
  * tcp_event_new_data_sent(), and what tcp_transmit_skb() and ip_queue_xmit()
  * count: from the write queue to the retransmit queue, timer armed.

@@ -6,11 +6,17 @@
 
 use core::{
     ops::Deref,
-    ptr::addr_of, //
+    ptr::{
+        addr_of,
+        NonNull, //
+    }, //
 };
 
 use kernel::{
-    ffi::c_int,
+    ffi::{
+        c_int,
+        c_void, //
+    },
     prelude::*,
     sync::atomic::{
         Atomic,
@@ -23,6 +29,7 @@ use crate::bindings;
 
 use super::{
     context::{
+        AtEnd,
         Bh,
         Rtnl, //
     },
@@ -30,14 +37,21 @@ use super::{
     skb::SkBuff, //
 };
 
+/// `NAPI_POLL_WEIGHT`.
+const WEIGHT: u32 = 64;
+
 /// What is polled.
 pub(crate) trait Poll: Sized + Sync {
-    /// Handles up to `budget` frames and says how many there were. If there
-    /// were fewer, it has called [`Napi::complete`].
+    /// Handles up to `budget` frames and says how many there were, or `budget`
+    /// to be called again. If it was less, it has called [`Napi::complete`].
     ///
-    /// Softirq, or a thread with bottom halves disabled; never twice at once
-    /// for one instance.
+    /// Softirq, or a thread or task with bottom halves disabled; never twice at
+    /// once for one instance.
     fn poll(napi: &Napi<Self>, budget: u32, bh: &Bh) -> u32;
+
+    /// May a task that rings a doorbell poll it, or is that a matter for the
+    /// softirq this time? Asked each time.
+    fn in_task(&self) -> bool;
 }
 
 /// A NAPI instance and what it polls.
@@ -140,13 +154,26 @@ impl<T: Poll> Napi<T> {
         }
     }
 
-    /// Has it polled soon.
+    /// Has it polled soon: in a softirq or, in the section of a
+    /// [`Doorbell`](super::context::Doorbell), at its end.
     #[inline(always)]
-    pub(crate) fn schedule(&self, _bh: &Bh) {
+    pub(crate) fn schedule(&self, bh: &Bh) {
+        let this = NonNull::from(self).cast();
+        let at_end = bh.at_end().get();
+        if matches!(at_end, AtEnd::Work(_, other) if other == this) {
+            return;
+        }
         // SAFETY: by the type invariants the first call says no unless the
-        // instance is enabled.
+        // instance is enabled. If it says yes, the instance is ours.
         unsafe {
-            if bindings::napi_schedule_prep(self.napi.get()) {
+            if !bindings::napi_schedule_prep(self.napi.get()) {
+                return;
+            }
+            // An administrator who wants a thread to do it gets that.
+            let threaded = (*self.napi.get()).state & (1 << bindings::NAPI_STATE_THREADED) != 0;
+            if matches!(at_end, AtEnd::Idle) && !threaded && self.data.in_task() {
+                bh.at_end().set(AtEnd::Work(poll_here::<T>, this));
+            } else {
                 bindings::__napi_schedule(self.napi.get());
             }
         }
@@ -208,4 +235,21 @@ unsafe extern "C" fn poll<T: Poll>(napi: *mut bindings::napi_struct, budget: c_i
     // SAFETY: it is the first member of a pinned, live `Napi<T>`.
     let this = unsafe { &*napi.cast::<Napi<T>>() };
     T::poll(this, budget as u32, &bh) as c_int
+}
+
+/// Polls an instance in a task, as `busy_poll_stop()` does, and hands it to the
+/// softirq if that was not all.
+///
+/// # Safety
+///
+/// `napi` must be an added, enabled `Napi<T>` whose scheduled bit the caller set.
+#[inline(never)]
+unsafe fn poll_here<T: Poll>(napi: NonNull<c_void>, bh: &Bh) {
+    // SAFETY: what this function requires; it is pinned in a live structure.
+    let this = unsafe { napi.cast::<Napi<T>>().as_ref() };
+    let budget = WEIGHT;
+    if T::poll(this, budget, bh) >= budget {
+        // SAFETY: not completed, so the scheduled bit is still ours.
+        unsafe { bindings::__napi_schedule(this.napi.get()) };
+    }
 }

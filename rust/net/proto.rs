@@ -95,6 +95,9 @@ pub(crate) trait Hooks: 'static {
     fn psock(sk: LockedSock<'_>);
     /// Socket lock held as a user: frames that arrived meanwhile.
     fn backlog_rcv(sk: LockedSock<'_>, skb: SkBuff);
+    /// Is [`Self::release`] to be called for any socket at all? Asked at every
+    /// release of every socket that has our methods.
+    fn release_awaited() -> bool;
     /// Socket lock held as a user, from `release_sock()`.
     fn release(sk: LockedSock<'_>);
     /// Socket lock held, any context: the host stack transmits.
@@ -560,13 +563,13 @@ impl<H: Hooks> Adapter<H> {
     ///
     /// Called by `release_sock()` with the socket owned by the caller.
     unsafe extern "C" fn release_cb(sk: *mut bindings::sock) {
-        // SAFETY: the caller owns the socket lock.
-        let sock = unsafe { Sock::from_raw(sk) };
-        // SAFETY: as above.
-        H::release(unsafe { LockedSock::assume(sock) });
-        // SAFETY: the host's own method.
+        if H::release_awaited() {
+            // SAFETY: the caller owns the socket lock.
+            H::release(unsafe { LockedSock::assume(Sock::from_raw(sk)) });
+        }
+        // SAFETY: the host's own method, the same one for both families.
         unsafe {
-            if let Some(f) = (*base(sock)).release_cb {
+            if let Some(f) = bindings::tcp_prot.release_cb {
                 f(sk);
             }
         }

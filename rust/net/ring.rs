@@ -9,7 +9,13 @@
 use kernel::{
     new_spinlock,
     prelude::*,
-    sync::SpinLock, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        SpinLock, //
+    }, //
 };
 
 use super::{
@@ -49,6 +55,9 @@ pub(crate) enum Refused<T> {
 /// The queue.
 #[pin_data]
 pub(crate) struct FrameQueue {
+    /// Room that is left, a hint for those without the lock. All of it if there
+    /// are no frames: one list is always taken.
+    room: Atomic<u32>,
     #[pin]
     inner: SpinLock<Inner>,
 }
@@ -57,6 +66,7 @@ impl FrameQueue {
     /// A closed, empty queue for `limit` frames.
     pub(crate) fn new(limit: u32) -> impl PinInit<Self> {
         pin_init!(FrameQueue {
+            room: Atomic::new(u32::MAX),
             inner <- new_spinlock!(
                 Inner {
                     frames: FrameList::new(),
@@ -75,6 +85,7 @@ impl FrameQueue {
         let mut inner = self.inner.lock();
         if inner.frames.len() < inner.limit && inner.open {
             inner.frames.push(skb);
+            self.note_room(&inner);
             return Ok(());
         }
         if !inner.open {
@@ -94,14 +105,26 @@ impl FrameQueue {
             return Err(Refused::Full(list));
         }
         inner.frames.append(list);
+        self.note_room(&inner);
         Ok(())
     }
 
     /// Whether `count` frames would be taken now. Frames of others may come
     /// before one's own.
     pub(crate) fn has_room(&self, count: u32, _bh: &Bh) -> bool {
-        let inner = self.inner.lock();
-        inner.frames.is_empty() || inner.frames.len().saturating_add(count) <= inner.limit
+        self.room.load(Relaxed) >= count
+    }
+
+    /// After any change of the frames or the bound.
+    #[inline(always)]
+    fn note_room(&self, inner: &Inner) {
+        self.room.store(
+            match inner.frames.len() {
+                0 => u32::MAX,
+                n => inner.limit.saturating_sub(n),
+            },
+            Relaxed,
+        );
     }
 
     /// Takes up to `max` frames out.
@@ -111,7 +134,23 @@ impl FrameQueue {
         let (frames, bytes) = inner.frames.take(max);
         inner.counters.packets += u64::from(frames.len());
         inner.counters.bytes += bytes;
+        self.note_room(&inner);
         frames
+    }
+
+    /// Puts frames that were taken out back where they were.
+    pub(crate) fn put_back(&self, mut frames: FrameList, _bh: &Bh) {
+        let mut inner = self.inner.lock();
+        inner.counters.packets -= u64::from(frames.len());
+        inner.counters.bytes -= frames.bytes();
+        if inner.open {
+            frames.append(core::mem::replace(&mut inner.frames, FrameList::new()));
+            inner.frames = frames;
+            self.note_room(&inner);
+        } else {
+            drop(inner);
+            drop(frames);
+        }
     }
 
     /// Counts frames that were refused, and dropped therefore.
@@ -128,12 +167,16 @@ impl FrameQueue {
     pub(crate) fn close(&self, _bh: &Bh) -> FrameList {
         let mut inner = self.inner.lock();
         inner.open = false;
-        inner.frames.take(u32::MAX).0
+        let left = inner.frames.take(u32::MAX).0;
+        self.note_room(&inner);
+        left
     }
 
     /// Changes the bound; frames beyond a smaller one stay.
     pub(crate) fn set_limit(&self, limit: u32, _bh: &Bh) {
-        self.inner.lock().limit = limit;
+        let mut inner = self.inner.lock();
+        inner.limit = limit;
+        self.note_room(&inner);
     }
 
     /// The bound.

@@ -329,9 +329,10 @@ impl SkBuff {
 
     /// Frees a frame that was used as intended.
     #[inline]
-    pub(crate) fn consume(self) {
-        // SAFETY: our reference ends here.
-        unsafe { bindings::consume_skb(self.into_raw()) };
+    pub(crate) fn consume(self, _bh: &Bh) {
+        // SAFETY: our reference ends here. With a budget, any will do, the cache
+        // of NAPI polls may take the buffer: bottom halves are disabled.
+        unsafe { bindings::napi_consume_skb(self.into_raw(), 1) };
     }
 
     /// Frees a frame that was refused.
@@ -460,6 +461,19 @@ impl FrameList {
         }
         // INVARIANT: `skb` was on no list, so its `next` is null.
         self.tail = skb;
+        self.len += 1;
+    }
+
+    /// Puts a frame before all others.
+    pub(crate) fn push_front(&mut self, skb: SkBuff) {
+        let skb = skb.into_raw();
+        // SAFETY: the frame is ours.
+        unsafe { Self::set_next(skb, self.head) };
+        if self.tail.is_null() {
+            self.tail = skb;
+        }
+        // INVARIANT: `skb` was on no list, and is linked to the rest.
+        self.head = skb;
         self.len += 1;
     }
 

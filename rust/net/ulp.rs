@@ -95,22 +95,21 @@ impl<U: Ulp> Drop for Registration<U> {
 }
 
 /// Takes our name off the socket and gives up the module reference that came
-/// with it. Socket lock held.
+/// with it. `false`: it was not there. Socket lock held.
 #[inline]
-pub(crate) fn forget(sk: LockedSock<'_>) {
+pub(crate) fn forget(sk: LockedSock<'_>) -> bool {
     let icsk = sk.as_ptr().cast::<bindings::inet_connection_sock>();
     // SAFETY: the socket is live and locked; the reference on the module was
     // taken by `tcp_set_ulp()`.
     unsafe {
         let there = (*icsk).icsk_ulp_ops;
-        if there.is_null() {
-            return;
-        }
         let ops = OPS.load(Ordering::Acquire);
-        if ptr::eq(there, ops) {
-            let owner = (*ops).owner;
-            (*icsk).icsk_ulp_ops = ptr::null();
-            bindings::toe_module_put(owner);
+        if there.is_null() || !ptr::eq(there, ops) {
+            return false;
         }
+        let owner = (*ops).owner;
+        (*icsk).icsk_ulp_ops = ptr::null();
+        bindings::toe_module_put(owner);
+        true
     }
 }

@@ -39,6 +39,10 @@ pub(super) const DEFAULT_RING: u32 = 1024;
 /// The least and the most that `ethtool -G` may say.
 pub(super) const RING_RANGE: core::ops::RangeInclusive<u32> = 16..=16384;
 
+/// So many times a queue is left to the softirq after a frame in it was the host
+/// stack's.
+const SHY: u32 = 64;
+
 /// A transmit queue. Any number of CPUs send by it at once.
 #[repr(align(64))]
 pub(super) struct TxQueue {
@@ -94,6 +98,8 @@ impl TxQueue {
 pub(super) struct RxQueue {
     pub(super) index: u16,
     recent: Recent,
+    /// Senders to come that need not try to poll it themselves.
+    shy: Atomic<u32>,
     #[pin]
     pub(super) frames: FrameQueue,
 }
@@ -108,6 +114,7 @@ impl RxQueues {
             let queue = Napi::new(pin_init!(RxQueue {
                 index: index as u16,
                 recent: Recent::new(),
+                shy: Atomic::new(0),
                 frames <- FrameQueue::new(DEFAULT_RING),
             }));
             queues.push(
@@ -178,6 +185,16 @@ impl RxQueues {
 }
 
 impl Poll for RxQueue {
+    #[inline(always)]
+    fn in_task(&self) -> bool {
+        // A lost update of two senders at once does no harm.
+        let shy = self.shy.load(Relaxed);
+        if shy != 0 {
+            self.shy.store(shy - 1, Relaxed);
+        }
+        shy == 0
+    }
+
     fn poll(napi: &Napi<Self>, budget: u32, bh: &Bh) -> u32 {
         let Some(dev) = napi.dev(bh) else {
             return 0;
@@ -191,7 +208,19 @@ impl Poll for RxQueue {
         let gro = Gro::new(dev, peer);
 
         while let Some(skb) = frames.pop() {
-            port.receive(napi, skb, &gro, bh);
+            let Some(skb) = port.offer(napi, skb, bh) else {
+                continue;
+            };
+            if bh.is_doorbell() {
+                // The whole receive path of the host is too much for a sender's
+                // stack: the softirq does it, and more of the same soon.
+                frames.push_front(skb);
+                napi.frames.put_back(frames, bh);
+                napi.shy.store(SHY, Relaxed);
+                return budget;
+            }
+            let gro = gro.wants(&skb);
+            napi.receive(skb, napi.index, gro, bh);
         }
 
         if done < budget {
@@ -232,22 +261,15 @@ impl Gro {
 }
 
 impl Port {
-    /// A frame that came in: the engine's if it is of a delegated connection,
-    /// else the stack's. At its Ethernet header, with `skb->dev` this device.
+    /// A frame that came in, at its Ethernet header, with `skb->dev` this device:
+    /// the engine's if it is of a delegated connection, else given back.
     #[inline(always)]
-    fn receive(&self, napi: &Napi<RxQueue>, skb: SkBuff, gro: &Gro, bh: &Bh) {
-        let mut skb = skb;
-        if self.offload.has_entries() {
-            match self
-                .offload
-                .input(self, (napi.index, &napi.recent), skb, bh)
-            {
-                None => return,
-                Some(back) => skb = back,
-            }
+    fn offer(&self, napi: &Napi<RxQueue>, skb: SkBuff, bh: &Bh) -> Option<SkBuff> {
+        if !self.offload.has_entries() {
+            return Some(skb);
         }
-        let gro = gro.wants(&skb);
-        napi.receive(skb, napi.index, gro, bh);
+        self.offload
+            .input(self, (napi.index, &napi.recent), skb, bh)
     }
 
     /// Wakes those who wait for room in receive queue `rx` of `receiver`, the

@@ -113,8 +113,8 @@ impl Port {
         }
         let count = u32::from(skb.gso_segs().max(1));
         if !rx.frames.has_room(count, bh) {
-            // Set first, checked again then: a poll in between sees it or has
-            // made room.
+            // Set first, checked again then: a poll in between has made room, or
+            // the one that is scheduled here sees it.
             tx.starved.xchg(true, Full);
             if !rx.frames.has_room(count, bh) {
                 rx.schedule(bh);

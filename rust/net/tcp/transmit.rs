@@ -21,6 +21,7 @@ use crate::{
         wire, //
     },
     net::{
+        context::Bh,
         errno,
         proto::{
             self,
@@ -214,6 +215,23 @@ impl LockedSock<'_> {
         }
     }
 
+    /// Counts a pure ACK of the engine, `len` bytes from its IP header on: what
+    /// `tcp_transmit_skb()` and `ip_queue_xmit()` would count.
+    pub(crate) fn count_ack_out(&self, len: u32) {
+        // SAFETY: the socket is live and locked.
+        unsafe { bindings::toe_tcp_count_ack_out(self.as_ptr(), len) }
+    }
+
+    /// Sequence and ACK number of a pure ACK. `None`: the peer took back part of
+    /// the window that what was sent is in (`tcp_acceptable_seq()`).
+    pub(crate) fn ack_numbers(&self) -> Option<(Seq, Seq)> {
+        // SAFETY: the socket is live and locked.
+        let tp = unsafe { &*self.tp() };
+        let end = Seq(tp.snd_una.wrapping_add(tp.snd_wnd));
+        let nxt = Seq(tp.snd_nxt);
+        (!end.before(nxt)).then_some((nxt, Seq(tp.rcv_nxt)))
+    }
+
     /// Counts a frame the host stack sends through the target, `len` bytes from
     /// its IP header on: what `ip_queue_xmit()` would count.
     pub(crate) fn count_host_out(&self, len: u32) {
@@ -311,6 +329,15 @@ impl LockedSock<'_> {
 }
 
 impl SkBuff {
+    /// An empty frame with room in front for all headers of a segment without
+    /// payload. `None`: no memory. From the cache of freed frames of this CPU.
+    pub(crate) fn for_header(_bh: &Bh) -> Option<Self> {
+        // SAFETY: bottom halves are disabled, as for the cache of NAPI polls.
+        let skb = unsafe { bindings::toe_header_skb() };
+        // SAFETY: if there is one, it is ours.
+        (!skb.is_null()).then(|| unsafe { SkBuff::from_raw(skb) })
+    }
+
     /// The first `len` linear bytes, to be written, though a clone may share the
     /// payload behind them. `None` if the header is shared, too.
     pub(crate) fn header_mut(&mut self, len: usize) -> Option<&mut [u8]> {
