@@ -90,7 +90,8 @@ void info_sample(struct conn *c)
 		wrong = "more bytes acknowledged than there are";
 	else if (v.ti.tcpi_bytes_received > c->rx_len + sizeof(struct header) + 1)
 		wrong = "more bytes received than there are";
-	else if (v.outq < 0 || v.inq < 0 || v.outq_nsd > v.outq)
+	else if (v.outq < 0 || v.inq < 0 ||
+		 (opt.wait != WAIT_BLOCK && v.outq_nsd > v.outq))
 		wrong = "impossible queue length";
 	else if (opt.wait != WAIT_BLOCK && v.ti.tcpi_bytes_acked > c->acked_base + sent_before)
 		wrong = "more bytes acknowledged than sent";

@@ -2,12 +2,12 @@
 
 //! Receive engine: from a frame on the wire to payload in the socket.
 //!
-//! [`input`] runs in the NAPI poll of a queue: parse, match, hand to the socket
-//! of the entry. [`process`] runs under the socket lock, at once or, if a process
-//! owns the socket, from its backlog: header prediction, payload, ACK, window,
-//! timestamps (claims A 1-10, B 15-17). What it does not finish is a special
-//! case: the connection goes to the host stack, and the frame with it, already
-//! parsed, matched and validated.
+//! [`input`] runs in the NAPI poll of a queue, or where the sender's doorbell ends:
+//! parse, match, hand to the socket of the entry. [`process`] runs under the socket
+//! lock, at once or, if a process owns the socket, from its backlog: header
+//! prediction, payload, ACK, window, timestamps (claims A 1-10, B 15-17). What it
+//! does not finish is a special case: the connection goes to the host stack, and
+//! the frame with it, already parsed, matched and validated.
 
 use core::sync::atomic::{
     AtomicU64,
@@ -70,7 +70,8 @@ impl Recent {
 }
 
 /// A frame from the wire, its first byte the Ethernet header. Gives it back if
-/// it is not a delegated connection's, or must take the ordinary way. Softirq.
+/// it is not a delegated connection's, or must take the ordinary way. Bottom
+/// halves off, no socket's spin lock held.
 #[inline]
 pub(crate) fn input(
     port: &Port,

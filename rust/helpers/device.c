@@ -180,8 +180,7 @@ void toe_kfree_skb_list(struct sk_buff *skb)
 void toe_xmit_nit(struct sk_buff *skb, struct net_device *dev)
 {
 	rcu_read_lock();
-	if (dev_nit_active_rcu(dev))
-		dev_queue_xmit_nit(skb, dev);
+	dev_queue_xmit_nit(skb, dev);
 	rcu_read_unlock();
 }
 

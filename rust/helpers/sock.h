@@ -98,7 +98,7 @@ void toe_tcp_write_space(struct sock *sk);
 void toe_tcp_delack(struct sock *sk, unsigned long ato);
 void toe_tcp_ack_sent(struct sock *sk);
 void toe_tcp_clean_rtx(struct sock *sk, struct toe_ack_sample *sample);
-void toe_tcp_rearm(struct sock *sk, bool on_ack);
+void toe_tcp_rearm(struct sock *sk);
 void toe_tcp_cong_avoid(struct sock *sk, u32 ack, u32 acked, s32 rtt_us);
 bool toe_tcp_mtu_current(struct sock *sk);
 size_t toe_msg_left(const struct msghdr *msg);

@@ -244,37 +244,35 @@ void toe_tcp_clean_rtx(struct sock *sk, struct toe_ack_sample *sample)
 }
 
 /*
- * tcp_set_xmit_timer(): the tail loss probe if the host would use one, else
- * the retransmission timer; both are the host's timers with the host's handlers.
+ * tcp_set_xmit_timer(), called when the retransmission timer starts anew: the tail
+ * loss probe if the host would use one, else the retransmission timer; both are
+ * the host's timers with the host's handlers.
  */
-void toe_tcp_rearm(struct sock *sk, bool on_ack)
+static noinline void toe_tcp_arm(struct sock *sk)
 {
 	struct inet_connection_sock *icsk = inet_csk(sk);
 	struct tcp_sock *tp = tcp_sk(sk);
-	u32 rto = icsk->icsk_rto;
-	s64 left = 0;
+	int timer = ICSK_TIME_RETRANS;
+	u32 when = icsk->icsk_rto;
 
-	if (!tp->packets_out) {
-		inet_csk_clear_xmit_timer(sk, ICSK_TIME_RETRANS);
-		return;
-	}
-	if (!on_ack || icsk->icsk_pending == ICSK_TIME_LOSS_PROBE)
-		left = tcp_rto_delta_us(sk);
 	if (tcp_is_sack(tp) && tp->srtt_us &&
 	    READ_ONCE(sock_net(sk)->ipv4.sysctl_tcp_early_retrans) >= 3) {
 		u32 us = (tp->srtt_us >> 2) + (tp->packets_out == 1 ?
 			 tcp_rto_min_us(sk) : TCP_TIMEOUT_MIN_US);
-		u32 when = usecs_to_jiffies(us);
 
-		left = on_ack ? jiffies_to_usecs(rto) : tcp_rto_delta_us(sk);
-		if (left > 0)
-			when = min_t(u32, when, usecs_to_jiffies(left));
-		tcp_reset_xmit_timer(sk, ICSK_TIME_LOSS_PROBE, when, false);
-		return;
+		timer = ICSK_TIME_LOSS_PROBE;
+		when = min_t(u32, when, usecs_to_jiffies(us));
 	}
-	if (!on_ack && icsk->icsk_pending == ICSK_TIME_RETRANS)
-		return;
-	tcp_reset_xmit_timer(sk, ICSK_TIME_RETRANS, rto, false);
+	tcp_reset_xmit_timer(sk, timer, when, false);
+}
+
+/* After something was sent with nothing in flight, or acknowledged. */
+void toe_tcp_rearm(struct sock *sk)
+{
+	if (tcp_sk(sk)->packets_out)
+		toe_tcp_arm(sk);
+	else
+		inet_csk_clear_xmit_timer(sk, ICSK_TIME_RETRANS);
 }
 
 /* The connection's own congestion control, as tcp_cong_control() calls it. */
@@ -617,7 +615,7 @@ void toe_tcp_sent(struct sock *sk, struct sk_buff *skb, u32 mss)
 		tp->snd_cwnd_used = tp->packets_out;
 	}
 	if (first)
-		toe_tcp_rearm(sk, true);
+		toe_tcp_arm(sk);
 
 	tp->segs_out += segs;
 	tp->data_segs_out += segs;

@@ -16,6 +16,7 @@ use kernel::{
     types::NotThreadSafe, //
 };
 
+use super::skb::FrameList;
 use crate::bindings;
 
 /// Evidence that bottom halves are disabled on this CPU.
@@ -26,46 +27,83 @@ use crate::bindings;
 ///
 /// Bottom halves stay disabled as long as a value exists.
 pub(crate) struct Bh {
-    /// What to do at its end, for those that do such things.
-    at_end: Cell<AtEnd>,
+    handover: Cell<Handover>,
     _not_send: NotThreadSafe,
 }
 
-/// What the end of a [`Bh`] section does.
-#[derive(Clone, Copy)]
-pub(super) enum AtEnd {
-    /// Nothing: work is raised as a softirq.
-    Raised,
-    /// One piece of work, none yet.
-    Idle,
-    /// This one: a function, and what it is called with.
-    Work(DeferredFn, NonNull<c_void>),
+/// What a section does with frames that are to be received.
+#[derive(Default)]
+pub(super) enum Handover {
+    /// Nothing: a softirq will see to them.
+    #[default]
+    Softirq,
+    /// It keeps them until its end, and has none yet.
+    Open,
+    /// It has these, for that receiver.
+    Frames {
+        to: NonNull<c_void>,
+        receive: ReceiveFn,
+        frames: FrameList,
+    },
 }
 
-/// Work put off to the end of a [`Doorbell`].
+/// Receives frames at the end of a section.
 ///
 /// # Safety
 ///
-/// Called once, with the pointer that came with it.
-pub(super) type DeferredFn = unsafe fn(NonNull<c_void>, &Bh);
+/// Called with the receiver that was named with them, see [`Bh::keep`].
+pub(super) type ReceiveFn = unsafe fn(NonNull<c_void>, FrameList, &Bh);
 
 impl Bh {
-    const fn with(at_end: AtEnd) -> Self {
+    const fn with(handover: Handover) -> Self {
         Bh {
-            at_end: Cell::new(at_end),
+            handover: Cell::new(handover),
             _not_send: NotThreadSafe,
         }
     }
 
-    /// Is this a [`Doorbell`]'s section, and not a softirq's?
+    /// Keeps `frames` for `to` until the end of this section, if it is one that
+    /// does, else gives them back.
+    ///
+    /// # Safety
+    ///
+    /// `receive` may be called with `to` until the section ends.
     #[inline(always)]
-    pub(crate) fn is_doorbell(&self) -> bool {
-        !matches!(self.at_end.get(), AtEnd::Raised)
-    }
-
-    #[inline(always)]
-    pub(super) fn at_end(&self) -> &Cell<AtEnd> {
-        &self.at_end
+    pub(super) unsafe fn keep(
+        &self,
+        to: NonNull<c_void>,
+        receive: ReceiveFn,
+        frames: FrameList,
+    ) -> Result<(), FrameList> {
+        match self.handover.take() {
+            Handover::Open => {
+                self.handover.set(Handover::Frames {
+                    to,
+                    receive,
+                    frames,
+                });
+                Ok(())
+            }
+            Handover::Frames {
+                to: other,
+                receive,
+                frames: mut kept,
+            } => {
+                let rest = if other == to {
+                    kept.append(frames);
+                    Ok(())
+                } else {
+                    Err(frames)
+                };
+                self.handover.set(Handover::Frames {
+                    to: other,
+                    receive,
+                    frames: kept,
+                });
+                rest
+            }
+            Handover::Softirq => Err(frames),
+        }
     }
 
     /// Asserts that bottom halves are disabled.
@@ -76,7 +114,7 @@ impl Bh {
     #[inline(always)]
     pub(in crate::net) unsafe fn assume() -> Self {
         // INVARIANT: what this function requires.
-        Bh::with(AtEnd::Raised)
+        Bh::with(Handover::Softirq)
     }
 }
 
@@ -91,7 +129,7 @@ impl BhGuard {
         // Rust code of this module runs.
         unsafe { bindings::toe_local_bh_disable() };
         // INVARIANT: just disabled, and enabled again by `drop` only.
-        BhGuard(Bh::with(AtEnd::Raised))
+        BhGuard(Bh::with(Handover::Softirq))
     }
 }
 
@@ -112,22 +150,21 @@ impl Drop for BhGuard {
     }
 }
 
-/// Pieces of work a [`Doorbell`] does itself before it leaves the rest to the
-/// softirq.
+/// Times a [`Doorbell`] hands frames over, for what is received may be answered.
 const ROUNDS: u32 = 4;
 
-/// A section in which a task hands frames to a device, at whose end it does the
-/// receiver's work itself where nobody else is at it, instead of raising a softirq
-/// that would run in the same place a moment later.
+/// A section in which a task hands frames to a device, and at whose end it does
+/// the receiver's part, too, where nobody else is at it: the softirq would be
+/// raised to run in the same place a moment later.
 ///
-/// For system calls only: the receiver's work takes stack.
+/// For system calls only: the receiver's part takes stack.
 pub(crate) struct Doorbell(BhGuard);
 
 impl Doorbell {
     #[inline]
     pub(crate) fn new() -> Self {
         let guard = BhGuard::new();
-        guard.at_end.set(AtEnd::Idle);
+        guard.handover.set(Handover::Open);
         Doorbell(guard)
     }
 }
@@ -145,17 +182,20 @@ impl Drop for Doorbell {
     #[inline]
     fn drop(&mut self) {
         for round in 1..=ROUNDS {
-            let AtEnd::Work(work, arg) = self.0.at_end.get() else {
+            let next = match round {
+                ROUNDS => Handover::Softirq,
+                _ => Handover::Open,
+            };
+            let Handover::Frames {
+                to,
+                receive,
+                frames,
+            } = self.0.handover.replace(next)
+            else {
                 break;
             };
-            // What the last round leaves is raised.
-            self.0.at_end.set(match round {
-                ROUNDS => AtEnd::Raised,
-                _ => AtEnd::Idle,
-            });
-            // SAFETY: they came together, and are called once: `at_end` has
-            // something else now.
-            unsafe { work(arg, &self.0) };
+            // SAFETY: as `keep` was promised; the section has not ended yet.
+            unsafe { receive(to, frames, &self.0) };
         }
     }
 }

@@ -8,13 +8,19 @@ use core::{
     ops::Deref,
     ptr::{
         addr_of,
+        addr_of_mut,
         NonNull, //
+    },
+    sync::atomic::{
+        AtomicUsize,
+        Ordering::Acquire, //
     }, //
 };
 
 use kernel::{
     ffi::{
         c_int,
+        c_ulong,
         c_void, //
     },
     prelude::*,
@@ -29,29 +35,31 @@ use crate::bindings;
 
 use super::{
     context::{
-        AtEnd,
         Bh,
         Rtnl, //
     },
     netdev::NetDevice,
-    skb::SkBuff, //
+    skb::{
+        FrameList,
+        SkBuff, //
+    }, //
 };
-
-/// `NAPI_POLL_WEIGHT`.
-const WEIGHT: u32 = 64;
 
 /// What is polled.
 pub(crate) trait Poll: Sized + Sync {
-    /// Handles up to `budget` frames and says how many there were, or `budget`
-    /// to be called again. If it was less, it has called [`Napi::complete`].
+    /// Handles up to `budget` frames and says how many there were. If there
+    /// were fewer, it has called [`Napi::complete`].
     ///
-    /// Softirq, or a thread or task with bottom halves disabled; never twice at
-    /// once for one instance.
+    /// Softirq, or a thread with bottom halves disabled; never twice at once
+    /// for one instance.
     fn poll(napi: &Napi<Self>, budget: u32, bh: &Bh) -> u32;
 
-    /// May a task that rings a doorbell poll it, or is that a matter for the
-    /// softirq this time? Asked each time.
-    fn in_task(&self) -> bool;
+    /// Receives a frame in the task that sent it, or gives it back if it must
+    /// not be received there. Bottom halves are off.
+    fn receive_here(napi: &Napi<Self>, skb: SkBuff, bh: &Bh) -> Option<SkBuff>;
+
+    /// Queues frames for [`Self::poll`] and schedules it. Bottom halves are off.
+    fn queue(napi: &Napi<Self>, frames: FrameList, bh: &Bh);
 }
 
 /// A NAPI instance and what it polls.
@@ -61,6 +69,9 @@ pub(crate) trait Poll: Sized + Sync {
 /// `napi` is either never added or stopped, and then its state has the
 /// scheduled bit set, so that scheduling it does nothing; or, with `active`, it
 /// is added to a device that outlives it and enabled.
+///
+/// It is freed no sooner than an RCU grace period after it was last reachable
+/// through its device.
 #[pin_data(PinnedDrop)]
 #[repr(C)]
 pub(crate) struct Napi<T: Poll> {
@@ -154,29 +165,40 @@ impl<T: Poll> Napi<T> {
         }
     }
 
-    /// Has it polled soon: in a softirq or, in the section of a
-    /// [`Doorbell`](super::context::Doorbell), at its end.
+    /// Has it polled soon.
     #[inline(always)]
-    pub(crate) fn schedule(&self, bh: &Bh) {
-        let this = NonNull::from(self).cast();
-        let at_end = bh.at_end().get();
-        if matches!(at_end, AtEnd::Work(_, other) if other == this) {
-            return;
-        }
+    pub(crate) fn schedule(&self, _bh: &Bh) {
         // SAFETY: by the type invariants the first call says no unless the
-        // instance is enabled. If it says yes, the instance is ours.
+        // instance is enabled.
         unsafe {
-            if !bindings::napi_schedule_prep(self.napi.get()) {
-                return;
-            }
-            // An administrator who wants a thread to do it gets that.
-            let threaded = (*self.napi.get()).state & (1 << bindings::NAPI_STATE_THREADED) != 0;
-            if matches!(at_end, AtEnd::Idle) && !threaded && self.data.in_task() {
-                bh.at_end().set(AtEnd::Work(poll_here::<T>, this));
-            } else {
+            if bindings::napi_schedule_prep(self.napi.get()) {
                 bindings::__napi_schedule(self.napi.get());
             }
         }
+    }
+
+    /// Has `frames` received at the end of the section, if it is a
+    /// [`Doorbell`](super::context::Doorbell)'s and nobody polls this instance
+    /// then. Else they are given back, or to [`Poll::queue`].
+    #[inline(always)]
+    pub(crate) fn hand_over(&self, frames: FrameList, bh: &Bh) -> Result<(), FrameList> {
+        let to = NonNull::from(self).cast();
+        // SAFETY: bottom halves are off until then, which is an RCU read section,
+        // and the instance was reachable in it.
+        unsafe { bh.keep(to, receive::<T>, frames) }
+    }
+
+    /// Does nobody poll it, or is about to, and need no thread do it? Then all
+    /// frames that this task had scheduled it for before are through.
+    #[inline(always)]
+    fn is_idle(&self) -> bool {
+        const BUSY: c_ulong = 1 << bindings::NAPI_STATE_SCHED
+            | 1 << bindings::NAPI_STATE_DISABLE
+            | 1 << bindings::NAPI_STATE_NPSVC
+            | 1 << bindings::NAPI_STATE_THREADED;
+        // SAFETY: a word of a live structure, which others change atomically.
+        let state = unsafe { AtomicUsize::from_ptr(addr_of_mut!((*self.napi.get()).state)) };
+        state.load(Acquire) & BUSY == 0
     }
 
     /// Ends a poll that had fewer frames than its budget.
@@ -237,19 +259,24 @@ unsafe extern "C" fn poll<T: Poll>(napi: *mut bindings::napi_struct, budget: c_i
     T::poll(this, budget as u32, &bh) as c_int
 }
 
-/// Polls an instance in a task, as `busy_poll_stop()` does, and hands it to the
-/// softirq if that was not all.
+/// Receives what a doorbell kept for an instance; what cannot be received now
+/// is queued, in the order it came.
 ///
 /// # Safety
 ///
-/// `napi` must be an added, enabled `Napi<T>` whose scheduled bit the caller set.
-#[inline(never)]
-unsafe fn poll_here<T: Poll>(napi: NonNull<c_void>, bh: &Bh) {
-    // SAFETY: what this function requires; it is pinned in a live structure.
+/// `napi` must be a live `Napi<T>`.
+unsafe fn receive<T: Poll>(napi: NonNull<c_void>, mut frames: FrameList, bh: &Bh) {
+    // SAFETY: what this function requires.
     let this = unsafe { napi.cast::<Napi<T>>().as_ref() };
-    let budget = WEIGHT;
-    if T::poll(this, budget, bh) >= budget {
-        // SAFETY: not completed, so the scheduled bit is still ours.
-        unsafe { bindings::__napi_schedule(this.napi.get()) };
+    if this.is_idle() {
+        while let Some(skb) = frames.pop() {
+            if let Some(skb) = T::receive_here(this, skb, bh) {
+                frames.push_front(skb);
+                break;
+            }
+        }
+    }
+    if !frames.is_empty() {
+        T::queue(this, frames, bh);
     }
 }

@@ -6,7 +6,10 @@
 
 use core::{
     fmt,
-    ptr::addr_of, //
+    ptr::{
+        self,
+        addr_of, //
+    }, //
 };
 
 use kernel::{
@@ -275,8 +278,25 @@ impl NetDevice {
     ///
     /// `skb` begins with its Ethernet header and has its network header set.
     pub(crate) fn tap_outgoing(&self, skb: &SkBuff, _bh: &Bh) {
-        // SAFETY: both live; the callee clones what it keeps.
-        unsafe { bindings::toe_xmit_nit(skb.as_ptr(), self.as_ptr()) };
+        if self.has_taps() {
+            // SAFETY: both live; the callee clones what it keeps.
+            unsafe { bindings::toe_xmit_nit(skb.as_ptr(), self.as_ptr()) };
+        }
+    }
+
+    /// `dev_nit_active_rcu()`: does a packet tap see what this device sends and
+    /// receives?
+    #[inline(always)]
+    fn has_taps(&self) -> bool {
+        let empty = |list: *const bindings::list_head| {
+            // SAFETY: a list head of a live structure; a racy look is enough.
+            ptr::eq(unsafe { addr_of!((*list).next).read_volatile() }, list)
+        };
+        let dev = self.as_ptr();
+        // SAFETY: the device is live, and its namespace with it.
+        unsafe {
+            !empty(addr_of!((*(*dev).nd_net.net).ptype_all)) || !empty(addr_of!((*dev).ptype_all))
+        }
     }
 
     /// Shows a frame that ends in the device to packet taps, as the stack
@@ -284,8 +304,10 @@ impl NetDevice {
     ///
     /// `skb` begins with its Ethernet header, and does so afterwards.
     pub(crate) fn tap_incoming(&self, skb: &mut SkBuff, _bh: &Bh) {
-        // SAFETY: both live; taps take references of their own.
-        unsafe { bindings::toe_deliver_taps(skb.as_ptr(), self.as_ptr()) };
+        if self.has_taps() {
+            // SAFETY: both live; taps take references of their own.
+            unsafe { bindings::toe_deliver_taps(skb.as_ptr(), self.as_ptr()) };
+        }
     }
 }
 

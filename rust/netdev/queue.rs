@@ -29,7 +29,10 @@ use crate::net::{
     },
     qstats::TxStats,
     ring::FrameQueue,
-    skb::SkBuff, //
+    skb::{
+        FrameList,
+        SkBuff, //
+    }, //
 };
 
 use super::Port;
@@ -39,8 +42,7 @@ pub(super) const DEFAULT_RING: u32 = 1024;
 /// The least and the most that `ethtool -G` may say.
 pub(super) const RING_RANGE: core::ops::RangeInclusive<u32> = 16..=16384;
 
-/// So many times a queue is left to the softirq after a frame in it was the host
-/// stack's.
+/// So many frames are left to the softirq after one that was the host stack's.
 const SHY: u32 = 64;
 
 /// A transmit queue. Any number of CPUs send by it at once.
@@ -98,7 +100,7 @@ impl TxQueue {
 pub(super) struct RxQueue {
     pub(super) index: u16,
     recent: Recent,
-    /// Senders to come that need not try to poll it themselves.
+    /// Frames to come that need not be tried in the sender's task.
     shy: Atomic<u32>,
     #[pin]
     pub(super) frames: FrameQueue,
@@ -185,16 +187,6 @@ impl RxQueues {
 }
 
 impl Poll for RxQueue {
-    #[inline(always)]
-    fn in_task(&self) -> bool {
-        // A lost update of two senders at once does no harm.
-        let shy = self.shy.load(Relaxed);
-        if shy != 0 {
-            self.shy.store(shy - 1, Relaxed);
-        }
-        shy == 0
-    }
-
     fn poll(napi: &Napi<Self>, budget: u32, bh: &Bh) -> u32 {
         let Some(dev) = napi.dev(bh) else {
             return 0;
@@ -211,14 +203,6 @@ impl Poll for RxQueue {
             let Some(skb) = port.offer(napi, skb, bh) else {
                 continue;
             };
-            if bh.is_doorbell() {
-                // The whole receive path of the host is too much for a sender's
-                // stack: the softirq does it, and more of the same soon.
-                frames.push_front(skb);
-                napi.frames.put_back(frames, bh);
-                napi.shy.store(SHY, Relaxed);
-                return budget;
-            }
             let gro = gro.wants(&skb);
             napi.receive(skb, napi.index, gro, bh);
         }
@@ -231,6 +215,37 @@ impl Poll for RxQueue {
             port.room_at_peer(peer, dev, napi.index, bh);
         }
         done
+    }
+
+    #[inline(always)]
+    fn receive_here(napi: &Napi<Self>, skb: SkBuff, bh: &Bh) -> Option<SkBuff> {
+        let Some(port) = napi.dev(bh).and_then(Port::of) else {
+            return Some(skb);
+        };
+        // A lost update of two senders at once does no harm.
+        let shy = napi.shy.load(Relaxed);
+        if shy != 0 {
+            napi.shy.store(shy - 1, Relaxed);
+            return Some(skb);
+        }
+        let len = skb.len();
+        let back = port.offer(napi, skb, bh);
+        match back {
+            None => napi.frames.count_direct(len, bh),
+            // The whole receive path of the host is too much for a sender's
+            // stack: the softirq does it, and will do it again soon.
+            Some(_) => napi.shy.store(SHY, Relaxed),
+        }
+        back
+    }
+
+    fn queue(napi: &Napi<Self>, frames: FrameList, bh: &Bh) {
+        let count = frames.len();
+        // Others were faster, or it was closed. As on a wire: sent, seen, lost.
+        if napi.frames.push_list(frames, bh).is_err() {
+            napi.frames.count_overruns(count, bh);
+        }
+        napi.schedule(bh);
     }
 }
 

@@ -135,8 +135,15 @@ impl Port {
             }
         }
         let (packets, bytes) = (frames.len(), frames.bytes());
-        if rx.frames.push_list(frames, bh).is_ok() {
-            rx.schedule(bh);
+        let queued = match rx.hand_over(frames, bh) {
+            Ok(()) => true,
+            Err(frames) => {
+                let taken = rx.frames.push_list(frames, bh).is_ok();
+                rx.schedule(bh);
+                taken
+            }
+        };
+        if queued {
             tx.sent(packets.into(), bytes);
         } else {
             // Others were faster. As on a wire: sent, seen, and lost.

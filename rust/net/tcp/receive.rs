@@ -105,7 +105,7 @@ impl LockedSock<'_> {
             if s.pkts != 0 {
                 let ca_rtt = sample.map_or(-1, |(_, ca)| ca as i32);
                 bindings::toe_tcp_cong_avoid(self.as_ptr(), ack.0, s.pkts, ca_rtt);
-                bindings::toe_tcp_rearm(self.as_ptr(), true);
+                bindings::toe_tcp_rearm(self.as_ptr());
             }
             (*tp).snd_up = (*tp).snd_una;
             bindings::toe_tcp_write_space(self.as_ptr());

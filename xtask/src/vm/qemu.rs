@@ -105,6 +105,9 @@ fn cmdline(machine: &Machine) -> String {
     .to_vec();
     if machine.accel != Accel::Kvm {
         words.push("tsc=reliable".into());
+        // A program at another address is translated again, all of it: starting
+        // one took more than twice as long.
+        words.push("norandmaps".into());
     }
     words.extend(machine.cmdline.iter().cloned());
     words.join(" ")
