@@ -55,6 +55,7 @@ pub struct RxAction {
 /// The caller has verified the checksum and that the segment's tuple is the
 /// connection's. On success the state is advanced and the caller delivers,
 /// frees and acknowledges as the action says; on error the state is unchanged.
+#[inline(always)]
 pub fn receive(c: &mut ConnData, s: &Segment, h: &HostView) -> Result<RxAction, SpecialCase> {
     if s.flags & (SPECIAL_FLAGS | flags::ACK) != flags::ACK {
         return Err(special_flag(s.flags));

@@ -230,7 +230,7 @@ impl HeaderTemplate {
     /// of the pseudo header, not inverted (`__tcp_v4_send_check()`). `None` if
     /// `out` is too short, or the frame too long for an IP length field and not
     /// a GSO frame.
-    #[inline]
+    #[inline(always)]
     pub fn write(&self, out: &mut [u8], f: &TxFields) -> Option<()> {
         // The layouts of nearly all frames, with constant offsets.
         const V4: usize = ETH_LEN + IPV4_LEN + TCP_LEN + TS_LEN;

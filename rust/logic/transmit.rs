@@ -70,7 +70,7 @@ pub enum SendVerdict {
 }
 
 /// Decides how much of the send queue's head goes out as the next frame.
-#[inline]
+#[inline(always)]
 pub fn next_send(c: &ConnData, v: &SendView) -> SendVerdict {
     if v.head_len == 0 {
         return SendVerdict::Wait(WaitReason::Empty);

@@ -36,6 +36,7 @@ pub struct Offer {
 
 /// The window to offer in bytes; 0 closes it. `shrink` is
 /// `net.ipv4.tcp_shrink_window`.
+#[inline(always)]
 pub fn select(v: &WindowView, shrink: bool) -> u32 {
     let unit = 1i32 << v.rcv_wscale.min(14);
     let (mut mss, full) = (v.mss, v.full_space);

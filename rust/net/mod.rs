@@ -7,6 +7,7 @@
 
 pub(crate) mod consts;
 pub(crate) mod context;
+pub(crate) mod counter;
 pub(crate) mod debugfs;
 pub(crate) mod devref;
 pub(crate) mod errno;

@@ -6,20 +6,20 @@
 //! The lock is taken with bottom halves disabled, for a handful of
 //! instructions; it is innermost: nothing else is locked under it.
 
+use core::sync::atomic::{
+    AtomicU32,
+    Ordering::Relaxed, //
+};
+
 use kernel::{
     new_spinlock,
     prelude::*,
-    sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
-        SpinLock, //
-    }, //
+    sync::SpinLock, //
 };
 
 use super::{
     context::Bh,
+    counter::Counter,
     skb::{
         FrameList,
         SkBuff, //
@@ -57,10 +57,10 @@ pub(crate) enum Refused<T> {
 pub(crate) struct FrameQueue {
     /// Room that is left, a hint for those without the lock. All of it if there
     /// are no frames: one list is always taken.
-    room: Atomic<u32>,
+    room: AtomicU32,
     /// Frames that were received without having been queued, and their bytes.
-    direct_packets: Atomic<u64>,
-    direct_bytes: Atomic<u64>,
+    direct_packets: Counter,
+    direct_bytes: Counter,
     #[pin]
     inner: SpinLock<Inner>,
 }
@@ -69,9 +69,9 @@ impl FrameQueue {
     /// A closed, empty queue for `limit` frames.
     pub(crate) fn new(limit: u32) -> impl PinInit<Self> {
         pin_init!(FrameQueue {
-            room: Atomic::new(u32::MAX),
-            direct_packets: Atomic::new(0),
-            direct_bytes: Atomic::new(0),
+            room: AtomicU32::new(u32::MAX),
+            direct_packets: Counter::new(),
+            direct_bytes: Counter::new(),
             inner <- new_spinlock!(
                 Inner {
                     frames: FrameList::new(),
@@ -146,8 +146,8 @@ impl FrameQueue {
     /// Counts a frame of `len` bytes that did not have to wait here.
     #[inline(always)]
     pub(crate) fn count_direct(&self, len: u32, _bh: &Bh) {
-        self.direct_packets.add(1, Relaxed);
-        self.direct_bytes.add(len.into(), Relaxed);
+        self.direct_packets.add(1);
+        self.direct_bytes.add(len.into());
     }
 
     /// Counts frames that were refused, and dropped therefore.
@@ -184,8 +184,8 @@ impl FrameQueue {
     /// What it has seen.
     pub(crate) fn counters(&self, _bh: &Bh) -> QueueCounters {
         let mut counters = self.inner.lock().counters;
-        counters.packets += self.direct_packets.load(Relaxed);
-        counters.bytes += self.direct_bytes.load(Relaxed);
+        counters.packets += self.direct_packets.get();
+        counters.bytes += self.direct_bytes.get();
         counters
     }
 }

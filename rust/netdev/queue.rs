@@ -2,15 +2,19 @@
 
 //! Queues: the receiving side has the frames, the sending side counts.
 
-use core::ops::Range;
-
-use kernel::{
-    prelude::*,
+use core::{
+    ops::Range,
     sync::atomic::{
-        Atomic,
-        Relaxed, //
+        AtomicBool,
+        AtomicU32,
+        Ordering::{
+            Relaxed,
+            SeqCst, //
+        }, //
     }, //
 };
+
+use kernel::prelude::*;
 
 use crate::dct::receive::Recent;
 use crate::net::{
@@ -19,6 +23,7 @@ use crate::net::{
         BhGuard,
         Rtnl, //
     },
+    counter::Counter,
     napi::{
         Napi,
         Poll, //
@@ -48,15 +53,15 @@ const SHY: u32 = 64;
 /// A transmit queue. Any number of CPUs send by it at once.
 #[repr(align(64))]
 pub(super) struct TxQueue {
-    pub(super) packets: Atomic<u64>,
-    pub(super) bytes: Atomic<u64>,
-    pub(super) dropped: Atomic<u64>,
+    pub(super) packets: Counter,
+    pub(super) bytes: Counter,
+    pub(super) dropped: Counter,
     /// Times the qdisc was told to wait.
-    pub(super) stopped: Atomic<u64>,
+    pub(super) stopped: Counter,
     /// Times it was told to go on.
-    pub(super) woken: Atomic<u64>,
+    pub(super) woken: Counter,
     /// Whether the engine waits for room.
-    pub(super) starved: Atomic<bool>,
+    pub(super) starved: AtomicBool,
 }
 
 impl TxQueue {
@@ -65,12 +70,12 @@ impl TxQueue {
         for _ in 0..count {
             queues.push(
                 TxQueue {
-                    packets: Atomic::new(0),
-                    bytes: Atomic::new(0),
-                    dropped: Atomic::new(0),
-                    stopped: Atomic::new(0),
-                    woken: Atomic::new(0),
-                    starved: Atomic::new(false),
+                    packets: Counter::new(),
+                    bytes: Counter::new(),
+                    dropped: Counter::new(),
+                    stopped: Counter::new(),
+                    woken: Counter::new(),
+                    starved: AtomicBool::new(false),
                 },
                 GFP_KERNEL_ACCOUNT,
             )?;
@@ -80,18 +85,18 @@ impl TxQueue {
 
     pub(super) fn stats(&self) -> TxStats {
         TxStats {
-            packets: self.packets.load(Relaxed),
-            bytes: self.bytes.load(Relaxed),
-            drops: self.dropped.load(Relaxed),
-            stop: self.stopped.load(Relaxed),
-            wake: self.woken.load(Relaxed),
+            packets: self.packets.get(),
+            bytes: self.bytes.get(),
+            drops: self.dropped.get(),
+            stop: self.stopped.get(),
+            wake: self.woken.get(),
         }
     }
 
     #[inline(always)]
     pub(super) fn sent(&self, packets: u64, bytes: u64) {
-        self.packets.add(packets, Relaxed);
-        self.bytes.add(bytes, Relaxed);
+        self.packets.add(packets);
+        self.bytes.add(bytes);
     }
 }
 
@@ -101,7 +106,7 @@ pub(super) struct RxQueue {
     pub(super) index: u16,
     recent: Recent,
     /// Frames to come that need not be tried in the sender's task.
-    shy: Atomic<u32>,
+    shy: AtomicU32,
     #[pin]
     pub(super) frames: FrameQueue,
 }
@@ -116,7 +121,7 @@ impl RxQueues {
             let queue = Napi::new(pin_init!(RxQueue {
                 index: index as u16,
                 recent: Recent::new(),
-                shy: Atomic::new(0),
+                shy: AtomicU32::new(0),
                 frames <- FrameQueue::new(DEFAULT_RING),
             }));
             queues.push(
@@ -296,9 +301,9 @@ impl Port {
         while queue < dev.real_num_tx_queues() {
             if let Some(tx) = self.tx.get(queue as usize) {
                 if dev.txq_wake(queue, bh) {
-                    tx.woken.add(1, Relaxed);
+                    tx.woken.add(1);
                 }
-                if tx.starved.load(Relaxed) && tx.starved.xchg(false, kernel::sync::atomic::Full) {
+                if tx.starved.load(Relaxed) && tx.starved.swap(false, SeqCst) {
                     self.offload.tx_room(bh);
                 }
             }

@@ -2,8 +2,6 @@
 
 //! Counters, as the different tools ask for them.
 
-use kernel::sync::atomic::Relaxed;
-
 use crate::net::{
     context::{
         BhGuard,
@@ -35,9 +33,9 @@ impl Port {
             stats.rx_bytes += counters.bytes;
         }
         for queue in &self.tx {
-            stats.tx_packets += queue.packets.load(Relaxed);
-            stats.tx_bytes += queue.bytes.load(Relaxed);
-            stats.tx_dropped += queue.dropped.load(Relaxed);
+            stats.tx_packets += queue.packets.get();
+            stats.tx_bytes += queue.bytes.get();
+            stats.tx_dropped += queue.dropped.get();
         }
     }
 

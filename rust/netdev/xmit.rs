@@ -2,10 +2,7 @@
 
 //! Sending: the host stack's frames, and the engine's.
 
-use kernel::sync::atomic::{
-    Full,
-    Relaxed, //
-};
+use core::sync::atomic::Ordering::SeqCst;
 
 use crate::net::{
     context::Bh,
@@ -46,7 +43,7 @@ impl Port {
             if let Some(skb) = skb {
                 skb.drop_because(reason);
             }
-            tx.dropped.add(1, Relaxed);
+            tx.dropped.add(1);
             Xmit::Dropped
         };
         let Some((peer, rx)) = self
@@ -80,7 +77,7 @@ impl Port {
                 }
                 skb.set_dev(dev);
                 dev.txq_stop(queue.into(), bh);
-                tx.stopped.add(1, Relaxed);
+                tx.stopped.add(1);
                 // Stopped first, polled then: the poll wakes it.
                 rx.schedule(bh);
                 Xmit::Busy(skb)
@@ -115,7 +112,7 @@ impl Port {
         if !rx.frames.has_room(count, bh) {
             // Set first, checked again then: a poll in between has made room, or
             // the one that is scheduled here sees it.
-            tx.starved.xchg(true, Full);
+            tx.starved.swap(true, SeqCst);
             if !rx.frames.has_room(count, bh) {
                 rx.schedule(bh);
                 return Err(SendError::Full(skb));
@@ -148,7 +145,7 @@ impl Port {
         } else {
             // Others were faster. As on a wire: sent, seen, and lost.
             rx.frames.count_overruns(packets, bh);
-            tx.dropped.add(packets.into(), Relaxed);
+            tx.dropped.add(packets.into());
         }
         Ok((packets, bytes))
     }
