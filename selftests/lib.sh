@@ -151,7 +151,9 @@ run() {
 				sed 's/^/# /; s/^# # /# /' "$WORK/out"
 				echo "# $((SECONDS - start)) s"
 			else
-				grep '^# \(SKIP\|note\)' "$WORK/out"
+				while read -r line; do
+					[[ $line != '# SKIP'* && $line != '# note'* ]] || echo "$line"
+				done <"$WORK/out"
 				[ $((SECONDS - start)) -lt 20 ] || echo "# note: $((SECONDS - start)) s"
 			fi
 			echo "ok $n $c"
@@ -407,10 +409,19 @@ upload_all() { knob "$1" upload_all 1; }
 # The table of delegated connections of a device, whole and without its header.
 table_file() {
 	local ns=$A
+	local -a found=(/sys/kernel/debug/toe/"$1"@*)
+	if [ ${#found[@]} = 1 ]; then
+		echo "${found[0]}"
+		return
+	fi
 	[ "$1" = "$DB" ] && ns=$B
 	echo "/sys/kernel/debug/toe/$1@$(stat -Lc %i /run/netns/$ns 2>/dev/null)"
 }
-table() { tail -n +2 "$(table_file "$1")"; }
+table() {
+	local -a lines
+	mapfile -t -s 1 lines <"$(table_file "$1")"
+	[ ${#lines[@]} = 0 ] || printf '%s\n' "${lines[@]}"
+}
 has_table() { is_toe && [ -r "$(table_file $DA)" ]; }
 
 table_empty() { [ "$(knob "$1" connections)" = 0 ]; }

@@ -199,6 +199,21 @@ t_link_stats() {
 	pings a $B4 10
 	expect_ge $(($(in_b cat /sys/class/net/$DB/statistics/rx_packets) - rx)) 10 "frames received"
 	expect_ge $(($(in_a cat /sys/class/net/$DA/statistics/tx_packets) - tx)) 10 "frames sent"
+	# A frame is counted whichever way it takes from one device to the other.
+	need_xfer 4 --bytes "$(kib 512)" --conns 4 $(ulp)
+	need_xfer 4 --bytes "$(kib 512)" $(ulp client)
+	until_ok 10 all_arrived || fail "a: $(in_a cat /sys/class/net/$DA/statistics/[rt]x_{packets,bytes} |
+		tr '\n' ' '), b: $(in_b cat /sys/class/net/$DB/statistics/[rt]x_{packets,bytes} | tr '\n' ' ')"
+}
+
+all_arrived() {
+	local what
+	for what in packets bytes; do
+		[ "$(in_a cat /sys/class/net/$DA/statistics/tx_$what)" = \
+			"$(in_b cat /sys/class/net/$DB/statistics/rx_$what)" ] || return 1
+		[ "$(in_b cat /sys/class/net/$DB/statistics/tx_$what)" = \
+			"$(in_a cat /sys/class/net/$DA/statistics/rx_$what)" ] || return 1
+	done
 }
 
 t_threaded_napi() {
@@ -208,6 +223,10 @@ t_threaded_napi() {
 	need_xfer 4 --bytes "$(kib 512)" $(ulp)
 	in_a sh -c "echo 0 >$f" || fail "threaded NAPI cannot be switched off"
 	need_xfer 4 --bytes "$(kib 512)" $(ulp)
+	# Frames change from the sender's task to the thread, and not their order.
+	bg in_a sh -c "while :; do echo 1; sleep 0.05; echo 0; sleep 0.05; done >$f"
+	need_xfer 4 --bytes "$(kib 4096)" --conns 4 $(ulp)
+	end_bg
 }
 
 t_sysfs() {
