@@ -79,12 +79,25 @@ bg() {
 	echo $! >>"$WORK/pids"
 }
 
+# What was started by `bg` has ended when this returns, and listens no more.
 end_bg() {
 	local pid
+	local -a pids
 	[ -s "$WORK/pids" ] || return 0
-	while read -r pid; do kill "$pid" 2>/dev/null; done <"$WORK/pids"
+	mapfile -t pids <"$WORK/pids"
 	: >"$WORK/pids"
+	kill "${pids[@]}" 2>/dev/null
+	for pid in "${pids[@]}"; do
+		until_ok 10 ended "$pid" || kill -9 "$pid" 2>/dev/null
+	done
 }
+
+# Has the process ended? A child that has may be a zombie still.
+ended() {
+	local stat
+	read -r stat <"/proc/$1/stat" || return 0
+	[[ ${stat##*) } == Z* ]]
+} 2>/dev/null
 
 diagnose() {
 	local ns dev

@@ -5,7 +5,8 @@
 . "$(dirname "$0")/lib.sh"
 
 
-listening() { in_b ss -tlnH "sport = :$1" | grep -q .; }
+# listening PORT [ADDRESS]
+listening() { in_b ss -tlnH "sport = :$1" | grep -qF "$2:$1"; }
 
 auto() {
 	is_toe || { partial "automatic offload"; return; }
@@ -89,7 +90,7 @@ t_nginx() { # FAMILY
 		}
 	END
 	bg in_b nginx -c "$WORK/nginx.conf" -e "$WORK/nginx.err"
-	until_ok 60 listening 8080 || fail "no nginx: $(tail -5 "$WORK/nginx.err")"
+	until_ok 60 listening 8080 "$host" || fail "no nginx: $(tail -5 "$WORK/nginx.err")"
 	in_a timeout 120 wrk -t 1 -c 20 -d 3s --timeout 30s "http://$host:8080/file" >"$WORK/wrk" 2>&1 ||
 		fail "wrk: $(cat "$WORK/wrk")"
 	grep -qE 'Socket errors|Non-2xx' "$WORK/wrk" && fail "wrk: $(cat "$WORK/wrk")"

@@ -99,7 +99,12 @@ impl OffloadTarget for Port {
         }
         let header = template(sk, req.tuple, (mac, req.next_hop), data.ts_ok);
         let hash = req.tuple.hash(SEED);
-        let queue = (hash % req.dev.real_num_tx_queues().max(1)) as u16;
+        // The queue of the host's frames, which the engine's must not overtake.
+        let queues = req.dev.real_num_tx_queues().max(1);
+        let queue = sk
+            .tx_queue()
+            .filter(|queue| u32::from(*queue) < queues)
+            .unwrap_or((hash % queues) as u16);
         self.offload()
             .dct()
             .table

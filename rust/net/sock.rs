@@ -6,7 +6,10 @@
 
 use core::{
     ops::Deref,
-    ptr::NonNull, //
+    ptr::{
+        addr_of,
+        NonNull, //
+    }, //
 };
 
 use kernel::{
@@ -85,6 +88,16 @@ impl Sock {
         // SAFETY: the socket is live.
         unsafe { bindings::toe_bh_lock_sock(self.as_ptr()) };
         BhLock(self)
+    }
+
+    /// The transmit queue that the host chose for the connection, if it has sent
+    /// anything since it has its route (`sk_tx_queue_get()`).
+    pub(crate) fn tx_queue(&self) -> Option<u16> {
+        // SAFETY: a live socket's field, which lockless readers may see change.
+        let queue =
+            unsafe { addr_of!((*self.as_ptr()).__sk_common.skc_tx_queue_mapping).read_volatile() };
+        // NO_QUEUE_MAPPING
+        (queue != u16::MAX).then_some(queue)
     }
 
     /// Address family of the socket itself (`AF_INET6` also when it carries
