@@ -9,9 +9,9 @@
 //!
 //! The ACKs of what the receive engine takes in are built here. The host stack may
 //! transmit on a delegated connection, too: pure ACKs from `recvmsg()` and from its
-//! delayed-ACK timer, and data of system calls that the
-//! engine does not serve. [`host_frame`] sees each of those frames, copies what
-//! it says into the entry, and gives it the same short way to the wire.
+//! delayed-ACK timer, and data of system calls that the engine does not serve.
+//! [`host_frame`] sees each of those frames, copies what it says into the entry, and
+//! gives it the same short way to the wire.
 
 use crate::{
     dct::Entry,

@@ -58,8 +58,9 @@ pub(crate) trait Poll: Sized + Sync {
     /// not be received there. Bottom halves are off.
     fn receive_here(napi: &Napi<Self>, skb: SkBuff, bh: &Bh) -> Option<SkBuff>;
 
-    /// Queues frames for [`Self::poll`] and schedules it. Bottom halves are off.
-    fn queue(napi: &Napi<Self>, frames: FrameList, bh: &Bh);
+    /// Queues frames for [`Self::poll`] and schedules it. `false`: they are lost,
+    /// and counted. Bottom halves are off.
+    fn queue(napi: &Napi<Self>, frames: FrameList, bh: &Bh) -> bool;
 }
 
 /// A NAPI instance and what it polls.

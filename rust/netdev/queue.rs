@@ -181,9 +181,7 @@ impl RxQueues {
             let bh = BhGuard::new();
             let left = queue.frames.close(&bh);
             if let Some(first) = self.get(0) {
-                // Dropped if it is full.
-                let _ = first.frames.push_list(left, &bh);
-                first.schedule(&bh);
+                RxQueue::queue(first, left, &bh);
             }
             drop(bh);
             queue.stop(dev, index, rtnl);
@@ -244,13 +242,15 @@ impl Poll for RxQueue {
         back
     }
 
-    fn queue(napi: &Napi<Self>, frames: FrameList, bh: &Bh) {
+    fn queue(napi: &Napi<Self>, frames: FrameList, bh: &Bh) -> bool {
         let count = frames.len();
-        // Others were faster, or it was closed. As on a wire: sent, seen, lost.
-        if napi.frames.push_list(frames, bh).is_err() {
+        let taken = napi.frames.push_list(frames, bh).is_ok();
+        if !taken {
+            // Others were faster, or it was closed. As on a wire: sent, seen, lost.
             napi.frames.count_overruns(count, bh);
         }
         napi.schedule(bh);
+        taken
     }
 }
 

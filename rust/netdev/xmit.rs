@@ -6,6 +6,7 @@ use core::sync::atomic::Ordering::SeqCst;
 
 use crate::net::{
     context::Bh,
+    napi::Poll,
     ndo::Xmit,
     netdev::{
         features,
@@ -20,7 +21,10 @@ use crate::net::{
     }, //
 };
 
-use super::Port;
+use super::{
+    queue::RxQueue,
+    Port, //
+};
 
 /// Why an engine's frame was not sent; it is given back.
 pub(crate) enum SendError {
@@ -132,19 +136,13 @@ impl Port {
             }
         }
         let (packets, bytes) = (frames.len(), frames.bytes());
-        let queued = match rx.hand_over(frames, bh) {
+        let received = match rx.hand_over(frames, bh) {
             Ok(()) => true,
-            Err(frames) => {
-                let taken = rx.frames.push_list(frames, bh).is_ok();
-                rx.schedule(bh);
-                taken
-            }
+            Err(frames) => RxQueue::queue(rx, frames, bh),
         };
-        if queued {
+        if received {
             tx.sent(packets.into(), bytes);
         } else {
-            // Others were faster. As on a wire: sent, seen, and lost.
-            rx.frames.count_overruns(packets, bh);
             tx.dropped.add(packets.into());
         }
         Ok((packets, bytes))
