@@ -18,11 +18,13 @@
 //! its place.
 
 pub(crate) mod command;
+pub(crate) mod legacy;
 pub(crate) mod receive;
 pub(crate) mod transmit;
 
 use core::sync::atomic::{
     AtomicBool,
+    AtomicU16,
     Ordering::Relaxed, //
 };
 
@@ -44,13 +46,18 @@ use crate::{
         conn::ConnData,
         expect::Expected,
         hwid::Hwid,
+        legacy::Legacy,
         template::HeaderTemplate,
         tuple::Tuple, //
     },
     net::{
         devref::DevRef,
         lock_cell::SockCell,
-        sock::Sock,
+        netdev::NetDevice,
+        sock::{
+            LockedSock,
+            Sock, //
+        },
         table::{
             EntryRef,
             Links,
@@ -75,8 +82,9 @@ pub(crate) struct Entry {
     pub(crate) mac: [u8; 6],
     /// What such frames look like.
     pub(crate) expected: Expected,
-    /// Transmit queue.
-    pub(crate) queue: u16,
+    /// Transmit queue: the one of the host's frames, which the engine's must not
+    /// overtake.
+    queue: AtomicU16,
     /// Data waits for the process that owns the socket to let it go.
     pub(crate) kick: AtomicBool,
     /// The host's two levels: `struct sock` and, in it, `struct tcp_sock`.
@@ -85,6 +93,8 @@ pub(crate) struct Entry {
     pub(crate) dev: DevRef,
     /// Connection data.
     pub(crate) data: SockCell<ConnData>,
+    /// The present or last stay in legacy mode.
+    pub(crate) legacy: SockCell<Legacy>,
     /// The kernel level as it was handed over.
     pub(crate) at_handover: ConnData,
     /// Header of every frame the transmit engine builds.
@@ -99,6 +109,20 @@ pub(crate) struct Entry {
 crate::net::table::node!(Entry, links);
 
 impl Entry {
+    /// The transmit queue of its frames.
+    #[inline]
+    pub(crate) fn queue(&self) -> u16 {
+        self.queue.load(Relaxed)
+    }
+
+    /// Follows the host stack, which chooses another one now and then, after a
+    /// timeout for one.
+    fn follow_queue(&self, sk: LockedSock<'_>) {
+        if let Some(queue) = host_queue(sk, &self.dev) {
+            self.queue.store(queue, Relaxed);
+        }
+    }
+
     /// Data waits for the process that owns the socket. Softirq.
     fn set_kick(&self) {
         if !self.kick.swap(true, Relaxed) {
@@ -120,6 +144,12 @@ impl Drop for Entry {
     fn drop(&mut self) {
         self.take_kick();
     }
+}
+
+/// The transmit queue that the host stack chose for the socket's frames.
+fn host_queue(sk: LockedSock<'_>, dev: &NetDevice) -> Option<u16> {
+    sk.tx_queue()
+        .filter(|queue| u32::from(*queue) < dev.real_num_tx_queues())
 }
 
 /// The table of one device.

@@ -378,14 +378,24 @@ delta_max() {
 	echo $((x > y ? x : y))
 }
 
-# Uploads of one end since `snap` that a program or the network caused as TCP goes:
-# a reader too slow for its window, a tail loss probe, and what the peer does then.
-# Plain TCP has them on a clean wire, too.
+# Uploads of one end since `snap` for too many special cases, or one too long.
 uploads_by_tcp() {
+	local now sum
+	now=$(counters "$1")
+	added "$1" toe_upload_legacy_often "$now"
+	sum=$REPLY
+	added "$1" toe_upload_legacy_long "$now"
+	echo $((sum + REPLY))
+}
+
+# Special cases of one end since `snap` that a program or the network caused as TCP
+# goes: a reader too slow for its window, a tail loss probe, and what the peer does
+# then. Plain TCP has them on a clean wire, too.
+specials_by_tcp() {
 	local name now sum=0
 	now=$(counters "$1")
-	for name in zero_window persist host_retransmit old_sequence sack dup_ack; do
-		added "$1" "toe_upload_$name" "$now"
+	for name in zero_window persist host_retransmit old_sequence sack dup_ack window_probe; do
+		added "$1" "toe_special_$name" "$now"
 		sum=$((sum + REPLY))
 	done
 	echo $sum

@@ -5,7 +5,7 @@
 #include "common.h"
 
 struct probe {
-	const char *addr, *client_ns, *server_ns, *before, *expect;
+	const char *addr, *client_ns, *server_ns, *before, *expect, *table;
 	bool ulp_try, both;
 	int listener, c, s;	/* both ends of one connection, in one process */
 	uint64_t pos_cs, pos_sc;
@@ -31,8 +31,36 @@ void send_sc(size_t n);
 void recv_cs(size_t n);
 void recv_sc(size_t n);
 
+enum { FIN = 1, SYN = 2, RST = 4, PSH = 8, ACK = 16, URG = 32, ECE = 64 };
+
+/* A segment from the server that the server did not send. IPv4. */
+struct segment {
+	uint32_t seq, ack;
+	uint16_t window, frag;
+	uint8_t flags, tos, doff;
+	bool ip_options, bad_checksum, no_ts, old_ts, garbage;
+	uint8_t option[16];
+	size_t option_len, len;
+};
+
+/* Next sequence number of the server's receive (1) or send queue (2). */
+uint32_t queue_seq(int which);
+
+/* Sends the segment out of a namespace: that of the server, or another. */
+void put_segment(const struct segment *g, const char *ns);
+
+/*
+ * The client's line in the device's table of connections: its mode and hwid, which
+ * is 0 if there is none. Needs --table.
+ */
+uint64_t entry(char mode[16]);
+
+/* The target has the connection again, by the hwid it had. */
+void expect_resynchronised(uint64_t hwid, const char *name);
+
 int ping(int argc, char **argv);
 int inject(const char *name);
+int legacy(const char *name);
 int race(void);
 int nth(const char *what);
 

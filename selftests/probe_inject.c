@@ -21,17 +21,6 @@
 #include <unistd.h>
 #include <linux/tcp.h>
 
-struct segment {
-	uint32_t seq, ack;
-	uint16_t window, frag;
-	uint8_t flags, tos, doff;
-	bool ip_options, bad_checksum, no_ts, old_ts, garbage;
-	uint8_t option[16];
-	size_t option_len, len;
-};
-
-enum { FIN = 1, SYN = 2, RST = 4, PSH = 8, ACK = 16, URG = 32, ECE = 64 };
-
 static uint16_t sum(uint32_t acc, const uint8_t *data, size_t len)
 {
 	size_t i;
@@ -43,7 +32,7 @@ static uint16_t sum(uint32_t acc, const uint8_t *data, size_t len)
 	return ~acc;
 }
 
-static uint32_t queue_seq(int which)
+uint32_t queue_seq(int which)
 {
 	int on = 1, off = -1;
 	uint32_t seq;
@@ -59,7 +48,7 @@ static uint32_t queue_seq(int which)
 	return seq;
 }
 
-static void transmit(const struct segment *g)
+void put_segment(const struct segment *g, const char *ns)
 {
 	struct sockaddr_in src, dst;
 	socklen_t len = sizeof(src);
@@ -132,7 +121,7 @@ static void transmit(const struct segment *g)
 	if (g->ip_options)
 		memset(pkt + 20, 1, 4);
 
-	if (enter_ns(p.server_ns))
+	if (enter_ns(ns))
 		fatal("namespace");
 	raw = socket(AF_INET, SOCK_RAW, IPPROTO_RAW);
 	if (raw < 0 || sendto(raw, pkt, total, 0, (struct sockaddr *)&dst, sizeof(dst)) < 0)
@@ -140,16 +129,64 @@ static void transmit(const struct segment *g)
 	close(raw);
 }
 
+uint64_t entry(char mode[16])
+{
+	unsigned long long hwid, found = 0;
+	struct sockaddr_in6 a;
+	socklen_t len = sizeof(a);
+	char line[512], local[64], end[16];
+	FILE *f = fopen(p.table, "r");
+
+	if (!f || getsockname(p.c, (struct sockaddr *)&a, &len))
+		fatal("%s: %m", p.table);
+	/* The port stands in the same place in both families. */
+	snprintf(end, sizeof(end), ":%u", ntohs(a.sin6_port));
+	while (!found && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%llx %63s %*s %15s", &hwid, local, mode) == 3 &&
+		    strlen(local) > strlen(end) &&
+		    !strcmp(local + strlen(local) - strlen(end), end))
+			found = hwid;
+	}
+	fclose(f);
+	return found;
+}
+
+void expect_resynchronised(uint64_t hwid, const char *name)
+{
+	char mode[16] = "";
+	uint64_t now = 0;
+	int i;
+
+	for (i = 0; i < 50; i++) {
+		now = entry(mode);
+		if (now != hwid || !strcmp(mode, "delegated"))
+			break;
+		exchange(1);
+		sleep_ms(20);
+	}
+	if (now != hwid)
+		fatal("hwid %#llx became %#llx after %s", (unsigned long long)hwid,
+		      (unsigned long long)now, name);
+	if (strcmp(mode, "delegated"))
+		fatal("still %s after %s and %d exchanges", mode, name, i);
+}
+
 int inject(const char *name)
 {
 	struct segment g = { .flags = ACK, .window = 60000 };
 	struct pollfd pfd;
-	char byte;
+	uint64_t hwid = 0;
+	char byte, mode[16];
 
 	establish();
 	offload(p.c);
 	exchange(4);
 	sleep_ms(300);
+	if (p.table) {
+		hwid = entry(mode);
+		if (!hwid)
+			fatal("not in %s", p.table);
+	}
 	g.seq = queue_seq(2);
 	g.ack = queue_seq(1);
 	if (!strcmp(name, "out_of_order")) {
@@ -218,7 +255,7 @@ int inject(const char *name)
 		fprintf(stderr, "no such segment: %s\n", name);
 		return 2;
 	}
-	transmit(&g);
+	put_segment(&g, p.server_ns);
 	pfd = (struct pollfd){ .fd = p.c, .events = POLLIN };
 	if (!strcmp(name, "rst")) {
 		if (poll(&pfd, 1, 20000) != 1 || recv(p.c, &byte, 1, 0) >= 0 || errno != ECONNRESET)
@@ -230,6 +267,8 @@ int inject(const char *name)
 	if (poll(&pfd, 1, 300) != 0)
 		fatal("an event at the client, revents %x", pfd.revents);
 	exchange(8);
+	if (p.table)
+		expect_resynchronised(hwid, name);
 	return 0;
 }
 

@@ -147,7 +147,8 @@ t_ethtool_stats() {
 	in_a ethtool -S $DA >"$WORK/s" || fail "ethtool -S"
 	need_toe
 	for c in toe_offloads toe_uploads toe_refusals toe_rx_frames toe_rx_bytes toe_tx_frames \
-		toe_tx_bytes toe_upload_admin toe_upload_fin toe_upload_rst toe_upload_rto \
+		toe_tx_bytes toe_upload_admin toe_upload_legacy_often toe_specials toe_resyncs \
+		toe_special_fin toe_special_rst toe_special_rto toe_special_out_of_order \
 		toe_refuse_policy toe_refuse_table_full toe_refuse_not_established; do
 		grep -q "^ *$c:" "$WORK/s" || fail "no counter $c"
 	done

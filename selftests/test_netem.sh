@@ -52,6 +52,7 @@ t_weather() { # FAMILY NAME
 	loss) args="loss 1%" ;;
 	heavy_loss) args="loss 5%" ;;
 	reorder) args="delay 3ms reorder 20% 50%" ;;
+	heavy_reorder) args="delay 1ms reorder 75%" ;;
 	jitter) args="delay 5ms 4ms" ;;
 	duplicate) args="duplicate 3%" ;;
 	corrupt) args="corrupt 0.5%" ;;
@@ -66,15 +67,18 @@ t_weather() { # FAMILY NAME
 	clear_sky
 	if is_toe; then
 		expect_ge "$(delta a toe_offloads)" 5 "offloads"
-		note "$2: $(delta a toe_offloads) offloads, uploads: $(uploads a)"
+		# A wire that only delays has no special cases of its own.
+		[[ $2 == @(rate|delay) ]] || expect_ge "$(delta a toe_resyncs)" 1 "resynchronisations"
+		note "$2: $(delta a toe_offloads) offloads, uploads: $(reasons a upload)"
+		note "$2: $(delta a toe_resyncs) resynchronisations, special cases: $(reasons a special)"
 	fi
 	expect_no_entries
 }
 
-# The reasons that were counted since the snapshot.
-uploads() {
-	in_ns "$1" ethtool -S "$(dev_of "$1")" | awk 'NR == FNR { old[$1] = $2; next }
-		/toe_upload_/ && $2 > old[$1] { sub("toe_upload_", "", $1); printf "%s%d ", $1, $2 - old[$1] }' \
+# The names of a kind that were counted since the snapshot.
+reasons() { # a|b upload|special
+	counters "$1" | awk -v kind="toe_$2_" 'NR == FNR { old[$1] = $2; next }
+		index($1, kind) && $2 > old[$1] { printf "%s%d ", substr($1, length(kind) + 1), $2 - old[$1] }' \
 		"$WORK/snap.$1" -
 }
 
@@ -111,6 +115,6 @@ cleanup() {
 }
 
 router_up || skip_all "cannot set up a router: no forwarding in this kernel?"
-run "weather 4 loss" "weather 6 loss" "weather 4 heavy_loss" "weather 4 reorder" "weather 6 reorder" \
+run "weather 4 loss" "weather 6 loss" "weather 4 heavy_loss" "weather 4 reorder" "weather 6 reorder" "weather 4 heavy_reorder" \
 	"weather 4 jitter" "weather 4 duplicate" "weather 4 corrupt" "weather 6 corrupt" \
 	"weather 4 delay" "weather 4 rate" "weather 4 storm" "weather 6 storm" flip_in_the_storm blackout

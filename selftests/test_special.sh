@@ -1,18 +1,33 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# Special cases on the wire: the connection comes back for each, named, and lives on.
+# Special cases on the wire: each is named, costs the connection a moment in legacy
+# mode, and the target goes on with the entry it had.
 
 . "$(dirname "$0")/lib.sh"
 
-# REASON: the counter of the upload; "-": whatever it is.
-t_segment() { # NAME REASON
+# CASE: the counter of the special case; "-": whatever it is, if any. "stays" as third
+# argument: the connection is delegated all the time.
+t_segment() { # NAME CASE [stays]
+	local -a table=()
 	is_toe && snap a
-	probe inject "$1" 4
+	has_table && table=(--table "$(table_file $DA)")
+	probe inject "$1" 4 "${table[@]}"
 	if ! is_toe; then
-		partial "the counter toe_upload_$2"
-	elif [ "$2" != - ]; then
-		has_ctr a "toe_upload_$2" || fail "no counter toe_upload_$2"
-		expect_ge "$(delta a "toe_upload_$2")" 1 "uploads by $2"
+		partial "the counter toe_special_$2"
+		return
+	fi
+	has_table || partial "the entry before and after"
+	[ "$2" = - ] || {
+		has_ctr a "toe_special_$2" || fail "no counter toe_special_$2"
+		expect_ge "$(delta a "toe_special_$2")" 1 "special cases of name $2"
+	}
+	if [ "$3" = stays ]; then
+		# On a slow machine TCP's own timers may have been faster.
+		[ "$(specials_by_tcp a)" != 0 ] ||
+			expect_eq "$(delta a toe_legacy_rx_frames)" 0 "frames for legacy buffers"
+	elif [ "$2" != - ] && [ "$1" != rst ]; then
+		expect_ge "$(delta a toe_resyncs)" 1 "resynchronisations"
+		expect_eq "$(uploads_by_tcp a)" 0 "uploads for too many special cases"
 	fi
 	expect_no_entries
 }
@@ -20,8 +35,54 @@ t_segment() { # NAME REASON
 t_urgent() { # FAMILY
 	is_toe && snap a
 	probe upload urg "$1"
-	is_toe && expect_ge "$(delta a toe_upload_urg)" 1 "uploads by urg"
+	is_toe && expect_ge "$(delta a toe_special_urg)" 1 "special cases of name urg"
+	is_toe && snap a
 	probe upload send_urg "$1"
+	is_toe && expect_ge "$(delta a toe_special_urg)" 1 "special cases of name urg"
+	expect_no_entries
+}
+
+# Legacy mode itself: the probe looks into the table.
+t_legacy() { # NAME
+	need_toe
+	has_table || skip "no table in debugfs"
+	snap a
+	probe legacy "$1" 4 --table "$(table_file $DA)"
+	expect_ge "$(delta a toe_resyncs)" 1 "resynchronisations"
+	expect_ge "$(delta a toe_legacy_rx_frames)" 1 "frames for legacy buffers"
+	expect_eq "$(delta a toe_uploads)" "$(delta a toe_upload_close)" "uploads"
+	expect_no_entries
+}
+
+# The path of a connection can be read from the tracepoints.
+t_tracepoints() {
+	local t=/sys/kernel/tracing line hwid
+	need_toe
+	[ -d $t/events/toe ] || mount -t tracefs none $t 2>/dev/null
+	[ -d $t/events/toe ] || skip "no tracepoints in this kernel"
+	echo >$t/trace
+	echo 1 >$t/events/toe/enable
+	probe inject old_sequence 4
+	echo 0 >$t/events/toe/enable
+	line=$(grep toe_special: $t/trace | grep reason=old_sequence | head -1)
+	hwid=${line##*hwid=}
+	hwid=${hwid%% *}
+	[ -n "$hwid" ] || fail "no special case in the trace: $(cat $t/trace)"
+	for line in "toe_offload: hwid=$hwid" "toe_resync: hwid=$hwid" "toe_upload: hwid=$hwid reason=close"; do
+		grep -q "$line" $t/trace || fail "no $line in the trace: $(cat $t/trace)"
+	done
+}
+
+# Without a budget each special case is an upload.
+t_budget() {
+	need_toe
+	knob a legacy_falls 0
+	snap a
+	probe inject old_sequence 4
+	expect_ge "$(delta a toe_special_old_sequence)" 1 "special cases"
+	expect_ge "$(delta a toe_upload_legacy_often)" 1 "uploads"
+	expect_eq "$(delta a toe_resyncs)" 0 "resynchronisations"
+	knob a legacy_falls 256
 	expect_no_entries
 }
 
@@ -29,8 +90,9 @@ pair_up || skip_all "cannot set up the pair"
 run "segment out_of_order out_of_order" "segment old_sequence old_sequence" \
 	"segment old_data old_sequence" "segment ack_outside ack_outside" "segment sack sack" \
 	"segment rst rst" "segment rst_blind rst" "segment syn syn" "segment ip_options ip_options" \
-	"segment fragment -" "segment bad_checksum -" "segment bad_header -" "segment bad_length -" \
-	"segment no_ack_flag -" "segment bad_option -" "segment option_length_0 -" \
-	"segment no_timestamp no_timestamp" "segment paws paws" "segment ecn_ce ecn" \
-	"segment ecn_ece ecn" "segment zero_window zero_window" "segment window_shrunk -" \
-	"segment beyond_window beyond_window" "urgent 4" "urgent 6"
+	"segment fragment fragment" "segment bad_checksum bad_checksum stays" "segment bad_header - stays" \
+	"segment bad_length - stays" "segment no_ack_flag -" "segment bad_option bad_option" \
+	"segment option_length_0 -" "segment no_timestamp no_timestamp" "segment paws paws" \
+	"segment ecn_ce ecn" "segment ecn_ece ecn" "segment zero_window zero_window" \
+	"segment window_shrunk window_shrunk" "segment beyond_window beyond_window" "urgent 4" "urgent 6" \
+	"legacy stay" "legacy stray" "legacy locked" budget tracepoints

@@ -5,7 +5,10 @@
  *   refuse NAME   the offload has to be refused, and the connection to go on
  *   upload NAME   delegated, then asked for what a target cannot do: it has to
  *                 come back, and the application to get what it asked for
- *   inject NAME   delegated, then sent a segment that is a special case
+ *   inject NAME   delegated, then sent a segment that is a special case; with
+ *                 --table, delegated again afterwards, with the hwid it had
+ *   legacy NAME   legacy mode: a stay that lasts, a stray segment, a socket whose
+ *                 lock is held; needs --table
  *   race all      offloads while another thread closes, resets or shuts down
  *   nth CALL      each allocation of a call fails, one connection each: offload,
  *                 send, receive, shutdown, close
@@ -501,7 +504,7 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "client-ns", 1, 0, 'c' }, { "server-ns", 1, 0, 's' }, { "before", 1, 0, 'b' },
-		{ "expect", 1, 0, 'e' }, { "ulp-try", 0, 0, 't' }, { "both", 0, 0, '2' }, { 0 },
+		{ "expect", 1, 0, 'e' }, { "ulp-try", 0, 0, 't' }, { "both", 0, 0, '2' }, { "table", 1, 0, 'f' }, { 0 },
 	};
 	int o;
 
@@ -514,6 +517,7 @@ int main(int argc, char **argv)
 		case 'e': p.expect = optarg; break;
 		case 't': p.ulp_try = true; break;
 		case '2': p.both = true; break;
+		case 'f': p.table = optarg; break;
 		default: return 2;
 		}
 	}
@@ -522,7 +526,7 @@ int main(int argc, char **argv)
 	if (argc >= 1 && !strcmp(argv[0], "ping"))
 		return ping(argc - 1, argv + 1);
 	if (argc < 2) {
-		fprintf(stderr, "usage: toe_probe [--client-ns NS] [--server-ns NS] [--before CMD] [--expect ok|refused|exists] [--ulp-try] [--both] refuse|upload|inject|race|nth NAME [ADDRESS]\n");
+		fprintf(stderr, "usage: toe_probe [--client-ns NS] [--server-ns NS] [--before CMD] [--expect ok|refused|exists] [--ulp-try] [--both] [--table FILE] refuse|upload|inject|legacy|race|nth NAME [ADDRESS]\n");
 		return 2;
 	}
 	if (argc > 2)
@@ -533,6 +537,8 @@ int main(int argc, char **argv)
 		return upload(argv[1]);
 	if (!strcmp(argv[0], "inject"))
 		return inject(argv[1]);
+	if (!strcmp(argv[0], "legacy"))
+		return legacy(argv[1]);
 	if (!strcmp(argv[0], "race"))
 		return race();
 	if (!strcmp(argv[0], "nth"))

@@ -3,7 +3,10 @@
 //! Command unit: the host's access to the table (claim B 24). It is the emulated
 //! NIC's side of [`OffloadTarget`]; none of it is on the data path.
 
-use core::sync::atomic::AtomicBool;
+use core::sync::atomic::{
+    AtomicBool,
+    AtomicU16, //
+};
 
 use kernel::{
     prelude::*,
@@ -12,13 +15,18 @@ use kernel::{
 
 use crate::{
     dct::{
+        host_queue,
+        legacy,
         receive,
         transmit,
         Entry,
         SEED, //
     },
     framework::{
-        connection::Connection,
+        connection::{
+            self,
+            Connection, //
+        },
         device::Device,
         target::{
             Counters,
@@ -31,6 +39,7 @@ use crate::{
         conn::ConnData,
         expect::Expected,
         hwid::Hwid,
+        legacy::Legacy,
         reason::Refusal,
         template::{
             HeaderTemplate,
@@ -99,12 +108,8 @@ impl OffloadTarget for Port {
         }
         let header = template(sk, req.tuple, (mac, req.next_hop), data.ts_ok);
         let hash = req.tuple.hash(SEED);
-        // The queue of the host's frames, which the engine's must not overtake.
         let queues = req.dev.real_num_tx_queues().max(1);
-        let queue = sk
-            .tx_queue()
-            .filter(|queue| u32::from(*queue) < queues)
-            .unwrap_or((hash % queues) as u16);
+        let queue = host_queue(sk, req.dev).unwrap_or((hash % queues) as u16);
         self.offload()
             .dct()
             .table
@@ -120,11 +125,12 @@ impl OffloadTarget for Port {
                             hwid,
                             mac,
                             expected: Expected::new(mac, &req.tuple),
-                            queue,
+                            queue: AtomicU16::new(queue),
                             kick: AtomicBool::new(false),
                             sk: sock.into(),
                             dev: DevRef::new(req.dev),
                             data: SockCell::new(sock, data),
+                            legacy: SockCell::new(sock, Legacy::default()),
                             at_handover: data,
                             template: SockCell::new(sock, header),
                             // The first frame looks: it may have changed since.
@@ -178,26 +184,34 @@ impl OffloadTarget for Port {
         data.rtt.srtt_us = entry.sk.srtt_us();
         Ok(Query {
             tuple: entry.tuple,
+            mode: connection::mode(&entry.sk, &guard),
             data,
             at_handover: entry.at_handover,
             counters: entry.counters.peek(),
         })
     }
 
-    fn host_frame(&self, sk: LockedSock<'_>, hwid: Hwid, skb: SkBuff) -> HostFrame {
-        let guard = ReadGuard::new();
-        let dct = self.offload().dct();
-        let Some(entry) = dct.get(&guard, hwid) else {
-            return HostFrame::Pass(skb);
-        };
-        transmit::host_frame(sk, &entry, skb)
+    fn host_frame(&self, sk: LockedSock<'_>, conn: &Connection, skb: SkBuff) -> HostFrame {
+        let bh = BhGuard::new();
+        let guard = ReadGuard::within(&bh);
+        match self.offload().dct().get(&guard, conn.hwid()) {
+            Some(entry) => transmit::host_frame(sk, conn, &entry, skb, &bh),
+            None => HostFrame::Pass(skb),
+        }
+    }
+
+    fn resynchronise(&self, sk: LockedSock<'_>, conn: &Connection) -> bool {
+        let bh = BhGuard::new();
+        let guard = ReadGuard::within(&bh);
+        let entry = self.offload().dct().get(&guard, conn.hwid());
+        entry.is_some_and(|entry| legacy::resynchronise(sk, &entry, &bh))
     }
 
     fn released(&self, sk: LockedSock<'_>, conn: &Connection) {
         let bh = BhGuard::new();
         let guard = ReadGuard::within(&bh);
         if let Some(entry) = self.offload().dct().get(&guard, conn.hwid()) {
-            if entry.take_kick() {
+            if entry.take_kick() && conn.delegated(sk) {
                 transmit::run(sk, &entry, None, &bh);
             }
         }

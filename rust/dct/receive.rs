@@ -6,8 +6,9 @@
 //! parse, match, hand to the socket of the entry. [`process`] runs under the socket
 //! lock, at once or, if a process owns the socket, from its backlog: header
 //! prediction, payload, ACK, window, timestamps (claims A 1-10, B 15-17). What it
-//! does not finish is a special case: the connection goes to the host stack, and
-//! the frame with it, already parsed, matched and validated.
+//! does not finish is a special case: the host stack finishes the frame, already
+//! parsed, matched and validated, and works on the connection until it is through
+//! ([`legacy`]).
 
 use core::sync::atomic::{
     AtomicU64,
@@ -17,6 +18,7 @@ use core::sync::atomic::{
 use crate::{
     dct::{
         self,
+        legacy,
         transmit,
         Entry, //
     },
@@ -89,7 +91,7 @@ pub(crate) fn input(
     let guess = Hwid::from_raw(recent.0.load(Relaxed)).and_then(|hwid| dct.get(&guard, hwid));
     if let Some(entry) = guess {
         if entry.expected.parse(skb.data(), skb.len(), &mut seg) {
-            return match checked(&mut skb, &seg, &entry) {
+            return match checked(port, &mut skb, &seg, &entry) {
                 true => deliver(port, queue, &entry, skb, &seg, &guard, bh),
                 false => Some(skb),
             };
@@ -105,7 +107,7 @@ pub(crate) fn input(
         Err(Odd::NotTcp | Odd::Special(_, None)) => return Some(skb),
         Err(Odd::Special(case, Some(tuple))) => {
             if let Some(entry) = dct.find(&guard, &tuple) {
-                connection::upload_unlocked(&entry.sk, entry.hwid, case.upload_reason());
+                legacy::enter_unlocked(port, &entry, case, bh);
             }
             return Some(skb);
         }
@@ -114,18 +116,24 @@ pub(crate) fn input(
         return Some(skb);
     };
     // A frame to another station is the host's to drop and to count.
-    if skb.data().first_chunk::<6>() != Some(&entry.mac) || !checked(&mut skb, &seg, &entry) {
+    if skb.data().first_chunk::<6>() != Some(&entry.mac) || !checked(port, &mut skb, &seg, &entry) {
         return Some(skb);
     }
     recent.0.store(entry.hwid.raw(), Relaxed);
     deliver(port, queue, &entry, skb, &seg, &guard, bh)
 }
 
-/// Is the TCP checksum right? If not, the host drops the frame and counts it.
+/// Is the TCP checksum right? If not, the host drops the frame and counts it; who
+/// knows whose it was.
 #[inline]
-fn checked(skb: &mut SkBuff, seg: &Segment, entry: &Entry) -> bool {
-    matches!(skb.checksum(), Checksum::Partial | Checksum::Unnecessary)
+fn checked(port: &Port, skb: &mut SkBuff, seg: &Segment, entry: &Entry) -> bool {
+    if matches!(skb.checksum(), Checksum::Partial | Checksum::Unnecessary)
         || skb.verify_tcp_checksum(seg, entry.tuple.family == Family::V6)
+    {
+        return true;
+    }
+    connection::count_special(port, entry.hwid, SpecialCase::BadChecksum);
+    false
 }
 
 fn deliver(
@@ -175,7 +183,7 @@ fn deliver(
     sk.count_in(&skb, port.dev(), len - u32::from(l3_off));
     match sk.try_own() {
         Some(locked) if conn.delegated(locked) => process(locked, entry, skb, seg, bh),
-        Some(locked) => host_receive(locked, skb),
+        Some(locked) => legacy_receive(locked, entry, skb, seg, bh),
         None => {
             if let Err(skb) = skb.add_to_backlog(&sk) {
                 port.offload().stats().backlog_drop();
@@ -191,13 +199,29 @@ fn deliver(
 pub(crate) fn backlog(sk: LockedSock<'_>, skb: SkBuff) {
     let bh = BhGuard::new();
     let guard = ReadGuard::within(&bh);
-    let entry = proto::context::<Connection>(&sk, &guard)
-        .filter(|conn| conn.delegated(sk))
-        .and_then(|conn| dct::entry_of(conn, &guard));
+    let conn = proto::context::<Connection>(&sk, &guard);
+    let entry = conn.and_then(|conn| Some((conn, dct::entry_of(conn, &guard)?)));
     match (entry, wire::parse_tcp(skb.data(), skb.len())) {
-        (Some(entry), Some(seg)) => process(sk, &entry, skb, &seg, &bh),
+        (Some((conn, entry)), Some(seg)) if conn.delegated(sk) => {
+            process(sk, &entry, skb, &seg, &bh);
+        }
+        (Some((_, entry)), Some(seg)) => legacy_receive(sk, &entry, skb, &seg, &bh),
         // Uploaded meanwhile, or malformed, or a stray: the host's.
         _ => host_receive(sk, skb),
+    }
+}
+
+/// A frame of a connection in legacy mode. If the host stack is through with the
+/// special case, by something it did without a frame from us, the frame is the
+/// target's again.
+#[cold]
+fn legacy_receive(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment, bh: &Bh) {
+    if sk.has_filter() {
+        upload(sk, skb, UploadReason::SocketFilter);
+    } else if legacy::resynchronise(sk, entry, bh) {
+        process(sk, entry, skb, seg, bh);
+    } else {
+        legacy::receive(sk, entry, skb, bh);
     }
 }
 
@@ -210,7 +234,7 @@ fn host_receive(sk: LockedSock<'_>, skb: SkBuff) {
 
 /// Gives the connection to the host, and the segment with it.
 #[cold]
-fn special(sk: LockedSock<'_>, skb: SkBuff, reason: UploadReason) {
+fn upload(sk: LockedSock<'_>, skb: SkBuff, reason: UploadReason) {
     connection::upload(sk, reason);
     host_receive(sk, skb);
 }
@@ -219,13 +243,13 @@ fn special(sk: LockedSock<'_>, skb: SkBuff, reason: UploadReason) {
 /// starts at the TCP header.
 fn process(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment, bh: &Bh) {
     if sk.has_filter() {
-        return special(sk, skb, UploadReason::SocketFilter);
+        return upload(sk, skb, UploadReason::SocketFilter);
     }
     if sk.wants_host() {
-        return special(sk, skb, UploadReason::Setsockopt);
+        return upload(sk, skb, UploadReason::Setsockopt);
     }
     if !sk.is_open() || (seg.payload != 0 && sk.receive_closed()) {
-        return special(sk, skb, UploadReason::Shutdown);
+        return upload(sk, skb, UploadReason::Shutdown);
     }
 
     let view = HostView {
@@ -243,7 +267,10 @@ fn process(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment, bh: &B
     });
     let action = match received {
         Ok(action) => action,
-        Err(case) => return special(sk, skb, SpecialCase::upload_reason(case)),
+        Err(case) => {
+            legacy::enter(sk, entry, case, bh);
+            return legacy::receive(sk, entry, skb, bh);
+        }
     };
 
     let header = u32::from(seg.data_off - seg.l4_off);
@@ -261,12 +288,12 @@ fn process(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment, bh: &B
     } else {
         skb.consume(bh);
     }
-    if (action.acked != 0 || action.window_changed) && sk.send_head().is_some() {
-        transmit::run(sk, entry, None, bh);
-    }
+    let send = (action.acked != 0 || action.window_changed) && sk.send_head().is_some();
+    let ours = !send || transmit::run(sk, entry, None, bh);
     if action.payload != 0 {
         match sk.ack_due() {
-            Some(true) => transmit::ack(sk, entry, bh),
+            Some(true) if ours => transmit::ack(sk, entry, bh),
+            Some(true) => sk.send_ack(),
             Some(false) => sk.delay_ack(),
             None => {}
         }

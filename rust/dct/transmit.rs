@@ -13,14 +13,22 @@
 //! [`host_frame`] sees each of those frames, copies what it says into the entry, and
 //! gives it the same short way to the wire.
 
+use kernel::prelude::*;
+
 use crate::{
-    dct::Entry,
+    dct::{
+        legacy,
+        Entry, //
+    },
     framework::connection::{
         self,
         Connection, //
     },
     logic::{
-        reason::UploadReason,
+        reason::{
+            SpecialCase,
+            UploadReason, //
+        },
         seq::Seq,
         template::{
             HeaderTemplate,
@@ -41,10 +49,7 @@ use crate::{
         }, //
     },
     net::{
-        context::{
-            Bh,
-            BhGuard, //
-        },
+        context::Bh,
         proto::{
             self,
             HostFrame, //
@@ -68,17 +73,18 @@ const BUDGET: usize = 64;
 
 /// Sends what congestion window, peer's window and Nagle's rule allow. Under the
 /// socket lock, any context. `nonagle` overrides the socket's setting (MSG_MORE).
-pub(crate) fn run(sk: LockedSock<'_>, entry: &Entry, nonagle: Option<u8>, bh: &Bh) {
+/// `false`: the host stack has to go on, in legacy mode or for good.
+pub(crate) fn run(sk: LockedSock<'_>, entry: &Entry, nonagle: Option<u8>, bh: &Bh) -> bool {
     if sk.send_head().is_none() {
-        return;
+        return true;
     }
     if sk.wants_host() {
         connection::upload(sk, UploadReason::Setsockopt);
-        return;
+        return false;
     }
     let Some(port) = path(sk, entry) else {
         connection::upload(sk, UploadReason::RouteChange);
-        return;
+        return false;
     };
     sk.refresh_clock();
     for _ in 0..BUDGET {
@@ -112,13 +118,20 @@ pub(crate) fn run(sk: LockedSock<'_>, entry: &Entry, nonagle: Option<u8>, bh: &B
         let SendVerdict::Send { bytes, segs } = verdict else {
             break;
         };
-        if bytes < head.len && sk.split(&mut head, bytes, mss).is_err() {
-            connection::upload(sk, UploadReason::NoMemory);
-            return;
+        if bytes < head.len {
+            let case = match sk.split(&mut head, bytes, mss) {
+                Ok(()) => None,
+                Err(e) if e == ENOMEM => Some(SpecialCase::NoMemory),
+                Err(_) => Some(SpecialCase::ForeignBuffer),
+            };
+            if let Some(case) = case {
+                legacy::enter(sk, entry, case, bh);
+                return false;
+            }
         }
         let Some(mut skb) = sk.clone_head(&head) else {
-            connection::upload(sk, UploadReason::NoMemory);
-            return;
+            legacy::enter(sk, entry, SpecialCase::NoMemory, bh);
+            return false;
         };
         let mut f = flags::ACK;
         if head.push || segs > 1 {
@@ -142,25 +155,25 @@ pub(crate) fn run(sk: LockedSock<'_>, entry: &Entry, nonagle: Option<u8>, bh: &B
         if !built {
             skb.drop_because(DropReason::NotSpecified);
             connection::upload(sk, UploadReason::Error);
-            return;
+            return false;
         }
         if segs > 1 {
             skb.set_gso(mss as u16, segs as u16, sk.gso_type());
         }
-        let (frames, sent_bytes) = match port.send_frame(skb, entry.queue, bh) {
+        let (frames, sent_bytes) = match port.send_frame(skb, entry.queue(), bh) {
             Ok(counts) => counts,
             Err(SendError::Full(skb)) => {
                 skb.drop_because(DropReason::FullRing);
                 if !port.offload().wait_for_room(entry.hwid, bh) {
-                    connection::upload(sk, UploadReason::NoMemory);
-                    return;
+                    legacy::enter(sk, entry, SpecialCase::NoMemory, bh);
+                    return false;
                 }
                 break;
             }
             Err(SendError::Down(skb)) => {
                 skb.drop_because(DropReason::DevReady);
                 connection::upload(sk, UploadReason::LinkDown);
-                return;
+                return false;
             }
         };
         sk.ack_sent();
@@ -172,9 +185,10 @@ pub(crate) fn run(sk: LockedSock<'_>, entry: &Entry, nonagle: Option<u8>, bh: &B
         });
         port.offload()
             .stats()
-            .transmitted(entry.queue, frames, sent_bytes);
+            .transmitted(entry.queue(), frames, sent_bytes);
     }
     sk.check_probe_timer();
+    true
 }
 
 /// Writes the headers of `t` in front of `skb`, whose first `skip` bytes are a
@@ -257,7 +271,7 @@ fn send_ack(sk: LockedSock<'_>, entry: &Entry, bh: &Bh) -> Option<()> {
         skb.drop_because(DropReason::NotSpecified);
         return None;
     };
-    let sent = port.send_frame(skb, entry.queue, bh);
+    let sent = port.send_frame(skb, entry.queue(), bh);
     sk.ack_sent();
     sk.count_ack_out(len as u32);
     entry
@@ -273,7 +287,7 @@ fn settle(port: &Port, entry: &Entry, sent: Result<(u32, u64), SendError>) {
         Ok((frames, bytes)) => port
             .offload()
             .stats()
-            .transmitted(entry.queue, frames, bytes),
+            .transmitted(entry.queue(), frames, bytes),
         // As a full queue of any device.
         Err(SendError::Full(skb)) => skb.drop_because(DropReason::FullRing),
         Err(SendError::Down(skb)) => skb.drop_because(DropReason::DevReady),
@@ -281,42 +295,49 @@ fn settle(port: &Port, entry: &Entry, sent: Result<(u32, u64), SendError>) {
 }
 
 /// What a frame of the host stack says about what the host is doing.
-fn host_intention(sk: LockedSock<'_>, flags: u16, seq: Seq, payload: u32) -> Option<UploadReason> {
-    if flags & flags::FIN != 0 {
-        return Some(UploadReason::Shutdown);
+fn host_intention(sk: LockedSock<'_>, flags: u16, seq: Seq, payload: u32) -> Option<SpecialCase> {
+    if flags & flags::URG != 0 {
+        return Some(SpecialCase::Urg);
     }
     if flags & !(flags::ACK | flags::PSH) != 0 {
-        return Some(UploadReason::HostRetransmit);
+        return Some(SpecialCase::HostRetransmit);
     }
     let nxt = sk.snd_nxt();
     if seq == nxt {
         return None;
     }
-    if payload != 0 && seq.before(nxt) {
-        return Some(if sk.in_recovery() {
-            UploadReason::Rto
-        } else {
-            UploadReason::HostRetransmit
-        });
+    match (payload != 0, seq.before(nxt)) {
+        (true, true) if sk.in_recovery() => Some(SpecialCase::Rto),
+        (true, true) => Some(SpecialCase::HostRetransmit),
+        (false, true) if sk.send_head().is_some() => Some(SpecialCase::Persist),
+        (false, true) => Some(SpecialCase::Keepalive),
+        (_, false) => None,
     }
-    if payload == 0 && seq.before(nxt) {
-        return Some(if sk.send_head().is_some() {
-            UploadReason::Persist
-        } else {
-            UploadReason::Keepalive
-        });
-    }
-    None
 }
 
-/// The host stack transmits `skb`, which starts at its TCP header, on a
-/// delegated connection. Under the socket lock, any context.
-pub(crate) fn host_frame(sk: LockedSock<'_>, entry: &Entry, mut skb: SkBuff) -> HostFrame {
+/// The host stack transmits `skb`, which starts at its TCP header, while the target
+/// has the connection. Under the socket lock, any context.
+pub(crate) fn host_frame(
+    sk: LockedSock<'_>,
+    conn: &Connection,
+    entry: &Entry,
+    mut skb: SkBuff,
+    bh: &Bh,
+) -> HostFrame {
     let Some(h) = wire::parse_tcp(skb.data(), skb.len()) else {
         return HostFrame::Pass(skb);
     };
-    if let Some(reason) = host_intention(sk, h.flags, h.seq, h.payload) {
-        connection::upload(sk, reason);
+    if conn.delegated(sk) {
+        if h.flags & flags::FIN != 0 {
+            connection::upload(sk, UploadReason::Shutdown);
+            return HostFrame::Pass(skb);
+        }
+        if let Some(case) = host_intention(sk, h.flags, h.seq, h.payload) {
+            legacy::enter(sk, entry, case, bh);
+        }
+    }
+    if !conn.delegated(sk) {
+        legacy::transmitted(sk, entry, &h);
         return HostFrame::Pass(skb);
     }
     let Some(port) = path(sk, entry) else {
@@ -350,14 +371,13 @@ pub(crate) fn host_frame(sk: LockedSock<'_>, entry: &Entry, mut skb: SkBuff) -> 
         connection::upload(sk, UploadReason::Error);
         return HostFrame::Taken(0);
     }
-    let bh = BhGuard::new();
     sk.count_host_out(skb.len() - wire::ETH_LEN as u32);
     entry.data.with_mut(sk, |data| sk.load(data));
     entry.counters.with_mut(sk, |counters| {
         counters.tx_frames += 1;
         counters.tx_bytes += u64::from(h.payload);
     });
-    settle(port, entry, port.send_frame(skb, entry.queue, &bh));
+    settle(port, entry, port.send_frame(skb, entry.queue(), bh));
     HostFrame::Taken(0)
 }
 
@@ -369,7 +389,9 @@ pub(crate) fn kick(entry: &Entry, bh: &Bh) {
         return;
     };
     match lock.try_own() {
-        Some(sk) if conn.delegated(sk) && conn.hwid() == entry.hwid => run(sk, entry, None, bh),
+        Some(sk) if conn.delegated(sk) && conn.hwid() == entry.hwid => {
+            run(sk, entry, None, bh);
+        }
         Some(_) => {}
         None => entry.set_kick(),
     }

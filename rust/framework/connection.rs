@@ -25,12 +25,17 @@ use super::{
 use crate::{
     logic::{
         hwid::Hwid,
+        legacy::{
+            Budget,
+            Legacy, //
+        },
         policy::{
             Backoff,
             Candidate, //
         },
         reason::{
             Refusal,
+            SpecialCase,
             UploadReason, //
         },
         state::{
@@ -55,7 +60,8 @@ use crate::{
         },
         table::ReadGuard,
         tcp::Filter,
-        time, //
+        time,
+        trace, //
     }, //
 };
 
@@ -71,6 +77,8 @@ pub(crate) struct Connection {
     backoff: Backoff,
     /// Asked for by the application, not by policy.
     explicit: bool,
+    /// How many special cases are still allowed.
+    budget: SockCell<Budget>,
 }
 
 impl Connection {
@@ -91,6 +99,12 @@ impl Connection {
         self.mode.get(sk) == Mode::Delegated
     }
 
+    /// Has the target the entry, while the host stack works?
+    #[inline]
+    pub(crate) fn in_legacy(&self, sk: LockedSock<'_>) -> bool {
+        self.mode.get(sk) == Mode::Legacy
+    }
+
     /// `None` once the device has lost its driver state.
     #[inline]
     pub(crate) fn target(&self) -> Option<&dyn OffloadTarget> {
@@ -108,6 +122,11 @@ impl Connection {
 #[inline]
 pub(crate) fn of<'g>(sk: LockedSock<'_>, guard: &'g ReadGuard<'_>) -> Option<&'g Connection> {
     proto::context::<Connection>(&sk, guard)
+}
+
+/// Who owns the connection of `sk` at this moment, for display.
+pub(crate) fn mode(sk: &Sock, guard: &ReadGuard<'_>) -> Mode {
+    proto::context::<Connection>(sk, guard).map_or(Mode::Host, |conn| conn.mode.peek())
 }
 
 /// Who wants the offload.
@@ -157,7 +176,7 @@ fn check_socket(sk: LockedSock<'_>) -> Result<(), Refusal> {
         (f.ip_options, Refusal::IpOptions),
         (f.filter, Refusal::SocketFilter),
         (f.bpf, Refusal::Bpf),
-        (f.window_probes, Refusal::ZeroWindow),
+        (f.probing, Refusal::ZeroWindow),
         (f.pressure, Refusal::NoMemory),
     ];
     match checks.iter().find(|(bad, _)| *bad) {
@@ -271,10 +290,12 @@ fn hand_over(
         saved,
         backoff: trigger.backoff,
         explicit: trigger.explicit,
+        budget: SockCell::new(sk.sock(), Budget::default()),
     });
     match record {
         Ok(record) => {
             let _ = record.step(sk, ModeEvent::Accept);
+            trace::offload(hwid);
             proto::set_context(sk, record);
             Ok(hwid)
         }
@@ -283,6 +304,48 @@ fn hand_over(
             let _ = target.terminate(sk, hwid);
             Err(Refusal::NoMemory)
         }
+    }
+}
+
+/// The target of `conn` found a special case: the host stack goes on with the
+/// connection, and the target keeps its entry. `false`: there were too many, and it
+/// was uploaded. Any context under the socket lock.
+pub(crate) fn special(sk: LockedSock<'_>, conn: &Connection, case: SpecialCase) -> bool {
+    let Some(target) = conn.target() else {
+        upload(sk, UploadReason::DeviceGone);
+        return false;
+    };
+    count_special(target, conn.hwid, case);
+    let limits = target.device().limits();
+    let allowed = conn
+        .budget
+        .with_mut(sk, |budget| budget.fall(time::now_ms(), &limits));
+    if let Err(reason) = allowed {
+        upload(sk, reason);
+        return false;
+    }
+    if conn.step(sk, ModeEvent::Special).is_err() {
+        return false;
+    }
+    sk.resume_host();
+    true
+}
+
+/// Counts a special case, and tells who traces. Any context.
+pub(crate) fn count_special(target: &dyn OffloadTarget, hwid: Hwid, case: SpecialCase) {
+    target.device().stats().special(case);
+    trace::special(hwid, case.name());
+}
+
+/// The target goes on with the connection after `stay` in legacy mode. Any context
+/// under the socket lock.
+pub(crate) fn resynchronised(sk: LockedSock<'_>, conn: &Connection, stay: &Legacy) {
+    if conn.step(sk, ModeEvent::Resync).is_ok() {
+        if let Some(target) = conn.target() {
+            let stats = target.device().stats();
+            stats.resynchronised(stay.rx_frames, stay.tx_frames);
+        }
+        trace::resync(conn.hwid, stay.rx_frames, stay.tx_frames);
     }
 }
 
@@ -301,6 +364,7 @@ pub(crate) fn upload(sk: LockedSock<'_>, reason: UploadReason) {
     if let Some(target) = conn.target() {
         let _ = target.terminate(sk, conn.hwid);
         target.device().stats().uploaded(reason);
+        trace::upload(conn.hwid, reason.name());
         if may_return(reason, conn.explicit) {
             let mut backoff = conn.backoff;
             backoff.uploaded(time::now_ms(), &target.device().limits());
@@ -334,8 +398,6 @@ fn may_return(reason: UploadReason, explicit: bool) -> bool {
         UploadReason::Close
             | UploadReason::Shutdown
             | UploadReason::Disconnect
-            | UploadReason::Fin
-            | UploadReason::Rst
             | UploadReason::Ulp
             | UploadReason::Sockmap
             | UploadReason::Setsockopt
@@ -349,15 +411,5 @@ pub(crate) fn upload_hwid(sk: LockedSock<'_>, hwid: Hwid, reason: UploadReason) 
     let guard = ReadGuard::new();
     if of(sk, &guard).is_some_and(|c| c.hwid == hwid) {
         upload(sk, reason);
-    }
-}
-
-/// [`upload_hwid`] from softirq, without the lock. If a process owns the socket,
-/// nothing happens: the host stack then handles the frame on the state that was
-/// written through, and the connection stays.
-pub(crate) fn upload_unlocked(sk: &Sock, hwid: Hwid, reason: UploadReason) {
-    let lock = sk.bh_lock();
-    if let Some(sk) = lock.try_own() {
-        upload_hwid(sk, hwid, reason);
     }
 }

@@ -180,12 +180,10 @@ impl Hooks for SocketHooks {
 
     fn queue_xmit(sk: LockedSock<'_>, skb: SkBuff) -> HostFrame {
         let guard = ReadGuard::new();
-        match connection::of(sk, &guard) {
-            Some(conn) if conn.delegated(sk) => match conn.target() {
-                Some(target) => target.host_frame(sk, conn.hwid(), skb),
-                None => HostFrame::Pass(skb),
-            },
-            _ => HostFrame::Pass(skb),
+        let target = connection::of(sk, &guard).and_then(|conn| Some((conn, conn.target()?)));
+        match target {
+            Some((conn, target)) => target.host_frame(sk, conn, skb),
+            None => HostFrame::Pass(skb),
         }
     }
 }

@@ -51,6 +51,14 @@ fn doorbell(sk: LockedSock<'_>, nonagle: Option<u8>) -> bool {
     }
 }
 
+/// Is the connection delegated, or can it be again?
+fn delegated(sk: LockedSock<'_>) -> bool {
+    let guard = ReadGuard::new();
+    connection::of(sk, &guard).is_some_and(|conn| {
+        conn.delegated(sk) || conn.target().is_some_and(|t| t.resynchronise(sk, conn))
+    })
+}
+
 /// `None`: the host's `sendmsg` shall do all of it. Process context, unlocked.
 pub(super) fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>> {
     let flags = msg.flags();
@@ -59,8 +67,7 @@ pub(super) fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>> {
     }
     let locked = sk.lock();
     let sk = *locked;
-    // Whether the target owns the state, the doorbell asks.
-    if !proto::is_ours(&sk) || !sk.is_open() || !sk.may_write() {
+    if !delegated(sk) || !sk.is_open() || !sk.may_write() {
         return None;
     }
 
@@ -89,7 +96,7 @@ pub(super) fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>> {
                 if let Err(e) = sk.wait_memory(&mut timeout) {
                     break Some(AppendError::Other(e));
                 }
-                if !proto::is_ours(&sk) || !sk.is_open() || !sk.may_write() {
+                if !delegated(sk) || !sk.is_open() || !sk.may_write() {
                     break Some(AppendError::Memory);
                 }
             }

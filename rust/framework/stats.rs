@@ -10,6 +10,7 @@ use core::sync::atomic::{
 
 use crate::logic::reason::{
     Refusal,
+    SpecialCase,
     UploadReason, //
 };
 
@@ -34,6 +35,12 @@ pub(crate) struct Stats {
     backlog_drops: AtomicU64,
     refusals: [AtomicU64; Refusal::COUNT],
     uploads: [AtomicU64; UploadReason::COUNT],
+    specials: [AtomicU64; SpecialCase::COUNT],
+    resyncs: AtomicU64,
+    /// Frames of connections in legacy mode, received and transmitted, as they were
+    /// counted at resynchronisation.
+    legacy_rx: AtomicU64,
+    legacy_tx: AtomicU64,
 }
 
 impl Stats {
@@ -44,6 +51,10 @@ impl Stats {
             backlog_drops: AtomicU64::new(0),
             refusals: core::array::from_fn(|_| AtomicU64::new(0)),
             uploads: core::array::from_fn(|_| AtomicU64::new(0)),
+            specials: core::array::from_fn(|_| AtomicU64::new(0)),
+            resyncs: AtomicU64::new(0),
+            legacy_rx: AtomicU64::new(0),
+            legacy_tx: AtomicU64::new(0),
         }
     }
 
@@ -90,6 +101,21 @@ impl Stats {
         }
     }
 
+    pub(crate) fn special(&self, case: SpecialCase) {
+        if let Some(c) = self.specials.get(case.index()) {
+            c.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A stay in legacy mode ended well, after so many frames.
+    pub(crate) fn resynchronised(&self, rx_frames: u32, tx_frames: u32) {
+        self.resyncs.fetch_add(1, Ordering::Relaxed);
+        self.legacy_rx
+            .fetch_add(rx_frames.into(), Ordering::Relaxed);
+        self.legacy_tx
+            .fetch_add(tx_frames.into(), Ordering::Relaxed);
+    }
+
     /// Offloads, uploads and refusals in all.
     pub(crate) fn totals(&self) -> [u64; 3] {
         let sum = |c: &[AtomicU64]| c.iter().map(|c| c.load(Ordering::Relaxed)).sum();
@@ -122,6 +148,18 @@ impl Stats {
             "",
             self.backlog_drops.load(Ordering::Relaxed),
         );
+        let specials = self.specials.iter().map(|c| c.load(Ordering::Relaxed));
+        f("toe_specials", "", specials.sum());
+        for (name, c) in [
+            ("toe_resyncs", &self.resyncs),
+            ("toe_legacy_rx_frames", &self.legacy_rx),
+            ("toe_legacy_tx_frames", &self.legacy_tx),
+        ] {
+            f(name, "", c.load(Ordering::Relaxed));
+        }
+        for (name, c) in SpecialCase::NAMES.iter().zip(&self.specials) {
+            f("toe_special_", name, c.load(Ordering::Relaxed));
+        }
         for (name, c) in UploadReason::NAMES.iter().zip(&self.uploads) {
             f("toe_upload_", name, c.load(Ordering::Relaxed));
         }

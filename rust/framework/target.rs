@@ -16,6 +16,7 @@ use crate::{
         conn::ConnData,
         hwid::Hwid,
         reason::Refusal,
+        state::Mode,
         tuple::Tuple, //
     },
     net::{
@@ -43,6 +44,7 @@ pub(crate) struct OffloadRequest<'a> {
 /// A target's answer to [`OffloadTarget::query`].
 pub(crate) struct Query {
     pub(crate) tuple: Tuple,
+    pub(crate) mode: Mode,
     /// Hardware level.
     pub(crate) data: ConnData,
     /// Kernel level as it was handed over.
@@ -57,6 +59,7 @@ pub(crate) struct Counters {
     pub(crate) rx_bytes: u64,
     pub(crate) tx_frames: u64,
     pub(crate) tx_bytes: u64,
+    pub(crate) specials: u64,
 }
 
 /// A device that takes over established TCP connections.
@@ -91,8 +94,13 @@ pub(crate) trait OffloadTarget: Send + Sync {
     /// may be torn. `ESTALE` as above.
     fn query(&self, hwid: Hwid) -> Result<Query>;
 
-    /// The host stack transmits on the connection by itself.
-    fn host_frame(&self, sk: LockedSock<'_>, hwid: Hwid, skb: SkBuff) -> HostFrame;
+    /// The host stack transmits on the connection by itself: some frame while it is
+    /// delegated, every frame in legacy mode.
+    fn host_frame(&self, sk: LockedSock<'_>, conn: &Connection, skb: SkBuff) -> HostFrame;
+
+    /// The connection is in legacy mode, and about to be used: takes it again if the
+    /// host stack is through with the special case. `true`: it is delegated.
+    fn resynchronise(&self, sk: LockedSock<'_>, conn: &Connection) -> bool;
 
     /// A frame of the connection that waited in the socket's backlog.
     fn backlog(&self, sk: LockedSock<'_>, skb: SkBuff);

@@ -122,4 +122,9 @@ void toe_tcp_count_ack_out(struct sock *sk, u32 len);
 struct sk_buff *toe_header_skb(void);
 bool toe_tcp_idle_restart(const struct sock *sk);
 
+void toe_trace_special(u64 hwid, const char *name, size_t len);
+void toe_trace_resync(u64 hwid, u32 rx_frames, u32 tx_frames);
+void toe_trace_offload(u64 hwid);
+void toe_trace_upload(u64 hwid, const char *name, size_t len);
+
 #endif

@@ -235,6 +235,9 @@ void toe_tcp_clean_rtx(struct sock *sk, struct toe_ack_sample *sample)
 		tcp_highest_sack_replace(sk, skb, next);
 		tcp_rtx_queue_unlink_and_free(skb, sk);
 	}
+	/* tcp_process_tlp_ack(): the probe was new data */
+	if (tp->tlp_high_seq && !before(tp->snd_una, tp->tlp_high_seq))
+		tp->tlp_high_seq = 0;
 	tp->packets_out -= sample->pkts;
 	tp->delivered += sample->pkts;
 	NET_INC_STATS(sock_net(sk), LINUX_MIB_TCPHPACKS);
@@ -459,7 +462,8 @@ int toe_tcp_split(struct sock *sk, struct sk_buff *skb, u32 len, u32 mss)
 	struct sk_buff *buff;
 	u16 flags;
 
-	if (skb_zcopy(skb) || skb->len != skb->data_len)
+	/* skb_split() takes care of zero copy buffers. */
+	if (skb->len != skb->data_len)
 		return -EOPNOTSUPP;
 	buff = alloc_skb_fclone(MAX_TCP_HEADER, GFP_ATOMIC | __GFP_NOWARN);
 	if (unlikely(!buff))

@@ -20,6 +20,7 @@ pub mod conn;
 pub mod dct;
 pub mod expect;
 pub mod hwid;
+pub mod legacy;
 pub mod policy;
 pub mod reason;
 pub mod receive;

@@ -137,6 +137,13 @@ pub struct Limits {
     /// Time without an upload after which a connection's uploads are
     /// forgotten, in ms.
     pub upload_window_ms: u32,
+    /// Number of special cases of a connection within `legacy_window_ms` that
+    /// lead to legacy mode; one more, and it is uploaded. 0: each one is.
+    pub legacy_falls: u32,
+    /// Time in which special cases are counted, in ms.
+    pub legacy_window_ms: u32,
+    /// Longest stay in legacy mode before the upload, in ms.
+    pub legacy_max_ms: u32,
 }
 
 impl Default for Limits {
@@ -152,6 +159,9 @@ impl Default for Limits {
             reoffload_delay_max_ms: 10_000,
             max_uploads: 8,
             upload_window_ms: 10_000,
+            legacy_falls: 256,
+            legacy_window_ms: 1000,
+            legacy_max_ms: 2000,
         }
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Names of everything that can keep a connection from the target or take it
-//! back: refusals, special cases of a frame, upload reasons.
+//! back, for a moment or for good: refusals, special cases, upload reasons.
 //!
 //! Each enumeration is one table, so that a variant, its counter's index and
 //! the name shown in sysfs, `ethtool -S` and tracepoints cannot drift apart.
@@ -116,7 +116,7 @@ named! {
         Recovery = "recovery",
         /// The sending direction is shut down.
         Shutdown = "shutdown",
-        /// The peer's window is zero, and the host stack probes it.
+        /// The host stack probes the peer, whose window is zero or who is silent.
         ZeroWindow = "zero_window",
         /// The connection was uploaded too recently or too often.
         Backoff = "backoff",
@@ -141,61 +141,12 @@ named! {
 
 named! {
     /// Why a connection went back from the target to the host stack (mission
-    /// row 5). The first ones are those of [`SpecialCase`].
+    /// row 5).
     pub enum UploadReason {
-        /// A segment after the expected sequence number.
-        OutOfOrder = "out_of_order",
-        /// A segment before the expected sequence number; keepalive probes.
-        OldSequence = "old_sequence",
-        /// An ACK for data never sent, or older than the oldest expected one.
-        AckOutside = "ack_outside",
-        /// A duplicate ACK.
-        DupAck = "dup_ack",
-        /// A SACK option.
-        Sack = "sack",
-        /// A FIN.
-        Fin = "fin",
-        /// An RST.
-        Rst = "rst",
-        /// A SYN.
-        Syn = "syn",
-        /// Urgent data.
-        Urg = "urg",
-        /// IPv4 options.
-        IpOptions = "ip_options",
-        /// An IP fragment.
-        Fragment = "fragment",
-        /// An IPv6 extension header.
-        ExtHeader = "ext_header",
-        /// A header with impossible lengths or flags.
-        BadHeader = "bad_header",
-        /// A wrong checksum.
-        BadChecksum = "bad_checksum",
-        /// An unknown, unexpected or malformed TCP option.
-        BadOption = "bad_option",
-        /// No timestamp where one was negotiated.
-        NoTimestamp = "no_timestamp",
-        /// A timestamp older than the last one (RFC 7323 section 5).
-        Paws = "paws",
-        /// An ECN mark or ECN flags.
-        Ecn = "ecn",
-        /// The peer took back all of the window it had offered.
-        ZeroWindow = "zero_window",
-        /// The peer moved the right edge of its window back.
-        WindowShrunk = "window_shrunk",
-        /// A segment reaches beyond the offered window.
-        BeyondWindow = "beyond_window",
-        /// The socket's receive memory does not take the payload, or an
-        /// allocation failed.
-        NoMemory = "no_memory",
-        /// The retransmission timer expired.
-        Rto = "rto",
-        /// The persist timer expired: a window probe is due.
-        Persist = "persist",
-        /// The keepalive timer expired.
-        Keepalive = "keepalive",
-        /// The host stack retransmitted by itself.
-        HostRetransmit = "host_retransmit",
+        /// Too many special cases in a short time.
+        LegacyOften = "legacy_often",
+        /// Legacy mode lasted too long.
+        LegacyLong = "legacy_long",
         /// `close()`.
         Close = "close",
         /// `shutdown()`.
@@ -224,12 +175,15 @@ named! {
 }
 
 named! {
-    /// What makes a frame, of a delegated connection or possibly so, one that
-    /// the target does not finish itself (mission row 8). The host stack does.
+    /// What the target does not finish itself: the host stack does, and the
+    /// connection is in legacy mode meanwhile (mission row 8). Most are found in a
+    /// received frame, the last ones in what the host stack does.
     pub enum SpecialCase {
-        /// The segment starts after the expected sequence number.
+        /// The segment starts after the expected sequence number, or data waits
+        /// for a gap to be filled.
         OutOfOrder = "out_of_order",
-        /// The segment starts before the expected sequence number.
+        /// The segment starts before the expected sequence number; a keepalive
+        /// probe.
         OldSequence = "old_sequence",
         /// The acknowledgement number is not between `snd_una` and `snd_nxt`.
         AckOutside = "ack_outside",
@@ -243,7 +197,7 @@ named! {
         Rst = "rst",
         /// The SYN flag.
         Syn = "syn",
-        /// The URG flag.
+        /// The URG flag, in either direction.
         Urg = "urg",
         /// An IPv4 header longer than 20 bytes.
         IpOptions = "ip_options",
@@ -259,7 +213,7 @@ named! {
         BadOption = "bad_option",
         /// No timestamp option where one was negotiated.
         NoTimestamp = "no_timestamp",
-        /// The timestamp is older than `ts_recent`.
+        /// The timestamp is older than `ts_recent` (RFC 7323 section 5).
         Paws = "paws",
         /// Congestion experienced, or the flags ECE, CWR or AE.
         Ecn = "ecn",
@@ -269,38 +223,23 @@ named! {
         WindowShrunk = "window_shrunk",
         /// The segment ends beyond the window offered.
         BeyondWindow = "beyond_window",
-        /// The payload does not fit into the socket's receive memory.
+        /// The peer asks whether the window that we shut is open again.
+        WindowProbe = "window_probe",
+        /// The payload does not fit into the socket's receive memory, or an
+        /// allocation failed.
         NoMemory = "no_memory",
-    }
-}
-
-impl SpecialCase {
-    /// The reason for the upload that this special case leads to.
-    pub const fn upload_reason(self) -> UploadReason {
-        match self {
-            Self::OutOfOrder => UploadReason::OutOfOrder,
-            Self::OldSequence => UploadReason::OldSequence,
-            Self::AckOutside => UploadReason::AckOutside,
-            Self::DupAck => UploadReason::DupAck,
-            Self::Sack => UploadReason::Sack,
-            Self::Fin => UploadReason::Fin,
-            Self::Rst => UploadReason::Rst,
-            Self::Syn => UploadReason::Syn,
-            Self::Urg => UploadReason::Urg,
-            Self::IpOptions => UploadReason::IpOptions,
-            Self::Fragment => UploadReason::Fragment,
-            Self::ExtHeader => UploadReason::ExtHeader,
-            Self::BadHeader => UploadReason::BadHeader,
-            Self::BadChecksum => UploadReason::BadChecksum,
-            Self::BadOption => UploadReason::BadOption,
-            Self::NoTimestamp => UploadReason::NoTimestamp,
-            Self::Paws => UploadReason::Paws,
-            Self::Ecn => UploadReason::Ecn,
-            Self::ZeroWindow => UploadReason::ZeroWindow,
-            Self::WindowShrunk => UploadReason::WindowShrunk,
-            Self::BeyondWindow => UploadReason::BeyondWindow,
-            Self::NoMemory => UploadReason::NoMemory,
-        }
+        /// A buffer of the send queue has to be divided, and only the host stack can:
+        /// it has data in its linear part.
+        ForeignBuffer = "foreign_buffer",
+        /// The retransmission timer expired.
+        Rto = "rto",
+        /// The persist timer expired: the host probes the peer's window.
+        Persist = "persist",
+        /// The keepalive timer expired.
+        Keepalive = "keepalive",
+        /// The host stack retransmits without having waited for the timer: a tail
+        /// loss probe, a handler of ICMP errors.
+        HostRetransmit = "host_retransmit",
     }
 }
 
@@ -325,26 +264,15 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_plain() {
-        for (i, a) in Refusal::NAMES.iter().enumerate() {
-            assert!(a
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'));
-            assert!(!a.is_empty() && a.len() < 28);
-            assert!(!Refusal::NAMES[..i].contains(a));
-        }
-        for (i, a) in UploadReason::NAMES.iter().enumerate() {
-            assert!(a
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'));
-            assert!(!a.is_empty() && a.len() < 28);
-            assert!(!UploadReason::NAMES[..i].contains(a));
-        }
-    }
-
-    #[test]
-    fn special_cases_keep_their_name_as_upload_reason() {
-        for case in SpecialCase::ALL {
-            assert_eq!(case.name(), case.upload_reason().name());
+        let sets: [&[&str]; 3] = [&Refusal::NAMES, &UploadReason::NAMES, &SpecialCase::NAMES];
+        for names in sets {
+            for (i, a) in names.iter().enumerate() {
+                assert!(a
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_'));
+                assert!(!a.is_empty() && a.len() < 28);
+                assert!(!names[..i].contains(a));
+            }
         }
     }
 }

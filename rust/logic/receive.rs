@@ -66,11 +66,11 @@ pub fn receive(c: &mut ConnData, s: &Segment, h: &HostView) -> Result<RxAction, 
     let ts = timestamp(c, s)?;
 
     if s.seq != c.rcv_nxt {
-        return Err(out_of_sequence(c, s.seq));
+        return Err(out_of_sequence(c, s));
     }
     if s.payload != 0 {
         if s.payload > c.receive_window() {
-            return Err(SpecialCase::BeyondWindow);
+            return Err(beyond_window(c));
         }
         if !h.ooo_empty {
             return Err(SpecialCase::OutOfOrder);
@@ -162,13 +162,28 @@ fn timestamp(c: &ConnData, s: &Segment) -> Result<Option<(u32, u32)>, SpecialCas
 
 /// Names the case of a segment that does not start at `rcv_nxt`.
 #[cold]
-fn out_of_sequence(c: &ConnData, seq: Seq) -> SpecialCase {
+fn out_of_sequence(c: &ConnData, s: &Segment) -> SpecialCase {
+    let seq = s.seq;
     if seq.before(c.rcv_nxt) {
-        SpecialCase::OldSequence
+        // Probes of an open window are keepalives.
+        match c.receive_window() == 0 && s.payload == 0 && seq.add(1) == c.rcv_nxt {
+            true => SpecialCase::WindowProbe,
+            false => SpecialCase::OldSequence,
+        }
     } else if seq.after(c.rcv_nxt.add(c.receive_window())) {
         SpecialCase::BeyondWindow
     } else {
         SpecialCase::OutOfOrder
+    }
+}
+
+/// Names the case of data that does not fit into the window.
+#[cold]
+fn beyond_window(c: &ConnData) -> SpecialCase {
+    match c.receive_window() {
+        // One byte, as RFC 9293 section 3.8.6.1 has it, or more.
+        0 => SpecialCase::WindowProbe,
+        _ => SpecialCase::BeyondWindow,
     }
 }
 
@@ -496,6 +511,30 @@ mod tests {
             assert!(receive(&mut c, &s, &VIEW) == Err(want));
             assert!(c == conn());
         }
+    }
+
+    #[test]
+    fn probes_of_a_shut_window() {
+        let mut c = conn();
+        c.rcv_wnd = 0;
+        let probe = Segment {
+            seq: c.rcv_nxt.sub(1),
+            payload: 0,
+            ..seg()
+        };
+        assert!(receive(&mut c, &probe, &VIEW) == Err(SpecialCase::WindowProbe));
+        let data = Segment {
+            payload: 1,
+            ..seg()
+        };
+        assert!(receive(&mut c, &data, &VIEW) == Err(SpecialCase::WindowProbe));
+        let old = Segment {
+            seq: c.rcv_nxt.sub(2),
+            ..probe
+        };
+        assert!(receive(&mut c, &old, &VIEW) == Err(SpecialCase::OldSequence));
+        c.rcv_wnd = 100;
+        assert!(receive(&mut c, &probe, &VIEW) == Err(SpecialCase::OldSequence));
     }
 
     #[test]

@@ -121,7 +121,7 @@ pub enum Odd {
     /// Not a TCP segment: the frame goes up the ordinary way.
     NotTcp,
     /// A frame that the target never finishes. With the tuple, if that can be
-    /// told: the connection, if it is a delegated one, is to be uploaded first.
+    /// told: the connection, if it is a delegated one, goes into legacy mode first.
     /// Without one the host stack drops the frame or it is a later fragment.
     Special(SpecialCase, Option<Tuple>),
 }
@@ -373,7 +373,7 @@ fn tcp(l4: &[u8], l4_len: u32, out: &mut Segment) -> Result<(), Odd> {
     out.tuple.lport = u16::from_be_bytes([h[2], h[3]]);
     let header_len = usize::from(h[12] >> 4) * 4;
     if header_len < TCP_LEN || header_len as u32 > l4_len {
-        // The host stack drops this: no reason to take the connection back.
+        // The host stack drops this: no reason to bother it with the connection.
         return Err(Odd::Special(SpecialCase::BadHeader, None));
     }
     let Some(options) = l4.get(TCP_LEN..header_len) else {

@@ -31,6 +31,7 @@ pub(crate) mod sysfs;
 pub(crate) mod table;
 pub(crate) mod tcp;
 pub(crate) mod time;
+pub(crate) mod trace;
 pub(crate) mod tracepoint;
 pub(crate) mod ulp;
 pub(crate) mod worker;

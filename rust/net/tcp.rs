@@ -32,6 +32,7 @@ use crate::{
     bindings,
     logic::{
         conn::ConnData,
+        legacy::HostState,
         rtt::Rtt,
         seq::Seq, //
     }, //
@@ -66,7 +67,7 @@ pub(crate) struct Facts {
     pub(crate) bpf: bool,
     pub(crate) psock: bool,
     pub(crate) shutdown: bool,
-    pub(crate) window_probes: bool,
+    pub(crate) probing: bool,
     pub(crate) pressure: bool,
     pub(crate) ip_options: bool,
 }
@@ -197,12 +198,19 @@ impl<'a> LockedSock<'a> {
                 bpf: c.bpf_sock_ops,
                 psock: !sk.sk_user_data.is_null(),
                 shutdown: u32::from(sk.sk_shutdown) & bindings::SEND_SHUTDOWN != 0,
-                window_probes: tp.snd_wnd == 0
-                    && (icsk.icsk_probes_out != 0 || icsk.icsk_backoff != 0),
+                probing: self.probing(),
                 pressure: c.memory_pressure,
                 ip_options: c.ip_options,
             }
         }
+    }
+
+    /// Has the host begun to probe the peer, whose window is shut or who has been
+    /// silent? It counts its probes, and takes the answer.
+    fn probing(&self) -> bool {
+        // SAFETY: the socket is live and locked.
+        let (tp, icsk) = unsafe { (&*self.tp(), &*self.icsk()) };
+        icsk.icsk_probes_out != 0 || (tp.snd_wnd == 0 && icsk.icsk_backoff != 0)
     }
 
     /// Is a packet filter attached? It must see every frame.
@@ -388,6 +396,27 @@ impl<'a> LockedSock<'a> {
                 || tp.retrans_out != 0
                 || icsk.icsk_retransmits != 0
         }
+    }
+
+    /// What the target looks at in legacy mode.
+    pub(crate) fn host_state(&self) -> HostState {
+        // SAFETY: the socket is live and locked.
+        let tp = unsafe { &*self.tp() };
+        HostState {
+            rcv_nxt: Seq(tp.rcv_nxt),
+            open: self.is_open(),
+            out_of_order: !self.in_order(),
+            sack_owed: tp.rx_opt.num_sacks != 0 || tp.rx_opt.dsack() != 0 || tp.compressed_ack != 0,
+            recovery: self.in_recovery() || tp.tlp_high_seq != 0,
+            urgent: tp.urg_data != 0 || tp.snd_up != tp.snd_una,
+            probing: self.probing(),
+        }
+    }
+
+    /// Next sequence number expected from the peer.
+    pub(crate) fn rcv_nxt(&self) -> Seq {
+        // SAFETY: the socket is live and locked.
+        Seq(unsafe { (*self.tp()).rcv_nxt })
     }
 
     /// Is the out-of-order queue empty?

@@ -33,7 +33,7 @@ use super::Port;
 /// Connections a new device takes at most.
 pub(super) const DEFAULT_CAPACITY: u32 = 1 << 16;
 
-static FILES: [Attribute<Port>; 21] = [
+static FILES: [Attribute<Port>; 24] = [
     Attribute::rw(c"policy", show_policy, store_policy),
     Attribute::wo(c"upload_all", store_upload_all),
     Attribute::rw(c"capacity", show_capacity, store_capacity),
@@ -46,6 +46,9 @@ static FILES: [Attribute<Port>; 21] = [
     Attribute::rw(c"reoffload_delay_max_ms", show_delay_max, store_delay_max),
     Attribute::rw(c"max_uploads", show_max_uploads, store_max_uploads),
     Attribute::rw(c"upload_window_ms", show_window, store_window),
+    Attribute::rw(c"legacy_falls", show_falls, store_falls),
+    Attribute::rw(c"legacy_window_ms", show_falls_window, store_falls_window),
+    Attribute::rw(c"legacy_max_ms", show_legacy_max, store_legacy_max),
     Attribute::rw(c"bypass_xfrm", show_bypass_xfrm, store_bypass_xfrm),
     Attribute::rw(
         c"bypass_netfilter",
@@ -60,7 +63,7 @@ static FILES: [Attribute<Port>; 21] = [
     Attribute::ro(c"uploads", show_uploads),
     Attribute::ro(c"refusals", show_refusals),
 ];
-static LIST: AttributeList<21> = AttributeList::new(&FILES);
+static LIST: AttributeList<24> = AttributeList::new(&FILES);
 pub(super) static GROUP: Group = Group::new(c"toe", &LIST);
 
 /// EINVAL if it is no number, ERANGE if it is none of `lo..=hi`.
@@ -143,6 +146,9 @@ limit!(show_port_max, store_port_max, port_hi: u16, 0, u16::MAX.into());
 limit!(show_delay, store_delay, reoffload_delay_ms: u32, 0, 3_600_000);
 limit!(show_delay_max, store_delay_max, reoffload_delay_max_ms: u32, 0, 3_600_000);
 limit!(show_max_uploads, store_max_uploads, max_uploads: u32, 0, u32::MAX.into());
+limit!(show_falls, store_falls, legacy_falls: u32, 0, u32::MAX.into());
+limit!(show_falls_window, store_falls_window, legacy_window_ms: u32, 1, 3_600_000);
+limit!(show_legacy_max, store_legacy_max, legacy_max_ms: u32, 0, 3_600_000);
 limit!(show_window, store_window, upload_window_ms: u32, 0, 3_600_000);
 
 fn show_prefix(port: &Port, page: &mut Page<'_>) -> Result {

@@ -34,8 +34,7 @@ use crate::{
     },
     logic::{
         hwid::Hwid,
-        reason::UploadReason,
-        state::Mode, //
+        reason::UploadReason, //
     },
     net::{
         context::{
@@ -152,7 +151,7 @@ impl DeviceState {
         seq_print!(
             seq,
             "hwid local remote mode snd_una snd_nxt snd_wnd rcv_nxt rcv_wnd srtt_us \
-             acked received rx_frames rx_bytes tx_frames tx_bytes\n"
+             acked received rx_frames rx_bytes tx_frames tx_bytes specials\n"
         );
         for index in 0..self.dct.table.slots() {
             let guard = ReadGuard::new();
@@ -165,11 +164,11 @@ impl DeviceState {
             let (d, c) = (q.data, q.counters);
             seq_print!(
                 seq,
-                "{:#x} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}\n",
+                "{:#x} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}\n",
                 hwid.raw(),
                 Text(q.tuple.local_end()),
                 Text(q.tuple.remote_end()),
-                Mode::Delegated.name(),
+                q.mode.name(),
                 d.snd_una.0,
                 d.snd_nxt.0,
                 d.snd_wnd,
@@ -182,6 +181,7 @@ impl DeviceState {
                 c.rx_bytes,
                 c.tx_frames,
                 c.tx_bytes,
+                c.specials,
             );
         }
         Ok(())

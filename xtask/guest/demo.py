@@ -224,6 +224,8 @@ def report(iperf, iperf_flips, file):
                       f"{share(target, max(whole, target)):>10}")
     print()
     for host, now in ends:
+        print(f"{host[0]:8} special cases {now.get('toe_specials', 0)} "
+              f"({reasons(now, 'toe_special_')}), resynchronised {now.get('toe_resyncs', 0)} times")
         print(f"{host[0]:8} offloads {now.get('toe_offloads', 0)}, uploads {now.get('toe_uploads', 0)} "
               f"({reasons(now, 'toe_upload_')}), refusals {now.get('toe_refusals', 0)} "
               f"({reasons(now, 'toe_refuse_')})")

@@ -2,11 +2,14 @@
 
 //! The entry of the fuzz target, which `cargo test` runs with random bytes too:
 //! whatever comes from the wire, the parser and the receive engine give a
-//! result, keep their invariants, and change nothing on a special case.
+//! result, keep their invariants, and change nothing on a special case. After one
+//! a host of a few lines works, whatever it transmits, until the target goes on.
 
 use crate::logic::{
     conn::ConnData,
     expect::Expected,
+    legacy::{HostState, Legacy, Verdict},
+    policy::Limits,
     receive::{receive, HostView},
     seq::Seq,
     template::{HeaderTemplate, TemplateParams, TxFields, MAX_LEN},
@@ -115,11 +118,13 @@ fn check_segment(s: &Segment, frame: &[u8], frame_len: u32) {
     assert!(s.flags < 512 && s.ip_ecn < 4 && s.dscp < 64);
 }
 
-fn check_receive(c: &mut ConnData, s: &Segment, view: &HostView) {
+/// What the engine makes of a segment; `false`: a special case.
+fn check_receive(c: &mut ConnData, s: &Segment, view: &HostView) -> bool {
     let before = *c;
     match receive(c, s, view) {
         Err(case) => {
             assert_eq!(*c, before, "{case:?}");
+            false
         }
         Ok(action) => {
             assert_eq!(action.payload, s.payload);
@@ -133,7 +138,58 @@ fn check_receive(c: &mut ConnData, s: &Segment, view: &HostView) {
             assert!(c.packets_out <= before.packets_out);
             assert!(view.ooo_empty || action.payload == 0);
             assert!(view.rcv_space_ok || action.payload == 0);
+            true
         }
+    }
+}
+
+/// The target's side of a stay in legacy mode.
+struct Stay {
+    legacy: Legacy,
+    entry: ConnData,
+}
+
+/// Legacy mode: the host takes what is in order, and transmits or not, with any
+/// window and an ACK number that may be an old one. `true`: the target goes on.
+fn check_legacy(stay: &mut Stay, c: &mut ConnData, s: &Segment, b: &mut Bytes<'_>) -> bool {
+    let before = stay.entry;
+    if s.seq == c.rcv_nxt && s.payload <= c.receive_window() {
+        c.rcv_nxt = c.rcv_nxt.add(s.payload);
+    }
+    let what = b.u8();
+    if what & 1 == 0 {
+        stay.legacy.received(&mut stay.entry, c.rcv_nxt);
+    }
+    if what & 2 == 0 {
+        c.snd_nxt = c.snd_nxt.add(u32::from(what >> 6));
+        let ack = match what & 4 {
+            0 => c.rcv_nxt,
+            _ => c.rcv_nxt.sub(u32::from(b.u8())),
+        };
+        stay.legacy
+            .transmitted(&mut stay.entry, c.snd_nxt, ack, b.u16());
+    }
+    let e = &stay.entry;
+    assert!(e.rcv_nxt.between(before.rcv_nxt, c.rcv_nxt));
+    assert!(e.snd_nxt.between(before.snd_nxt, c.snd_nxt));
+    assert!(e.rcv_wup.between(before.rcv_wup, e.rcv_nxt));
+    let host = HostState {
+        rcv_nxt: c.rcv_nxt,
+        open: what & 8 == 0,
+        recovery: what & 0x30 == 0x30,
+        ..HostState::default()
+    };
+    match stay.legacy.verdict(e, &host, u64::from(what)) {
+        Verdict::Resync => {
+            assert!(host.clean());
+            assert_eq!((e.rcv_nxt, e.rcv_wup), (c.rcv_nxt, c.rcv_nxt));
+            // The host's state is loaded; its window is as it said.
+            c.rcv_wup = e.rcv_wup;
+            c.rcv_wnd = e.rcv_wnd;
+            true
+        }
+        Verdict::Upload(_) => panic!("long before the time"),
+        Verdict::Wait => false,
     }
 }
 
@@ -141,6 +197,7 @@ fn check_receive(c: &mut ConnData, s: &Segment, view: &HostView) {
 pub fn run(data: &[u8]) {
     let mut b = Bytes(data);
     let mut c = connection(&mut b);
+    let mut stay: Option<Stay> = None;
     while !b.0.is_empty() {
         let kind = b.u8();
         let frame = if kind & 1 == 0 {
@@ -162,10 +219,22 @@ pub fn run(data: &[u8]) {
             now_secs: i64::from(kind),
             sack_or_loss: kind & 0x1c == 12,
         };
-        if let Ok(s) = wire::parse(&frame, frame_len) {
-            check_segment(&s, &frame, frame_len);
-            check_expected(&s, &frame, frame_len);
-            check_receive(&mut c, &s, &view);
+        let Ok(s) = wire::parse(&frame, frame_len) else {
+            continue;
+        };
+        check_segment(&s, &frame, frame_len);
+        check_expected(&s, &frame, frame_len);
+        if stay.is_none() && !check_receive(&mut c, &s, &view) {
+            stay = Some(Stay {
+                legacy: Legacy::new(&c, 0, &Limits::default()),
+                entry: c,
+            });
+        }
+        if stay
+            .as_mut()
+            .is_some_and(|stay| check_legacy(stay, &mut c, &s, &mut b))
+        {
+            stay = None;
         }
     }
 }

@@ -14,7 +14,6 @@ use toe_model::logic::{
     expect::Expected,
     hwid::Hwid,
     policy::{Backoff, Limits, Policy, Prefix},
-    reason::SpecialCase,
     rtt::Rtt,
     seq::Seq,
     state::{Mode, ModeEvent},
@@ -514,13 +513,3 @@ fn estimator_agrees_with_the_kernel() {
 }
 
 include!("data/kernel_rtt.rs");
-
-/// Each special case keeps its name on the way to the counters.
-#[test]
-fn special_cases_map_to_upload_reasons() {
-    let names: HashSet<_> = SpecialCase::ALL
-        .iter()
-        .map(|c| c.upload_reason().name())
-        .collect();
-    assert_eq!(names.len(), SpecialCase::COUNT);
-}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Parser and receive engine: `cargo +nightly fuzz run receive` in
+//! Parser, receive engine and legacy mode: `cargo +nightly fuzz run receive` in
 //! `xtask/model`.
 
 #![no_main]

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! A host with an offload target: one connection that is either in the
-//! reference host stack (`host.rs`) or delegated to the engines under test.
-//! Both work on the same `ConnData` and the same queues, as in the module.
+//! reference host stack (`host.rs`) or delegated to the engines under test, or
+//! in legacy mode between the two (`legacy.rs`). Both owners work on the same
+//! `ConnData` and the same queues, as in the module.
 
 use std::collections::VecDeque;
 
 use toe_model::logic::{
     ack::{self, AckDecision, AckView},
     conn::ConnData,
+    legacy::Budget,
+    policy::Limits,
     reason::{SpecialCase, UploadReason},
     receive::{receive, HostView},
     seq::Seq,
@@ -20,6 +23,7 @@ use toe_model::logic::{
 };
 
 use crate::host::Host;
+use crate::legacy::{End, Stay};
 use crate::link::{checksum_ok, complete_checksum, Rng, Time};
 
 pub const RTO_MIN_US: u32 = 30_000;
@@ -45,6 +49,11 @@ pub struct Sent {
 pub struct Stats {
     pub offloads: u64,
     pub uploads: [u64; UploadReason::COUNT],
+    pub specials: [u64; SpecialCase::COUNT],
+    pub resyncs: u64,
+    /// Frames received and transmitted in legacy mode.
+    pub legacy_rx: u64,
+    pub legacy_tx: u64,
     pub engine_frames: u64,
     pub host_frames: u64,
     pub engine_bytes: u64,
@@ -55,10 +64,33 @@ impl Default for Stats {
         Self {
             offloads: 0,
             uploads: [0; UploadReason::COUNT],
+            specials: [0; SpecialCase::COUNT],
+            resyncs: 0,
+            legacy_rx: 0,
+            legacy_tx: 0,
             engine_frames: 0,
             host_frames: 0,
             engine_bytes: 0,
         }
+    }
+}
+
+impl Stats {
+    pub fn add(&mut self, other: &Self) {
+        let sum = |to: &mut [u64], from: &[u64]| {
+            for (sum, n) in to.iter_mut().zip(from) {
+                *sum += n;
+            }
+        };
+        sum(&mut self.uploads, &other.uploads);
+        sum(&mut self.specials, &other.specials);
+        self.offloads += other.offloads;
+        self.resyncs += other.resyncs;
+        self.legacy_rx += other.legacy_rx;
+        self.legacy_tx += other.legacy_tx;
+        self.engine_frames += other.engine_frames;
+        self.host_frames += other.host_frames;
+        self.engine_bytes += other.engine_bytes;
     }
 }
 
@@ -73,8 +105,10 @@ pub struct Config {
     pub nonagle: u8,
     pub gso_max_segs: u32,
     pub isn: u32,
-    /// Out of a thousand times that a payload finds no receive memory.
+    /// Out of a thousand times that a payload finds no receive memory, or a
+    /// frame to send no memory.
     pub no_memory: u64,
+    pub limits: Limits,
     /// Plants a wrong byte after that many bytes: a check of the checks.
     pub plant: Option<u64>,
 }
@@ -106,6 +140,12 @@ pub struct Endpoint {
     pub out: Vec<Vec<u8>>,
     pub stats: Stats,
     delivered: u64,
+    pub budget: Budget,
+    /// The present stay in legacy mode, and how those before it ended.
+    pub stay: Option<Stay>,
+    pub ends: Vec<End>,
+    /// The next payload finds no receive memory.
+    pub starve: bool,
 }
 
 impl Endpoint {
@@ -152,11 +192,15 @@ impl Endpoint {
             out: Vec::new(),
             stats: Stats::default(),
             delivered: 0,
+            budget: Budget::default(),
+            stay: None,
+            ends: Vec::new(),
+            starve: false,
             cfg,
         }
     }
 
-    fn event(&mut self, event: ModeEvent) {
+    pub fn event(&mut self, event: ModeEvent) {
         self.mode = self.mode.next(event).expect("legal transition");
     }
 
@@ -180,29 +224,35 @@ impl Endpoint {
             return;
         }
         self.event(ModeEvent::Accept);
+        self.budget = Budget::default();
         self.stats.offloads += 1;
     }
 
     pub fn upload(&mut self, reason: UploadReason) {
         self.event(ModeEvent::Upload);
+        self.leave(End::Upload(reason));
         self.stats.uploads[reason.index()] += 1;
         self.event(ModeEvent::Uploaded);
     }
 
-    /// Flips between host stack and target, so many times of a thousand.
-    pub fn flip(&mut self, permille: u64) {
-        if !self.rng.permille(permille) {
-            return;
-        }
-        if self.delegated() {
-            self.upload(UploadReason::Admin);
-        } else if self.can_offload() {
+    /// Flips between host stack and target, so many times of a thousand: the
+    /// first number is for the way there, the second for the way back.
+    pub fn flip(&mut self, (there, back): (u64, u64)) {
+        if self.mode.has_entry() {
+            if self.rng.permille(back) {
+                self.upload(UploadReason::Admin);
+            }
+        } else if self.can_offload() && self.rng.permille(there) {
             self.offload();
         }
     }
 
-    fn delegated(&self) -> bool {
+    pub fn delegated(&self) -> bool {
         self.mode == Mode::Delegated
+    }
+
+    pub fn in_legacy(&self) -> bool {
+        self.mode == Mode::Legacy
     }
 
     // The application.
@@ -213,7 +263,7 @@ impl Endpoint {
     }
 
     pub fn close(&mut self) {
-        if self.delegated() {
+        if self.mode.has_entry() {
             self.upload(UploadReason::Shutdown);
         }
         self.closing = true;
@@ -251,8 +301,8 @@ impl Endpoint {
         let seg = match wire::parse(linear, frame.len() as u32) {
             Err(Odd::NotTcp | Odd::Special(_, None)) => return,
             Err(Odd::Special(case, Some(tuple))) => {
-                if tuple == self.cfg.tuple && self.delegated() {
-                    self.upload(case.upload_reason());
+                if tuple == self.cfg.tuple {
+                    self.odd_input(now, case, frame);
                 }
                 return;
             }
@@ -261,28 +311,46 @@ impl Endpoint {
         let l4 = usize::from(seg.l4_off);
         let data = usize::from(seg.data_off);
         let end = data + seg.payload as usize;
-        if seg.tuple != self.cfg.tuple || !checksum_ok(frame, l4, end - l4) {
+        if seg.tuple != self.cfg.tuple {
+            return;
+        }
+        if !checksum_ok(frame, l4, end - l4) {
+            // Who knows whose it was: counted, and no more.
+            if self.mode.has_entry() {
+                self.stats.specials[SpecialCase::BadChecksum.index()] += 1;
+            }
             return;
         }
         let payload = &frame[data..end];
+        if self.in_legacy() {
+            self.resynchronise(now);
+        }
         if self.delegated() {
-            match self.engine_input(now, &seg, payload) {
-                Ok(()) => return,
-                Err(case) => self.upload(case.upload_reason()),
+            if seg.payload != 0 && self.host.peer_fin {
+                self.upload(UploadReason::Shutdown);
+            } else {
+                match self.engine_input(now, &seg, payload) {
+                    Ok(()) => return,
+                    Err(case) => self.special(now, case),
+                }
             }
         }
-        self.stats.host_frames += 1;
-        self.host_input(now, &seg, frame);
+        if self.in_legacy() {
+            self.legacy_input(now, &seg, frame);
+        } else {
+            self.stats.host_frames += 1;
+            self.host_input(now, &seg, frame);
+        }
     }
 
     /// The receive engine.
     fn engine_input(&mut self, now: Time, s: &Segment, data: &[u8]) -> Result<(), SpecialCase> {
-        let short = self.rng.permille(self.cfg.no_memory);
+        let short = self.rng.permille(self.cfg.no_memory) || self.starve;
         let view = HostView {
             rcv_space_ok: !short && s.payload <= self.free(),
-            ooo_empty: self.host.ooo_empty(),
+            ooo_empty: !self.host.out_of_order(),
             now_secs: (now / 1_000_000) as i64,
-            sack_or_loss: !self.host.is_calm(&self.c),
+            sack_or_loss: self.host.in_recovery(&self.c),
         };
         let before = self.c;
         let action = receive(&mut self.c, s, &view).inspect_err(|_| assert_eq!(before, self.c))?;
@@ -359,12 +427,21 @@ impl Endpoint {
         self.tx.len() as u32 - (self.c.bytes_in_flight() - fin)
     }
 
-    /// Sends what may go, then the ACK if none of it carried it.
+    /// A chance to send. In legacy mode, who wants to send asks first whether
+    /// the target can go on.
     pub fn output(&mut self, now: Time) {
+        if self.in_legacy() && self.unsent() > 0 {
+            self.resynchronise(now);
+        }
+        self.send(now);
+    }
+
+    /// Sends what may go, then the ACK if none of it carried it.
+    pub fn send(&mut self, now: Time) {
         if self.phase == Phase::SynSent {
             return;
         }
-        if self.mode == Mode::Host {
+        if !self.delegated() {
             self.host_output(now);
         }
         if self.host.rtx.is_none() {
@@ -404,6 +481,9 @@ impl Endpoint {
             assert_eq!(segs, bytes.div_ceil(self.c.mss));
             assert!(self.c.snd_nxt.add(bytes).at_or_before(self.c.wnd_end()));
             assert!(self.c.packets_out + segs <= self.cwnd);
+            if self.delegated() && self.rng.permille(self.cfg.no_memory) {
+                self.special(now, SpecialCase::NoMemory);
+            }
             if self.delegated() {
                 self.stats.engine_frames += 1;
             }
@@ -435,7 +515,8 @@ impl Endpoint {
 
     /// Writes a segment of `len` bytes of the queue from `seq` on.
     pub fn emit(&mut self, now: Time, seq: Seq, len: u32, tcp_flags: u16) {
-        let free = self.free();
+        // Whole units, as __tcp_select_window() has it.
+        let free = self.free() >> self.c.rcv_wscale << self.c.rcv_wscale;
         let window = ack::select_window(&mut self.c, free);
         let fields = TxFields {
             seq,
@@ -459,6 +540,7 @@ impl Endpoint {
             }
         }
         complete_checksum(&mut frame, self.template.l4_off());
+        self.observe(&frame);
         self.out.push(frame);
         self.ack_now = false;
         self.ack_scheduled = false;
@@ -481,13 +563,14 @@ impl Endpoint {
         }
         if self.rto_at.is_some_and(|at| at <= now) {
             if self.delegated() {
-                self.upload(UploadReason::Rto);
+                self.special(now, SpecialCase::Rto);
             }
             self.host_rto(now);
         }
         if self.persist_at.is_some_and(|at| at <= now) {
-            if self.delegated() {
-                self.upload(UploadReason::Persist);
+            let probes = self.unsent() > 0 && self.c.all_acked();
+            if self.delegated() && probes {
+                self.special(now, SpecialCase::Persist);
             }
             self.host_persist(now);
         }

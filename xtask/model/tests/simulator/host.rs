@@ -27,6 +27,8 @@ pub struct Host {
     peer_fin_at: Option<Seq>,
     pub peer_fin: bool,
     pub reset: bool,
+    /// Probes of the window since the peer shut it.
+    probes: u32,
 }
 
 impl Host {
@@ -41,21 +43,28 @@ impl Host {
             peer_fin_at: None,
             peer_fin: false,
             reset: false,
+            probes: 0,
         }
     }
 
-    pub fn ooo_empty(&self) -> bool {
-        self.ooo.is_empty()
+    /// Whether something received, data or the FIN, waits for a gap.
+    pub fn out_of_order(&self) -> bool {
+        !self.ooo.is_empty() || (self.peer_fin_at.is_some() && !self.peer_fin)
+    }
+
+    /// Whether anything sent is being repaired, or may have to be.
+    pub fn in_recovery(&self, c: &ConnData) -> bool {
+        self.rtx.is_some() || self.recovering || (self.dup_acks > 0 && !c.all_acked())
+    }
+
+    /// Whether the peer's window is shut and was probed.
+    pub fn probing(&self, c: &ConnData) -> bool {
+        c.snd_wnd == 0 && self.probes > 0
     }
 
     /// Whether nothing is going on that the target could not take over.
     pub fn is_calm(&self, c: &ConnData) -> bool {
-        self.ooo.is_empty()
-            && self.rtx.is_none()
-            && !self.recovering
-            && !self.fin_sent
-            && self.peer_fin_at.is_none()
-            && (c.snd_una == c.snd_nxt || self.dup_acks == 0)
+        !self.out_of_order() && !self.in_recovery(c) && !self.fin_sent
     }
 }
 
@@ -176,7 +185,10 @@ impl Endpoint {
             return self.syn_ack(now, s, options);
         }
         if s.flags & flags::RST != 0 {
-            self.host.reset = true;
+            // RFC 5961 section 3.2: a blind one at most gets an answer.
+            let edge = self.c.rcv_nxt.add(self.c.receive_window());
+            self.host.reset |= s.seq == self.c.rcv_nxt;
+            self.ack_now |= s.seq.between(self.c.rcv_nxt, edge);
             return;
         }
         let fin = u32::from(s.flags & flags::FIN != 0);
@@ -232,6 +244,7 @@ impl Endpoint {
             c.max_window = c.max_window.max(wnd);
             if wnd > 0 {
                 self.persist_at = None;
+                self.host.probes = 0;
             }
         }
         if acked > 0 {
@@ -368,13 +381,14 @@ impl Endpoint {
         if fits > 0 {
             self.send_new(now, fits, 1, true);
         } else {
+            self.host.probes += 1;
             self.emit(now, self.c.snd_una.sub(1), 0, flags::ACK);
             self.persist_at = Some(now + 100_000);
         }
     }
 }
 
-fn fold(bytes: &[u8]) -> u16 {
+pub fn fold(bytes: &[u8]) -> u16 {
     let mut sum: u32 = bytes
         .chunks(2)
         .map(|p| u32::from(p[0]) << 8 | u32::from(p[1]))

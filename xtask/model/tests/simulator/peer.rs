@@ -32,7 +32,7 @@ pub trait Peer {
     /// What to print of a peer that is stuck.
     fn state(&self) -> String;
     /// A chance to flip between host stack and target.
-    fn flip(&mut self, _permille: u64) {}
+    fn flip(&mut self, _permille: (u64, u64)) {}
     fn endpoint(&self) -> Option<&Endpoint> {
         None
     }
@@ -109,10 +109,41 @@ pub struct Smol {
     queues: Queues,
     ethertype: [u8; 2],
     was_open: bool,
+    /// The initial sequence number that the other end is to see.
+    isn: u32,
+    /// What is added to smoltcp's own sequence numbers for that, once known.
+    shift: Option<u32>,
+}
+
+/// Adds to the 32 bit number at `at` of a TCP header at `l4`, and keeps its
+/// checksum as right or wrong as it was (RFC 1624).
+fn add_to_field(packet: &mut [u8], l4: usize, at: usize, n: u32) {
+    let Some(h) = packet.get_mut(l4..l4 + 20) else {
+        return;
+    };
+    let old = [h[at], h[at + 1], h[at + 2], h[at + 3]];
+    let new = u32::from_be_bytes(old).wrapping_add(n).to_be_bytes();
+    h[at..at + 4].copy_from_slice(&new);
+    let mut sum = u32::from(!u16::from_be_bytes([h[16], h[17]]));
+    for (o, n) in old.chunks(2).zip(new.chunks(2)) {
+        sum += u32::from(!u16::from_be_bytes([o[0], o[1]]));
+        sum += u32::from(u16::from_be_bytes([n[0], n[1]]));
+    }
+    while sum > 0xffff {
+        sum = (sum >> 16) + (sum & 0xffff);
+    }
+    h[16..18].copy_from_slice(&(!(sum as u16)).to_be_bytes());
 }
 
 impl Smol {
-    pub fn new(tuple: &Tuple, mtu: usize, ts_ok: bool, buffer: usize, rng: &mut Rng) -> Self {
+    pub fn new(
+        tuple: &Tuple,
+        mtu: usize,
+        ts_ok: bool,
+        buffer: usize,
+        isn: u32,
+        rng: &mut Rng,
+    ) -> Self {
         let mut queues = Queues {
             mtu,
             ..Queues::default()
@@ -148,6 +179,16 @@ impl Smol {
                 Family::V6 => [0x86, 0xdd],
             },
             was_open: false,
+            isn,
+            shift: None,
+        }
+    }
+
+    /// Where the TCP header is: smoltcp sends no options, and takes none.
+    fn l4(&self) -> usize {
+        match self.ethertype {
+            [8, 0] => 20,
+            _ => 40,
         }
     }
 
@@ -158,7 +199,11 @@ impl Smol {
 
 impl Peer for Smol {
     fn input(&mut self, _: Time, frame: &[u8]) {
-        self.queues.rx.push_back(frame[14..].to_vec());
+        let mut packet = frame[14..].to_vec();
+        if let Some(shift) = self.shift {
+            add_to_field(&mut packet, self.l4(), 8, shift.wrapping_neg());
+        }
+        self.queues.rx.push_back(packet);
     }
 
     fn poll(&mut self, now: Time) -> Vec<Vec<u8>> {
@@ -166,8 +211,14 @@ impl Peer for Smol {
         self.iface
             .poll(instant(now), &mut self.queues, &mut self.sockets);
         self.was_open |= self.socket().may_send();
-        let ethertype = self.ethertype;
-        let frames = self.queues.tx.drain(..).map(|packet| {
+        let (ethertype, l4, isn) = (self.ethertype, self.l4(), self.isn);
+        let shift = &mut self.shift;
+        let frames = self.queues.tx.drain(..).map(|mut packet| {
+            let seq = &packet[l4 + 4..l4 + 8];
+            let seq = u32::from_be_bytes([seq[0], seq[1], seq[2], seq[3]]);
+            // The first one is the SYN.
+            let shift = *shift.get_or_insert(isn.wrapping_sub(seq));
+            add_to_field(&mut packet, l4, 4, shift);
             let mut frame = vec![2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2];
             frame.extend(ethertype);
             frame.extend(packet);
@@ -259,7 +310,7 @@ impl Peer for Ours {
         self.0.host.reset
     }
 
-    fn flip(&mut self, permille: u64) {
+    fn flip(&mut self, permille: (u64, u64)) {
         self.0.flip(permille);
     }
 

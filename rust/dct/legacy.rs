@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Legacy mode of an entry: the way in with a special case, frames for the legacy
+//! buffers meanwhile, and the way out by what the host stack transmits (claims
+//! A 7-13, B 5-14). The decisions are `logic/legacy.rs`'s.
+
+use crate::{
+    dct::Entry,
+    framework::connection::{
+        self,
+        Connection, //
+    },
+    logic::{
+        legacy::{
+            Legacy,
+            Verdict, //
+        },
+        reason::SpecialCase,
+        wire::Segment, //
+    },
+    net::{
+        context::Bh,
+        proto,
+        skb::SkBuff,
+        sock::LockedSock,
+        table::ReadGuard,
+        time, //
+    },
+    netdev::Port,
+};
+
+use super::transmit;
+
+/// The connection of `entry`, if it is still in the target.
+fn connection<'g>(
+    sk: LockedSock<'_>,
+    entry: &Entry,
+    guard: &'g ReadGuard<'_>,
+) -> Option<&'g Connection> {
+    connection::of(sk, guard).filter(|conn| conn.hwid() == entry.hwid)
+}
+
+/// A special case: the host stack works from here on. Its state is true, for it
+/// was written through; nothing of the frame that caused this was taken in. If the
+/// connection's budget is used up, it is uploaded. Under the socket lock, any
+/// context.
+#[cold]
+pub(crate) fn enter(sk: LockedSock<'_>, entry: &Entry, case: SpecialCase, bh: &Bh) {
+    let guard = ReadGuard::within(bh);
+    let Some(conn) = connection(sk, entry, &guard) else {
+        return;
+    };
+    if connection::special(sk, conn, case) {
+        let limits = conn.target().map(|t| t.device().limits());
+        let data = entry.data.with_mut(sk, |data| {
+            sk.load(data);
+            *data
+        });
+        let stay = Legacy::new(&data, time::now_ms(), &limits.unwrap_or_default());
+        entry.legacy.set(sk, stay);
+        entry.counters.with_mut(sk, |c| c.specials += 1);
+    }
+}
+
+/// A special case of a frame that takes the ordinary way to the host. If a process
+/// owns the socket, the case is only counted: the host stack handles the frame on
+/// the state that was written through, and the connection stays. Softirq, without
+/// the lock.
+#[cold]
+pub(crate) fn enter_unlocked(port: &Port, entry: &Entry, case: SpecialCase, bh: &Bh) {
+    let lock = entry.sk.bh_lock();
+    let delegated = lock.try_own().filter(|sk| {
+        let guard = ReadGuard::within(bh);
+        connection(*sk, entry, &guard).is_some_and(|conn| conn.delegated(*sk))
+    });
+    match delegated {
+        Some(sk) => enter(sk, entry, case, bh),
+        None => connection::count_special(port, entry.hwid, case),
+    }
+}
+
+/// A frame for the legacy buffers: parsed, matched and validated, its control block
+/// filled, first byte the TCP header. The host stack finishes it. Under the socket
+/// lock, any context.
+#[cold]
+pub(crate) fn receive(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, bh: &Bh) {
+    let guard = ReadGuard::within(bh);
+    proto::host_receive(sk, skb);
+    if connection(sk, entry, &guard).is_some_and(|conn| conn.in_legacy(sk)) {
+        let rcv_nxt = sk.rcv_nxt();
+        entry.data.with_mut(sk, |data| {
+            entry.legacy.with_mut(sk, |l| l.received(data, rcv_nxt))
+        });
+        resynchronise(sk, entry, bh);
+    }
+}
+
+/// The host stack transmits `h` in legacy mode: what it says goes into the entry.
+/// It is in the middle of its work, so that nothing else can be done here.
+pub(crate) fn transmitted(sk: LockedSock<'_>, entry: &Entry, h: &Segment) {
+    entry.data.with_mut(sk, |data| {
+        entry.legacy.with_mut(sk, |l| {
+            l.transmitted(data, h.seq.add(h.payload), h.ack, h.window)
+        })
+    });
+}
+
+/// Takes the connection again if the host stack is through, or gives it up. `true`:
+/// it is delegated. Under the socket lock, any context, nothing of the host stack
+/// below us.
+pub(crate) fn resynchronise(sk: LockedSock<'_>, entry: &Entry, bh: &Bh) -> bool {
+    let guard = ReadGuard::within(bh);
+    let Some(conn) = connection(sk, entry, &guard) else {
+        return false;
+    };
+    if !conn.in_legacy(sk) {
+        return conn.delegated(sk);
+    }
+    let host = sk.host_state();
+    let stay = entry.legacy.get(sk);
+    let verdict = entry
+        .data
+        .with(sk, |data| stay.verdict(data, &host, time::now_ms()));
+    match verdict {
+        Verdict::Wait => false,
+        Verdict::Upload(reason) => {
+            connection::upload(sk, reason);
+            false
+        }
+        Verdict::Resync => {
+            entry.data.with_mut(sk, |data| sk.load(data));
+            entry.follow_queue(sk);
+            connection::resynchronised(sk, conn, &stay);
+            transmit::run(sk, entry, None, bh)
+        }
+    }
+}
