@@ -3,6 +3,7 @@
 //! that is measured `xtask/guest/bench.c`.
 
 mod plot;
+mod weather;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ use crate::vm::{self, Run, Sink, Stream};
 /// cost as a part of veth (`None`: no target).
 const WORKLOADS: &[(&str, &str, Option<f64>)] = &[
     ("pingpong", "64-byte ping-pong, per round trip", Some(0.80)),
+    ("special", "ping-pong, a special case each", None),
     ("stream-1K", "1 KiB writes, per KiB", None),
     ("stream-4K", "4 KiB writes, per KiB", Some(0.75)),
     ("stream-16K", "16 KiB writes, per KiB", None),
@@ -74,6 +76,7 @@ pub fn run(args: &Bench) -> Result<()> {
         .iter()
         .map(|(name, _)| *name)
         .filter(|name| module.is_some() || !name.starts_with("toe"))
+        .filter(|name| !args.weather || name.starts_with("toe"))
         .collect();
     let samples = Arc::new(Mutex::new(Samples::new()));
     let step = Arc::new(Mutex::new(Step::new("measuring")));
@@ -82,7 +85,12 @@ pub fn run(args: &Bench) -> Result<()> {
     let mut command = vec![
         "bash".to_owned(),
         paths::repo()
-            .join("xtask/guest/bench.sh")
+            .join("xtask/guest")
+            .join(if args.weather {
+                "weather.sh"
+            } else {
+                "bench.sh"
+            })
             .display()
             .to_string(),
         program.display().to_string(),
@@ -117,6 +125,13 @@ pub fn run(args: &Bench) -> Result<()> {
 
     let samples = samples.lock().expect("no panics");
     let unit = if args.wall { "ns" } else { "instructions" };
+    if args.weather {
+        weather::print(&samples, unit);
+        return match outcome.report(&dir) {
+            0 => Ok(()),
+            code => Err(Exit(code).into()),
+        };
+    }
     print_table(&samples, &transports, unit);
     let out = paths::target().join("bench");
     write(&out, &samples, unit, accel, &ready.kernel.release)?;
@@ -220,6 +235,15 @@ fn spread(samples: &Samples, transport: &str, workload: &str) -> Option<f64> {
     Some((high - low) / median(values)?)
 }
 
+/// What a special case costs an offloaded connection, from detection to
+/// resynchronisation, beyond what the host stack takes for the same segment.
+fn special_cost(samples: &Samples) -> Option<f64> {
+    let extra = |transport| {
+        Some(value(samples, transport, "special")? - value(samples, transport, "pingpong")?)
+    };
+    Some(extra("toe")? - extra("toe-host")?)
+}
+
 fn print_table(samples: &Samples, transports: &[&str], unit: &str) {
     print!("\n{:36}", unit);
     for (name, label) in TRANSPORTS {
@@ -248,6 +272,12 @@ fn print_table(samples: &Samples, transports: &[&str], unit: &str) {
             (None, _) => String::new(),
         };
         println!("{verdict:>18}");
+    }
+    if let Some(extra) = special_cost(samples) {
+        println!(
+            "{:36}{extra:>22.0}",
+            "a special case, beyond the host's work"
+        );
     }
     for (name, label) in COSTS {
         if let Some(value) = value(samples, "toe", name) {

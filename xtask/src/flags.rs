@@ -208,6 +208,9 @@ pub struct Bench {
     /// Rounds; more rounds, smaller spread [default: 3, with --wall 7]
     #[arg(long, value_name = "N")]
     pub rounds: Option<u32>,
+    /// Goodput under loss, delay, reordering instead, offloaded and not
+    #[arg(long, conflicts_with = "veth")]
+    pub weather: bool,
     /// Only the transports that need no module
     #[arg(long, hide = true)]
     pub veth: bool,
