@@ -62,6 +62,7 @@ int ping(int argc, char **argv);
 int inject(const char *name);
 int legacy(const char *name);
 int race(void);
+int unaccepted(void);
 int nth(const char *what);
 
 #endif

@@ -89,6 +89,31 @@ int race(void)
 	return 0;
 }
 
+/*
+ * Connections that nobody accepts, offloaded by the policy, whose listener closes:
+ * the kernel warns if anybody owns the lock of one at that moment.
+ */
+int unaccepted(void)
+{
+	enum { CONNS = 16 };
+	uint64_t rng = now_ms();
+	int fds[CONNS], i, j;
+
+	for (i = 0; i < 300; i++) {
+		open_listener();
+		for (j = 0; j < CONNS; j++) {
+			fds[j] = tcp_connect(p.addr, local_port(p.listener));
+			if (fds[j] < 0)
+				fatal("connect: %s", strerror(-fds[j]));
+		}
+		usleep(rnd_below(&rng, 3000));
+		close(p.listener);
+		for (j = 0; j < CONNS; j++)
+			close(fds[j]);
+	}
+	return 0;
+}
+
 static void fail_nth(int fd, int n)
 {
 	char text[16];

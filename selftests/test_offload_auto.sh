@@ -153,6 +153,20 @@ t_batch() {
 	expect_no_entries
 }
 
+# Neither the policy nor the administrator may own the lock of a connection that
+# nobody has accepted yet.
+t_unaccepted() {
+	need_toe
+	reset_knobs
+	policy auto
+	snap b
+	bg uploader b 0.001
+	probe race unaccepted 4
+	end_bg
+	expect_ge "$(delta b toe_offloads)" 10 "offloads"
+	expect_no_entries
+}
+
 t_policy_flapping() {
 	local i
 	need_toe
@@ -172,4 +186,4 @@ t_policy_flapping() {
 pair_up || skip_all "cannot set up the pair"
 limit=$(is_toe && knob a conn_limit)
 run "at_establishment 4" "at_establishment 6" "by_bytes 4" "by_bytes 6" by_bytes_late off ulp_only \
-	off_leaves_old_ones ports conn_limit batch policy_flapping
+	off_leaves_old_ones ports conn_limit batch unaccepted policy_flapping

@@ -10,6 +10,7 @@
  *   legacy NAME   legacy mode: a stay that lasts, a stray segment, a socket whose
  *                 lock is held; needs --table
  *   race all      offloads while another thread closes, resets or shuts down
+ *   race unaccepted  connections of a listener that closes, policy auto
  *   nth CALL      each allocation of a call fails, one connection each: offload,
  *                 send, receive, shutdown, close
  *   ping NS ADDR COUNT SIZE [df]
@@ -540,7 +541,7 @@ int main(int argc, char **argv)
 	if (!strcmp(argv[0], "legacy"))
 		return legacy(argv[1]);
 	if (!strcmp(argv[0], "race"))
-		return race();
+		return strcmp(argv[1], "unaccepted") ? race() : unaccepted();
 	if (!strcmp(argv[0], "nth"))
 		return nth(argv[1]);
 	return 2;

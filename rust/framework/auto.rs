@@ -173,10 +173,10 @@ impl Job for Auto {
         let now = time::now_ms();
         for mut candidate in worker.job().take() {
             if candidate.due_ms <= now {
-                let sk = candidate.sk.lock();
-                let result = connection::offload(*sk, candidate.trigger);
-                let open = sk.is_open();
-                drop(sk);
+                let trigger = candidate.trigger;
+                let (result, open) = candidate
+                    .sk
+                    .with_lock(|sk| (connection::offload(sk, trigger), sk.is_open()));
                 match result {
                     Err(reason) if open && may_change(reason) => {
                         candidate.trigger.retry = true;

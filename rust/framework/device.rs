@@ -126,7 +126,6 @@ impl Device {
 /// unless the device is closed.
 pub(crate) fn upload_all(target: &dyn OffloadTarget, reason: UploadReason) {
     target.for_each(&mut |hwid, sk| {
-        let locked = sk.lock();
-        connection::upload_hwid(*locked, hwid, reason);
+        sk.with_lock(|sk| connection::upload_hwid(sk, hwid, reason));
     });
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
+#include <linux/skbuff_ref.h>
 #include <linux/unaligned.h>
 #include <net/addrconf.h>
 #include <net/ip.h>
@@ -207,10 +208,74 @@ void toe_tcp_ack_sent(struct sock *sk)
 
 /* --- acknowledgement ---------------------------------------------------- */
 
+/* tcp_set_skb_tso_segs() */
+static void toe_tcp_set_segs(struct sk_buff *skb, u32 mss)
+{
+	if (skb->len <= mss) {
+		TCP_SKB_CB(skb)->tcp_gso_size = 0;
+		tcp_skb_pcount_set(skb, 1);
+	} else {
+		TCP_SKB_CB(skb)->tcp_gso_size = mss;
+		tcp_skb_pcount_set(skb, DIV_ROUND_UP(skb->len, mss));
+	}
+}
+
+/*
+ * tcp_tso_acked() and tcp_trim_head(): takes the acknowledged segments off the
+ * head of the retransmission queue. The host's timers trim it, too, but only
+ * tcp_ack() keeps packets_out in step.
+ */
+static noinline u32 toe_tcp_tso_acked(struct sock *sk, struct sk_buff *skb)
+{
+	u32 segs = tcp_skb_pcount(skb), truesize = skb->truesize;
+	u32 len = tcp_sk(sk)->snd_una - TCP_SKB_CB(skb)->seq;
+	struct skb_shared_info *shinfo;
+	u32 eat = len;
+	int i, k = 0;
+
+	if (skb->len != skb->data_len)
+		return 0;
+	if (skb_cloned(skb)) {
+		/* skb_unclone_keeptruesize(), which is not exported */
+		unsigned int end = skb_end_offset(skb);
+
+		if (pskb_expand_head(skb, 0, 0, GFP_ATOMIC | __GFP_NOWARN))
+			return 0;
+		skb->truesize = truesize;
+		/* What a purely zero copy buffer is charged by. */
+		if (skb_end_offset(skb) != end && skb_zcopy_pure(skb))
+			return 0;
+	}
+	shinfo = skb_shinfo(skb);
+	for (i = 0; i < shinfo->nr_frags; i++) {
+		u32 size = skb_frag_size(&shinfo->frags[i]);
+
+		if (size <= eat) {
+			skb_frag_unref(skb, i);
+			eat -= size;
+			continue;
+		}
+		shinfo->frags[k] = shinfo->frags[i];
+		skb_frag_off_add(&shinfo->frags[k], eat);
+		skb_frag_size_sub(&shinfo->frags[k], eat);
+		eat = 0;
+		k++;
+	}
+	shinfo->nr_frags = k;
+	skb->data_len -= len;
+	skb->len = skb->data_len;
+	TCP_SKB_CB(skb)->seq += len;
+	skb->truesize -= len;
+	sk_wmem_queued_add(sk, -(int)len);
+	if (!skb_zcopy_pure(skb))
+		sk_mem_uncharge(sk, len);
+	toe_tcp_set_segs(skb, tcp_skb_mss(skb));
+	return segs - tcp_skb_pcount(skb);
+}
+
 /*
  * tcp_clean_rtx_queue() for the clean case: nothing SACKed, lost or
- * retransmitted. tp->snd_una has been advanced. A partly acknowledged head
- * stays whole; tcp_retransmit_skb() and the host's own clean-up trim it.
+ * retransmitted. tp->snd_una has been advanced.
  */
 void toe_tcp_clean_rtx(struct sock *sk, struct toe_ack_sample *sample)
 {
@@ -219,15 +284,24 @@ void toe_tcp_clean_rtx(struct sock *sk, struct toe_ack_sample *sample)
 
 	for (skb = skb_rb_first(&sk->tcp_rtx_queue); skb; skb = next) {
 		struct tcp_skb_cb *scb = TCP_SKB_CB(skb);
+		bool whole = !after(scb->end_seq, tp->snd_una);
+		u32 segs = tcp_skb_pcount(skb);
 
-		if (after(scb->end_seq, tp->snd_una))
-			break;
+		if (unlikely(!whole)) {
+			if (segs == 1 || !after(tp->snd_una, scb->seq))
+				break;
+			segs = toe_tcp_tso_acked(sk, skb);
+			if (!segs)
+				break;
+		}
 		sample->last_us = tcp_skb_timestamp_us(skb);
 		if (!sample->first_us)
 			sample->first_us = sample->last_us;
 		if (scb->sacked & TCPCB_RETRANS)
 			sample->retrans = true;
-		sample->pkts += tcp_skb_pcount(skb);
+		sample->pkts += segs;
+		if (unlikely(!whole))
+			break;
 
 		next = skb_rb_next(skb);
 		if (unlikely(skb == tp->retransmit_skb_hint))
@@ -311,17 +385,6 @@ void toe_tcp_cong_avoid(struct sock *sk, u32 ack, u32 acked, s32 rtt_us)
 }
 
 /* --- transmit ----------------------------------------------------------- */
-
-static void toe_tcp_set_segs(struct sk_buff *skb, u32 mss)
-{
-	if (skb->len <= mss) {
-		TCP_SKB_CB(skb)->tcp_gso_size = 0;
-		tcp_skb_pcount_set(skb, 1);
-	} else {
-		TCP_SKB_CB(skb)->tcp_gso_size = mss;
-		tcp_skb_pcount_set(skb, DIV_ROUND_UP(skb->len, mss));
-	}
-}
 
 size_t toe_msg_left(const struct msghdr *msg)
 {

@@ -20,6 +20,7 @@ use kernel::{
     types::Opaque, //
 };
 
+use super::context::BhGuard;
 use crate::bindings;
 
 /// A TCP socket: `struct sock`, which is the head of `struct tcp_sock`.
@@ -80,6 +81,34 @@ impl Sock {
         unsafe { bindings::toe_lock_sock(self.as_ptr()) };
         // SAFETY: this task owns the socket lock until `UserLock` is dropped.
         UserLock(unsafe { LockedSock::assume(self) })
+    }
+
+    /// Runs `f`, which does not sleep, under the socket's lock. Process context;
+    /// sleeps.
+    ///
+    /// Nobody may own the lock of a connection that was not accepted yet: its
+    /// listener's end expects that (`inet_csk_listen_stop()`). Such a one is locked
+    /// as in softirq.
+    pub(crate) fn with_lock<R>(&self, f: impl FnOnce(LockedSock<'_>) -> R) -> R {
+        if !self.has_socket() {
+            let _bh = BhGuard::new();
+            let lock = self.bh_lock();
+            if let Some(sk) = lock.try_own() {
+                return f(sk);
+            }
+        }
+        // Accepted by now, or closed already: it has, or had, a user.
+        f(*self.lock())
+    }
+
+    /// Is it an application's: accepted, and not closed?
+    fn has_socket(&self) -> bool {
+        // SAFETY: a live socket's field; the pointer is only compared with null.
+        unsafe {
+            !addr_of!((*self.as_ptr()).sk_socket)
+                .read_volatile()
+                .is_null()
+        }
     }
 
     /// `bh_lock_sock_nested()`. Softirq context. The holder may touch the
