@@ -1,0 +1,736 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What happens to the connections of toe_torture: a driver that draws one event
+ * after the other. Event number k is drawn from a generator of its own, so that
+ * a seed repeats all of them. Some last for a while: each of those has a place
+ * below, which knows how to end it.
+ */
+#define _GNU_SOURCE
+#include "torture.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <dirent.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <arpa/inet.h>
+#include <linux/ethtool.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+
+#define DEBUGFS "/sys/kernel/debug/"
+
+enum { STREAM_SCHEDULE = 10, STREAM_EVENT };
+
+/* ---- the last events, for whoever looks for the cause of a failure ---- */
+
+#define RECENT 40
+
+static pthread_mutex_t recent_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct { uint64_t at; char text[100]; } recent[RECENT];
+static unsigned long recent_n;
+static uint64_t begun;
+
+void event_log(const char *fmt, ...)
+{
+	va_list ap;
+
+	pthread_mutex_lock(&recent_lock);
+	recent[recent_n % RECENT].at = now_ms() - begun;
+	va_start(ap, fmt);
+	vsnprintf(recent[recent_n % RECENT].text, sizeof(recent[0].text), fmt, ap);
+	va_end(ap);
+	if (opt.verbose)
+		printf("# %7llu ms: %s\n", (unsigned long long)recent[recent_n % RECENT].at,
+		       recent[recent_n % RECENT].text);
+	recent_n++;
+	pthread_mutex_unlock(&recent_lock);
+}
+
+void events_recent(void)
+{
+	unsigned long i;
+
+	printf("#   the last events:\n");
+	for (i = recent_n > RECENT ? recent_n - RECENT : 0; i < recent_n; i++)
+		printf("#   %7llu ms: %s\n", (unsigned long long)recent[i % RECENT].at,
+		       recent[i % RECENT].text);
+}
+
+/* ---- what lasts ---- */
+
+enum lasting {
+	L_LINK, L_NETEM = L_LINK + DEV_COUNT, L_QDISC = L_NETEM + 2, L_POLICY = L_QDISC + 2,
+	L_LIMIT = L_POLICY + 2, L_FAULT = L_LIMIT + 2, L_TAP = L_FAULT + 2, L_TCP_MEM = L_TAP + 2,
+	L_COUNT
+};
+
+static struct { _Atomic uint64_t until; } lasting[L_COUNT];
+static _Atomic uint64_t faults_over;
+static int tap_fd[2] = { -1, -1 };
+static char tcp_mem[64];
+static int tcp_mem_fd;
+static const char *const fault_dir[2] = { DEBUGFS "failslab", DEBUGFS "fail_page_alloc" };
+
+static void fault_write(unsigned int which, const char *file, const char *value)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/%s", fault_dir[which], file);
+	file_write(path, value);
+}
+
+static void routes_back(unsigned int side)
+{
+	unsigned int v6, i;
+
+	/* The gateway is reachable a moment after the link is up. */
+	for (v6 = 0; v6 < 2; v6++) {
+		int ret = 0;
+
+		for (i = 0; i < 250; i++) {
+			ret = route_default(side, v6);
+			if (!ret || lasting[L_LINK + side].until)
+				break;
+			sleep_ms(20);
+		}
+		if (ret && !lasting[L_LINK + side].until)
+			setup_error("end %u: no default route for IPv%d: %s", side, v6 ? 6 : 4, strerror(-ret));
+	}
+}
+
+static void set_tcp_mem(const char *value)
+{
+	if (pwrite(tcp_mem_fd, value, strlen(value), 0) < 0)
+		setup_error("cannot write tcp_mem: %m");
+}
+
+static void end_of(enum lasting l)
+{
+	lasting[l].until = 0;
+	if (l < L_NETEM) {
+		enum dev dev = (enum dev)(l - L_LINK);
+		int ret = link_up(dev, true);
+
+		if (ret)
+			setup_error("link %s does not come up: %s", dev_name[dev], strerror(-ret));
+		if (dev < DEV_RA)
+			routes_back(dev);
+	} else if (l < L_QDISC) {
+		qdisc_clear(DEV_RA + l - L_NETEM);
+		/* ARP has no checksum: what a corrupted answer said would stay. */
+		neigh_forget(DEV_RA + l - L_NETEM);
+		neigh_forget(l - L_NETEM);
+	} else if (l < L_POLICY) {
+		qdisc_clear(l - L_QDISC);
+	} else if (l < L_LIMIT) {
+		sysfs_write(l - L_POLICY, "toe/policy", "auto");
+	} else if (l < L_FAULT) {
+		sysfs_write(l - L_LIMIT, "toe/conn_limit", "1048576");
+		sysfs_write(l - L_LIMIT, "toe/min_bytes", "0");
+	} else if (l < L_TAP) {
+		fault_write(l - L_FAULT, "probability", "0");
+		faults_over = now_ms() + 1000;
+	} else if (l < L_TCP_MEM) {
+		close(tap_fd[l - L_TAP]);
+		tap_fd[l - L_TAP] = -1;
+	} else {
+		set_tcp_mem(tcp_mem);
+	}
+	event_log("end of %s", l < L_NETEM ? dev_name[l] : l < L_QDISC ? "weather" :
+		  l < L_POLICY ? "qdisc" : l < L_LIMIT ? "policy" : l < L_FAULT ? "limit" :
+		  l < L_TAP ? "faults" : l < L_TCP_MEM ? "tap" : "little TCP memory");
+}
+
+static void lasts(enum lasting l, unsigned int ms)
+{
+	lasting[l].until = now_ms() + ms;
+}
+
+bool events_faults(void)
+{
+	return lasting[L_FAULT].until || lasting[L_FAULT + 1].until || lasting[L_TCP_MEM].until ||
+		now_ms() < faults_over;
+}
+
+bool events_calm(void)
+{
+	enum lasting l;
+
+	for (l = 0; l < L_POLICY; l++)
+		if (lasting[l].until)
+			return false;
+	return !events_faults();
+}
+
+void events_emergency(void)
+{
+	fault_write(0, "probability", "0");
+	fault_write(1, "probability", "0");
+	if (lasting[L_TCP_MEM].until)
+		set_tcp_mem(tcp_mem);
+}
+
+/* ---- the kinds ---- */
+
+static unsigned int either(uint64_t *rng)
+{
+	return rnd_below(rng, 2);
+}
+
+static bool do_upload(uint64_t *rng)
+{
+	unsigned int side = either(rng);
+	int ret = sysfs_write(side, "toe/upload_all", "1");
+
+	event_log("upload_all of %s: %d", dev_name[side], ret);
+	return !ret;
+}
+
+static bool do_policy(uint64_t *rng)
+{
+	unsigned int side = either(rng);
+	const char *name = one_in(rng, 4) ? "off" : one_in(rng, 2) ? "ulp" : "auto";
+
+	sysfs_write(side, "toe/policy", name);
+	lasts(L_POLICY + side, 20 + rnd_below(rng, 500));
+	event_log("policy %s of %s", name, dev_name[side]);
+	return true;
+}
+
+/* Each that the device has is drawn; those of a later version are no less welcome. */
+static const struct knob { const char *file, *values[6]; } knobs[] = {
+	{ "toe/reoffload_delay_ms", { "0", "1", "2", "10", "50" } },
+	{ "toe/reoffload_delay_max_ms", { "0", "1", "20", "100", "500" } },
+	{ "toe/max_uploads", { "0", "1", "8", "100", "1000000" } },
+	{ "toe/upload_window_ms", { "0", "10", "1000", "10000" } },
+	{ "toe/bypass_qdisc", { "0", "1" } },
+	{ "toe/bypass_netfilter", { "0", "1" } },
+	{ "threaded", { "0", "1" } },
+	{ "gro_flush_timeout", { "0", "20000", "200000" } },
+	{ "napi_defer_hard_irqs", { "0", "2" } },
+	{ "tx_queue_len", { "1000", "10", "100" } },
+	{ "toe/user_buffer_min", { "0", "1", "512", "4096", "65536" } },
+	{ "toe/buffer_request_us", { "0", "50", "1000", "20000" } },
+	{ "toe/buffer_high_water", { "0", "4096", "65536", "1048576" } },
+	{ "toe/legacy_timeout_ms", { "0", "1", "20", "1000" } },
+	{ "toe/legacy_max_ms", { "0", "1", "20", "1000" } },
+	{ "toe/legacy_max", { "0", "1", "8", "1000" } },
+};
+
+static bool do_knob(uint64_t *rng)
+{
+	const struct knob *knob = &knobs[rnd_below(rng, ARRAY_SIZE(knobs))];
+	unsigned int side = either(rng), n = 0, i;
+	char now[64];
+
+	while (n < ARRAY_SIZE(knob->values) && knob->values[n])
+		n++;
+	i = rnd_below(rng, n);
+	if (sysfs_read(side, knob->file, now, sizeof(now)) < 0)
+		return false;
+	event_log("%s of %s: %s, %d", knob->file, dev_name[side], knob->values[i],
+		  sysfs_write(side, knob->file, knob->values[i]));
+	return true;
+}
+
+static bool do_limit(uint64_t *rng)
+{
+	unsigned int side = either(rng);
+	bool bytes = one_in(rng, 2);
+	char value[32];
+
+	snprintf(value, sizeof(value), "%llu",
+		 (unsigned long long)rnd_below(rng, bytes ? 200000 : 2 * opt.slots));
+	sysfs_write(side, bytes ? "toe/min_bytes" : "toe/conn_limit", value);
+	lasts(L_LIMIT + side, 50 + rnd_below(rng, 500));
+	event_log("%s of %s: %s", bytes ? "min_bytes" : "conn_limit", dev_name[side], value);
+	return true;
+}
+
+static void draw_weather(uint64_t *rng, struct weather *w)
+{
+	unsigned int set = 1 + rnd_below(rng, 63);
+
+	memset(w, 0, sizeof(*w));
+	if (set & 1)
+		w->loss = 0.1 + rnd_below(rng, 50) / 10.0;
+	if (set & 2) {
+		w->delay_us = 200 + rnd_below(rng, 8000);
+		w->jitter_us = one_in(rng, 2) ? rnd_below(rng, w->delay_us) : 0;
+	}
+	if (set & 4)
+		w->duplicate = 0.1 + rnd_below(rng, 30) / 10.0;
+	if (set & 8)
+		w->corrupt = 0.1 + rnd_below(rng, 20) / 10.0;
+	if (set & 16) {
+		if (!w->delay_us)
+			w->delay_us = 1000;
+		w->reorder = 1 + rnd_below(rng, 30);
+		w->gap = 1;
+	}
+	/* A slow line: never so slow that a window takes seconds. */
+	if (set == 32 || one_in(rng, 10))
+		w->rate = 1000000 + rnd_below(rng, 10000000);
+}
+
+static bool do_netem(uint64_t *rng)
+{
+	unsigned int which = either(rng);
+	struct weather w;
+	unsigned int ms = 100 + rnd_below(rng, 2000);
+	int ret;
+
+	draw_weather(rng, &w);
+	ret = qdisc_netem(DEV_RA + which, &w);
+	if (ret)
+		return false;
+	lasts(L_NETEM + which, ms);
+	event_log("%s for %u ms: loss %.1f%%, duplicate %.1f%%, corrupt %.1f%%, reorder %.0f%%, delay %u us +- %u, rate %llu",
+		  dev_name[DEV_RA + which], ms, w.loss, w.duplicate, w.corrupt, w.reorder, w.delay_us,
+		  w.jitter_us, (unsigned long long)w.rate);
+	return true;
+}
+
+/* A qdisc at the end itself: with bypass_qdisc offloaded frames overtake. */
+static bool do_qdisc(uint64_t *rng)
+{
+	unsigned int side = either(rng);
+	struct weather w = { .delay_us = 100 + rnd_below(rng, 2000) };
+
+	if (qdisc_netem(side, &w))
+		return false;
+	lasts(L_QDISC + side, 50 + rnd_below(rng, 400));
+	event_log("a qdisc at %s", dev_name[side]);
+	return true;
+}
+
+static bool do_link(uint64_t *rng)
+{
+	unsigned int dev = rnd_below(rng, DEV_COUNT);
+	unsigned int ms = rnd_size(rng, 700);
+
+	if (lasting[L_LINK + dev].until)
+		return false;
+	lasts(L_LINK + dev, ms);
+	event_log("%s down for %u ms: %d", dev_name[dev], ms, link_up(dev, false));
+	return true;
+}
+
+static bool do_feature(uint64_t *rng)
+{
+	static const struct { uint32_t command; const char *name; } features[] = {
+		{ ETHTOOL_STSO, "tso" }, { ETHTOOL_SGSO, "gso" }, { ETHTOOL_SGRO, "gro" },
+		{ ETHTOOL_SSG, "sg" }, { ETHTOOL_STXCSUM, "tx" }, { ETHTOOL_SRXCSUM, "rx" },
+	};
+	unsigned int dev = rnd_below(rng, DEV_COUNT), which = rnd_below(rng, ARRAY_SIZE(features));
+	bool on = !one_in(rng, 3);
+	int ret = ethtool_set(dev, features[which].command, on);
+
+	event_log("%s: %s %s: %d", dev_name[dev], features[which].name, on ? "on" : "off", ret);
+	return !ret;
+}
+
+static bool do_mtu(uint64_t *rng)
+{
+	static const unsigned int sizes[] = { 1280, 1400, 1500, 1500, 4000, 9000 };
+	unsigned int side = either(rng), mtu = sizes[rnd_below(rng, ARRAY_SIZE(sizes))];
+	bool first = one_in(rng, 2);
+	int a, b;
+
+	/* A link whose ends disagree loses what is too long, for good. */
+	a = link_mtu(first ? side : side + 2, mtu);
+	b = link_mtu(first ? side + 2 : side, mtu);
+	event_log("MTU of %s and %s: %u: %d %d", dev_name[side], dev_name[side + 2], mtu, a, b);
+	return !a && !b;
+}
+
+static bool do_neighbour(uint64_t *rng)
+{
+	unsigned int dev = rnd_below(rng, DEV_COUNT);
+
+	neigh_forget(dev);
+	event_log("neighbours of %s forgotten", dev_name[dev]);
+	return true;
+}
+
+/* Another link address, and the other end is told. */
+static bool do_address(uint64_t *rng)
+{
+	unsigned int dev = rnd_below(rng, DEV_COUNT);
+	unsigned int other = dev < DEV_RA ? dev + 2 : dev - 2;
+	uint8_t mac[6] = { 2, 0x70, dev };
+	int ret;
+
+	mac[5] = rnd(rng);
+	ret = link_address(dev, mac);
+	neigh_forget(other);
+	event_log("address of %s: %d", dev_name[dev], ret);
+	return !ret;
+}
+
+static bool do_route(uint64_t *rng)
+{
+	unsigned int side = either(rng), v6 = either(rng);
+	bool flush = one_in(rng, 2);
+
+	if (flush)
+		sysctl_write(side, v6 ? "ipv6/route/flush" : "ipv4/route/flush", "1");
+	else
+		route_default(side, v6);
+	event_log("routes of %s %s, IPv%d", side ? "b" : "a", flush ? "flushed" : "replaced", v6 ? 6 : 4);
+	return true;
+}
+
+static bool do_inject(uint64_t *rng)
+{
+	const char *what = inject(rng);
+
+	if (what)
+		event_log("forged frame: %s", what);
+	return what;
+}
+
+static bool do_tap(uint64_t *rng)
+{
+	unsigned int side = either(rng);
+	struct sockaddr_ll ll = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL) };
+	unsigned int ms = 20 + rnd_below(rng, 500);
+
+	if (tap_fd[side] >= 0)
+		return false;
+	net_enter(side);
+	ll.sll_ifindex = if_nametoindex(dev_name[side]);
+	tap_fd[side] = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+	if (tap_fd[side] < 0 || bind(tap_fd[side], (struct sockaddr *)&ll, sizeof(ll)))
+		setup_error("packet socket: %m");
+	lasts(L_TAP + side, ms);
+	event_log("a tap at %s for %u ms", dev_name[side], ms);
+	return true;
+}
+
+static void read_all(const char *path)
+{
+	char buf[4096];
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	while (read(fd, buf, sizeof(buf)) > 0)
+		;
+	close(fd);
+}
+
+static bool do_look(uint64_t *rng)
+{
+	static const char *const files[] = { "toe/connections", "toe/offloads", "toe/uploads", "toe/refusals" };
+	unsigned int side = either(rng);
+	struct dirent *d;
+	char path[512], buf[64];
+	DIR *dir;
+
+	switch (rnd_below(rng, 4)) {
+	case 0:
+		dir = opendir(DEBUGFS "toe");
+		while (dir && (d = readdir(dir))) {
+			snprintf(path, sizeof(path), DEBUGFS "toe/%s", d->d_name);
+			if (strchr(d->d_name, '@'))
+				read_all(path);
+		}
+		if (dir)
+			closedir(dir);
+		break;
+	case 1:
+		net_enter(side);
+		read_all("/proc/thread-self/net/tcp");
+		read_all("/proc/thread-self/net/tcp6");
+		break;
+	case 2:
+		ethtool_sum(side, "toe_");
+		break;
+	default:
+		sysfs_read(side, files[rnd_below(rng, ARRAY_SIZE(files))], buf, sizeof(buf));
+	}
+	return true;
+}
+
+/* For connections to come, and some for all. */
+static bool do_sysctl(uint64_t *rng)
+{
+	static const struct { const char *file, *values[4]; } sysctls[] = {
+		{ "ipv4/tcp_timestamps", { "1", "1", "0", "1" } },
+		{ "ipv4/tcp_sack", { "1", "1", "0", "1" } },
+		{ "ipv4/tcp_window_scaling", { "1", "1", "1", "0" } },
+		{ "ipv4/tcp_ecn", { "2", "2", "1", "0" } },
+		{ "ipv4/tcp_slow_start_after_idle", { "1", "0", "1", "0" } },
+		{ "ipv4/tcp_autocorking", { "1", "0", "1", "0" } },
+		{ "ipv4/tcp_moderate_rcvbuf", { "1", "0", "1", "1" } },
+		{ "ipv4/tcp_early_demux", { "1", "0", "1", "0" } },
+		{ "ipv4/tcp_min_tso_segs", { "2", "1", "8", "2" } },
+		{ "ipv4/tcp_tso_win_divisor", { "3", "1", "10", "3" } },
+		{ "ipv4/tcp_recovery", { "1", "0", "5", "1" } },
+		{ "ipv4/tcp_mtu_probing", { "0", "1", "2", "0" } },
+	};
+	unsigned int which = rnd_below(rng, ARRAY_SIZE(sysctls)), side = either(rng);
+	const char *value = sysctls[which].values[rnd_below(rng, 4)];
+	int ret = sysctl_write(side, sysctls[which].file, value);
+
+	event_log("%s of %s: %s, %d", sysctls[which].file, side ? "b" : "a", value, ret);
+	return !ret;
+}
+
+static bool do_tcp_mem(uint64_t *rng)
+{
+	unsigned int ms = 20 + rnd_below(rng, 300);
+
+	if (lasting[L_TCP_MEM].until)
+		return false;
+	lasts(L_TCP_MEM, ms);
+	set_tcp_mem("200 400 1600");
+	event_log("little TCP memory for %u ms", ms);
+	return true;
+}
+
+/* ---- failing memory ---- */
+
+static const char *no_faults = "no fault injection in this kernel";
+
+/* Only what the module asks for, itself or by what it calls. */
+static void faults_init(void)
+{
+	unsigned long text = 0, fin = 0, after = -1ul, address;
+	char line[256], value[32], name[128], type;
+	unsigned long size = 0;
+	unsigned int i;
+	FILE *f;
+
+	if (access(fault_dir[0], F_OK))
+		return;
+	f = fopen("/sys/module/toe/sections/.text", "r");
+	if (f && fgets(line, sizeof(line), f))
+		text = strtoul(line, NULL, 16);
+	if (f)
+		fclose(f);
+	f = fopen("/proc/modules", "r");
+	while (f && fgets(line, sizeof(line), f))
+		if (!strncmp(line, "toe ", 4))
+			size = strtoul(line + 4, NULL, 10);
+	if (f)
+		fclose(f);
+	/*
+	 * Without a buffer tcp_send_fin() sends no FIN, ever, whosever connection
+	 * it is, and the peer waits for it.
+	 */
+	f = fopen("/proc/kallsyms", "r");
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "%lx %c %127s", &address, &type, name) == 3 && !strcmp(name, "tcp_send_fin"))
+			fin = address;
+	if (f)
+		rewind(f);
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "%lx", &address) == 1 && address > fin && address < after)
+			after = address;
+	if (f)
+		fclose(f);
+	if (!text || !size || !fin) {
+		no_faults = "the module's text cannot be located";
+		return;
+	}
+	for (i = 0; i < 2; i++) {
+		char path[128];
+
+		snprintf(path, sizeof(path), "%s/require-start", fault_dir[i]);
+		snprintf(value, sizeof(value), "0x%lx", text);
+		if (file_write(path, value)) {
+			no_faults = "fault injection without a filter of stack traces";
+			return;
+		}
+		snprintf(value, sizeof(value), "0x%lx", text + size);
+		fault_write(i, "require-end", value);
+		snprintf(value, sizeof(value), "0x%lx", fin);
+		fault_write(i, "reject-start", value);
+		snprintf(value, sizeof(value), "0x%lx", after);
+		fault_write(i, "reject-end", value);
+		fault_write(i, "stacktrace-depth", "32");
+		fault_write(i, "task-filter", "N");
+		fault_write(i, "verbose", "0");
+		fault_write(i, "interval", "1");
+		fault_write(i, "ignore-gfp-wait", "N");
+	}
+	no_faults = NULL;
+}
+
+static unsigned long faults_armed;
+
+static bool do_fault(uint64_t *rng)
+{
+	unsigned int which = either(rng), ms = 100 + rnd_below(rng, 900);
+	char value[16];
+
+	if (no_faults || lasting[L_FAULT + which].until)
+		return false;
+	snprintf(value, sizeof(value), "%llu", 1 + (unsigned long long)rnd_below(rng, 400));
+	fault_write(which, "times", value);
+	lasts(L_FAULT + which, ms);
+	faults_armed += atoi(value);
+	snprintf(value, sizeof(value), "%llu", 1 + (unsigned long long)rnd_below(rng, 8));
+	fault_write(which, "probability", value);
+	event_log("%s for %u ms, probability %s %%", strrchr(fault_dir[which], '/') + 1, ms, value);
+	return true;
+}
+
+/* ---- the driver ---- */
+
+static struct kind {
+	const char *name;
+	unsigned int weight;
+	bool (*run)(uint64_t *rng);
+	unsigned long done, not_now;
+} kinds[] = {
+	{ "upload_all", 24, do_upload, 0, 0 },
+	{ "policy", 8, do_policy, 0, 0 },
+	{ "knob", 10, do_knob, 0, 0 },
+	{ "limit", 4, do_limit, 0, 0 },
+	{ "netem", 8, do_netem, 0, 0 },
+	{ "qdisc", 3, do_qdisc, 0, 0 },
+	{ "link", 2, do_link, 0, 0 },
+	{ "feature", 8, do_feature, 0, 0 },
+	{ "mtu", 4, do_mtu, 0, 0 },
+	{ "neighbour", 4, do_neighbour, 0, 0 },
+	{ "address", 1, do_address, 0, 0 },
+	{ "route", 4, do_route, 0, 0 },
+	{ "inject", 24, do_inject, 0, 0 },
+	{ "tap", 3, do_tap, 0, 0 },
+	{ "look", 6, do_look, 0, 0 },
+	{ "sysctl", 4, do_sysctl, 0, 0 },
+	{ "tcp_mem", 1, do_tcp_mem, 0, 0 },
+	{ "fault", 4, do_fault, 0, 0 },
+};
+
+static pthread_t driver;
+static _Atomic bool driver_ends;
+
+static void due(uint64_t now)
+{
+	enum lasting l;
+
+	for (l = 0; l < L_COUNT; l++)
+		if (lasting[l].until && now >= lasting[l].until)
+			end_of(l);
+}
+
+static void *drive(void *arg)
+{
+	uint64_t schedule = sub_stream(opt.seed, STREAM_SCHEDULE, 0), next, n;
+	unsigned int weights = 0, i;
+
+	(void)arg;
+	for (i = 0; i < ARRAY_SIZE(kinds); i++)
+		weights += kinds[i].weight;
+	if (!weights)
+		return NULL;
+	next = now_ms();
+	for (n = 0; !driver_ends; n++) {
+		uint64_t rng = sub_stream(opt.seed, STREAM_EVENT, n);
+		unsigned int at;
+
+		next = MAX(next, now_ms()) + rnd_below(&schedule, 2 * opt.pace);
+		for (;;) {
+			due(now_ms());
+			if (driver_ends || now_ms() >= next)
+				break;
+			sleep_ms(MIN(next - now_ms(), (uint64_t)10));
+		}
+		at = rnd_below(&schedule, weights);
+		for (i = 0; at >= kinds[i].weight; i++)
+			at -= kinds[i].weight;
+		if (kinds[i].run(&rng))
+			kinds[i].done++;
+		else
+			kinds[i].not_now++;
+	}
+	due(-1ull);
+	return NULL;
+}
+
+static bool listed(const char *list, const char *name)
+{
+	size_t len = strlen(name);
+	const char *at = list;
+
+	while ((at = strstr(at, name))) {
+		if ((at == list || at[-1] == ',') && (!at[len] || at[len] == ','))
+			return true;
+		at += len;
+	}
+	return false;
+}
+
+void events_prepare(void)
+{
+	/* The first namespace's, for all of them, and only there. */
+	tcp_mem_fd = open("/proc/sys/net/ipv4/tcp_mem", O_RDWR | O_CLOEXEC);
+	if (tcp_mem_fd < 0 || pread(tcp_mem_fd, tcp_mem, sizeof(tcp_mem) - 1, 0) <= 0)
+		setup_error("cannot read tcp_mem: %m");
+}
+
+void events_start(void)
+{
+	static const char *const both[][2] = {
+		{ "toe/policy", "auto" }, { "toe/reoffload_delay_ms", "1" },
+		{ "toe/reoffload_delay_max_ms", "20" }, { "toe/upload_window_ms", "1000" },
+	};
+	unsigned int side, i;
+
+	begun = now_ms();
+	faults_init();
+	for (i = 0; i < ARRAY_SIZE(kinds); i++)
+		if ((opt.only && !listed(opt.only, kinds[i].name)) ||
+		    (opt.never && listed(opt.never, kinds[i].name)))
+			kinds[i].weight = 0;
+	for (side = 0; side < 2; side++)
+		for (i = 0; i < ARRAY_SIZE(both); i++)
+			sysfs_write(side, both[i][0], both[i][1]);
+	if (pthread_create(&driver, NULL, drive, NULL))
+		setup_error("cannot create a thread: %m");
+}
+
+void events_stop(void)
+{
+	driver_ends = true;
+	pthread_join(driver, NULL);
+}
+
+unsigned long events_total(void)
+{
+	unsigned long sum = 0;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(kinds); i++)
+		sum += kinds[i].done;
+	return sum;
+}
+
+void events_report(void)
+{
+	unsigned int i;
+
+	printf("# events: %lu:", events_total());
+	for (i = 0; i < ARRAY_SIZE(kinds); i++)
+		if (kinds[i].done)
+			printf(" %s:%lu", kinds[i].name, kinds[i].done);
+	printf("\n# not possible when drawn:");
+	for (i = 0; i < ARRAY_SIZE(kinds); i++)
+		if (kinds[i].not_now)
+			printf(" %s:%lu", kinds[i].name, kinds[i].not_now);
+	printf("\n");
+	if (no_faults)
+		printf("# SKIP memory faults: %s\n", no_faults);
+	else
+		printf("# memory faults: up to %lu\n", faults_armed);
+}
