@@ -364,6 +364,7 @@ static void usage(void)
 		"  --stall N      seconds of clear weather without progress that are a failure (60)\n"
 		"  --only A,B     these kinds of events only\n"
 		"  --never A,B    all kinds but these\n"
+		"  --host         nothing is offloaded: whose fault is it?\n"
 		"  --corrupt      one wrong byte is sent: has to fail\n"
 		"  --progress FD  a line there every 5 s\n"
 		"  --dir DIR      a directory to mount things over (/run)\n"
@@ -377,7 +378,7 @@ static void parse(int argc, char **argv)
 		{ "seed", 1, NULL, 's' }, { "seconds", 1, NULL, 't' }, { "slots", 1, NULL, 'n' },
 		{ "max", 1, NULL, 'm' }, { "pace", 1, NULL, 'p' }, { "stall", 1, NULL, 'w' },
 		{ "only", 1, NULL, 'o' }, { "never", 1, NULL, 'x' }, { "corrupt", 0, NULL, 'c' },
-		{ "progress", 1, NULL, 'f' }, { "dir", 1, NULL, 'd' }, { "verbose", 0, NULL, 'v' },
+		{ "progress", 1, NULL, 'f' }, { "dir", 1, NULL, 'd' }, { "host", 0, NULL, 'h' }, { "verbose", 0, NULL, 'v' },
 		{ 0 },
 	};
 	int o;
@@ -395,6 +396,7 @@ static void parse(int argc, char **argv)
 		case 'c': opt.corrupt = true; break;
 		case 'f': opt.progress = atoi(optarg); break;
 		case 'd': opt.dir = optarg; break;
+		case 'h': opt.host = true; break;
 		case 'v': opt.verbose = true; break;
 		default: usage();
 		}

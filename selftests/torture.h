@@ -23,6 +23,7 @@ struct torture_opts {
 	unsigned int seconds, slots, stall, pace;
 	size_t max_len;
 	bool corrupt, verbose;
+	bool host;		/* nothing is offloaded */
 	int progress;		/* descriptor for lines of progress, or -1 */
 	const char *only;	/* kinds of events, comma separated, or all */
 	const char *never;

@@ -74,7 +74,7 @@ static void filter(int fd, uint64_t *rng)
 
 static void offload(struct tconn *c, unsigned int side)
 {
-	int ret = ulp_request(c->end[side].fd);
+	int ret = opt.host ? -EOPNOTSUPP : ulp_request(c->end[side].fd);
 
 	if (!ret)
 		totals.ulp_ok++;
@@ -85,7 +85,7 @@ static void offload(struct tconn *c, unsigned int side)
 }
 
 /* One option that changes nothing of the stream. */
-static void tweak(struct tconn *c, unsigned int side, uint64_t *rng)
+static void tweak(struct tconn *c, unsigned int side, bool reader, uint64_t *rng)
 {
 	static const int buffers[] = { 16 << 10, 32 << 10, 64 << 10, 128 << 10, 512 << 10, 2 << 20 };
 	struct end *e = &c->end[side];
@@ -107,7 +107,9 @@ static void tweak(struct tconn *c, unsigned int side, uint64_t *rng)
 		set_int(fd, SOL_SOCKET, SO_SNDBUF, buffers[r % ARRAY_SIZE(buffers)]);
 		break;
 	case 4:
-		set_int(fd, SOL_SOCKET, SO_RCVLOWAT, r & 1 ? 1 : 1 + (r >> 1) % 8192);
+		/* The reader's alone: see rx_peek(). */
+		if (reader)
+			set_int(fd, SOL_SOCKET, SO_RCVLOWAT, r & 1 ? 1 : 1 + (r >> 1) % 8192);
 		break;
 	case 5:
 		/* Not the two bits of ECN. */
@@ -389,7 +391,7 @@ static void tx_until(struct writer *w, uint64_t stop)
 		ssize_t ret;
 
 		if (one_in(w->rng, 6))
-			tweak(c, w->side, w->rng);
+			tweak(c, w->side, false, w->rng);
 		if (one_in(w->rng, 40))
 			sleep_ms(rnd_size(w->rng, 100));
 		ret = tx_step(w, stop);
@@ -556,9 +558,12 @@ static ssize_t rx_splice(struct reader *r, size_t n)
 
 static ssize_t rx_peek(struct reader *r, size_t n)
 {
-	ssize_t peeked = recv(r->e->fd, r->peek, n, MSG_PEEK), ret;
+	ssize_t peeked, ret;
 	size_t want;
 
+	/* It waits for so many without taking any: behind a closed window for ever. */
+	set_int(r->e->fd, SOL_SOCKET, SO_RCVLOWAT, 1);
+	peeked = recv(r->e->fd, r->peek, n, MSG_PEEK);
 	if (peeked <= 0)
 		return peeked;
 	totals.peeked++;
@@ -668,7 +673,7 @@ void *rx_main(void *arg)
 		ssize_t ret;
 
 		if (one_in(r.rng, 8))
-			tweak(c, r.side, r.rng);
+			tweak(c, r.side, true, r.rng);
 		/* Slow readers close windows. */
 		if (one_in(r.rng, 40))
 			sleep_ms(rnd_size(r.rng, 300));

@@ -26,6 +26,7 @@ pub enum Task {
     Test(Test),
     Demo(Demo),
     Bench(Bench),
+    Torture(Torture),
     Lint(Lint),
     Clean(Clean),
 }
@@ -218,6 +219,30 @@ pub struct Bench {
     pub kernel: KernelArgs,
 }
 
+/// Flip torture: random traffic, options, weather and faults, each byte checked.
+///
+/// Many connections that are offloaded and taken back all the time, on the debug
+/// kernel, while links flap, frames are lost and forged and allocations fail. All
+/// choices come from one seed, which is printed; a run that fails prints the
+/// command that repeats it. Options of selftests/toe_torture go behind `--`.
+#[derive(Args)]
+pub struct Torture {
+    /// How long, in the guest's time
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=24 * 60))]
+    pub minutes: u32,
+    /// The plan [default: another one each time]
+    #[arg(long, value_name = "S", value_parser = seed)]
+    pub seed: Option<u64>,
+    /// On the release kernel: more traffic, fewer checks, no failing allocations
+    #[arg(long)]
+    pub release: bool,
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+    /// Options of toe_torture, as in `-- --never link,fault`
+    #[arg(last = true, value_name = "OPTION")]
+    pub args: Vec<String>,
+}
+
 /// Checks formatting, lints and the repository's own rules.
 #[derive(Args)]
 pub struct Lint {
@@ -234,6 +259,20 @@ pub struct Clean {
     /// Also remove the cache: kernels, sources, tools
     #[arg(long)]
     pub cache: bool,
+}
+
+/// A seed as it is printed, 0x..., or as a decimal number.
+fn seed(text: &str) -> Result<u64, String> {
+    let parsed = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    match parsed {
+        Ok(0) | Err(_) => Err(format!(
+            "`{text}` is no seed: a number from 1 to 2^64-1, or 0x..."
+        )),
+        Ok(seed) => Ok(seed),
+    }
 }
 
 /// Checks a size before QEMU does, whose message would not name the option.
@@ -265,6 +304,15 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Xtask::command().debug_assert();
+    }
+
+    #[test]
+    fn seeds() {
+        assert_eq!(seed("0x2a").unwrap(), 42);
+        assert_eq!(seed("42").unwrap(), 42);
+        for wrong in ["", "0", "0x", "2a", "-1"] {
+            assert!(seed(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod source;
 mod splat;
 mod test;
 mod toolchain;
+mod torture;
 mod ui;
 mod vm;
 mod vm_task;
@@ -39,6 +40,7 @@ fn main() {
         Task::Lint(args) => lint::run(&args),
         Task::Demo(args) => demo::run(&args),
         Task::Bench(args) => bench::run(&args),
+        Task::Torture(args) => torture::run(&args),
     };
     if let Err(error) = result {
         std::process::exit(fail::report(&error));

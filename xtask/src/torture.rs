@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0
+//! `cargo xtask torture`: the guest's part is `selftests/test_torture.sh` and
+//! its program `selftests/toe_torture.c`.
+
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+
+use crate::fail::Exit;
+use crate::flags::Torture;
+use crate::flavour::Flavour;
+use crate::paths;
+use crate::setup;
+use crate::ui::{self, Step};
+use crate::vm::qemu::Machine;
+use crate::vm::{self, Run, Sink, Stream};
+
+/// What booting, the end of all connections and a stall may take on top.
+const SPARE: u64 = 900;
+
+pub fn run(args: &Torture) -> Result<()> {
+    let start = Instant::now();
+    let flavour = if args.release {
+        Flavour::Release
+    } else {
+        Flavour::Debug
+    };
+    let seed = args.seed.unwrap_or_else(fresh_seed);
+    setup::workloads()?;
+    let ready = setup::ready(&args.kernel.kernel, flavour)?;
+    let module = setup::module(&ready)?;
+    let selftests = paths::repo().join("selftests");
+    let mut make = Command::new("make");
+    make.arg("-C").arg(&selftests).arg("all");
+    make.env_remove("MAKEFLAGS");
+    ui::run_logged(
+        &mut make,
+        "building the kselftests",
+        &paths::target().join("log/selftests-all"),
+    )?;
+
+    println!("seed 0x{seed:x}, {} min, {flavour} kernel", args.minutes);
+    let step = Arc::new(Mutex::new(Step::new("torture")));
+    let report = Arc::new(Mutex::new(String::new()));
+    let sink = sink(step.clone(), report.clone());
+    let dir = paths::target().join("torture");
+    let seconds = u64::from(args.minutes) * 60;
+    let env = [
+        ("TORTURE_SECONDS", seconds.to_string()),
+        ("TORTURE_SEED", format!("0x{seed:x}")),
+        ("TORTURE_ARGS", args.args.join(" ")),
+        ("TORTURE_PROGRESS", "1".to_owned()),
+        ("TMPDIR", "/run".to_owned()),
+    ];
+    let outcome = vm::run(
+        &Run {
+            machine: Machine::new(flavour),
+            kernel: &ready.kernel,
+            module: Some(module),
+            module_args: String::new(),
+            command: vec![selftests.join("test_torture.sh").display().to_string()],
+            env: env.map(|(name, value)| (name.to_owned(), value)).to_vec(),
+            timeout: Duration::from_secs(2 * seconds + SPARE),
+            dir: dir.clone(),
+        },
+        &sink,
+    )?;
+    // The sink's copy goes with the run.
+    drop(sink);
+    if let Some(step) = Arc::into_inner(step) {
+        step.into_inner().expect("no panics").done();
+    }
+    let report = report.lock().expect("no panics");
+    println!("\n{}", report.trim_end());
+    println!("\n({} s in all)", start.elapsed().as_secs());
+    match outcome.report(&dir) {
+        0 => Ok(()),
+        code => {
+            eprintln!("the same plan again: {}", again(args, seed));
+            Err(Exit(code).into())
+        }
+    }
+}
+
+/// The command that repeats this run.
+fn again(args: &Torture, seed: u64) -> String {
+    let mut line = format!("cargo xtask torture --minutes {}", args.minutes);
+    if args.release {
+        line += " --release";
+    }
+    if args.kernel.kernel != "7.3" {
+        line += &format!(" --kernel {}", args.kernel.kernel);
+    }
+    line += &format!(" --seed 0x{seed:x}");
+    if !args.args.is_empty() {
+        line += &format!(" -- {}", args.args.join(" "));
+    }
+    line
+}
+
+/// A seed that nobody chose: never 0, which stands for none.
+fn fresh_seed() -> u64 {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let bits = now.as_nanos() as u64 ^ u64::from(std::process::id()) << 40;
+    bits.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1
+}
+
+/// Shows progress as it comes and keeps the report for the end.
+fn sink(step: Arc<Mutex<Step>>, report: Arc<Mutex<String>>) -> Sink {
+    let partial = Mutex::new(String::new());
+    Arc::new(move |stream, data| {
+        let text = String::from_utf8_lossy(data);
+        let mut step = step.lock().expect("no panics");
+        if stream == Stream::Err {
+            step.suspend(|| eprint!("{text}"));
+            return;
+        }
+        let mut partial = partial.lock().expect("no panics");
+        partial.push_str(&text);
+        while let Some(at) = partial.find('\n') {
+            let line: String = partial.drain(..=at).collect();
+            match line.strip_prefix('@') {
+                Some(line) => step.message(line.trim_end()),
+                None => report.lock().expect("no panics").push_str(&line),
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flags::{Task, Xtask};
+    use clap::Parser;
+
+    #[test]
+    fn a_failure_says_how_to_repeat_it() {
+        let line = "cargo xtask torture --minutes 2 --release --seed 0x2a -- --never link";
+        let flags = Xtask::parse_from(line.split(' ').skip(1));
+        let Task::Torture(args) = flags.task else {
+            panic!("another task");
+        };
+        assert_eq!(args.seed, Some(42));
+        assert_eq!(again(&args, 42), line);
+    }
+}
