@@ -208,6 +208,9 @@ static void live(struct tconn *c)
 
 	for (side = 0; side < 2; side++) {
 		set_int(c->end[side].fd, SOL_SOCKET, SO_ZEROCOPY, 1);
+		/* A reset that is lost is not sent again: who has nothing to send has to ask. */
+		if (c->how == END_ABORT)
+			keepalive(c->end[side].fd, true);
 		if (c->urgent)
 			set_int(c->end[side].fd, SOL_SOCKET, SO_OOBINLINE, 1);
 	}

@@ -95,6 +95,7 @@ struct worker {
 
 void *tx_main(void *worker);
 void *rx_main(void *worker);
+void keepalive(int fd, bool on);
 
 /* What all connections did, for the report. */
 struct totals {

@@ -47,6 +47,14 @@ static bool memory_error(int err)
 
 /* ---- socket options ---- */
 
+void keepalive(int fd, bool on)
+{
+	set_int(fd, SOL_SOCKET, SO_KEEPALIVE, on);
+	set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, 1);
+	set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, 1);
+	set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, 127);
+}
+
 static void congestion(int fd, uint64_t *rng)
 {
 	char name[16] = "";
@@ -125,10 +133,7 @@ static void tweak(struct tconn *c, unsigned int side, bool reader, uint64_t *rng
 			set_int(fd, IPPROTO_IP, IP_TTL, 32 + r % 200);
 		break;
 	case 7:
-		set_int(fd, SOL_SOCKET, SO_KEEPALIVE, r & 1);
-		set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, 1);
-		set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, 1);
-		set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, 127);
+		keepalive(fd, r & 1 || c->how == END_ABORT);
 		break;
 	case 8:
 		set_int(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, r & 1 ? 0x7fffffff : 1 + (r >> 1) % 65536);
