@@ -43,7 +43,6 @@ settings() { # NAMESPACE
 		echo 20 >tcp_syn_retries
 		echo 0 >icmp_ratelimit
 		echo 1000 >tcp_challenge_ack_limit
-		echo 1 >ip_no_pmtu_disc; echo 0 >ip_no_pmtu_disc
 		cd ../ipv6
 		echo 1 >conf/all/forwarding
 		echo 0 >icmp/ratelimit
@@ -86,9 +85,9 @@ router_down() {
 
 # What a run that was killed left in force.
 calm() {
-	local d
+	local d f
 	for d in failslab fail_page_alloc; do
-		for f in probability require-start require-end reject-start reject-end; do
+		for f in probability require-start require-end reject-start reject-end cache-filter; do
 			echo 0 >/sys/kernel/debug/$d/$f
 		done
 	done 2>/dev/null

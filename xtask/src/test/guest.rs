@@ -53,7 +53,12 @@ const EMULATOR_FAULT: &str = "Oops: int3";
 ///
 /// The debug kernel is ten to twenty times slower under emulation, so that the
 /// others run on the release kernel unless asked for (`--debug-kernel`).
-const CHECKED: &[&str] = &["test_faults.sh", "test_requests.sh", "test_special.sh"];
+const CHECKED: &[&str] = &[
+    "test_faults.sh",
+    "test_requests.sh",
+    "test_special.sh",
+    "test_torture.sh",
+];
 
 /// Tests that are not programs, by their name in `run-tests` and in results.
 const SPECIAL: &[(&str, &str)] = &[
