@@ -16,6 +16,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod ack;
+pub mod buffer;
 pub mod conn;
 pub mod dct;
 pub mod expect;
