@@ -17,6 +17,7 @@
 //! no frame can be processed twice or by nobody. Hardware would put a mailbox in
 //! its place.
 
+mod buffer;
 pub(crate) mod command;
 pub(crate) mod legacy;
 pub(crate) mod receive;
@@ -63,7 +64,8 @@ use crate::{
             Links,
             ReadGuard,
             Table, //
-        }, //
+        },
+        user_buffer::BufferSlot, //
     },
     netdev::Port, //
 };
@@ -102,6 +104,8 @@ pub(crate) struct Entry {
     /// [`DeviceState::neighbours`](crate::netdev::DeviceState::neighbours) when
     /// the next hop's address in the template was looked up.
     pub(crate) next_hop_at: SockCell<u32>,
+    /// Connection buffer: the user buffer that is posted.
+    pub(crate) buffer: BufferSlot,
     /// What the engines did for it.
     pub(crate) counters: SockCell<Counters>,
 }

@@ -10,9 +10,11 @@
 //! only. In short: rtnl, then one socket's lock, then one leaf.
 
 pub(crate) mod auto;
+pub(crate) mod buffers;
 pub(crate) mod connection;
 pub(crate) mod device;
 pub(crate) mod hooks;
+mod receive;
 pub(crate) mod registry;
 pub(crate) mod release;
 mod send;

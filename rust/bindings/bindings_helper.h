@@ -34,5 +34,6 @@
 #include <net/tcp_states.h>
 #include <net/transp_v6.h>
 
+#include "buffer.h"
 #include "device.h"
 #include "sock.h"

@@ -15,6 +15,7 @@ use kernel::{
 
 use crate::{
     dct::{
+        buffer,
         host_queue,
         legacy,
         receive,
@@ -65,6 +66,10 @@ use crate::{
             Full,
             Links,
             ReadGuard, //
+        },
+        user_buffer::{
+            BufferSlot,
+            Pinned, //
         }, //
     },
     netdev::Port, //
@@ -138,6 +143,7 @@ impl OffloadTarget for Port {
                                 sock,
                                 self.offload().neighbours().wrapping_sub(1),
                             ),
+                            buffer: BufferSlot::new(sock),
                             counters: SockCell::new(sock, Counters::default()),
                         },
                         GFP_ATOMIC,
@@ -207,6 +213,29 @@ impl OffloadTarget for Port {
         entry.is_some_and(|entry| legacy::resynchronise(sk, &entry, &bh))
     }
 
+    fn wants_buffer(&self, hwid: Hwid, want: u32) -> bool {
+        let guard = ReadGuard::new();
+        let Some(entry) = self.offload().dct().get(&guard, hwid) else {
+            return false;
+        };
+        let seen = entry.counters.peek();
+        let rule = self.offload().device().user_buffer_rule();
+        rule.pays(want, seen.rx_bytes, seen.rx_frames)
+    }
+
+    fn post_buffer(&self, sk: LockedSock<'_>, hwid: Hwid, buffer: &Pinned) -> bool {
+        let guard = ReadGuard::new();
+        let entry = self.offload().dct().get(&guard, hwid);
+        entry.is_some_and(|entry| entry.buffer.put(sk, buffer))
+    }
+
+    fn take_buffer(&self, sk: LockedSock<'_>, hwid: Hwid) {
+        let guard = ReadGuard::new();
+        if let Some(entry) = self.offload().dct().get(&guard, hwid) {
+            buffer::take_back(sk, &entry);
+        }
+    }
+
     fn released(&self, sk: LockedSock<'_>, conn: &Connection) {
         let bh = BhGuard::new();
         let guard = ReadGuard::within(&bh);
@@ -235,7 +264,8 @@ impl OffloadTarget for Port {
         }
     }
 
-    fn terminate(&self, _sk: LockedSock<'_>, hwid: Hwid) -> Result {
+    fn terminate(&self, sk: LockedSock<'_>, hwid: Hwid) -> Result {
+        self.take_buffer(sk, hwid);
         if self.offload().dct().table.remove(hwid) {
             Ok(())
         } else {

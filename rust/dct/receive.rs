@@ -18,6 +18,7 @@ use core::sync::atomic::{
 use crate::{
     dct::{
         self,
+        buffer,
         legacy,
         transmit,
         Entry, //
@@ -283,6 +284,9 @@ fn process(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment, bh: &B
         counters.rx_bytes += u64::from(action.payload);
     });
 
+    if action.payload != 0 && entry.buffer.posted(sk) {
+        return buffer::deliver(sk, entry, skb, seg, &action, bh);
+    }
     if action.payload != 0 {
         sk.queue_payload(skb, action.payload, header, seg.flags);
     } else {

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     logic::{
+        buffer::Rule,
         policy::{
             Limits,
             Policy, //
@@ -33,6 +34,7 @@ use crate::{
     },
     net::{
         context::BhGuard,
+        proto,
         tcp::Filter, //
     }, //
 };
@@ -49,6 +51,8 @@ pub(crate) struct Device {
     /// The device is going: nothing is offloaded to it any more.
     closed: AtomicBool,
     stats: Stats,
+    /// [`Rule`]'s fields.
+    user_buffer: [AtomicU32; 2],
     _registration: DeviceRegistration,
 }
 
@@ -58,12 +62,17 @@ const fn bit(filter: Filter) -> u32 {
 
 impl Device {
     pub(crate) fn new() -> impl PinInit<Self, Error> {
+        proto::allow_buffers(Rule::DEFAULT.min as usize);
         try_pin_init!(Device {
             limits <- new_spinlock!(Limits::default()),
             policy: AtomicU32::new(Policy::default() as u32),
             bypass: AtomicU32::new(0),
             closed: AtomicBool::new(false),
             stats: Stats::new(),
+            user_buffer: [
+                AtomicU32::new(Rule::DEFAULT.min),
+                AtomicU32::new(Rule::DEFAULT.frames),
+            ],
             _registration: DeviceRegistration::new(),
         })
     }
@@ -104,6 +113,25 @@ impl Device {
             self.bypass.fetch_or(bit(filter), Ordering::Relaxed);
         } else {
             self.bypass.fetch_and(!bit(filter), Ordering::Relaxed);
+        }
+    }
+
+    /// Which calls a user buffer is posted for.
+    pub(crate) fn user_buffer_rule(&self) -> Rule {
+        let [min, frames] = &self.user_buffer;
+        Rule {
+            min: min.load(Ordering::Relaxed),
+            frames: frames.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Changes the rule, field by field.
+    pub(crate) fn set_user_buffer_rule(&self, rule: Rule) {
+        let [min, frames] = &self.user_buffer;
+        min.store(rule.min, Ordering::Relaxed);
+        frames.store(rule.frames, Ordering::Relaxed);
+        if rule.min != 0 {
+            proto::allow_buffers(rule.min as usize);
         }
     }
 

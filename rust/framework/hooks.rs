@@ -14,6 +14,7 @@ use super::{
         Connection,
         Trigger, //
     },
+    receive,
     release,
     send, //
 };
@@ -35,6 +36,7 @@ use crate::{
             HostFrame,
             Msg,
             OptValue,
+            Received,
             SockOpt, //
         },
         skb::SkBuff,
@@ -101,6 +103,10 @@ fn locked_upload(sk: &Sock, reason: UploadReason) {
 impl Hooks for SocketHooks {
     fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>> {
         send::sendmsg(sk, msg)
+    }
+
+    fn recvmsg(sk: &Sock, msg: &mut Msg<'_>, flags: u32) -> Received {
+        receive::recvmsg(sk, msg, flags)
     }
 
     fn before_close(sk: &Sock) {

@@ -8,6 +8,7 @@ use core::sync::atomic::{
     Ordering, //
 };
 
+use super::buffers::Buffers;
 use crate::logic::reason::{
     Refusal,
     SpecialCase,
@@ -41,6 +42,7 @@ pub(crate) struct Stats {
     /// counted at resynchronisation.
     legacy_rx: AtomicU64,
     legacy_tx: AtomicU64,
+    pub(crate) buffers: Buffers,
 }
 
 impl Stats {
@@ -55,6 +57,7 @@ impl Stats {
             resyncs: AtomicU64::new(0),
             legacy_rx: AtomicU64::new(0),
             legacy_tx: AtomicU64::new(0),
+            buffers: Buffers::default(),
         }
     }
 
@@ -160,6 +163,7 @@ impl Stats {
         for (name, c) in SpecialCase::NAMES.iter().zip(&self.specials) {
             f("toe_special_", name, c.load(Ordering::Relaxed));
         }
+        self.buffers.for_each(f);
         for (name, c) in UploadReason::NAMES.iter().zip(&self.uploads) {
             f("toe_upload_", name, c.load(Ordering::Relaxed));
         }

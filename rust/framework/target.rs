@@ -27,7 +27,8 @@ use crate::{
         sock::{
             LockedSock,
             Sock, //
-        }, //
+        },
+        user_buffer::Pinned, //
     }, //
 };
 
@@ -104,6 +105,16 @@ pub(crate) trait OffloadTarget: Send + Sync {
 
     /// A frame of the connection that waited in the socket's backlog.
     fn backlog(&self, sk: LockedSock<'_>, skb: SkBuff);
+
+    /// Would a buffer pay for a call that waits for `want` bytes? No lock held.
+    fn wants_buffer(&self, hwid: Hwid, want: u32) -> bool;
+
+    /// Posts a user buffer (claims B 17, 24). `false`: it cannot be, at present.
+    fn post_buffer(&self, sk: LockedSock<'_>, hwid: Hwid, buffer: &Pinned) -> bool;
+
+    /// Takes the posted buffer back, if there is one: nothing is placed in it when
+    /// this returns, and its reader is woken. `terminate` does so, too.
+    fn take_buffer(&self, sk: LockedSock<'_>, hwid: Hwid);
 
     /// The socket's owner lets it go, which the target [waits for](super::release)
     /// at one socket at least: data may wait to be sent.

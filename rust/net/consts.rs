@@ -23,4 +23,5 @@ consts! {
 /// Flags of `sendmsg(2)`.
 pub(crate) const MSG_DONTWAIT: u32 = bindings::MSG_DONTWAIT;
 pub(crate) const MSG_NOSIGNAL: u32 = bindings::MSG_NOSIGNAL;
+pub(crate) const MSG_WAITALL: u32 = bindings::MSG_WAITALL;
 pub(crate) const MSG_MORE: u32 = bindings::MSG_MORE;

@@ -34,4 +34,5 @@ pub(crate) mod time;
 pub(crate) mod trace;
 pub(crate) mod tracepoint;
 pub(crate) mod ulp;
+pub(crate) mod user_buffer;
 pub(crate) mod worker;

@@ -4,9 +4,9 @@
 //! `struct inet_connection_sock_af_ops` with some methods replaced, set on one
 //! socket at a time, as kernel TLS and sockmap do.
 //!
-//! `recvmsg` is not replaced: the host's own finds the payload where it always
-//! is, and a reader may sleep in it for ever, which must not keep the module
-//! loaded.
+//! A reader may sleep in the host's `recvmsg` for ever, which must not keep the
+//! module loaded. The replaced method therefore ends in a jump to it
+//! (`toe_recvmsg()`): a task that sleeps there has left our code.
 
 use core::{
     marker::PhantomData,
@@ -80,6 +80,9 @@ pub(crate) enum HostFrame {
 pub(crate) trait Hooks: 'static {
     /// Process context, socket unlocked. `None`: the host's `sendmsg` does it.
     fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>>;
+    /// Process context, socket unlocked. A call that no user buffer is posted for
+    /// does not get here.
+    fn recvmsg(sk: &Sock, msg: &mut Msg<'_>, flags: u32) -> Received;
     /// Process context, socket unlocked: `close(2)` is about to run.
     fn before_close(sk: &Sock);
     /// Process context, socket unlocked: before the host's `setsockopt`. `true`:
@@ -102,6 +105,16 @@ pub(crate) trait Hooks: 'static {
     fn release(sk: LockedSock<'_>);
     /// Socket lock held, any context: the host stack transmits.
     fn queue_xmit(sk: LockedSock<'_>, skb: SkBuff) -> HostFrame;
+}
+
+/// What became of a `recvmsg`.
+pub(crate) enum Received {
+    /// It is done, and this is what it returns.
+    Done(Result<usize>),
+    /// The host's own does it.
+    Host,
+    /// The host's own tells what there is, without waiting.
+    HostNoWait,
 }
 
 /// System calls that end a connection or a direction of it.
@@ -214,6 +227,9 @@ impl<H: Hooks> Registration<H> {
             copy.disconnect = Some(Adapter::<H>::disconnect);
             copy.setsockopt = Some(Adapter::<H>::setsockopt);
             copy.sendmsg = Some(Adapter::<H>::sendmsg);
+            copy.recvmsg = Some(bindings::toe_recvmsg);
+            // SAFETY: what it is called by are the sockets with our methods.
+            unsafe { bindings::toe_recv_set(Some(Adapter::<H>::recvmsg)) };
             copy.release_cb = Some(Adapter::<H>::release_cb);
             copy.unhash = Some(Adapter::<H>::unhash);
             #[cfg(CONFIG_BPF_SYSCALL)]
@@ -439,6 +455,11 @@ impl ModulePin {
         // SAFETY: no preconditions.
         ModulePin(unsafe { bindings::toe_module_tryget() })
     }
+
+    /// Is it one, or is the module being unloaded?
+    pub(crate) fn held(&self) -> bool {
+        self.0
+    }
 }
 
 impl Drop for ModulePin {
@@ -481,6 +502,34 @@ impl<H: Hooks> Adapter<H> {
         let _pin = ModulePin::get();
         // SAFETY: the host's own method, called as the socket layer would.
         unsafe { bindings::tcp_sendmsg(sk, msg, len) }
+    }
+
+    /// # Safety
+    ///
+    /// Called by `toe_recvmsg()`, with its arguments.
+    unsafe extern "C" fn recvmsg(
+        sk: *mut bindings::sock,
+        msg: *mut bindings::msghdr,
+        len: usize,
+        flags: c_int,
+    ) -> c_int {
+        let _call = InFlight::enter();
+        // SAFETY: the socket layer holds a reference for the call.
+        let sock = unsafe { Sock::from_raw(sk) };
+        let Some(raw) = NonNull::new(msg) else {
+            return bindings::TOE_RECV_HOST as c_int;
+        };
+        let mut msg = Msg {
+            raw,
+            len,
+            _life: PhantomData,
+        };
+        match H::recvmsg(sock, &mut msg, flags as u32) {
+            Received::Done(Ok(n)) => n as c_int,
+            Received::Done(Err(e)) => e.to_errno(),
+            Received::Host => bindings::TOE_RECV_HOST as c_int,
+            Received::HostNoWait => bindings::TOE_RECV_HOST_NOWAIT as c_int,
+        }
     }
 
     /// # Safety
@@ -682,6 +731,13 @@ fn original_af_ops(sk: &Sock) -> *const bindings::inet_connection_sock_af_ops {
         }
     }
     current
+}
+
+/// No request shorter than `min` bytes, of any socket, reaches [`Hooks::recvmsg`];
+/// the least of all values given so far counts.
+pub(crate) fn allow_buffers(min: usize) {
+    // SAFETY: no preconditions.
+    unsafe { bindings::toe_recv_allow(min) }
 }
 
 /// Checks a C return code.

@@ -5,6 +5,7 @@
 //! goes with them are in the files below.
 //!
 
+mod direct;
 mod path;
 mod receive;
 mod transmit;

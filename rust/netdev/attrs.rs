@@ -33,7 +33,7 @@ use super::Port;
 /// Connections a new device takes at most.
 pub(super) const DEFAULT_CAPACITY: u32 = 1 << 16;
 
-static FILES: [Attribute<Port>; 24] = [
+static FILES: [Attribute<Port>; 26] = [
     Attribute::rw(c"policy", show_policy, store_policy),
     Attribute::wo(c"upload_all", store_upload_all),
     Attribute::rw(c"capacity", show_capacity, store_capacity),
@@ -58,12 +58,18 @@ static FILES: [Attribute<Port>; 24] = [
     Attribute::rw(c"bypass_qdisc", show_bypass_qdisc, store_bypass_qdisc),
     Attribute::rw(c"bypass_tc", show_bypass_tc, store_bypass_tc),
     Attribute::rw(c"bypass_bpf", show_bypass_bpf, store_bypass_bpf),
+    Attribute::rw(c"user_buffer_min", show_buffer_min, store_buffer_min),
+    Attribute::rw(
+        c"user_buffer_frames",
+        show_buffer_frames,
+        store_buffer_frames,
+    ),
     Attribute::ro(c"connections", show_connections),
     Attribute::ro(c"offloads", show_offloads),
     Attribute::ro(c"uploads", show_uploads),
     Attribute::ro(c"refusals", show_refusals),
 ];
-static LIST: AttributeList<24> = AttributeList::new(&FILES);
+static LIST: AttributeList<26> = AttributeList::new(&FILES);
 pub(super) static GROUP: Group = Group::new(c"toe", &LIST);
 
 /// EINVAL if it is no number, ERANGE if it is none of `lo..=hi`.
@@ -194,6 +200,27 @@ bypass!(
 bypass!(show_bypass_qdisc, store_bypass_qdisc, Filter::Qdisc);
 bypass!(show_bypass_tc, store_bypass_tc, Filter::Tc);
 bypass!(show_bypass_bpf, store_bypass_bpf, Filter::Bpf);
+
+/// A field of the rule for user buffers: its `show` and `store` functions.
+macro_rules! buffer_rule {
+    ($show:ident, $store:ident, $field:ident) => {
+        fn $show(port: &Port, page: &mut Page<'_>) -> Result {
+            let rule = port.offload().device().user_buffer_rule();
+            show(page, rule.$field.into())
+        }
+
+        fn $store(port: &Port, text: &str) -> Result {
+            let device = port.offload().device();
+            let mut rule = device.user_buffer_rule();
+            rule.$field = number(text, 0, u32::MAX.into())? as u32;
+            device.set_user_buffer_rule(rule);
+            Ok(())
+        }
+    };
+}
+
+buffer_rule!(show_buffer_min, store_buffer_min, min);
+buffer_rule!(show_buffer_frames, store_buffer_frames, frames);
 
 fn show_connections(port: &Port, page: &mut Page<'_>) -> Result {
     show(page, port.offload().dct().table.len().into())

@@ -39,9 +39,9 @@ use crate::{
 };
 
 /// `ICSK_ACK_SCHED`, `ICSK_ACK_PUSHED`, `ICSK_ACK_PUSHED2`, `ICSK_ACK_NOW` of `enum inet_csk_ack_state_t`.
-const ACK_SCHED: u8 = 1;
-const ACK_PUSHED: u8 = 4;
-const ACK_PUSHED2: u8 = 8;
+pub(super) const ACK_SCHED: u8 = 1;
+pub(super) const ACK_PUSHED: u8 = 4;
+pub(super) const ACK_PUSHED2: u8 = 8;
 const ACK_NOW: u8 = 16;
 /// `TCP_ATO_MIN` and `TCP_DELACK_MIN`: HZ / 25, `TCP_DELACK_MAX`: HZ / 5.
 const ATO_MIN: u32 = HZ / 25;
@@ -204,7 +204,13 @@ impl LockedSock<'_> {
     /// Bookkeeping for a data segment that is in the receive queue: delayed-ACK
     /// clock, receive MSS and RTT, window growth. `tcp_event_data_recv()` and
     /// `tcp_rcv_rtt_measure_ts()`.
-    fn data_received(&self, skb: &bindings::sk_buff, payload: u32, header: u32, flags: u16) {
+    pub(super) fn data_received(
+        &self,
+        skb: &bindings::sk_buff,
+        payload: u32,
+        header: u32,
+        flags: u16,
+    ) {
         // SAFETY: the socket is live and locked; plain fields of this socket.
         unsafe {
             let (tp, icsk) = (self.tp(), self.icsk());

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The receive engine's side of the connection buffer: payload goes into the user
+//! buffer that an entry has (claims B 17, 19, 27).
+
+use crate::{
+    dct::{
+        transmit,
+        Entry, //
+    },
+    logic::{
+        receive::RxAction,
+        wire::{
+            flags,
+            Segment, //
+        }, //
+    },
+    net::{
+        context::Bh,
+        skb::SkBuff,
+        sock::LockedSock, //
+    }, //
+};
+
+/// Delivers the payload of a segment that the engine has finished, on a connection
+/// with a posted buffer. What does not fit goes to the receive queue.
+#[cold]
+pub(super) fn deliver(
+    sk: LockedSock<'_>,
+    entry: &Entry,
+    skb: SkBuff,
+    seg: &Segment,
+    action: &RxAction,
+    bh: &Bh,
+) {
+    let header = u32::from(seg.data_off - seg.l4_off);
+    let buffer = entry.buffer.get(sk);
+    let placed = match &buffer {
+        Some(buffer) if sk.all_read(action.payload) => {
+            let push = seg.flags & flags::PSH != 0;
+            buffer.place(sk, &skb, header, action.payload, push)
+        }
+        _ => 0,
+    };
+    if placed == action.payload {
+        sk.payload_placed(&skb, placed, header, seg.flags);
+        skb.consume(bh);
+    } else {
+        sk.queue_payload(skb, action.payload, header, seg.flags);
+    }
+    if (action.acked != 0 || action.window_changed) && sk.send_head().is_some() {
+        transmit::run(sk, entry, None, bh);
+    }
+    // The reader would acknowledge when it has run, but it may sleep on.
+    let due = sk.ack_due();
+    if due == Some(true) || (placed == action.payload && sk.read_ack_due()) {
+        transmit::ack(sk, entry, bh);
+    } else if due.is_some() {
+        sk.delay_ack();
+    }
+    sk.data_ready();
+    if placed != 0 && buffer.is_some_and(|buffer| buffer.state(sk).complete()) {
+        sk.wake_readers();
+    }
+}
+
+/// Takes the buffer back and wakes its reader.
+pub(super) fn take_back(sk: LockedSock<'_>, entry: &Entry) {
+    if entry.buffer.take(sk).is_some() {
+        sk.wake_readers();
+    }
+}

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Counters of user buffers: part of a device's [`Stats`](super::stats::Stats).
+
+use core::sync::atomic::{
+    AtomicU64,
+    Ordering, //
+};
+
+use crate::logic::buffer::End;
+
+/// What became of the buffers that were posted, and of payload.
+#[derive(Default)]
+pub(crate) struct Buffers {
+    posted: AtomicU64,
+    direct_bytes: AtomicU64,
+    ends: [AtomicU64; End::COUNT],
+}
+
+impl Buffers {
+    /// A buffer was posted.
+    pub(crate) fn posted(&self) {
+        self.posted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A buffer came back with `bytes` placed in it.
+    pub(crate) fn ended(&self, end: End, bytes: u32) {
+        self.direct_bytes
+            .fetch_add(u64::from(bytes), Ordering::Relaxed);
+        if let Some(c) = self.ends.get(end.index()) {
+            c.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// As [`Stats::for_each`](super::stats::Stats::for_each).
+    pub(crate) fn for_each(&self, f: &mut dyn FnMut(&'static str, &'static str, u64)) {
+        let get = |c: &AtomicU64| c.load(Ordering::Relaxed);
+        f("toe_buf_posted", "", get(&self.posted));
+        f("toe_buf_direct_bytes", "", get(&self.direct_bytes));
+        for (name, c) in End::NAMES.iter().zip(&self.ends) {
+            f("toe_buf_", name, get(c));
+        }
+    }
+}

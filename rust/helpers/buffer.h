@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* User buffers: pinned memory of a task that waits in recvmsg(). */
+#ifndef TOE_HELPERS_BUFFER_H
+#define TOE_HELPERS_BUFFER_H
+
+#include <linux/bvec.h>
+#include <linux/uio.h>
+
+/* What toe_recv_fn returns when it is no result of the call. */
+enum {
+	/* The host's recvmsg() shall do it. */
+	TOE_RECV_HOST		= 1 << 20,
+	/* The same, without waiting: what there is, or why there is nothing. */
+	TOE_RECV_HOST_NOWAIT,
+};
+
+typedef int (*toe_recv_fn)(struct sock *sk, struct msghdr *msg, size_t len,
+			   int flags);
+
+struct toe_buffer {
+	struct bio_vec *bvec;	/* one for each page, pinned */
+	unsigned int pages;
+	u32 end_seq;		/* of the last byte placed */
+	unsigned int mm_seq;
+	bool mm_known;		/* mm_seq says something */
+	struct iov_iter room;	/* what is still to be filled */
+};
+
+/* What tcp_recvmsg() looks at before and after it waits. */
+struct toe_recv_view {
+	bool queued;
+	bool stopped;
+	bool shutdown;
+	bool signal;
+};
+
+int toe_recvmsg(struct sock *sk, struct msghdr *msg, size_t len, int flags);
+void toe_recv_set(toe_recv_fn fn);
+void toe_recv_allow(size_t min);
+
+bool toe_recv_plain(struct sock *sk, struct msghdr *msg);
+int toe_recv_target(struct sock *sk, bool all, size_t len);
+long toe_recv_timeo(struct sock *sk);
+void toe_recv_look(struct sock *sk, struct toe_recv_view *view);
+int toe_recv_intr(long timeo);
+int toe_recv_wait(struct sock *sk, long *timeo, const bool *done);
+int toe_recv_wait_queue(struct sock *sk, long *timeo);
+bool toe_recv_flush(struct sock *sk);
+void toe_recv_wake(struct sock *sk);
+void toe_recv_space_adjust(struct sock *sk);
+
+int toe_buffer_pin(struct toe_buffer *buf, struct msghdr *msg, size_t len);
+void toe_buffer_unpin(struct toe_buffer *buf, bool dirty);
+bool toe_buffer_fill(struct sock *sk, struct toe_buffer *buf,
+		     struct sk_buff *skb, u32 offset, u32 len);
+void toe_buffer_filled(struct sock *sk, struct sk_buff *skb, u32 hdr_len);
+bool toe_buffer_finish(struct toe_buffer *buf, struct msghdr *msg, u32 placed);
+u32 toe_buffer_put_back(struct sock *sk, struct toe_buffer *buf, u32 placed);
+
+#endif

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Payload that goes to the application without having been in the receive queue:
+//! what `tcp_queue_rcv()` and `tcp_recvmsg()` would have done for it together.
+
+use super::receive::{
+    ACK_PUSHED,
+    ACK_PUSHED2,
+    ACK_SCHED, //
+};
+use crate::{
+    bindings,
+    net::{
+        skb::SkBuff,
+        sock::LockedSock, //
+    }, //
+};
+
+impl LockedSock<'_> {
+    /// Is the receive queue empty, and nothing received that was not read? What
+    /// comes next is then the application's next byte.
+    pub(crate) fn all_read(&self, payload: u32) -> bool {
+        // SAFETY: the socket is live and locked.
+        unsafe {
+            let (sk, tp) = (&*self.as_ptr(), &*self.tp());
+            sk.sk_receive_queue.qlen == 0
+                && tp.rcv_nxt.wrapping_sub(tp.copied_seq) == payload
+                && tp.urg_data == 0
+        }
+    }
+
+    /// Bookkeeping for a data segment that was placed, `header` the length of its
+    /// TCP header, `flags` its flags.
+    pub(crate) fn payload_placed(&self, skb: &SkBuff, payload: u32, header: u32, flags: u16) {
+        // SAFETY: the socket is live and locked, the frame ours; so many bytes of
+        // header were parsed.
+        unsafe { bindings::toe_buffer_filled(self.as_ptr(), skb.as_ptr(), header) };
+        // SAFETY: the frame is ours.
+        self.data_received(unsafe { &*skb.as_ptr() }, payload, header, flags);
+    }
+
+    /// Would `recvmsg` acknowledge now, having taken the payload
+    /// (`__tcp_cleanup_rbuf()`)? The receive queue is empty.
+    pub(crate) fn read_ack_due(&self) -> bool {
+        // SAFETY: the socket is live and locked.
+        let (tp, ack, mss) = unsafe {
+            let ack = &(*self.icsk()).icsk_ack;
+            (&*self.tp(), ack.pending, u32::from(ack.rcv_mss))
+        };
+        if ack & ACK_SCHED != 0
+            && (tp.rcv_nxt.wrapping_sub(tp.rcv_wup) > mss
+                || ack & ACK_PUSHED2 != 0
+                || (ack & ACK_PUSHED != 0 && !self.pingpong()))
+        {
+            return true;
+        }
+        // tcp_receive_window()
+        let window = tp.rcv_wup.wrapping_add(tp.rcv_wnd).wrapping_sub(tp.rcv_nxt) as i32;
+        let window = window.max(0) as u32;
+        if 2 * u64::from(window) > u64::from(tp.window_clamp) {
+            return false;
+        }
+        let new = self.new_window();
+        new != 0 && u64::from(new) >= 2 * u64::from(window)
+    }
+}

@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! User buffers: memory of a task that waits in `recvmsg(2)`, pinned, so that
+//! payload can be placed there by whoever holds the socket's lock.
+//!
+//! The task has a [`Pinned`], the target's entry a [`BufferSlot`] that may hold
+//! the same [`UserBuffer`]. Nothing is placed once it is closed, which takes the
+//! lock: the count of bytes is exact from then on, whatever happens elsewhere.
+
+use core::{
+    cell::UnsafeCell,
+    sync::atomic::{
+        AtomicBool,
+        Ordering, //
+    }, //
+};
+
+use kernel::{
+    ffi::c_long,
+    prelude::*,
+    sync::Arc,
+    types::Opaque, //
+};
+
+use super::{
+    proto::{
+        self,
+        Msg, //
+    },
+    skb::SkBuff,
+    sock::{
+        LockedSock,
+        Sock, //
+    }, //
+};
+use crate::{
+    bindings,
+    logic::buffer::{
+        Posted,
+        ReaderView, //
+    }, //
+};
+
+/// `MAX_SCHEDULE_TIMEOUT`: no limit.
+const FOREVER: c_long = c_long::MAX;
+
+/// See the module's documentation.
+pub(crate) struct UserBuffer {
+    sk: *const Sock,
+    raw: Opaque<bindings::toe_buffer>,
+    state: UnsafeCell<Posted>,
+    /// There is something for the task to do. Read without the lock.
+    complete: AtomicBool,
+}
+
+// SAFETY: all but `complete` is reached with the socket's lock held, or by the
+// task that pinned it while no slot has it.
+unsafe impl Sync for UserBuffer {}
+// SAFETY: as above.
+unsafe impl Send for UserBuffer {}
+
+impl UserBuffer {
+    fn with<R>(&self, sk: LockedSock<'_>, f: impl FnOnce(&mut Posted) -> R) -> R {
+        debug_assert!(core::ptr::eq(self.sk, sk.sock()));
+        // SAFETY: `sk` proves that the lock of the buffer's socket is held, and
+        // the closures in this file return without a way back here.
+        f(unsafe { &mut *self.state.get() })
+    }
+
+    /// What it holds.
+    pub(crate) fn state(&self, sk: LockedSock<'_>) -> Posted {
+        self.with(sk, |state| *state)
+    }
+
+    /// Places payload of `skb`, from `offset` on, as much as there is room for,
+    /// and gives it to the application. Any context.
+    pub(crate) fn place(
+        &self,
+        sk: LockedSock<'_>,
+        skb: &SkBuff,
+        offset: u32,
+        payload: u32,
+        push: bool,
+    ) -> u32 {
+        let mut next = self.state(sk);
+        let n = next.place(payload, push);
+        // SAFETY: the socket is live and locked; the pages stay pinned until the
+        // buffer is closed, and a closed one takes 0 bytes.
+        let filled = n != 0
+            && unsafe {
+                bindings::toe_buffer_fill(sk.as_ptr(), self.raw.get(), skb.as_ptr(), offset, n)
+            };
+        if !filled {
+            return 0;
+        }
+        self.with(sk, |state| *state = next);
+        if next.complete() {
+            self.complete.store(true, Ordering::Release);
+        }
+        n
+    }
+
+    /// Nothing is placed any more.
+    pub(crate) fn close(&self, sk: LockedSock<'_>) {
+        self.with(sk, Posted::close);
+        self.complete.store(true, Ordering::Release);
+    }
+}
+
+/// The storage of an entry for a posted buffer (the connection buffer).
+pub(crate) struct BufferSlot {
+    sk: *const Sock,
+    buffer: UnsafeCell<Option<Arc<UserBuffer>>>,
+}
+
+// SAFETY: the value is reached with the socket's lock held only.
+unsafe impl Sync for BufferSlot {}
+// SAFETY: as above; `sk` is compared, never followed.
+unsafe impl Send for BufferSlot {}
+
+impl BufferSlot {
+    /// An empty one, of an entry of `sk`.
+    pub(crate) fn new(sk: &Sock) -> Self {
+        BufferSlot {
+            sk,
+            buffer: UnsafeCell::new(None),
+        }
+    }
+
+    /// Is there a buffer?
+    #[inline(always)]
+    pub(crate) fn posted(&self, sk: LockedSock<'_>) -> bool {
+        debug_assert!(core::ptr::eq(self.sk, sk.sock()));
+        // SAFETY: `sk` proves that the lock is held; nothing borrows the value
+        // across calls.
+        unsafe { (*self.buffer.get()).is_some() }
+    }
+
+    /// The buffer.
+    pub(crate) fn get(&self, sk: LockedSock<'_>) -> Option<Arc<UserBuffer>> {
+        debug_assert!(core::ptr::eq(self.sk, sk.sock()));
+        // SAFETY: as in `posted()`.
+        unsafe { (*self.buffer.get()).clone() }
+    }
+
+    /// Puts one in. `false`: there is one already.
+    pub(crate) fn put(&self, sk: LockedSock<'_>, buffer: &Pinned) -> bool {
+        if self.posted(sk) {
+            return false;
+        }
+        buffer.posted.store(true, Ordering::Relaxed);
+        // SAFETY: as in `posted()`.
+        unsafe { *self.buffer.get() = Some(buffer.buffer.clone()) };
+        true
+    }
+
+    /// Takes it out and closes it.
+    pub(crate) fn take(&self, sk: LockedSock<'_>) -> Option<Arc<UserBuffer>> {
+        debug_assert!(core::ptr::eq(self.sk, sk.sock()));
+        // SAFETY: as in `posted()`.
+        let buffer = unsafe { (*self.buffer.get()).take() }?;
+        buffer.close(sk);
+        Some(buffer)
+    }
+}
+
+/// The waiting task's side: the pages are unpinned when it is dropped.
+pub(crate) struct Pinned {
+    buffer: Arc<UserBuffer>,
+    posted: AtomicBool,
+}
+
+impl Pinned {
+    /// Pins the first `len` bytes of the message's memory. Process context, no
+    /// lock held: it may have to be faulted in.
+    pub(crate) fn new(sk: &Sock, msg: &Msg<'_>, len: u32) -> Result<Self> {
+        let buffer = Arc::new(
+            UserBuffer {
+                sk,
+                raw: Opaque::zeroed(),
+                state: UnsafeCell::new(Posted::default()),
+                complete: AtomicBool::new(false),
+            },
+            GFP_KERNEL,
+        )?;
+        // SAFETY: the message is the caller's, the structure ours and zeroed.
+        proto::check(unsafe {
+            bindings::toe_buffer_pin(buffer.raw.get(), msg.as_ptr(), len as usize)
+        })?;
+        Ok(Pinned {
+            buffer,
+            posted: AtomicBool::new(false),
+        })
+    }
+
+    /// Sets what is waited for. Before it is posted.
+    pub(crate) fn set(&self, sk: LockedSock<'_>, state: Posted) {
+        self.buffer.with(sk, |s| *s = state);
+    }
+
+    /// What it holds.
+    pub(crate) fn state(&self, sk: LockedSock<'_>) -> Posted {
+        self.buffer.state(sk)
+    }
+
+    /// Nothing is placed any more: the task will return.
+    pub(crate) fn close(&self, sk: LockedSock<'_>) {
+        self.buffer.close(sk);
+    }
+
+    /// Waits, without the lock, until it is complete or something else happened.
+    /// An error: the socket was disconnected. Process context.
+    pub(crate) fn wait(&self, sk: LockedSock<'_>, timeout: &mut c_long) -> Result {
+        let done = self.buffer.complete.as_ptr();
+        // SAFETY: this task owns the socket, and keeps the buffer meanwhile.
+        let ret = unsafe { bindings::toe_recv_wait(sk.as_ptr(), timeout, done) };
+        if ret < 0 {
+            Err(Error::from_errno(ret))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// `placed` bytes are to be returned: are they in the application's memory?
+    /// Closed. Process context.
+    pub(crate) fn finish(&self, _sk: LockedSock<'_>, msg: &mut Msg<'_>, placed: u32) -> bool {
+        // SAFETY: the message is the caller's, the buffer closed.
+        unsafe { bindings::toe_buffer_finish(self.buffer.raw.get(), msg.as_ptr(), placed) }
+    }
+
+    /// Puts the `placed` bytes back to the receive queue, and tells how many are
+    /// still out: no memory, or others have read on. Closed. Process context.
+    pub(crate) fn put_back(&self, sk: LockedSock<'_>, placed: u32) -> u32 {
+        // SAFETY: this task owns the socket, the buffer is closed.
+        unsafe { bindings::toe_buffer_put_back(sk.as_ptr(), self.buffer.raw.get(), placed) }
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        // SAFETY: this task closed it, or it was never posted; either way nobody
+        // else touches the state any more.
+        let state = unsafe { *self.buffer.state.get() };
+        if self.posted.load(Ordering::Relaxed) && !state.closed() {
+            pr_err!("a user buffer is still posted: its pages stay pinned\n");
+            return;
+        }
+        // SAFETY: as above; process context.
+        unsafe { bindings::toe_buffer_unpin(self.buffer.raw.get(), state.placed() != 0) }
+    }
+}
+
+impl LockedSock<'_> {
+    /// Nothing about the call, or what was set on the socket for reading, needs
+    /// the host's own `recvmsg`.
+    pub(crate) fn reads_plainly(&self, msg: &Msg<'_>) -> bool {
+        // SAFETY: this task owns the socket, the message is the caller's.
+        unsafe { bindings::toe_recv_plain(self.as_ptr(), msg.as_ptr()) }
+    }
+
+    /// How long `recvmsg` may wait, in jiffies.
+    pub(crate) fn receive_timeout(&self) -> c_long {
+        // SAFETY: the socket is live and locked.
+        unsafe { bindings::toe_recv_timeo(self.as_ptr()) }
+    }
+
+    /// What a reader looks at.
+    pub(crate) fn reader_view(&self, timeout: c_long, disconnected: bool) -> ReaderView {
+        let mut view = bindings::toe_recv_view::default();
+        // SAFETY: this task owns the socket.
+        unsafe { bindings::toe_recv_look(self.as_ptr(), &mut view) };
+        ReaderView {
+            disconnected,
+            queued: view.queued,
+            stopped: view.stopped,
+            shutdown: view.shutdown,
+            expired: timeout == 0,
+            signal: view.signal,
+        }
+    }
+
+    /// Processes the backlog. Everything may be different afterwards.
+    pub(crate) fn flush_backlog(&self) {
+        // SAFETY: this task owns the socket.
+        unsafe { bindings::toe_recv_flush(self.as_ptr()) };
+    }
+
+    /// Waits for payload in the receive queue, or an end. Process context.
+    pub(crate) fn wait_queue(&self, timeout: &mut c_long) -> Result {
+        // SAFETY: this task owns the socket.
+        proto::check(unsafe { bindings::toe_recv_wait_queue(self.as_ptr(), timeout) })
+    }
+
+    /// `tcp_rcv_space_adjust()`: the application has taken payload.
+    pub(crate) fn receive_space_adjust(&self) {
+        // SAFETY: this task owns the socket.
+        unsafe { bindings::toe_recv_space_adjust(self.as_ptr()) }
+    }
+
+    /// Wakes the readers, though the receive queue may be empty.
+    pub(crate) fn wake_readers(&self) {
+        // SAFETY: the socket is live and locked.
+        unsafe { bindings::toe_recv_wake(self.as_ptr()) }
+    }
+}
+
+/// Does a wait of so long never end by itself?
+pub(crate) fn is_forever(timeout: c_long) -> bool {
+    timeout == FOREVER
+}
+
+/// What an interrupted call returns (`sock_intr_errno()`).
+pub(crate) fn interrupted(timeout: c_long) -> Error {
+    // SAFETY: no preconditions.
+    Error::from_errno(unsafe { bindings::toe_recv_intr(timeout) })
+}
+
+impl Sock {
+    /// How many bytes `recvmsg` waits for (`sock_rcvlowat()`).
+    pub(crate) fn receive_target(&self, all: bool, len: u32) -> u32 {
+        // SAFETY: the socket is live; a racy read of a plain field.
+        unsafe { bindings::toe_recv_target(self.as_ptr(), all, len as usize) as u32 }
+    }
+}
