@@ -64,5 +64,6 @@ int legacy(const char *name);
 int race(void);
 int unaccepted(void);
 int nth(const char *what);
+int buffer(const char *name);
 
 #endif

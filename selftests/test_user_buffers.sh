@@ -1,0 +1,139 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Requests that wait in recvmsg(): the device posts their memory, the application
+# sees no difference. Each result is the one of plain TCP (TOE_KIND=veth shows).
+
+. "$(dirname "$0")/lib.sh"
+
+
+# Counters are those of end a, whose device posts buffers.
+buffers() { # [MIN]
+	fresh
+	is_toe || return 0
+	# Whether it pays or not.
+	knob a user_buffer_frames 0
+	knob a user_buffer_min "${1:-1}"
+	snap a
+}
+
+counted() { # NAME AT_LEAST
+	is_toe || return 0
+	expect_ge "$(delta a "toe_buf_$1")" "$2" "toe_buf_$1"
+}
+not_counted() {
+	is_toe || return 0
+	expect_eq "$(delta a "toe_buf_$1")" 0 "toe_buf_$1"
+}
+
+# t_rule PROBE REASON BYTES: the buffer came back for that reason, at least so many
+# bytes were placed in it.
+t_rule() {
+	buffers
+	probe buffer "$1" 4
+	counted posted 1
+	counted "$2" 1
+	counted direct_bytes "$3"
+	expect_no_entries
+}
+
+# t_host PROBE: nothing may be posted, the host stack answers.
+t_host() {
+	buffers
+	probe buffer "$1" "${2:-4}"
+	not_counted posted
+	expect_no_entries
+}
+
+# t_moved PROBE REASON: the connection is taken back while the call waits.
+t_moved() {
+	local cmd=true
+	buffers
+	is_toe && cmd="ip netns exec $A sh -c 'echo 1 >/sys/class/net/$DA/toe/upload_all'"
+	probe buffer "$1" 4 --before "$cmd"
+	counted posted 1
+	counted special 1
+}
+
+t_any() { # PROBE FAMILY
+	buffers
+	probe buffer "$1" "$2"
+	expect_no_entries
+}
+
+# By default a call is posted that waits for much, in many frames.
+t_default() {
+	need_toe
+	fresh
+	snap a
+	probe buffer some 4
+	not_counted posted
+	probe buffer waitall 4
+	not_counted posted
+	probe buffer waitall_small 4
+	counted posted 1
+}
+
+t_below_threshold() {
+	buffers 50001
+	probe buffer waitall 4
+	not_counted posted
+	is_toe && knob a user_buffer_min 0
+	probe buffer waitall 4
+	not_counted posted
+}
+
+t_knob() {
+	need_toe
+	fresh
+	knob a user_buffer_min 4096
+	expect_eq "$(knob a user_buffer_min)" 4096 "user_buffer_min"
+	knob a user_buffer_min -1 2>/dev/null && fail "-1 is taken"
+	knob a user_buffer_min 4294967296 2>/dev/null && fail "2^32 is taken"
+	knob a user_buffer_min 0
+	expect_eq "$(knob a user_buffer_min)" 0 "user_buffer_min"
+}
+
+# So does the device, which does not wait for the rest of the call's time.
+t_device_gone() {
+	need_toe
+	buffers
+	probe buffer "$1" 4 --before "ip -n $A link del $DA"
+	[ ! -e /sys/class/net/$DA ] || fail "the device stays"
+}
+
+# The module goes while a reader waits: it goes on in the host stack.
+t_unload() {
+	need_toe
+	[ -d /sys/module/toe ] || skip "toe is built in"
+	modinfo toe >/dev/null 2>&1 || [ -r "$TOE_KO" ] || skip "TOE_KO does not say where toe.ko is"
+	buffers
+	probe buffer unload 4 --before "timeout 60 rmmod toe"
+	[ ! -d /sys/module/toe ] || fail "still loaded"
+	modprobe toe 2>/dev/null || insmod "$TOE_KO" || fail "insmod"
+}
+
+# Streams with every byte checked, while the connections come and go.
+t_stream() { # FAMILY [OPTION...]
+	local fam=$1
+	shift
+	buffers
+	is_toe && knob b user_buffer_frames 0 && knob b user_buffer_min 1
+	need_xfer "$fam" --bytes "$(kib 8192)" --conns 4 $(ulp) "$@"
+	expect_no_entries
+}
+
+run default below_threshold knob \
+	"rule some push 1000" "rule full full 1100" "rule large push 1000" \
+	"rule unaligned full 30000" "rule waitall full 50000" "rule lowat push 6999" \
+	"rule readv push 1" "rule recvmmsg full 1" "rule timeout timer 1000" \
+	"rule signal signal 1500" "rule restart signal 0" "rule fin shutdown 0" \
+	"rule fin_alone shutdown 0" "rule reset shutdown 0" "rule shutdown shutdown 0" \
+	"rule shutdown_alone shutdown 0" \
+	"moved upload" "moved upload_partial" "moved timeout_upload" "moved timeout_upload_data" \
+	"host readonly" "host prot_none" "host unmapped" "host half_mapped" "host peek" \
+	"rule munmap push 0" "rule munmap_tail push 0" "rule mprotect push 0" \
+	"rule remapped push 1000" "rule fork push 1000" "rule fork_partial shutdown 0" \
+	"rule hugepage full 30000" "rule memlock push 1000" "rule shared_file push 1000" \
+	"any threads 4" "any threads 6" "any killed 4" "any some 6" \
+	"stream 4" "stream 6" "stream 4 --wait epoll" "stream 4 --flip 100k" \
+	"device_gone timeout_upload" unload
