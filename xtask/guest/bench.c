@@ -17,7 +17,9 @@
  *	           ulp       TCP, both ends offloaded by setsockopt(TCP_ULP, "toe")
  *	           unix      AF_UNIX
  *	Environment: BENCH_CLIENT_NS, BENCH_SERVER_NS (paths, or nothing),
- *	BENCH_ADDR (server's address), BENCH_DEV (client's device, for `idle`).
+ *	BENCH_ADDR (server's address), BENCH_DEV (client's device, for `idle`),
+ *	BENCH_READ (bytes a stream's reader asks for), BENCH_WAITALL (it waits for
+ *	all of them).
  *
  * Prints one line per round: nanoseconds per operation (`pingpong`,
  * `connect`), per KiB (`stream`). Under icount a nanosecond is an instruction.
@@ -42,7 +44,7 @@
 #include <unistd.h>
 
 #define PORT 7100
-/* The reader of a stream takes what is there. */
+/* The reader of a stream takes what is there, at most so much, by default. */
 #define READ 65536
 #define UNIX_PATH "/run/bench.sock"
 
@@ -50,7 +52,8 @@ enum transport { TCP, ULP, UNIX };
 
 static enum transport transport;
 static const char *workload;
-static size_t size;
+static size_t size, ask = READ;
+static int wait_all;
 static long count, rounds;
 static char *buffer;
 
@@ -269,7 +272,7 @@ static void serve_one(int fd)
 			unsigned long long left = (unsigned long long)count * size;
 
 			while (left) {
-				ssize_t r = read(fd, buffer, left < READ ? left : READ);
+				ssize_t r = recv(fd, buffer, left < ask ? left : ask, wait_all);
 
 				if (r < 0)
 					die("read");
@@ -442,7 +445,11 @@ int main(int argc, char **argv)
 	size = strtoul(argv[3], NULL, 0);
 	count = strtol(argv[4], NULL, 0);
 	rounds = argc > 5 ? strtol(argv[5], NULL, 0) : 1;
-	buffer = calloc(1, size > READ ? size : READ);
+	if (getenv("BENCH_READ"))
+		ask = strtoul(getenv("BENCH_READ"), NULL, 0);
+	if (getenv("BENCH_WAITALL"))
+		wait_all = MSG_WAITALL;
+	buffer = calloc(1, size > ask ? size : ask);
 	if (!buffer || !size || count < 1 || pipe(ready))
 		die("start");
 	memset(buffer, 'x', size);
