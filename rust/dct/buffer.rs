@@ -48,13 +48,15 @@ pub(super) fn deliver(
     } else {
         sk.queue_payload(skb, action.payload, header, seg.flags);
     }
-    if (action.acked != 0 || action.window_changed) && sk.send_head().is_some() {
-        transmit::run(sk, entry, None, bh);
-    }
+    let send = (action.acked != 0 || action.window_changed) && sk.send_head().is_some();
+    let ours = !send || transmit::run(sk, entry, None, bh);
     // The reader would acknowledge when it has run, but it may sleep on.
     let due = sk.ack_due();
     if due == Some(true) || (placed == action.payload && sk.read_ack_due()) {
-        transmit::ack(sk, entry, bh);
+        match ours {
+            true => transmit::ack(sk, entry, bh),
+            false => sk.send_ack(),
+        }
     } else if due.is_some() {
         sk.delay_ack();
     }

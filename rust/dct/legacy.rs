@@ -29,7 +29,10 @@ use crate::{
     netdev::Port,
 };
 
-use super::transmit;
+use super::{
+    buffer,
+    transmit, //
+};
 
 /// The connection of `entry`, if it is still in the target.
 fn connection<'g>(
@@ -50,6 +53,8 @@ pub(crate) fn enter(sk: LockedSock<'_>, entry: &Entry, case: SpecialCase, bh: &B
     let Some(conn) = connection(sk, entry, &guard) else {
         return;
     };
+    // The reader goes on in the host stack.
+    buffer::take_back(sk, entry);
     if connection::special(sk, conn, case) {
         let limits = conn.target().map(|t| t.device().limits());
         let data = entry.data.with_mut(sk, |data| {

@@ -278,7 +278,8 @@ bool toe_buffer_finish(struct toe_buffer *buf, struct msghdr *msg, u32 placed)
 /*
  * Puts the @placed bytes back to the head of the receive queue, the last ones
  * first, as tcp_send_rcvq() puts new ones to its tail. Returns how many are still
- * out: some if there is no memory, or if another reader has taken what follows. Process context, under the socket lock.
+ * out: some if there is no memory, or if another reader has taken what follows.
+ * Process context, under the socket lock.
  */
 u32 toe_buffer_put_back(struct sock *sk, struct toe_buffer *buf, u32 placed)
 {

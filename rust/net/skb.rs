@@ -228,6 +228,15 @@ impl SkBuff {
         }
     }
 
+    /// What was verified is not known to be right any more.
+    #[inline]
+    pub(crate) fn forget_checksum(&mut self) {
+        if self.checksum() == Checksum::Unnecessary {
+            self.headers_mut()
+                .set_ip_summed(bindings::CHECKSUM_NONE as u8);
+        }
+    }
+
     /// Leaves the transport checksum to the device: it is to be computed from
     /// `start` (from the beginning of the data) and stored `offset` bytes further.
     #[inline]
