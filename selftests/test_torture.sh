@@ -72,6 +72,9 @@ router_up() {
 		link set lo up
 	END
 	configure || return 1
+	# One end posts the memory of every call that waits, until a knob is drawn.
+	knob b user_buffer_min 1
+	knob b user_buffer_frames 0
 	ip -n $A route add default via $GA4 && ip -n $A -6 route add default via $GA6 &&
 		ip -n $B route add default via $GB4 && ip -n $B -6 route add default via $GB6 || return 1
 	pings a $B4 && pings a $B6

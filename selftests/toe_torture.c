@@ -316,13 +316,15 @@ static void report(void)
 	       (unsigned long long)totals.ulp_refused, (unsigned long long)totals.no_memory);
 	printf("# flips: %llu offloads, %llu uploads, %llu refusals, %llu special cases, %llu resynchronisations\n",
 	       flips("toe_offloads"), flips("toe_uploads"), flips("toe_refusals"),
-	       flips("toe_special"), flips("toe_resync"));
+	       flips("toe_specials"), flips("toe_resyncs"));
+	printf("# user buffers: %llu posted, %llu bytes placed\n", flips("toe_buf_posted"),
+	       flips("toe_buf_direct_bytes"));
 	printf("# uploads of a:");
 	ethtool_print(DEV_A, "toe_upload_");
 	printf("\n# uploads of b:");
 	ethtool_print(DEV_B, "toe_upload_");
 	printf("\n# special cases of a:");
-	ethtool_print(DEV_A, "toe_special");
+	ethtool_print(DEV_A, "toe_special_");
 	printf("\n# refusals of a:");
 	ethtool_print(DEV_A, "toe_refuse_");
 	printf("\n");

@@ -234,12 +234,11 @@ static const struct knob { const char *file, *values[6]; } knobs[] = {
 	{ "gro_flush_timeout", { "0", "20000", "200000" } },
 	{ "napi_defer_hard_irqs", { "0", "2" } },
 	{ "tx_queue_len", { "1000", "10", "100" } },
-	{ "toe/user_buffer_min", { "0", "1", "512", "4096", "65536" } },
-	{ "toe/buffer_request_us", { "0", "50", "1000", "20000" } },
-	{ "toe/buffer_high_water", { "0", "4096", "65536", "1048576" } },
-	{ "toe/legacy_timeout_ms", { "0", "1", "20", "1000" } },
-	{ "toe/legacy_max_ms", { "0", "1", "20", "1000" } },
-	{ "toe/legacy_max", { "0", "1", "8", "1000" } },
+	{ "toe/user_buffer_min", { "0", "1", "1", "512", "4096" } },
+	{ "toe/user_buffer_frames", { "0", "0", "0", "1", "8" } },
+	{ "toe/legacy_max_ms", { "0", "20", "1000", "10000" } },
+	{ "toe/legacy_falls", { "0", "8", "1000", "1000000" } },
+	{ "toe/legacy_window_ms", { "1", "100", "1000" } },
 };
 
 static bool do_knob(uint64_t *rng)
