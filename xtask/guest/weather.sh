@@ -21,6 +21,10 @@ for ns in c r s; do
 done
 ip link add b0 netns c type toe peer name rc netns r || exit 1
 ip link add b1 netns s type toe peer name rs netns r || exit 1
+# What one connection learns of the path is not to help or hinder the next.
+for ns in c s; do
+	ip netns exec $ns sh -c 'echo 1 >/proc/sys/net/ipv4/tcp_no_metrics_save'
+done
 ip -n c addr add 192.0.2.1/24 dev b0
 ip -n s addr add 198.51.100.2/24 dev b1
 ip -n r addr add 192.0.2.254/24 dev rc
