@@ -224,3 +224,14 @@ uint64_t parse_size(const char *text)
 	fprintf(stderr, "not a size: %s\n", text);
 	exit(2);
 }
+
+uint16_t csum_add(uint32_t acc, const uint8_t *data, size_t len)
+{
+	size_t i;
+
+	for (i = 0; i < len; i++)
+		acc += i & 1 ? data[i] : data[i] << 8;
+	while (acc >> 16)
+		acc = (acc & 0xffff) + (acc >> 16);
+	return acc;
+}

@@ -46,6 +46,9 @@ int get_int(int fd, int level, int name);
 /* 0 when the connection is with the target (now, or already), else -errno. */
 int ulp_request(int fd);
 
+/* Ones' complement sum of `acc` and the data (RFC 1071), not yet complemented. */
+uint16_t csum_add(uint32_t acc, const uint8_t *data, size_t len);
+
 /* Sizes as "4096", "64k", "8m". */
 uint64_t parse_size(const char *text);
 

@@ -21,17 +21,6 @@
 #include <unistd.h>
 #include <linux/tcp.h>
 
-static uint16_t sum(uint32_t acc, const uint8_t *data, size_t len)
-{
-	size_t i;
-
-	for (i = 0; i < len; i++)
-		acc += i & 1 ? data[i] : data[i] << 8;
-	while (acc >> 16)
-		acc = (acc & 0xffff) + (acc >> 16);
-	return ~acc;
-}
-
 uint32_t queue_seq(int which)
 {
 	int on = 1, off = -1;
@@ -100,7 +89,7 @@ void put_segment(const struct segment *g, const char *ns)
 	pseudo[10] = tcplen >> 8;
 	pseudo[11] = tcplen;
 	{
-		uint16_t s = sum((uint16_t)~sum(0, pseudo, 12), tcp, tcplen);
+		uint16_t s = ~csum_add(csum_add(0, pseudo, 12), tcp, tcplen);
 
 		if (g->bad_checksum)
 			s ^= 0x1234;
@@ -311,7 +300,7 @@ int ping(int argc, char **argv)
 		out[0] = v6 ? ICMP6_ECHO_REQUEST : ICMP_ECHO;
 		memcpy(out + 4, &id, 2);
 		memcpy(out + 6, &(uint16_t){ htons(i) }, 2);
-		c = v6 ? 0 : sum(0, out, size);
+		c = v6 ? 0 : ~csum_add(0, out, size);
 		out[2] = c >> 8;
 		out[3] = c;
 		if (sendto(fd, out, size, 0, v6 ? (void *)&a6 : (void *)&a4,

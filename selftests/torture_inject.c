@@ -47,17 +47,6 @@ struct forged {
 	size_t option_len, len;
 };
 
-static uint16_t sum(uint32_t acc, const uint8_t *data, size_t len)
-{
-	size_t i;
-
-	for (i = 0; i < len; i++)
-		acc += i & 1 ? data[i] : data[i] << 8;
-	while (acc >> 16)
-		acc = (acc & 0xffff) + (acc >> 16);
-	return acc;
-}
-
 static uint32_t get32(const uint8_t *p)
 {
 	return (uint32_t)p[0] << 24 | p[1] << 16 | p[2] << 8 | p[3];
@@ -345,7 +334,7 @@ static int transmit(const struct seen *x, const struct forged *g, uint64_t *rng)
 	pseudo[2 * alen + 1] = IPPROTO_TCP;
 	pseudo[2 * alen + 2] = tcplen >> 8;
 	pseudo[2 * alen + 3] = tcplen;
-	s = ~sum(sum(0, pseudo, 2 * alen + 4), tcp, tcplen);
+	s = ~csum_add(csum_add(0, pseudo, 2 * alen + 4), tcp, tcplen);
 	if (g->bad_checksum)
 		s ^= 0x1234;
 	tcp[16] = s >> 8;

@@ -22,7 +22,7 @@ use crate::paths;
 use crate::setup;
 use crate::ui::{self, Step};
 use crate::vm::qemu::{Accel, Machine};
-use crate::vm::{self, Run, Sink, Stream};
+use crate::vm::{self, Run, Sink};
 
 /// What is measured, what a row is called, and the most the offloaded pair may
 /// cost as a part of veth (`None`: no target).
@@ -182,34 +182,21 @@ fn compile() -> Result<PathBuf> {
 }
 
 fn sink(step: Arc<Mutex<Step>>, samples: Arc<Mutex<Samples>>) -> Sink {
-    let partial = Mutex::new(String::new());
-    Arc::new(move |stream, data| {
-        let text = String::from_utf8_lossy(data);
-        let mut step = step.lock().expect("no panics");
-        if stream == Stream::Err {
-            step.suspend(|| eprint!("{text}"));
-            return;
-        }
-        let mut partial = partial.lock().expect("no panics");
-        partial.push_str(&text);
-        while let Some(at) = partial.find('\n') {
-            let line: String = partial.drain(..=at).collect();
+    vm::lines(
+        step,
+        |step, text| step.message(text),
+        move |line| {
             let words: Vec<_> = line.split_whitespace().collect();
-            if let ["=", transport, workload, value] = words[..] {
-                if let Ok(value) = value.parse() {
-                    let key = (transport.to_owned(), workload.to_owned());
-                    samples
-                        .lock()
-                        .expect("no panics")
-                        .entry(key)
-                        .or_default()
-                        .push(value);
-                }
-            } else if let Some(text) = line.strip_prefix('@') {
-                step.message(text.trim_end());
+            let ["=", transport, workload, value] = words[..] else {
+                return;
+            };
+            if let Ok(value) = value.parse() {
+                let key = (transport.to_owned(), workload.to_owned());
+                let mut samples = samples.lock().expect("no panics");
+                samples.entry(key).or_default().push(value);
             }
-        }
-    })
+        },
+    )
 }
 
 /// The middle one, which one disturbed round cannot move.

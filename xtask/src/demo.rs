@@ -13,7 +13,7 @@ use crate::paths;
 use crate::setup;
 use crate::ui::Step;
 use crate::vm::qemu::Machine;
-use crate::vm::{self, Run, Sink, Stream};
+use crate::vm::{self, Run, Sink};
 
 pub fn run(args: &Demo) -> Result<()> {
     let start = Instant::now();
@@ -67,22 +67,9 @@ pub fn run(args: &Demo) -> Result<()> {
 
 /// Shows progress as it comes and keeps the report for the end.
 fn sink(step: Arc<Mutex<Step>>, report: Arc<Mutex<String>>) -> Sink {
-    let partial = Mutex::new(String::new());
-    Arc::new(move |stream, data| {
-        let text = String::from_utf8_lossy(data);
-        let step = step.lock().expect("no panics");
-        if stream == Stream::Err {
-            step.suspend(|| eprint!("{text}"));
-            return;
-        }
-        let mut partial = partial.lock().expect("no panics");
-        partial.push_str(&text);
-        while let Some(at) = partial.find('\n') {
-            let line: String = partial.drain(..=at).collect();
-            match line.strip_prefix('@') {
-                Some(line) => step.println(line.trim_end()),
-                None => report.lock().expect("no panics").push_str(&line),
-            }
-        }
-    })
+    vm::lines(
+        step,
+        |step, text| step.println(text),
+        move |line| report.lock().expect("no panics").push_str(line),
+    )
 }

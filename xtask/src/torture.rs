@@ -15,7 +15,7 @@ use crate::paths;
 use crate::setup;
 use crate::ui::{self, Step};
 use crate::vm::qemu::Machine;
-use crate::vm::{self, Run, Sink, Stream};
+use crate::vm::{self, Run, Sink};
 
 /// What booting, the end of all connections and a stall may take on top.
 const SPARE: u64 = 900;
@@ -111,24 +111,11 @@ fn fresh_seed() -> u64 {
 
 /// Shows progress as it comes and keeps the report for the end.
 fn sink(step: Arc<Mutex<Step>>, report: Arc<Mutex<String>>) -> Sink {
-    let partial = Mutex::new(String::new());
-    Arc::new(move |stream, data| {
-        let text = String::from_utf8_lossy(data);
-        let mut step = step.lock().expect("no panics");
-        if stream == Stream::Err {
-            step.suspend(|| eprint!("{text}"));
-            return;
-        }
-        let mut partial = partial.lock().expect("no panics");
-        partial.push_str(&text);
-        while let Some(at) = partial.find('\n') {
-            let line: String = partial.drain(..=at).collect();
-            match line.strip_prefix('@') {
-                Some(line) => step.message(line.trim_end()),
-                None => report.lock().expect("no panics").push_str(&line),
-            }
-        }
-    })
+    vm::lines(
+        step,
+        |step, text| step.message(text),
+        move |line| report.lock().expect("no panics").push_str(line),
+    )
 }
 
 #[cfg(test)]

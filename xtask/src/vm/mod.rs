@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{channel, RecvTimeoutError};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,7 @@ use crate::fail::{EXIT_DIED, EXIT_REPORT, EXIT_TIMEOUT};
 use crate::kernel::Kernel;
 use crate::paths;
 use crate::splat::{self, Splat};
+use crate::ui::Step;
 use qemu::Machine;
 use stream::Marked;
 
@@ -35,6 +36,34 @@ pub enum Stream {
 
 /// Takes the command's output as it comes.
 pub type Sink = Arc<dyn Fn(Stream, &[u8]) + Send + Sync>;
+
+/// A sink for the output of a guest's script by whole lines: those that begin with
+/// `@` are progress, for `progress`, the others for `line`. What the script says on
+/// standard error is shown at once.
+pub fn lines(
+    step: Arc<Mutex<Step>>,
+    progress: fn(&mut Step, &str),
+    line: impl Fn(&str) + Send + Sync + 'static,
+) -> Sink {
+    let partial = Mutex::new(String::new());
+    Arc::new(move |stream, data| {
+        let text = String::from_utf8_lossy(data);
+        let mut step = step.lock().expect("no panics");
+        if stream == Stream::Err {
+            step.suspend(|| eprint!("{text}"));
+            return;
+        }
+        let mut partial = partial.lock().expect("no panics");
+        partial.push_str(&text);
+        while let Some(at) = partial.find('\n') {
+            let whole: String = partial.drain(..=at).collect();
+            match whole.strip_prefix('@') {
+                Some(text) => progress(&mut step, text.trim_end()),
+                None => line(&whole),
+            }
+        }
+    })
+}
 
 /// A run of a machine.
 pub struct Run<'a> {
