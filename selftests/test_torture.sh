@@ -115,6 +115,7 @@ t_flips() {
 		fail "exit code $rc; once more: TORTURE_SEED=$TORTURE_SEED TORTURE_SECONDS=$TORTURE_SECONDS"
 	}
 	sed 's/^# */# note: /' "$WORK/report"
+	note "connections the host stack gave up: $(snmp a TcpExtTCPAbortOnTimeout) of a, $(snmp b TcpExtTCPAbortOnTimeout) of b"
 	expect_no_entries
 }
 

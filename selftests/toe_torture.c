@@ -32,6 +32,10 @@
 #include <linux/sockios.h>
 #include <linux/tcp.h>
 
+#ifndef TCP_RTO_MAX_MS
+#define TCP_RTO_MAX_MS 44
+#endif
+
 #define PORT 5000
 #define TICK 200
 
@@ -211,6 +215,13 @@ static void live(struct tconn *c)
 		/* A reset that is lost is not sent again: who has nothing to send has to ask. */
 		if (c->how == END_ABORT)
 			keepalive(c->end[side].fd, true);
+		/*
+		 * Who was closed with data queued is given up at once when a link failed
+		 * and its timer stands at the maximum (tcp_orphan_retries()), and its peer
+		 * is not told: a maximum that no outage here reaches.
+		 */
+		if (c->how == END_CLOSE)
+			set_int(c->end[side].fd, IPPROTO_TCP, TCP_RTO_MAX_MS, 60000);
 		if (c->urgent)
 			set_int(c->end[side].fd, SOL_SOCKET, SO_OOBINLINE, 1);
 	}
