@@ -28,6 +28,26 @@ void toe_recv_allow(size_t min)
 		WRITE_ONCE(toe_recv_min, min);
 }
 
+#if __has_attribute(musttail)
+#define toe_tail_call __attribute__((musttail)) return
+#elif defined(CONFIG_FRAME_POINTER)
+#error "this compiler cannot be made to jump: no musttail, and -fno-optimize-sibling-calls"
+#else
+#define toe_tail_call return
+#endif
+
+static noinline int toe_recv_wanted(struct sock *sk, struct msghdr *msg,
+				    size_t len, int flags)
+{
+	int ret = toe_recv_hook(sk, msg, len, flags);
+
+	if (ret == TOE_RECV_HOST_NOWAIT)
+		flags |= MSG_DONTWAIT;
+	else if (ret != TOE_RECV_HOST)
+		return ret;
+	toe_tail_call READ_ONCE(tcp_prot.recvmsg)(sk, msg, len, flags);
+}
+
 /*
  * proto::recvmsg of a delegated connection. A reader may sleep in the host's
  * function for ever, which must not keep the module loaded: it is left to that by
@@ -38,20 +58,9 @@ int toe_recvmsg(struct sock *sk, struct msghdr *msg, size_t len, int flags)
 {
 	if (unlikely(len >= READ_ONCE(toe_recv_min)) &&
 	    !(flags & ~TOE_RECV_FLAGS) &&
-	    skb_queue_empty_lockless(&sk->sk_receive_queue)) {
-		int ret = toe_recv_hook(sk, msg, len, flags);
-
-		if (ret == TOE_RECV_HOST_NOWAIT)
-			flags |= MSG_DONTWAIT;
-		else if (ret != TOE_RECV_HOST)
-			return ret;
-	}
-#if __has_attribute(musttail)
-	__attribute__((musttail))
-#elif defined(CONFIG_FRAME_POINTER)
-#error "this compiler cannot be made to jump: no musttail, and -fno-optimize-sibling-calls"
-#endif
-	return READ_ONCE(tcp_prot.recvmsg)(sk, msg, len, flags);
+	    skb_queue_empty_lockless(&sk->sk_receive_queue))
+		toe_tail_call toe_recv_wanted(sk, msg, len, flags);
+	toe_tail_call READ_ONCE(tcp_prot.recvmsg)(sk, msg, len, flags);
 }
 
 /* Under the socket lock: does nothing about socket or call need the host's own? */

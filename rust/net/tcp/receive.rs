@@ -186,6 +186,7 @@ impl LockedSock<'_> {
     /// Queues in-order payload for the application: `skb` without the first
     /// `header` bytes, which are the TCP header, and what goes with it.
     /// `flags` are the segment's. Readers are not woken yet.
+    #[inline(always)]
     pub(crate) fn queue_payload(&self, skb: SkBuff, payload: u32, header: u32, flags: u16) {
         let skb = skb.into_raw();
         let mut stolen = false;
@@ -204,6 +205,7 @@ impl LockedSock<'_> {
     /// Bookkeeping for a data segment that is in the receive queue: delayed-ACK
     /// clock, receive MSS and RTT, window growth. `tcp_event_data_recv()` and
     /// `tcp_rcv_rtt_measure_ts()`.
+    #[inline(always)]
     pub(super) fn data_received(
         &self,
         skb: &bindings::sk_buff,
@@ -311,6 +313,7 @@ impl LockedSock<'_> {
 
     /// Must the data received so far be acknowledged at once
     /// (`__tcp_ack_snd_check()`)? `None`: nothing to acknowledge.
+    #[inline(always)]
     pub(crate) fn ack_due(&self) -> Option<bool> {
         // SAFETY: the socket is live and locked.
         unsafe {
