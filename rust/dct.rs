@@ -19,6 +19,7 @@
 
 mod buffer;
 pub(crate) mod command;
+mod hold;
 pub(crate) mod legacy;
 pub(crate) mod receive;
 pub(crate) mod transmit;
@@ -46,6 +47,7 @@ use crate::{
     logic::{
         conn::ConnData,
         expect::Expected,
+        hold::Held,
         hwid::Hwid,
         legacy::Legacy,
         template::HeaderTemplate,
@@ -53,6 +55,7 @@ use crate::{
     },
     net::{
         devref::DevRef,
+        held::HeldFrames,
         lock_cell::SockCell,
         netdev::NetDevice,
         sock::{
@@ -106,6 +109,9 @@ pub(crate) struct Entry {
     pub(crate) next_hop_at: SockCell<u32>,
     /// Connection buffer: the user buffer that is posted.
     pub(crate) buffer: BufferSlot,
+    /// Without one: what is held, and its frames.
+    held: SockCell<Held>,
+    held_frames: HeldFrames,
     /// What the engines did for it.
     pub(crate) counters: SockCell<Counters>,
 }

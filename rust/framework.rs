@@ -13,6 +13,7 @@ pub(crate) mod auto;
 pub(crate) mod buffers;
 pub(crate) mod connection;
 pub(crate) mod device;
+pub(crate) mod hold;
 pub(crate) mod hooks;
 mod receive;
 pub(crate) mod registry;

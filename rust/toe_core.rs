@@ -6,6 +6,7 @@ use kernel::prelude::*;
 
 use framework::{
     auto,
+    hold,
     hooks::{
         SocketHooks,
         ULP_NAME, //
@@ -44,6 +45,7 @@ struct Toe {
     _auto: worker::Published<worker::Worker<auto::Auto>>,
     #[pin]
     nic: netdev::Nic,
+    _hold: worker::Published<worker::Worker<hold::Hold>>,
     _quiet: proto::Quiesce,
     _proto: proto::Registration<SocketHooks>,
 }
@@ -54,6 +56,7 @@ impl kernel::InPlaceModule for Toe {
         try_pin_init!(Toe {
             _proto: proto::Registration::new()?,
             _quiet: proto::Quiesce,
+            _hold: hold::start()?,
             _auto: auto::start()?,
             nic <- netdev::Nic::new(),
             _ulp: ulp::Registration::new(ULP_NAME, module)?,

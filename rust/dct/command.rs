@@ -16,6 +16,7 @@ use kernel::{
 use crate::{
     dct::{
         buffer,
+        hold,
         host_queue,
         legacy,
         receive,
@@ -39,6 +40,7 @@ use crate::{
     logic::{
         conn::ConnData,
         expect::Expected,
+        hold::Held,
         hwid::Hwid,
         legacy::Legacy,
         reason::Refusal,
@@ -55,6 +57,7 @@ use crate::{
         },
         devref::DevRef,
         errno,
+        held::HeldFrames,
         lock_cell::SockCell,
         proto::HostFrame,
         skb::SkBuff,
@@ -144,6 +147,8 @@ impl OffloadTarget for Port {
                                 self.offload().neighbours().wrapping_sub(1),
                             ),
                             buffer: BufferSlot::new(sock),
+                            held: SockCell::new(sock, Held::default()),
+                            held_frames: HeldFrames::new(sock),
                             counters: SockCell::new(sock, Counters::default()),
                         },
                         GFP_ATOMIC,
@@ -236,6 +241,28 @@ impl OffloadTarget for Port {
         }
     }
 
+    fn flush(&self, sk: LockedSock<'_>, conn: &Connection) {
+        let bh = BhGuard::new();
+        let guard = ReadGuard::within(&bh);
+        if let Some(entry) = self.offload().dct().get(&guard, conn.hwid()) {
+            hold::flush(sk, &entry, &bh);
+        }
+    }
+
+    fn reader_comes(&self, sk: LockedSock<'_>, conn: &Connection) {
+        let guard = ReadGuard::new();
+        if let Some(entry) = self.offload().dct().get(&guard, conn.hwid()) {
+            entry.held.with_mut(sk, Held::reader_comes);
+        }
+    }
+
+    fn request_expired(&self, sk: LockedSock<'_>, conn: &Connection, now_ms: u64) -> Option<u64> {
+        let bh = BhGuard::new();
+        let guard = ReadGuard::within(&bh);
+        let entry = self.offload().dct().get(&guard, conn.hwid())?;
+        hold::expired(sk, &entry, now_ms, &bh)
+    }
+
     fn released(&self, sk: LockedSock<'_>, conn: &Connection) {
         let bh = BhGuard::new();
         let guard = ReadGuard::within(&bh);
@@ -265,7 +292,11 @@ impl OffloadTarget for Port {
     }
 
     fn terminate(&self, sk: LockedSock<'_>, hwid: Hwid) -> Result {
-        self.take_buffer(sk, hwid);
+        let guard = ReadGuard::new();
+        if let Some(entry) = self.offload().dct().get(&guard, hwid) {
+            buffer::take_back(sk, &entry);
+            hold::leave(sk, &entry);
+        }
         if self.offload().dct().table.remove(hwid) {
             Ok(())
         } else {

@@ -31,6 +31,7 @@ use crate::{
 
 use super::{
     buffer,
+    hold,
     transmit, //
 };
 
@@ -55,6 +56,7 @@ pub(crate) fn enter(sk: LockedSock<'_>, entry: &Entry, case: SpecialCase, bh: &B
     };
     // The reader goes on in the host stack.
     buffer::take_back(sk, entry);
+    hold::hurry(sk, entry);
     if connection::special(sk, conn, case) {
         let limits = conn.target().map(|t| t.device().limits());
         let data = entry.data.with_mut(sk, |data| {
@@ -79,7 +81,10 @@ pub(crate) fn enter_unlocked(port: &Port, entry: &Entry, case: SpecialCase, bh: 
         connection(*sk, entry, &guard).is_some_and(|conn| conn.delegated(*sk))
     });
     match delegated {
-        Some(sk) => enter(sk, entry, case, bh),
+        Some(sk) => {
+            hold::flush(sk, entry, bh);
+            enter(sk, entry, case, bh);
+        }
         None => connection::count_special(port, entry.hwid, case),
     }
 }

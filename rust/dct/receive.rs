@@ -19,13 +19,17 @@ use crate::{
     dct::{
         self,
         buffer,
+        hold,
         legacy,
         transmit,
         Entry, //
     },
-    framework::connection::{
-        self,
-        Connection, //
+    framework::{
+        connection::{
+            self,
+            Connection, //
+        },
+        hold as holding, //
     },
     logic::{
         hwid::Hwid,
@@ -200,13 +204,25 @@ fn deliver(
 pub(crate) fn backlog(sk: LockedSock<'_>, skb: SkBuff) {
     let bh = BhGuard::new();
     let guard = ReadGuard::within(&bh);
-    let conn = proto::context::<Connection>(&sk, &guard);
-    let entry = conn.and_then(|conn| Some((conn, dct::entry_of(conn, &guard)?)));
+    again(sk, skb, &guard, &bh, process);
+}
+
+/// A frame that was not processed when it came, see [`backlog`]. `delegated` does
+/// what is to be done if its connection is delegated now.
+pub(super) fn again(
+    sk: LockedSock<'_>,
+    skb: SkBuff,
+    guard: &ReadGuard<'_>,
+    bh: &Bh,
+    delegated: impl FnOnce(LockedSock<'_>, &Entry, SkBuff, &Segment, &Bh),
+) {
+    let conn = proto::context::<Connection>(&sk, guard);
+    let entry = conn.and_then(|conn| Some((conn, dct::entry_of(conn, guard)?)));
     match (entry, wire::parse_tcp(skb.data(), skb.len())) {
         (Some((conn, entry)), Some(seg)) if conn.delegated(sk) => {
-            process(sk, &entry, skb, &seg, &bh);
+            delegated(sk, &entry, skb, &seg, bh);
         }
-        (Some((_, entry)), Some(seg)) => legacy_receive(sk, &entry, skb, &seg, &bh),
+        (Some((_, entry)), Some(seg)) => legacy_receive(sk, &entry, skb, &seg, bh),
         // Uploaded meanwhile, or malformed, or a stray: the host's.
         _ => host_receive(sk, skb),
     }
@@ -217,6 +233,7 @@ pub(crate) fn backlog(sk: LockedSock<'_>, skb: SkBuff) {
 /// target's again.
 #[cold]
 fn legacy_receive(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment, bh: &Bh) {
+    hold::flush(sk, entry, bh);
     if sk.has_filter() {
         upload(sk, skb, UploadReason::SocketFilter);
     } else if legacy::resynchronise(sk, entry, bh) {
@@ -240,9 +257,19 @@ fn upload(sk: LockedSock<'_>, skb: SkBuff, reason: UploadReason) {
     host_receive(sk, skb);
 }
 
-/// Processes a segment of a delegated connection under the socket lock. `skb`
-/// starts at the TCP header.
+/// Processes a segment of a delegated connection under the socket lock, or has it
+/// wait for a user buffer. `skb` starts at the TCP header.
+#[inline(always)]
 fn process(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment, bh: &Bh) {
+    if holding::active() {
+        hold::process(sk, entry, skb, seg, bh);
+    } else {
+        finish(sk, entry, skb, seg, bh);
+    }
+}
+
+/// As [`process`], now.
+pub(super) fn finish(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment, bh: &Bh) {
     if sk.has_filter() {
         return upload(sk, skb, UploadReason::SocketFilter);
     }

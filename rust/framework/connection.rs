@@ -10,6 +10,7 @@ use kernel::prelude::*;
 
 use super::{
     auto,
+    hold,
     hooks::SocketHooks,
     registry::{
         self,
@@ -54,6 +55,7 @@ use crate::{
         netdev::NetDevice,
         proto,
         rcu_box::RcuBox,
+        skb::SkBuff,
         sock::{
             LockedSock,
             Sock, //
@@ -406,10 +408,21 @@ fn may_return(reason: UploadReason, explicit: bool) -> bool {
     )
 }
 
+/// A frame from the backlog, parsed and matched, its first byte the TCP header: the
+/// target's, or the host's. Under the socket lock, nothing of the host stack below us.
+pub(crate) fn backlog(sk: LockedSock<'_>, skb: SkBuff) {
+    let guard = ReadGuard::new();
+    match of(sk, &guard).and_then(Connection::target) {
+        Some(target) => target.backlog(sk, skb),
+        None => proto::host_receive(sk, skb),
+    }
+}
+
 /// [`upload`], if `sk` is still the connection that `hwid` names.
 pub(crate) fn upload_hwid(sk: LockedSock<'_>, hwid: Hwid, reason: UploadReason) {
     let guard = ReadGuard::new();
     if of(sk, &guard).is_some_and(|c| c.hwid == hwid) {
+        hold::flush(sk);
         upload(sk, reason);
     }
 }

@@ -16,6 +16,7 @@ use kernel::{
 
 use super::{
     connection,
+    hold,
     registry::DeviceRegistration,
     stats::Stats,
     target::OffloadTarget, //
@@ -23,6 +24,7 @@ use super::{
 use crate::{
     logic::{
         buffer::Rule,
+        hold::Rule as HoldRule,
         policy::{
             Limits,
             Policy, //
@@ -53,6 +55,7 @@ pub(crate) struct Device {
     stats: Stats,
     /// [`Rule`]'s fields.
     user_buffer: [AtomicU32; 2],
+    hold: hold::Knobs,
     _registration: DeviceRegistration,
 }
 
@@ -73,6 +76,7 @@ impl Device {
                 AtomicU32::new(Rule::DEFAULT.min),
                 AtomicU32::new(Rule::DEFAULT.frames),
             ],
+            hold: hold::Knobs::new(),
             _registration: DeviceRegistration::new(),
         })
     }
@@ -133,6 +137,21 @@ impl Device {
         if rule.min != 0 {
             proto::allow_buffers(rule.min as usize);
         }
+    }
+
+    /// How payload is held that no user buffer waits for.
+    pub(crate) fn hold_rule(&self) -> HoldRule {
+        self.hold.get()
+    }
+
+    /// For how long, in ms; 0: not at all.
+    pub(crate) fn set_request_ms(&self, ms: u32) {
+        self.hold.set_request_ms(ms);
+    }
+
+    /// And how much of it, in bytes.
+    pub(crate) fn set_high_water(&self, bytes: u32) {
+        self.hold.set_high_water(bytes);
     }
 
     /// Refuses everything while the device is down or going.

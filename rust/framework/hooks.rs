@@ -11,9 +11,9 @@ use super::{
     auto,
     connection::{
         self,
-        Connection,
         Trigger, //
     },
+    hold,
     receive,
     release,
     send, //
@@ -96,6 +96,7 @@ fn classify(opt: SockOpt) -> OptionKind {
 fn locked_upload(sk: &Sock, reason: UploadReason) {
     if proto::is_ours(sk) {
         let locked = sk.lock();
+        hold::flush(*locked);
         connection::upload(*locked, reason);
     }
 }
@@ -138,12 +139,14 @@ impl Hooks for SocketHooks {
             None => Ok(()),
         };
         if updated.is_err() {
+            hold::flush(*locked);
             connection::upload(*locked, UploadReason::Setsockopt);
         }
         drop(guard);
     }
 
     fn before_locked(sk: LockedSock<'_>, call: Call) {
+        hold::flush(sk);
         connection::upload(
             sk,
             match call {
@@ -162,11 +165,7 @@ impl Hooks for SocketHooks {
     }
 
     fn backlog_rcv(sk: LockedSock<'_>, skb: SkBuff) {
-        let guard = ReadGuard::new();
-        match connection::of(sk, &guard).and_then(Connection::target) {
-            Some(target) => target.backlog(sk, skb),
-            None => proto::host_receive(sk, skb),
-        }
+        connection::backlog(sk, skb);
     }
 
     #[inline(always)]

@@ -19,6 +19,7 @@ use super::{
         self,
         Connection, //
     },
+    hold,
     registry,
     target::OffloadTarget, //
 };
@@ -99,6 +100,8 @@ fn post(
             return None;
         }
         target.device().stats().buffers.posted();
+        // What waited for it.
+        target.flush(sk, conn);
         Some((timeout, DevRef::new(conn.dev())))
     })?
 }
@@ -133,22 +136,31 @@ fn count(dev: &NetDevice, next: Next, placed: u32) {
 
 /// See the module's documentation. Process context, socket unlocked.
 pub(super) fn recvmsg(sk: &Sock, msg: &mut Msg<'_>, flags: u32) -> Received {
+    if flags & !c::RECV_PLAIN == 0 {
+        if let Some(received) = by_buffer(sk, msg, flags) {
+            return received;
+        }
+    }
+    if hold::active() && proto::is_ours(sk) {
+        hold::reader(*sk.lock(), flags & c::MSG_DONTWAIT == 0);
+    }
+    Received::Host
+}
+
+/// `None`: no buffer was posted.
+fn by_buffer(sk: &Sock, msg: &mut Msg<'_>, flags: u32) -> Option<Received> {
     let whole = msg.len().min(i32::MAX as usize) as u32;
     let want = sk.receive_target(flags & c::MSG_WAITALL != 0, whole);
     if want > MAX_BYTES || !pays(sk, want) {
-        return Received::Host;
+        return None;
     }
     let len = whole.min(MAX_BYTES);
     // Where it cannot be pinned, the host finds the right answer.
-    let Ok(buffer) = Pinned::new(sk, msg, len) else {
-        return Received::Host;
-    };
+    let buffer = Pinned::new(sk, msg, len).ok()?;
     let locked = sk.lock();
     let sk = *locked;
-    let Some((mut timeout, dev)) = post(sk, msg, &buffer, (len, want)) else {
-        drop(locked);
-        return Received::Host;
-    };
+    // If not, the socket is let go before the buffer is.
+    let (mut timeout, dev) = post(sk, msg, &buffer, (len, want))?;
     let (next, woken) = wait(sk, &buffer, &mut timeout);
     let placed = buffer.state(sk).placed();
     count(&dev, next, placed);
@@ -177,7 +189,7 @@ pub(super) fn recvmsg(sk: &Sock, msg: &mut Msg<'_>, flags: u32) -> Received {
         },
     };
     drop(locked);
-    result
+    Some(result)
 }
 
 /// The first `out` of the bytes placed could not be put back. They are the call's

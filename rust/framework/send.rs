@@ -9,7 +9,10 @@
 
 use kernel::prelude::*;
 
-use super::connection;
+use super::{
+    connection,
+    hold, //
+};
 use crate::{
     logic::transmit::{
         NAGLE_CORK,
@@ -67,6 +70,7 @@ pub(super) fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>> {
     }
     let locked = sk.lock();
     let sk = *locked;
+    hold::flush(sk);
     if !delegated(sk) || !sk.is_open() || !sk.may_write() {
         return None;
     }

@@ -116,6 +116,18 @@ pub(crate) trait OffloadTarget: Send + Sync {
     /// this returns, and its reader is woken. `terminate` does so, too.
     fn take_buffer(&self, sk: LockedSock<'_>, hwid: Hwid);
 
+    /// Payload that is held for want of a user buffer is processed now. Nothing of
+    /// the host stack is below us.
+    fn flush(&self, sk: LockedSock<'_>, conn: &Connection);
+
+    /// A reader is about to wait in the host stack: the next payload is not held.
+    fn reader_comes(&self, sk: LockedSock<'_>, conn: &Connection);
+
+    /// The time that [`hold::expire_at`](super::hold::expire_at) was told has come:
+    /// what has been held since then is processed. `Some`: it is called again at that
+    /// time. As [`flush`](Self::flush).
+    fn request_expired(&self, sk: LockedSock<'_>, conn: &Connection, now_ms: u64) -> Option<u64>;
+
     /// The socket's owner lets it go, which the target [waits for](super::release)
     /// at one socket at least: data may wait to be sent.
     fn released(&self, sk: LockedSock<'_>, conn: &Connection);

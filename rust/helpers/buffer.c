@@ -9,13 +9,11 @@
 
 /* --- recvmsg() ----------------------------------------------------------- */
 
-/* Flags with which a call may be served from a posted buffer. */
-#define TOE_RECV_FLAGS	(MSG_WAITALL | MSG_NOSIGNAL | MSG_WAITFORONE | \
-			 MSG_CMSG_CLOEXEC | MSG_CMSG_COMPAT)
-
 static toe_recv_fn toe_recv_hook;
 /* No shorter request is posted by any device. */
 static size_t toe_recv_min = SIZE_MAX;
+/* Calls with any of these flags are the host's. */
+static unsigned int toe_recv_odd = ~(unsigned int)TOE_RECV_FLAGS;
 
 void toe_recv_set(toe_recv_fn fn)
 {
@@ -26,6 +24,26 @@ void toe_recv_allow(size_t min)
 {
 	if (min < READ_ONCE(toe_recv_min))
 		WRITE_ONCE(toe_recv_min, min);
+}
+
+/* Payload may be held anywhere: every call has to ask for it, from now on. */
+void toe_recv_allow_all(void)
+{
+	WRITE_ONCE(toe_recv_odd, 0);
+	WRITE_ONCE(toe_recv_min, 0);
+}
+
+/* Under the socket lock, any context. */
+bool toe_recv_waiter(struct sock *sk)
+{
+	bool ret;
+
+	rcu_read_lock();
+	ret = rcu_access_pointer(sk->sk_user_data) ||
+	      sock_flag(sk, SOCK_FASYNC) ||
+	      skwq_has_sleeper(rcu_dereference(sk->sk_wq));
+	rcu_read_unlock();
+	return ret;
 }
 
 #if __has_attribute(musttail)
@@ -57,7 +75,7 @@ static noinline int toe_recv_wanted(struct sock *sk, struct msghdr *msg,
 int toe_recvmsg(struct sock *sk, struct msghdr *msg, size_t len, int flags)
 {
 	if (unlikely(len >= READ_ONCE(toe_recv_min)) &&
-	    !(flags & ~TOE_RECV_FLAGS) &&
+	    !(flags & READ_ONCE(toe_recv_odd)) &&
 	    skb_queue_empty_lockless(&sk->sk_receive_queue))
 		toe_tail_call toe_recv_wanted(sk, msg, len, flags);
 	toe_tail_call READ_ONCE(tcp_prot.recvmsg)(sk, msg, len, flags);

@@ -14,6 +14,12 @@ enum {
 	TOE_RECV_HOST_NOWAIT,
 };
 
+/* Flags with which a call may be served from a posted buffer. */
+enum {
+	TOE_RECV_FLAGS = MSG_WAITALL | MSG_NOSIGNAL | MSG_WAITFORONE |
+			 MSG_CMSG_CLOEXEC | MSG_CMSG_COMPAT,
+};
+
 typedef int (*toe_recv_fn)(struct sock *sk, struct msghdr *msg, size_t len,
 			   int flags);
 
@@ -37,6 +43,8 @@ struct toe_recv_view {
 int toe_recvmsg(struct sock *sk, struct msghdr *msg, size_t len, int flags);
 void toe_recv_set(toe_recv_fn fn);
 void toe_recv_allow(size_t min);
+void toe_recv_allow_all(void);
+bool toe_recv_waiter(struct sock *sk);
 
 bool toe_recv_plain(struct sock *sk, struct msghdr *msg);
 int toe_recv_target(struct sock *sk, bool all, size_t len);

@@ -12,6 +12,7 @@ pub(crate) mod debugfs;
 pub(crate) mod devref;
 pub(crate) mod errno;
 pub(crate) mod ethtool;
+pub(crate) mod held;
 pub(crate) mod link;
 pub(crate) mod lock_cell;
 pub(crate) mod napi;

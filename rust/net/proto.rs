@@ -81,7 +81,7 @@ pub(crate) trait Hooks: 'static {
     /// Process context, socket unlocked. `None`: the host's `sendmsg` does it.
     fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>>;
     /// Process context, socket unlocked. A call that no user buffer is posted for
-    /// does not get here.
+    /// gets here only after [`allow_all`].
     fn recvmsg(sk: &Sock, msg: &mut Msg<'_>, flags: u32) -> Received;
     /// Process context, socket unlocked: `close(2)` is about to run.
     fn before_close(sk: &Sock);
@@ -738,6 +738,13 @@ fn original_af_ops(sk: &Sock) -> *const bindings::inet_connection_sock_af_ops {
 pub(crate) fn allow_buffers(min: usize) {
     // SAFETY: no preconditions.
     unsafe { bindings::toe_recv_allow(min) }
+}
+
+/// Requests of every length and with all flags reach [`Hooks::recvmsg`] from now on,
+/// if there is nothing in the receive queue.
+pub(crate) fn allow_all() {
+    // SAFETY: no preconditions.
+    unsafe { bindings::toe_recv_allow_all() }
 }
 
 /// Checks a C return code.

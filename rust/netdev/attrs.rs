@@ -10,6 +10,7 @@ use kernel::{
 use crate::{
     framework::device,
     logic::{
+        hold::Rule,
         policy::{
             Limits,
             Policy,
@@ -33,7 +34,7 @@ use super::Port;
 /// Connections a new device takes at most.
 pub(super) const DEFAULT_CAPACITY: u32 = 1 << 16;
 
-static FILES: [Attribute<Port>; 26] = [
+static FILES: [Attribute<Port>; 28] = [
     Attribute::rw(c"policy", show_policy, store_policy),
     Attribute::wo(c"upload_all", store_upload_all),
     Attribute::rw(c"capacity", show_capacity, store_capacity),
@@ -64,12 +65,14 @@ static FILES: [Attribute<Port>; 26] = [
         show_buffer_frames,
         store_buffer_frames,
     ),
+    Attribute::rw(c"buffer_request_ms", show_request_ms, store_request_ms),
+    Attribute::rw(c"buffer_high_water", show_high_water, store_high_water),
     Attribute::ro(c"connections", show_connections),
     Attribute::ro(c"offloads", show_offloads),
     Attribute::ro(c"uploads", show_uploads),
     Attribute::ro(c"refusals", show_refusals),
 ];
-static LIST: AttributeList<26> = AttributeList::new(&FILES);
+static LIST: AttributeList<28> = AttributeList::new(&FILES);
 pub(super) static GROUP: Group = Group::new(c"toe", &LIST);
 
 /// EINVAL if it is no number, ERANGE if it is none of `lo..=hi`.
@@ -221,6 +224,26 @@ macro_rules! buffer_rule {
 
 buffer_rule!(show_buffer_min, store_buffer_min, min);
 buffer_rule!(show_buffer_frames, store_buffer_frames, frames);
+
+fn show_request_ms(port: &Port, page: &mut Page<'_>) -> Result {
+    show(page, port.offload().device().hold_rule().request_ms.into())
+}
+
+fn store_request_ms(port: &Port, text: &str) -> Result {
+    let ms = number(text, 0, Rule::MAX_MS.into())?;
+    port.offload().device().set_request_ms(ms as u32);
+    Ok(())
+}
+
+fn show_high_water(port: &Port, page: &mut Page<'_>) -> Result {
+    show(page, port.offload().device().hold_rule().high_water.into())
+}
+
+fn store_high_water(port: &Port, text: &str) -> Result {
+    let bytes = number(text, 1, Rule::MAX_BYTES.into())?;
+    port.offload().device().set_high_water(bytes as u32);
+    Ok(())
+}
 
 fn show_connections(port: &Port, page: &mut Page<'_>) -> Result {
     show(page, port.offload().dct().table.len().into())

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Frames that wait for a user buffer, in front of the rest of the receive engine
+//! (claims B 18, 20, 21). The decisions are `logic/hold.rs`'s.
+
+use crate::{
+    dct::{
+        receive,
+        Entry, //
+    },
+    framework::hold,
+    logic::{
+        hold::{
+            Held,
+            Verdict, //
+        },
+        receive::HostView,
+        wire::Segment, //
+    },
+    net::{
+        context::Bh,
+        skb::SkBuff,
+        sock::LockedSock,
+        table::ReadGuard,
+        tcp,
+        time, //
+    },
+    netdev::Port, //
+};
+
+/// Has a segment of a delegated connection wait, or processes it after those that
+/// do. As [`receive::finish`].
+#[cold]
+pub(super) fn process(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment, bh: &Bh) {
+    match hold(sk, entry, skb, seg) {
+        None => {}
+        Some(skb) if entry.held.with(sk, Held::any) => {
+            flush(sk, entry, bh);
+            // Nothing may be as it was.
+            receive::again(sk, skb, &ReadGuard::within(bh), bh, receive::finish);
+        }
+        Some(skb) => receive::finish(sk, entry, skb, seg, bh),
+    }
+}
+
+/// The frame comes back if it is not held.
+fn hold(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment) -> Option<SkBuff> {
+    let Some(port) = entry.dev.driver::<Port>() else {
+        return Some(skb);
+    };
+    let device = port.offload().device();
+    let idle = !entry.buffer.posted(sk)
+        && sk.all_read(0)
+        && !sk.receive_closed()
+        && sk.is_open()
+        && !sk.has_filter()
+        && !sk.wants_host()
+        && !sk.has_waiter();
+    let view = HostView {
+        rcv_space_ok: sk.receive_space(&skb),
+        ooo_empty: sk.in_order(),
+        now_secs: tcp::now_secs(),
+        sack_or_loss: sk.in_recovery(),
+    };
+    let data = entry.data.with_mut(sk, |data| {
+        sk.load(data);
+        *data
+    });
+    let (verdict, unarmed, due_ms) = entry.held.with_mut(sk, |held| {
+        let rule = device.hold_rule();
+        let verdict = held.offer(&rule, (&data, seg), &view, idle, time::now_ms());
+        (verdict, held.unarmed(), held.due_ms())
+    });
+    match verdict {
+        Verdict::Pass => return Some(skb),
+        Verdict::HighWater => {
+            device.stats().buffers.high_water();
+            return Some(skb);
+        }
+        Verdict::Ask => {
+            if unarmed && !hold::expire_at(sk, due_ms) {
+                entry.held.with_mut(sk, Held::taken);
+                return Some(skb);
+            }
+            entry.held.with_mut(sk, Held::arm);
+            hold::held();
+            hold::request(device.stats());
+        }
+        Verdict::Hold => {}
+    }
+    entry.held_frames.push(sk, skb);
+    None
+}
+
+/// Processes all that is held, in order. Under the socket lock, nothing of the host
+/// stack below us.
+pub(super) fn flush(sk: LockedSock<'_>, entry: &Entry, bh: &Bh) {
+    if !entry.held.with(sk, Held::any) {
+        return;
+    }
+    let mut frames = entry.held_frames.take(sk);
+    entry.held.with_mut(sk, Held::taken);
+    hold::released();
+    while let Some(skb) = frames.pop() {
+        // One may be a special case, or the last straw.
+        receive::again(sk, skb, &ReadGuard::within(bh), bh, receive::finish);
+    }
+}
+
+/// The time of what is held may be up. As [`flush`].
+pub(super) fn expired(sk: LockedSock<'_>, entry: &Entry, now_ms: u64, bh: &Bh) -> Option<u64> {
+    let again = entry.held.with_mut(sk, |held| held.expired(now_ms));
+    if again.is_none() && entry.held.with(sk, Held::any) {
+        if let Some(port) = entry.dev.driver::<Port>() {
+            port.offload().stats().buffers.request_timer();
+        }
+        flush(sk, entry, bh);
+    }
+    again
+}
+
+/// The host stack works on the connection from here on: what is held is processed
+/// soon, and before any other frame. Under the socket lock, any context.
+pub(super) fn hurry(sk: LockedSock<'_>, entry: &Entry) {
+    if entry.held.with(sk, Held::any) {
+        entry.held.with_mut(sk, Held::hurry);
+        // If there is no memory, the timer that runs will do.
+        hold::expire_at(sk, 0);
+    }
+}
+
+/// The entry goes. Under the socket lock, any context.
+pub(super) fn leave(sk: LockedSock<'_>, entry: &Entry) {
+    if entry.held.with(sk, Held::any) {
+        let frames = entry.held_frames.take(sk);
+        entry.held.with_mut(sk, Held::taken);
+        hold::released();
+        hold::leave(sk, frames);
+    }
+}

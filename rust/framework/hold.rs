@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Payload that a target holds while it waits for a user buffer it asked for.
+//!
+//! The target keeps the frames ([`dct`](crate::dct)); here are the request, the
+//! timer that ends the wait, and frames whose connection left the target where
+//! nothing of them could be processed. A worker looks after both, under the lock of
+//! each socket.
+
+use core::sync::atomic::{
+    AtomicU32,
+    Ordering::Relaxed, //
+};
+
+use kernel::{
+    new_spinlock,
+    prelude::*,
+    sync::{
+        aref::ARef,
+        SpinLock, //
+    }, //
+};
+
+use super::{
+    connection::{
+        self,
+        Connection, //
+    },
+    stats::Stats,
+    target::OffloadTarget, //
+};
+use crate::{
+    logic::hold::Rule,
+    net::{
+        context::BhGuard,
+        proto,
+        skb::FrameList,
+        sock::{
+            LockedSock,
+            Sock, //
+        },
+        table::ReadGuard,
+        time,
+        worker::{
+            Job,
+            Published,
+            Slot,
+            Worker, //
+        }, //
+    }, //
+};
+
+/// Devices that hold payload, and connections that have some held.
+static ACTIVE: AtomicU32 = AtomicU32::new(0);
+
+/// Could anything be held, or have to be? Asked for every frame.
+#[inline(always)]
+pub(crate) fn active() -> bool {
+    ACTIVE.load(Relaxed) != 0
+}
+
+/// Something is held, until [`released`]. Any context.
+pub(crate) fn held() {
+    ACTIVE.fetch_add(1, Relaxed);
+}
+
+/// See [`held`].
+pub(crate) fn released() {
+    ACTIVE.fetch_sub(1, Relaxed);
+}
+
+/// A device's rule.
+pub(super) struct Knobs {
+    request_ms: AtomicU32,
+    high_water: AtomicU32,
+}
+
+impl Knobs {
+    pub(super) const fn new() -> Self {
+        const { assert!(Rule::DEFAULT.request_ms == 0) };
+        Knobs {
+            request_ms: AtomicU32::new(0),
+            high_water: AtomicU32::new(Rule::DEFAULT.high_water),
+        }
+    }
+
+    pub(super) fn get(&self) -> Rule {
+        Rule {
+            request_ms: self.request_ms.load(Relaxed),
+            high_water: self.high_water.load(Relaxed),
+        }
+    }
+
+    pub(super) fn set_high_water(&self, bytes: u32) {
+        self.high_water.store(bytes, Relaxed);
+    }
+
+    pub(super) fn set_request_ms(&self, ms: u32) {
+        if ms != 0 {
+            proto::allow_all();
+        }
+        match (self.request_ms.swap(ms, Relaxed), ms) {
+            (0, 0) => {}
+            (0, _) => held(),
+            (_, 0) => released(),
+            _ => {}
+        }
+    }
+}
+
+impl Drop for Knobs {
+    fn drop(&mut self) {
+        self.set_request_ms(0);
+    }
+}
+
+/// A socket that the worker has to look at.
+struct Item {
+    sk: ARef<Sock>,
+    due_ms: u64,
+    /// Frames that its connection left behind in the target.
+    frames: FrameList,
+}
+
+impl Item {
+    /// Process context, may sleep. `Some`: again at that time.
+    fn look(&mut self) -> Option<u64> {
+        let frames = &mut self.frames;
+        self.sk.with_lock(|sk| {
+            while let Some(skb) = frames.pop() {
+                connection::backlog(sk, skb);
+            }
+            let guard = ReadGuard::new();
+            let conn = connection::of(sk, &guard)?;
+            conn.target()?.request_expired(sk, conn, time::now_ms())
+        })
+    }
+}
+
+/// The sockets, and when the worker runs for them.
+struct Waiting {
+    list: KVVec<Item>,
+    /// `u64::MAX`: it does not.
+    next_ms: u64,
+}
+
+/// The lock is a leaf, taken with bottom halves off.
+#[pin_data(PinnedDrop)]
+pub(crate) struct Hold {
+    #[pin]
+    waiting: SpinLock<Waiting>,
+}
+
+static HOLD: Slot<Worker<Hold>> = Slot::new();
+
+/// Targets can hold payload from here on, until the returned value is dropped: by
+/// then no connection is in a target any more.
+pub(crate) fn start() -> Result<Published<Worker<Hold>>> {
+    let hold = pin_init!(Hold {
+        waiting <- new_spinlock!(Waiting {
+            list: KVVec::new(),
+            next_ms: u64::MAX,
+        }),
+    });
+    HOLD.publish(KBox::pin_init(Worker::new(hold), GFP_KERNEL)?)
+}
+
+/// The target asks for a user buffer (claim B 18): it is going to hold payload.
+/// Nobody is woken; a reader that comes with a buffer finds out. Socket lock held,
+/// any context.
+pub(crate) fn request(stats: &Stats) {
+    stats.buffers.requested();
+}
+
+/// [`OffloadTarget::request_expired`] is called at `due_ms`. `false`: there is no
+/// memory for that. Socket lock held, any context.
+pub(crate) fn expire_at(sk: LockedSock<'_>, due_ms: u64) -> bool {
+    note(sk, due_ms, FrameList::new())
+}
+
+/// The connection leaves the target, and `frames` were held. They go the way of
+/// frames from the backlog soon. If there is no memory for that, the peer sends them
+/// again. Socket lock held, any context.
+#[cold]
+pub(crate) fn leave(sk: LockedSock<'_>, frames: FrameList) {
+    note(sk, 0, frames);
+}
+
+fn note(sk: LockedSock<'_>, due_ms: u64, frames: FrameList) -> bool {
+    HOLD.with(|worker| {
+        let Some(sk) = sk.sock().try_hold() else {
+            return false;
+        };
+        Hold::push(worker, Item { sk, due_ms, frames })
+    })
+    .unwrap_or(false)
+}
+
+/// Everything that the connection's target holds is processed now. Socket lock held,
+/// nothing of the host stack below us.
+#[inline]
+pub(crate) fn flush(sk: LockedSock<'_>) {
+    if active() {
+        with_target(sk, |target, conn| target.flush(sk, conn));
+    }
+}
+
+/// A reader goes on in the host's `recvmsg`, and `waits` there if it finds nothing.
+/// As [`flush`].
+pub(super) fn reader(sk: LockedSock<'_>, waits: bool) {
+    with_target(sk, |target, conn| {
+        target.flush(sk, conn);
+        if waits {
+            target.reader_comes(sk, conn);
+        }
+    });
+}
+
+fn with_target(sk: LockedSock<'_>, f: impl FnOnce(&dyn OffloadTarget, &Connection)) {
+    let guard = ReadGuard::new();
+    if let Some(conn) = connection::of(sk, &guard) {
+        if let Some(target) = conn.target() {
+            f(target, conn);
+        }
+    }
+}
+
+impl Hold {
+    /// Notes a socket and has the worker run for it in time.
+    fn push(worker: &Worker<Self>, item: Item) -> bool {
+        let _bh = BhGuard::new();
+        let mut waiting = worker.job().waiting.lock();
+        let due_ms = item.due_ms;
+        let pushed = waiting.list.push(item, GFP_ATOMIC | __GFP_NOWARN).is_ok();
+        if pushed && due_ms < waiting.next_ms {
+            waiting.next_ms = due_ms;
+            worker.run_in(due_ms.saturating_sub(time::now_ms()));
+        }
+        pushed
+    }
+
+    fn take(&self) -> KVVec<Item> {
+        let _bh = BhGuard::new();
+        // The lock must be free again before bottom halves are on.
+        let mut waiting = self.waiting.lock();
+        waiting.next_ms = u64::MAX;
+        core::mem::replace(&mut waiting.list, KVVec::new())
+    }
+}
+
+impl Job for Hold {
+    fn run(worker: &Worker<Self>) {
+        let now = time::now_ms();
+        for mut item in worker.job().take() {
+            if item.due_ms <= now {
+                match item.look() {
+                    Some(again) => item.due_ms = again,
+                    None => continue,
+                }
+            }
+            Self::push(worker, item);
+        }
+    }
+}
+
+#[pinned_drop]
+impl PinnedDrop for Hold {
+    fn drop(self: Pin<&mut Self>) {
+        for mut item in self.take() {
+            item.look();
+        }
+    }
+}
