@@ -65,5 +65,6 @@ int race(void);
 int unaccepted(void);
 int nth(const char *what);
 int buffer(const char *name);
+int hold(const char *name);
 
 #endif

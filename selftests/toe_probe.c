@@ -14,6 +14,7 @@
  *   nth CALL      each allocation of a call fails, one connection each: offload,
  *                 send, receive, shutdown, close
  *   buffer NAME   delegated, then read from by calls that wait
+ *   hold NAME     delegated, its payload held until a buffer is posted
  *   ping NS ADDR COUNT SIZE [df]
  *
  * Exit code: 0 as expected, 1 not, 2 wrong use, 4 the kernel lacks what the
@@ -528,7 +529,7 @@ int main(int argc, char **argv)
 	if (argc >= 1 && !strcmp(argv[0], "ping"))
 		return ping(argc - 1, argv + 1);
 	if (argc < 2) {
-		fprintf(stderr, "usage: toe_probe [--client-ns NS] [--server-ns NS] [--before CMD] [--expect ok|refused|exists] [--ulp-try] [--both] [--table FILE] refuse|upload|inject|legacy|race|nth|buffer NAME [ADDRESS]\n");
+		fprintf(stderr, "usage: toe_probe [--client-ns NS] [--server-ns NS] [--before CMD] [--expect ok|refused|exists] [--ulp-try] [--both] [--table FILE] refuse|upload|inject|legacy|race|nth|buffer|hold NAME [ADDRESS]\n");
 		return 2;
 	}
 	if (argc > 2)
@@ -547,5 +548,7 @@ int main(int argc, char **argv)
 		return nth(argv[1]);
 	if (!strcmp(argv[0], "buffer"))
 		return buffer(argv[1]);
+	if (!strcmp(argv[0], "hold"))
+		return hold(argv[1]);
 	return 2;
 }

@@ -236,6 +236,8 @@ static const struct knob { const char *file, *values[6]; } knobs[] = {
 	{ "tx_queue_len", { "1000", "10", "100" } },
 	{ "toe/user_buffer_min", { "0", "1", "1", "512", "4096" } },
 	{ "toe/user_buffer_frames", { "0", "0", "0", "1", "8" } },
+	{ "toe/buffer_request_ms", { "0", "0", "1", "5", "50", "500" } },
+	{ "toe/buffer_high_water", { "1", "1000", "20000", "65536", "1048576" } },
 	{ "toe/legacy_max_ms", { "0", "20", "1000", "10000" } },
 	{ "toe/legacy_falls", { "0", "8", "1000", "1000000" } },
 	{ "toe/legacy_window_ms", { "1", "100", "1000" } },

@@ -111,7 +111,8 @@ pub(super) fn flush(sk: LockedSock<'_>, entry: &Entry, bh: &Bh) {
 pub(super) fn expired(sk: LockedSock<'_>, entry: &Entry, now_ms: u64, bh: &Bh) -> Option<u64> {
     let again = entry.held.with_mut(sk, |held| held.expired(now_ms));
     if again.is_none() && entry.held.with(sk, Held::any) {
-        if let Some(port) = entry.dev.driver::<Port>() {
+        let late = entry.held.with(sk, |held| held.due_ms() != 0);
+        if let Some(port) = entry.dev.driver::<Port>().filter(|_| late) {
             port.offload().stats().buffers.request_timer();
         }
         flush(sk, entry, bh);
