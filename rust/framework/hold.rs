@@ -123,8 +123,9 @@ struct Item {
 }
 
 impl Item {
-    /// Process context, may sleep. `Some`: again at that time.
-    fn look(&mut self) -> Option<u64> {
+    /// Does what is due at `now_ms`. `Some`: again at that time. Process context, may
+    /// sleep.
+    fn look(&mut self, now_ms: u64) -> Option<u64> {
         let frames = &mut self.frames;
         self.sk.with_lock(|sk| {
             while let Some(skb) = frames.pop() {
@@ -132,7 +133,7 @@ impl Item {
             }
             let guard = ReadGuard::new();
             let conn = connection::of(sk, &guard)?;
-            conn.target()?.request_expired(sk, conn, time::now_ms())
+            conn.target()?.request_expired(sk, conn, now_ms)
         })
     }
 }
@@ -191,7 +192,7 @@ fn note(sk: LockedSock<'_>, due_ms: u64, frames: FrameList) -> bool {
         let Some(sk) = sk.sock().try_hold() else {
             return false;
         };
-        Hold::push(worker, Item { sk, due_ms, frames })
+        Hold::push(worker, Item { sk, due_ms, frames }).is_ok()
     })
     .unwrap_or(false)
 }
@@ -226,17 +227,22 @@ fn with_target(sk: LockedSock<'_>, f: impl FnOnce(&dyn OffloadTarget, &Connectio
 }
 
 impl Hold {
-    /// Notes a socket and has the worker run for it in time.
-    fn push(worker: &Worker<Self>, item: Item) -> bool {
+    /// Notes a socket and has the worker run for it in time. It comes back if there
+    /// is no memory.
+    fn push(worker: &Worker<Self>, item: Item) -> Result<(), Item> {
         let _bh = BhGuard::new();
         let mut waiting = worker.job().waiting.lock();
         let due_ms = item.due_ms;
-        let pushed = waiting.list.push(item, GFP_ATOMIC | __GFP_NOWARN).is_ok();
-        if pushed && due_ms < waiting.next_ms {
+        let flags = GFP_ATOMIC | __GFP_NOWARN;
+        if waiting.list.reserve(1, flags).is_err() {
+            return Err(item);
+        }
+        let _ = waiting.list.push(item, flags);
+        if due_ms < waiting.next_ms {
             waiting.next_ms = due_ms;
             worker.run_in(due_ms.saturating_sub(time::now_ms()));
         }
-        pushed
+        Ok(())
     }
 
     fn take(&self) -> KVVec<Item> {
@@ -253,12 +259,15 @@ impl Job for Hold {
         let now = time::now_ms();
         for mut item in worker.job().take() {
             if item.due_ms <= now {
-                match item.look() {
+                match item.look(now) {
                     Some(again) => item.due_ms = again,
                     None => continue,
                 }
             }
-            Self::push(worker, item);
+            if let Err(mut item) = Self::push(worker, item) {
+                // Better early than never.
+                item.look(u64::MAX);
+            }
         }
     }
 }
@@ -267,7 +276,7 @@ impl Job for Hold {
 impl PinnedDrop for Hold {
     fn drop(self: Pin<&mut Self>) {
         for mut item in self.take() {
-            item.look();
+            item.look(u64::MAX);
         }
     }
 }

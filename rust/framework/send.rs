@@ -9,10 +9,7 @@
 
 use kernel::prelude::*;
 
-use super::{
-    connection,
-    hold, //
-};
+use super::connection;
 use crate::{
     logic::transmit::{
         NAGLE_CORK,
@@ -70,7 +67,6 @@ pub(super) fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>> {
     }
     let locked = sk.lock();
     let sk = *locked;
-    hold::flush(sk);
     if !delegated(sk) || !sk.is_open() || !sk.may_write() {
         return None;
     }

@@ -143,7 +143,7 @@ fn special_flag(f: u16) -> SpecialCase {
 
 /// Checks the options against what was negotiated, and the timestamp against
 /// the last one (RFC 7323 sections 3.2 and 5.3).
-#[inline]
+#[inline(always)]
 fn timestamp(c: &ConnData, s: &Segment) -> Result<Option<(u32, u32)>, SpecialCase> {
     match (s.opts, s.ts, c.ts_ok) {
         (OptKind::None, _, false) => Ok(None),
@@ -189,7 +189,7 @@ fn beyond_window(c: &ConnData) -> SpecialCase {
 
 /// The peer's window after this segment, or `None` if the segment does not
 /// update it (`tcp_may_update_window()`).
-#[inline]
+#[inline(always)]
 fn peer_window(c: &ConnData, s: &Segment, acked: u32) -> Result<Option<u32>, SpecialCase> {
     let scale = u32::from(c.snd_wscale.min(MAX_WSCALE));
     let wnd = u32::from(s.window) << scale;

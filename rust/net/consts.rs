@@ -27,4 +27,4 @@ pub(crate) const MSG_WAITALL: u32 = bindings::MSG_WAITALL;
 pub(crate) const MSG_MORE: u32 = bindings::MSG_MORE;
 
 /// Flags of `recvmsg(2)` with which a call may be served from a posted buffer.
-pub(crate) const RECV_PLAIN: u32 = bindings::TOE_RECV_FLAGS as u32;
+pub(crate) const RECV_PLAIN: u32 = bindings::TOE_RECV_FLAGS;
