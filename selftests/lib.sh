@@ -526,6 +526,27 @@ uploader() {
 	done
 }
 
+# ---- user buffers
+
+# Counters are those of end a, whose device posts buffers.
+buffers() { # [MIN]
+	fresh
+	is_toe || return 0
+	# Whether it pays or not.
+	knob a user_buffer_frames 0
+	knob a user_buffer_min "${1:-1}"
+	snap a
+}
+
+counted() { # NAME AT_LEAST
+	is_toe || return 0
+	expect_ge "$(delta a "toe_buf_$1")" "$2" "toe_buf_$1"
+}
+not_counted() {
+	is_toe || return 0
+	expect_eq "$(delta a "toe_buf_$1")" 0 "toe_buf_$1"
+}
+
 # ---- start
 
 [ "$(id -u)" = 0 ] || skip_all "needs root"
