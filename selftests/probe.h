@@ -58,6 +58,9 @@ uint64_t entry(char mode[16]);
 /* The target has the connection again, by the hwid it had. */
 void expect_resynchronised(uint64_t hwid, const char *name);
 
+/* recv() by io_uring; ENOSYS if the kernel has none. `async`: by a worker thread. */
+ssize_t uring_recv(int sock, void *buf, size_t len, int flags, bool async);
+
 int ping(int argc, char **argv);
 int inject(const char *name);
 int legacy(const char *name);

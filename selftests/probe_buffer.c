@@ -516,6 +516,32 @@ static int one(const char *name)
 		}
 		h.pieces[0] = 30000;
 		one_recv(&h, m + 5000, 30000, MSG_WAITALL, 30000);
+	} else if (!strcmp(name, "huge")) {
+		/* Transparent ones: part of one, over the border to the next. */
+		size_t huge = 2 << 20;
+
+		m = mmap(NULL, 3 * huge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		m += huge - (uintptr_t)m % huge;
+		if (madvise(m, 2 * huge, MADV_HUGEPAGE)) {
+			fprintf(stderr, "toe_probe: this kernel lacks huge pages: %m\n");
+			return 4;
+		}
+		memset(m, 1, 2 * huge);
+		h.pieces[0] = 30000;
+		one_recv(&h, m + huge - 10001, 30000, MSG_WAITALL, 30000);
+	} else if (!strncmp(name, "uring", 5)) {
+		ssize_t ret;
+
+		h = (struct helper){ .pieces = { 1000, 2000, 27000 } };
+		start(&h);
+		ret = uring_recv(p.c, m, 30000, MSG_WAITALL, !strcmp(name, "uring_async"));
+		if (ret < 0 && errno == ENOSYS) {
+			fprintf(stderr, "toe_probe: this kernel lacks io_uring\n");
+			return 4;
+		}
+		expect_ret(ret, 30000, "io_uring's recv");
+		check(m, ret);
+		finish(&h);
 	} else if (!strcmp(name, "memlock")) {
 		memlock(false);
 		one_recv(&h, m, SIZE, 0, 1000);

@@ -113,7 +113,8 @@ run default below_threshold knob \
 	"host readonly" "host prot_none" "host unmapped" "host half_mapped" "host peek" \
 	"rule munmap push 0" "rule munmap_tail push 0" "rule mprotect push 0" \
 	"rule remapped push 1000" "rule fork push 1000" "rule fork_partial shutdown 0" \
-	"rule hugepage full 30000" "rule memlock push 1000" "rule shared_file push 1000" \
+	"rule hugepage full 30000" "rule huge full 30000" "rule memlock push 1000" \
+	"rule shared_file push 1000" "any uring 4" "any uring_async 6" \
 	"any threads 4" "any threads 6" "any killed 4" "any some 6" \
 	"stream 4" "stream 6" "stream 4 --wait epoll" "stream 4 --flip 100k" \
 	"device_gone timeout_upload" unload
