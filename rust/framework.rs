@@ -9,6 +9,7 @@
 //! The order is in `Documentation/networking/toe.rst`, section Locking, and there
 //! only. In short: rtnl, then one socket's lock, then one leaf.
 
+mod agenda;
 pub(crate) mod auto;
 pub(crate) mod buffers;
 pub(crate) mod connection;

@@ -113,9 +113,10 @@ diagnose() {
 	done
 }
 
-# The words that no clean kernel log has.
+# The words that no clean kernel log has. A cgroup's end of memory is no fault.
 splats() {
-	dmesg 2>/dev/null | grep -cE 'WARNING:|BUG:|KASAN|UBSAN:|kmemleak: [0-9]+ new|possible (circular|recursive|irq)|INFO: (task|rcu|suspicious)|suspicious RCU|Oops|general protection|unregister_netdevice: waiting|refcount_t:|list_(add|del) corruption|Call Trace:'
+	dmesg 2>/dev/null | sed '/invoked oom-killer/,/oom-kill:constraint/d' |
+		grep -cE 'Out of memory: Killed|WARNING:|BUG:|KASAN|UBSAN:|kmemleak: [0-9]+ new|possible (circular|recursive|irq)|INFO: (task|rcu|suspicious)|suspicious RCU|Oops|general protection|unregister_netdevice: waiting|refcount_t:|list_(add|del) corruption|Call Trace:'
 }
 
 # run CASE...: each is the name of a function without its leading t_, and its
@@ -325,7 +326,7 @@ asked() { # PROBE REASON FAMILY [OPTION...]
 		probe upload "$1" "${@:3}"
 		[ "$reason" != - ] || break
 		n=$(delta a "toe_upload_$reason")
-		[ "$n" = 0 ] && [ "$(uploads_by_tcp a)" != 0 ] || break
+		[ "$n" = 0 ] && [ "$(uploads_by_specials a)" != 0 ] || break
 	done
 	[ "$reason" = - ] || expect_ge "$n" 1 "uploads by $reason"
 	expect_no_entries
@@ -379,7 +380,7 @@ delta_max() {
 }
 
 # Uploads of one end since `snap` for too many special cases, or one too long.
-uploads_by_tcp() {
+uploads_by_specials() {
 	local now sum
 	now=$(counters "$1")
 	added "$1" toe_upload_legacy_often "$now"

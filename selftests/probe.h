@@ -25,6 +25,9 @@ void offload(int fd);
 /* `rounds` times some KiB each way, every byte checked. */
 void exchange(unsigned int rounds);
 
+/* Returns when the thread sleeps in its call. */
+void asleep(int tid);
+
 /* One datagram of the stream each way, `n` bytes. */
 void send_cs(size_t n);
 void send_sc(size_t n);

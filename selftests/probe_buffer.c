@@ -42,25 +42,6 @@ static uint64_t sent;
 static pthread_t reader;
 static int reader_tid;
 
-/* Returns when the reader sleeps in its call. */
-static void asleep(int tid)
-{
-	char path[64], text[256], *end;
-	int calm = 0;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", tid);
-	while (calm < 3) {
-		sleep_ms(20);
-		f = fopen(path, "r");
-		if (!f)
-			fatal("the reader is gone");
-		end = fgets(text, sizeof(text), f) ? strrchr(text, ')') : NULL;
-		fclose(f);
-		calm = end && end[1] == ' ' && end[2] == 'S' ? calm + 1 : 0;
-	}
-}
-
 static void send_pieces(const size_t *n)
 {
 	uint8_t buf[SIZE];
@@ -314,6 +295,66 @@ static void killed(void)
 	p.pos_sc = sent;
 }
 
+/*
+ * A child whose memory is limited (TOE_CGROUP is its group) reads `len` bytes to
+ * memory it has not touched. `killed`: that is more than it may have.
+ */
+static void in_cgroup(size_t len, bool killed)
+{
+	const char *group = getenv("TOE_CGROUP");
+	const size_t piece = 32 * PAGE;
+	uint8_t buf[SIZE];
+	char path[256];
+	int status;
+	pid_t pid;
+
+	if (!group)
+		fatal("TOE_CGROUP must name a cgroup");
+	snprintf(path, sizeof(path), "%s/cgroup.procs", group);
+	pid = fork();
+	if (!pid) {
+		uint8_t *m = mmap(NULL, len, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		FILE *f = fopen(path, "w");
+		size_t at;
+
+		if (m == MAP_FAILED || !f || fputs("0", f) < 0 || fclose(f))
+			fatal("%s: %m", path);
+		for (at = 0; at < len; at += piece) {
+			expect_ret(recv(p.c, m + at, piece, MSG_WAITALL), piece, "recv");
+			check(m + at, piece);
+		}
+		_exit(0);
+	}
+	asleep(pid);
+	while (!waitpid(pid, &status, WNOHANG)) {
+		size_t n = len - sent < SIZE ? len - sent : SIZE;
+		ssize_t ret;
+
+		stream_fill(2, sent, buf, n);
+		ret = n ? send(p.s, buf, n, MSG_NOSIGNAL | MSG_DONTWAIT) : 0;
+		if (ret > 0)
+			sent += ret;
+		else
+			sleep_ms(2);
+	}
+	if (killed ? !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL : status)
+		fatal("the reader's status is 0x%x", status);
+	p.pos_sc = sent;
+	if (!killed)
+		return;
+	/* What it has taken goes with it, the connection does not. */
+	shutdown(p.s, SHUT_WR);
+	for (;;) {
+		ssize_t ret = recv(p.c, buf, sizeof(buf), 0);
+
+		if (!ret)
+			break;
+		if (ret < 0)
+			fatal("recv: %m");
+	}
+}
+
 static void iovecs(bool many)
 {
 	struct iovec v[5] = {
@@ -546,6 +587,11 @@ static int one(const char *name)
 		memlock(false);
 		one_recv(&h, m, SIZE, 0, 1000);
 		memlock(true);
+	} else if (!strncmp(name, "memcg", 5)) {
+		bool killed = !strcmp(name, "memcg_killed");
+
+		sent = p.pos_sc = 0;
+		in_cgroup(killed ? 32 << 20 : 4 << 20, killed);
 	} else if (!strcmp(name, "shared_file")) {
 		FILE *f = tmpfile();
 

@@ -88,21 +88,8 @@ static void took(int at_most)
 /* The reader sleeps, and then data comes. */
 static void *give_to_sleeper(void *arg)
 {
-	char path[64], text[256], *end;
-	int calm = 0;
-	FILE *f;
-
 	(void)arg;
-	snprintf(path, sizeof(path), "/proc/%d/stat", reader_tid);
-	while (calm < 3) {
-		sleep_ms(20);
-		f = fopen(path, "r");
-		if (!f)
-			fatal("the reader is gone");
-		end = fgets(text, sizeof(text), f) ? strrchr(text, ')') : NULL;
-		fclose(f);
-		calm = end && end[1] == ' ' && end[2] == 'S' ? calm + 1 : 0;
-	}
+	asleep(reader_tid);
 	give(PIECE);
 	return NULL;
 }

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define ROUNDS 200
@@ -134,6 +135,14 @@ static bool fault_left(int fd)
 	return atoi(text) != 0;
 }
 
+/* What the call waits for comes once it waits. */
+static void *send_to_sleeper(void *tid)
+{
+	asleep(*(int *)tid);
+	send_sc(1000);
+	return NULL;
+}
+
 /*
  * For each allocation that `what` makes, one connection on which it fails.
  * The connection has to go on with every byte right.
@@ -141,14 +150,16 @@ static bool fault_left(int fd)
 int nth(const char *what)
 {
 	int fd = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+	bool done = false, posted = !strcmp(what, "posted");
 	unsigned int n, faults = 0, no_fin = 0;
-	bool done = false;
+	int tid = syscall(SYS_gettid);
 
 	if (fd < 0) {
 		fprintf(stderr, "toe_probe: no fail-nth: %m\n");
 		return 4;
 	}
 	for (n = 1; !done && n < 200; n++) {
+		pthread_t sender;
 		uint8_t buf[4096];
 		int ret = 0;
 
@@ -161,6 +172,8 @@ int nth(const char *what)
 		stream_fill(1, p.pos_cs, buf, sizeof(buf));
 		if (!strcmp(what, "receive"))
 			send_sc(1000);
+		else if (posted)
+			pthread_create(&sender, NULL, send_to_sleeper, &tid);
 		fail_nth(fd, n);
 		if (!strcmp(what, "offload")) {
 			ret = ulp_request(p.c);
@@ -168,8 +181,8 @@ int nth(const char *what)
 			ret = send(p.c, buf, sizeof(buf), MSG_NOSIGNAL | MSG_DONTWAIT);
 			if (ret < 0)
 				ret = -errno;
-		} else if (!strcmp(what, "receive")) {
-			ret = recv(p.c, buf, 500, 0);
+		} else if (!strcmp(what, "receive") || posted) {
+			ret = recv(p.c, buf, 500, posted ? MSG_WAITALL : 0);
 			if (ret < 0)
 				ret = -errno;
 		} else if (!strcmp(what, "shutdown")) {
@@ -179,6 +192,8 @@ int nth(const char *what)
 		}
 		done = fault_left(fd);
 		faults += !done;
+		if (posted)
+			pthread_join(sender, NULL);
 		if (!strcmp(what, "offload")) {
 			if (ret && ret != -EOPNOTSUPP && ret != -ENOMEM && !(ret == -ENOENT && p.ulp_try))
 				fatal("allocation %u: TCP_ULP: %s", n, strerror(-ret));
@@ -189,7 +204,7 @@ int nth(const char *what)
 			if (ret > 0)
 				recv_cs(ret);
 			exchange(4);
-		} else if (!strcmp(what, "receive")) {
+		} else if (!strcmp(what, "receive") || posted) {
 			if (ret > 0) {
 				if (stream_check(2, p.pos_sc, buf, ret) >= 0)
 					fatal("allocation %u: wrong byte", n);

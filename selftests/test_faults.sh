@@ -8,13 +8,15 @@
 debugfs=/sys/kernel/debug
 
 # Every allocation of one system call fails, one after the other.
-t_nth() { # offload|send|receive|close FAMILY
+t_nth() { # offload|send|receive|posted|close|shutdown FAMILY
 	local d
 	[ -e /proc/self/fail-nth ] || skip "no /proc/self/fail-nth in this kernel"
 	echo 0 >$debugfs/failslab/ignore-gfp-wait 2>/dev/null
 	echo 0 >$debugfs/fail_page_alloc/ignore-gfp-wait 2>/dev/null
 	for d in $debugfs/fail*/verbose; do echo 0 >"$d"; done 2>/dev/null
+	[ "$1" != posted ] || buffers
 	probe nth "$1" "$2"
+	[ "$1" != posted ] || counted posted 1
 	expect_no_entries
 }
 
@@ -45,5 +47,5 @@ t_no_leak() {
 }
 
 pair_up || skip_all "cannot set up the pair"
-run "nth offload 4" "nth offload 6" "nth send 4" "nth receive 4" "nth close 4" "nth shutdown 4" \
-	tcp_mem no_leak
+run "nth offload 4" "nth offload 6" "nth send 4" "nth receive 4" "nth posted 4" \
+	"nth close 4" "nth shutdown 4" tcp_mem no_leak

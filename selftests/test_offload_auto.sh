@@ -37,7 +37,7 @@ t_at_establishment() { # FAMILY
 		hold_end
 		expect_no_loss a
 		expect_no_entries
-		[ "$(uploads_by_tcp a)$(uploads_by_tcp b)" != 00 ] || break
+		[ "$(uploads_by_specials a)$(uploads_by_specials b)" != 00 ] || break
 	done
 	expect_ge "$(delta_max toe_tx_bytes)" $(($(kib 2048) / 4)) "bytes sent by the target"
 }

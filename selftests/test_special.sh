@@ -27,7 +27,7 @@ t_segment() { # NAME CASE [stays]
 			expect_eq "$(delta a toe_legacy_rx_frames)" 0 "frames for legacy buffers"
 	elif [ "$2" != - ] && [ "$1" != rst ]; then
 		expect_ge "$(delta a toe_resyncs)" 1 "resynchronisations"
-		expect_eq "$(uploads_by_tcp a)" 0 "uploads for too many special cases"
+		expect_eq "$(uploads_by_specials a)" 0 "uploads for too many special cases"
 	fi
 	expect_no_entries
 }

@@ -73,6 +73,41 @@ t_knob() {
 	expect_eq "$(knob a user_buffer_min)" 0 "user_buffer_min"
 }
 
+t_hugepage() {
+	local pages=/proc/sys/vm/nr_hugepages old
+	[ -e $pages ] || skip "no huge pages in this kernel"
+	old=$(cat $pages)
+	echo 4 >$pages
+	t_rule hugepage full 30000
+	echo "$old" >$pages
+}
+
+in_memcg() { # GROUP PROBE OOM_KILLS
+	buffers
+	TOE_CGROUP=$1 probe buffer "$2" 4
+	counted posted 1
+	counted direct_bytes 1
+	expect_eq "$(awk '$1 == "oom_kill" { print $2 }' "$1/memory.events")" "$3" \
+		"processes that were killed"
+}
+
+# Pages that are pinned are charged as those that are touched.
+t_memcg() { # PROBE LIMIT OOM_KILLS
+	local root=$WORK/cgroup group=$WORK/cgroup/toe_probe rc=$KSFT_SKIP
+	mkdir -p "$root"
+	mount -t cgroup2 none "$root" || skip "no cgroups in this kernel"
+	if { echo +memory >"$root/cgroup.subtree_control"; } 2>/dev/null; then
+		mkdir "$group"
+		echo "$2" >"$group/memory.max"
+		(in_memcg "$group" "$1" "$3")
+		rc=$?
+		rmdir "$group"
+	fi
+	umount "$root"
+	[ $rc != $KSFT_SKIP ] || skip "no memory controller in this kernel"
+	return $rc
+}
+
 # So does the device, which does not wait for the rest of the call's time.
 t_device_gone() {
 	need_toe
@@ -113,7 +148,8 @@ run default below_threshold knob \
 	"host readonly" "host prot_none" "host unmapped" "host half_mapped" "host peek" \
 	"rule munmap push 0" "rule munmap_tail push 0" "rule mprotect push 0" \
 	"rule remapped push 1000" "rule fork push 1000" "rule fork_partial shutdown 0" \
-	"rule hugepage full 30000" "rule huge full 30000" "rule memlock push 1000" \
+	hugepage "rule huge full 30000" "rule memlock push 1000" \
+	"memcg memcg 64M 0" "memcg memcg_killed 8M 1" \
 	"rule shared_file push 1000" "any uring 4" "any uring_async 6" \
 	"any threads 4" "any threads 6" "any killed 4" "any some 6" \
 	"stream 4" "stream 6" "stream 4 --wait epoll" "stream 4 --flip 100k" \

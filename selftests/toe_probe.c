@@ -12,7 +12,7 @@
  *   race all      offloads while another thread closes, resets or shuts down
  *   race unaccepted  connections of a listener that closes, policy auto
  *   nth CALL      each allocation of a call fails, one connection each: offload,
- *                 send, receive, shutdown, close
+ *                 send, receive, posted (a receive that waits), shutdown, close
  *   buffer NAME   delegated, then read from by calls that wait
  *   hold NAME     delegated, its payload held until a buffer is posted
  *   ping NS ADDR COUNT SIZE [df]
@@ -143,6 +143,24 @@ void send_cs(size_t n) { push(p.c, 1, &p.pos_cs, n); }
 void send_sc(size_t n) { push(p.s, 2, &p.pos_sc, n); }
 void recv_cs(size_t n) { pull(p.s, 1, &p.pos_cs, n); }
 void recv_sc(size_t n) { pull(p.c, 2, &p.pos_sc, n); }
+
+void asleep(int tid)
+{
+	char path[64], text[256], *end;
+	int calm = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", tid);
+	while (calm < 3) {
+		sleep_ms(20);
+		f = fopen(path, "r");
+		if (!f)
+			fatal("the reader is gone");
+		end = fgets(text, sizeof(text), f) ? strrchr(text, ')') : NULL;
+		fclose(f);
+		calm = end && end[1] == ' ' && end[2] == 'S' ? calm + 1 : 0;
+	}
+}
 
 void exchange(unsigned int rounds)
 {

@@ -5,7 +5,7 @@
 
 use crate::{
     dct::{
-        transmit,
+        receive,
         Entry, //
     },
     logic::{
@@ -48,19 +48,7 @@ pub(super) fn deliver(
     } else {
         sk.queue_payload(skb, action.payload, header, seg.flags);
     }
-    let send = (action.acked != 0 || action.window_changed) && sk.send_head().is_some();
-    let ours = !send || transmit::run(sk, entry, None, bh);
-    // The reader would acknowledge when it has run, but it may sleep on.
-    let due = sk.ack_due();
-    if due == Some(true) || (placed == action.payload && sk.read_ack_due()) {
-        match ours {
-            true => transmit::ack(sk, entry, bh),
-            false => sk.send_ack(),
-        }
-    } else if due.is_some() {
-        sk.delay_ack();
-    }
-    sk.data_ready();
+    receive::answer(sk, entry, action, placed == action.payload, bh);
     if placed != 0 && buffer.is_some_and(|buffer| buffer.state(sk).complete()) {
         sk.wake_readers();
     }

@@ -14,7 +14,6 @@ use crate::{
             Held,
             Verdict, //
         },
-        receive::HostView,
         wire::Segment, //
     },
     net::{
@@ -22,7 +21,6 @@ use crate::{
         skb::SkBuff,
         sock::LockedSock,
         table::ReadGuard,
-        tcp,
         time, //
     },
     netdev::Port, //
@@ -56,12 +54,7 @@ fn hold(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment) -> Option
         && !sk.has_filter()
         && !sk.wants_host()
         && !sk.has_waiter();
-    let view = HostView {
-        rcv_space_ok: sk.receive_space(&skb),
-        ooo_empty: sk.in_order(),
-        now_secs: tcp::now_secs(),
-        sack_or_loss: sk.in_recovery(),
-    };
+    let view = receive::host_view(sk, &skb, seg);
     let data = entry.data.with_mut(sk, |data| {
         sk.load(data);
         *data

@@ -57,14 +57,9 @@ pub(crate) fn enter(sk: LockedSock<'_>, entry: &Entry, case: SpecialCase, bh: &B
     // The reader goes on in the host stack.
     buffer::take_back(sk, entry);
     hold::hurry(sk, entry);
-    if connection::special(sk, conn, case) {
-        let limits = conn.target().map(|t| t.device().limits());
-        let data = entry.data.with_mut(sk, |data| {
-            sk.load(data);
-            *data
-        });
-        let stay = Legacy::new(&data, time::now_ms(), &limits.unwrap_or_default());
-        entry.legacy.set(sk, stay);
+    if let Some(limits) = connection::special(sk, conn, case) {
+        entry.data.with_mut(sk, |data| sk.load(data));
+        entry.legacy.set(sk, Legacy::new(time::now_ms(), &limits));
         entry.counters.with_mut(sk, |c| c.specials += 1);
     }
 }

@@ -39,7 +39,8 @@ use crate::{
         },
         receive::{
             self as rx,
-            HostView, //
+            HostView,
+            RxAction, //
         },
         tuple::Family,
         wire::{
@@ -280,12 +281,7 @@ pub(super) fn finish(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segme
         return upload(sk, skb, UploadReason::Shutdown);
     }
 
-    let view = HostView {
-        rcv_space_ok: seg.payload == 0 || sk.receive_space(&skb),
-        ooo_empty: sk.in_order(),
-        now_secs: tcp::now_secs(),
-        sack_or_loss: sk.in_recovery(),
-    };
+    let view = host_view(sk, &skb, seg);
     sk.refresh_clock();
     let received = entry.data.with_mut(sk, |data| {
         sk.load(data);
@@ -319,15 +315,38 @@ pub(super) fn finish(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segme
     } else {
         skb.consume(bh);
     }
+    answer(sk, entry, &action, false, bh);
+}
+
+/// What the engine has to know of the host's state, for this segment.
+#[inline(always)]
+pub(super) fn host_view(sk: LockedSock<'_>, skb: &SkBuff, seg: &Segment) -> HostView {
+    HostView {
+        rcv_space_ok: seg.payload == 0 || sk.receive_space(skb),
+        ooo_empty: sk.in_order(),
+        now_secs: tcp::now_secs(),
+        sack_or_loss: sk.in_recovery(),
+    }
+}
+
+/// What follows when a segment was taken in: more is sent, the payload acknowledged,
+/// its reader woken. `read`: the application has the payload already.
+#[inline(always)]
+pub(super) fn answer(sk: LockedSock<'_>, entry: &Entry, action: &RxAction, read: bool, bh: &Bh) {
     let send = (action.acked != 0 || action.window_changed) && sk.send_head().is_some();
     let ours = !send || transmit::run(sk, entry, None, bh);
-    if action.payload != 0 {
-        match sk.ack_due() {
-            Some(true) if ours => transmit::ack(sk, entry, bh),
-            Some(true) => sk.send_ack(),
-            Some(false) => sk.delay_ack(),
-            None => {}
-        }
-        sk.data_ready();
+    if action.payload == 0 {
+        return;
     }
+    let due = sk.ack_due();
+    // The reader would acknowledge when it has run, but it may sleep on.
+    if due == Some(true) || (read && sk.read_ack_due()) {
+        match ours {
+            true => transmit::ack(sk, entry, bh),
+            false => sk.send_ack(),
+        }
+    } else if due.is_some() {
+        sk.delay_ack();
+    }
+    sk.data_ready();
 }

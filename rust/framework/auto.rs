@@ -8,15 +8,12 @@
 //! socket's lock.
 
 use kernel::{
-    new_spinlock,
     prelude::*,
-    sync::{
-        aref::ARef,
-        SpinLock, //
-    }, //
+    sync::aref::ARef, //
 };
 
 use super::{
+    agenda::Agenda,
     connection::{
         self,
         Trigger, //
@@ -32,7 +29,6 @@ use crate::{
         reason::Refusal, //
     },
     net::{
-        context::BhGuard,
         sock::{
             LockedSock,
             Sock, //
@@ -53,35 +49,21 @@ const MAX_CANDIDATES: usize = 16384;
 struct Candidate {
     sk: ARef<Sock>,
     trigger: Trigger,
-    due_ms: u64,
     /// How often it was looked at and found not to be ready.
     looks: u32,
 }
 
-/// The candidates, and when the worker runs for them.
-struct Waiting {
-    list: KVVec<Candidate>,
-    /// `u64::MAX`: it does not.
-    next_ms: u64,
-}
-
-/// The lock is a leaf, taken with bottom halves off.
 #[pin_data]
 pub(crate) struct Auto {
     #[pin]
-    waiting: SpinLock<Waiting>,
+    candidates: Agenda<Candidate>,
 }
 
 static AUTO: Slot<Worker<Auto>> = Slot::new();
 
 /// Candidates are taken from here on, until the returned value is dropped.
 pub(crate) fn start() -> Result<Published<Worker<Auto>>> {
-    let auto = pin_init!(Auto {
-        waiting <- new_spinlock!(Waiting {
-            list: KVVec::new(),
-            next_ms: u64::MAX,
-        }),
-    });
+    let auto = pin_init!(Auto { candidates <- Agenda::new() });
     AUTO.publish(KBox::pin_init(Worker::new(auto), GFP_KERNEL)?)
 }
 
@@ -118,39 +100,16 @@ fn note(sk: &Sock, trigger: Trigger, due_ms: u64) {
         let candidate = Candidate {
             sk,
             trigger,
-            due_ms,
             looks: 0,
         };
-        Auto::push(worker, candidate);
+        push(worker, due_ms, candidate);
     });
 }
 
-impl Auto {
-    /// Notes a candidate and has the worker run for it in time. If there is no
-    /// room, the connection stays with the host stack.
-    fn push(worker: &Worker<Self>, candidate: Candidate) {
-        let _bh = BhGuard::new();
-        let mut waiting = worker.job().waiting.lock();
-        if waiting.list.len() >= MAX_CANDIDATES {
-            return;
-        }
-        let due_ms = candidate.due_ms;
-        // A reservation in atomic context must be small: `KVVec` grows by
-        // doubling, from the page allocator only while it fits into a few pages.
-        let pushed = waiting.list.push(candidate, GFP_ATOMIC | __GFP_NOWARN);
-        if pushed.is_ok() && due_ms < waiting.next_ms {
-            waiting.next_ms = due_ms;
-            worker.run_in(due_ms.saturating_sub(time::now_ms()));
-        }
-    }
-
-    fn take(&self) -> KVVec<Candidate> {
-        let _bh = BhGuard::new();
-        // The lock must be free again before bottom halves are on.
-        let mut waiting = self.waiting.lock();
-        waiting.next_ms = u64::MAX;
-        core::mem::replace(&mut waiting.list, KVVec::new())
-    }
+/// If there is no room, the connection stays with the host stack.
+fn push(worker: &Worker<Auto>, due_ms: u64, candidate: Candidate) {
+    let agenda = &worker.job().candidates;
+    drop(agenda.add(worker, due_ms, candidate, MAX_CANDIDATES));
 }
 
 /// Is it worth while to look at the connection again?
@@ -171,8 +130,8 @@ fn may_change(reason: Refusal) -> bool {
 impl Job for Auto {
     fn run(worker: &Worker<Self>) {
         let now = time::now_ms();
-        for mut candidate in worker.job().take() {
-            if candidate.due_ms <= now {
+        for (mut due_ms, mut candidate) in worker.job().candidates.take() {
+            if due_ms <= now {
                 let trigger = candidate.trigger;
                 let (result, open) = candidate
                     .sk
@@ -180,13 +139,13 @@ impl Job for Auto {
                 match result {
                     Err(reason) if open && may_change(reason) => {
                         candidate.trigger.retry = true;
-                        candidate.due_ms = policy::look_again(now, candidate.looks);
+                        due_ms = policy::look_again(now, candidate.looks);
                         candidate.looks += 1;
                     }
                     _ => continue,
                 }
             }
-            Self::push(worker, candidate);
+            push(worker, due_ms, candidate);
         }
     }
 }

@@ -32,7 +32,8 @@ use crate::{
         },
         policy::{
             Backoff,
-            Candidate, //
+            Candidate,
+            Limits, //
         },
         reason::{
             Refusal,
@@ -310,12 +311,12 @@ fn hand_over(
 }
 
 /// The target of `conn` found a special case: the host stack goes on with the
-/// connection, and the target keeps its entry. `false`: there were too many, and it
-/// was uploaded. Any context under the socket lock.
-pub(crate) fn special(sk: LockedSock<'_>, conn: &Connection, case: SpecialCase) -> bool {
+/// connection, and the target keeps its entry, within these limits. `None`: there were
+/// too many, and it was uploaded. Any context under the socket lock.
+pub(crate) fn special(sk: LockedSock<'_>, conn: &Connection, case: SpecialCase) -> Option<Limits> {
     let Some(target) = conn.target() else {
         upload(sk, UploadReason::DeviceGone);
-        return false;
+        return None;
     };
     count_special(target, conn.hwid, case);
     let limits = target.device().limits();
@@ -324,13 +325,11 @@ pub(crate) fn special(sk: LockedSock<'_>, conn: &Connection, case: SpecialCase) 
         .with_mut(sk, |budget| budget.fall(time::now_ms(), &limits));
     if let Err(reason) = allowed {
         upload(sk, reason);
-        return false;
+        return None;
     }
-    if conn.step(sk, ModeEvent::Special).is_err() {
-        return false;
-    }
+    conn.step(sk, ModeEvent::Special).ok()?;
     sk.resume_host();
-    true
+    Some(limits)
 }
 
 /// Counts a special case, and tells who traces. Any context.

@@ -13,15 +13,12 @@ use core::sync::atomic::{
 };
 
 use kernel::{
-    new_spinlock,
     prelude::*,
-    sync::{
-        aref::ARef,
-        SpinLock, //
-    }, //
+    sync::aref::ARef, //
 };
 
 use super::{
+    agenda::Agenda,
     connection::{
         self,
         Connection, //
@@ -32,7 +29,6 @@ use super::{
 use crate::{
     logic::hold::Rule,
     net::{
-        context::BhGuard,
         proto,
         skb::FrameList,
         sock::{
@@ -117,7 +113,6 @@ impl Drop for Knobs {
 /// A socket that the worker has to look at.
 struct Item {
     sk: ARef<Sock>,
-    due_ms: u64,
     /// Frames that its connection left behind in the target.
     frames: FrameList,
 }
@@ -138,18 +133,10 @@ impl Item {
     }
 }
 
-/// The sockets, and when the worker runs for them.
-struct Waiting {
-    list: KVVec<Item>,
-    /// `u64::MAX`: it does not.
-    next_ms: u64,
-}
-
-/// The lock is a leaf, taken with bottom halves off.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Hold {
     #[pin]
-    waiting: SpinLock<Waiting>,
+    sockets: Agenda<Item>,
 }
 
 static HOLD: Slot<Worker<Hold>> = Slot::new();
@@ -157,12 +144,7 @@ static HOLD: Slot<Worker<Hold>> = Slot::new();
 /// Targets can hold payload from here on, until the returned value is dropped: by
 /// then no connection is in a target any more.
 pub(crate) fn start() -> Result<Published<Worker<Hold>>> {
-    let hold = pin_init!(Hold {
-        waiting <- new_spinlock!(Waiting {
-            list: KVVec::new(),
-            next_ms: u64::MAX,
-        }),
-    });
+    let hold = pin_init!(Hold { sockets <- Agenda::new() });
     HOLD.publish(KBox::pin_init(Worker::new(hold), GFP_KERNEL)?)
 }
 
@@ -192,7 +174,10 @@ fn note(sk: LockedSock<'_>, due_ms: u64, frames: FrameList) -> bool {
         let Some(sk) = sk.sock().try_hold() else {
             return false;
         };
-        Hold::push(worker, Item { sk, due_ms, frames }).is_ok()
+        let agenda = &worker.job().sockets;
+        agenda
+            .add(worker, due_ms, Item { sk, frames }, usize::MAX)
+            .is_ok()
     })
     .unwrap_or(false)
 }
@@ -226,45 +211,18 @@ fn with_target(sk: LockedSock<'_>, f: impl FnOnce(&dyn OffloadTarget, &Connectio
     }
 }
 
-impl Hold {
-    /// Notes a socket and has the worker run for it in time. It comes back if there
-    /// is no memory.
-    fn push(worker: &Worker<Self>, item: Item) -> Result<(), Item> {
-        let _bh = BhGuard::new();
-        let mut waiting = worker.job().waiting.lock();
-        let due_ms = item.due_ms;
-        let flags = GFP_ATOMIC | __GFP_NOWARN;
-        if waiting.list.reserve(1, flags).is_err() {
-            return Err(item);
-        }
-        let _ = waiting.list.push(item, flags);
-        if due_ms < waiting.next_ms {
-            waiting.next_ms = due_ms;
-            worker.run_in(due_ms.saturating_sub(time::now_ms()));
-        }
-        Ok(())
-    }
-
-    fn take(&self) -> KVVec<Item> {
-        let _bh = BhGuard::new();
-        // The lock must be free again before bottom halves are on.
-        let mut waiting = self.waiting.lock();
-        waiting.next_ms = u64::MAX;
-        core::mem::replace(&mut waiting.list, KVVec::new())
-    }
-}
-
 impl Job for Hold {
     fn run(worker: &Worker<Self>) {
         let now = time::now_ms();
-        for mut item in worker.job().take() {
-            if item.due_ms <= now {
+        let agenda = &worker.job().sockets;
+        for (mut due_ms, mut item) in agenda.take() {
+            if due_ms <= now {
                 match item.look(now) {
-                    Some(again) => item.due_ms = again,
+                    Some(again) => due_ms = again,
                     None => continue,
                 }
             }
-            if let Err(mut item) = Self::push(worker, item) {
+            if let Err(mut item) = agenda.add(worker, due_ms, item, usize::MAX) {
                 // Better early than never.
                 item.look(u64::MAX);
             }
@@ -275,7 +233,7 @@ impl Job for Hold {
 #[pinned_drop]
 impl PinnedDrop for Hold {
     fn drop(self: Pin<&mut Self>) {
-        for mut item in self.take() {
+        for (_, mut item) in self.sockets.take() {
             item.look(u64::MAX);
         }
     }

@@ -63,8 +63,6 @@ pub enum Verdict {
 /// One stay in legacy mode.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Legacy {
-    /// Highest ACK number of a frame that was transmitted.
-    acked: Seq,
     /// When the entry is given up, in ms.
     until_ms: u64,
     /// Frames received meanwhile.
@@ -74,10 +72,10 @@ pub struct Legacy {
 }
 
 impl Legacy {
-    /// A special case came up at `now_ms`; `data` is as the host has it.
-    pub fn new(data: &ConnData, now_ms: u64, limits: &Limits) -> Self {
+    /// A special case came up at `now_ms`. The connection data is as the host has it
+    /// then.
+    pub fn new(now_ms: u64, limits: &Limits) -> Self {
         Self {
-            acked: data.rcv_wup,
             until_ms: now_ms.saturating_add(u64::from(limits.legacy_max_ms)),
             rx_frames: 0,
             tx_frames: 0,
@@ -95,17 +93,16 @@ impl Legacy {
 
     /// The host stack transmits a frame with these numbers: sequence number
     /// behind it, ACK number, window as the header has it. They are copied into
-    /// the entry, an ACK number beyond its sequence number replaces that (claim
-    /// B 14).
+    /// the entry (the ACK number to `rcv_wup`), an ACK number beyond its sequence
+    /// number replaces that (claim B 14).
     pub fn transmitted(&mut self, data: &mut ConnData, seq_end: Seq, ack: Seq, window: u16) {
         self.tx_frames = self.tx_frames.saturating_add(1);
         if seq_end.after(data.snd_nxt) {
             data.snd_nxt = seq_end;
         }
-        if ack.before(self.acked) {
+        if ack.before(data.rcv_wup) {
             return;
         }
-        self.acked = ack;
         data.rcv_wup = ack;
         data.rcv_wnd = u32::from(window) << data.rcv_wscale.min(super::receive::MAX_WSCALE);
         if ack.after(data.rcv_nxt) {
@@ -117,7 +114,7 @@ impl Legacy {
     pub fn verdict(&self, data: &ConnData, host: &HostState, now_ms: u64) -> Verdict {
         // What the host took in without us, a stray or a frame that waited in
         // the backlog, must have been acknowledged, too.
-        let seen = !self.acked.before(data.rcv_nxt) && self.acked == host.rcv_nxt;
+        let seen = !data.rcv_wup.before(data.rcv_nxt) && data.rcv_wup == host.rcv_nxt;
         if seen && host.clean() {
             Verdict::Resync
         } else if now_ms >= self.until_ms {
@@ -182,7 +179,7 @@ mod tests {
     #[test]
     fn nothing_unacknowledged_resynchronises_when_clean() {
         let d = entry();
-        let l = Legacy::new(&d, 7, &Limits::default());
+        let l = Legacy::new(7, &Limits::default());
         assert_eq!(l.verdict(&d, &CLEAN, 7), Verdict::Resync);
         let dirty = [
             HostState {
@@ -218,7 +215,7 @@ mod tests {
     #[test]
     fn the_ack_must_pass_the_sequence_number() {
         let mut d = entry();
-        let mut l = Legacy::new(&d, 7, &Limits::default());
+        let mut l = Legacy::new(7, &Limits::default());
         let host = HostState {
             rcv_nxt: Seq(1100),
             ..CLEAN
@@ -238,7 +235,7 @@ mod tests {
     #[test]
     fn an_ack_number_replaces_the_sequence_number() {
         let mut d = entry();
-        let mut l = Legacy::new(&d, 7, &Limits::default());
+        let mut l = Legacy::new(7, &Limits::default());
         // A gap was filled: the host's ACK jumps.
         l.transmitted(&mut d, Seq(50), Seq(9000), 950);
         assert_eq!(d.rcv_nxt, Seq(9000));
@@ -265,7 +262,7 @@ mod tests {
             ..Limits::default()
         };
         let d = entry();
-        let l = Legacy::new(&d, 7, &limits);
+        let l = Legacy::new(7, &limits);
         let host = HostState {
             recovery: true,
             ..CLEAN

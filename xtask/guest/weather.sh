@@ -5,7 +5,7 @@
 # emulated NIC and a router between them that loses, delays, reorders. Prints
 # `= TRANSPORT WEATHER NANOSECONDS-PER-KIB` for each round; `@` lines are progress.
 #
-#   weather.sh BENCH ROUNDS SCALE TRANSPORT...
+#   [BENCH_ONLY="WEATHER..."] weather.sh BENCH ROUNDS SCALE TRANSPORT...
 #
 # TRANSPORT: toe-host (nothing offloaded), toe (both ends offloaded).
 
@@ -43,6 +43,7 @@ ip netns exec c ping -q -c 1 -W 5 198.51.100.2 >/dev/null || exit 1
 failed=0
 for ((round = 1; round <= rounds; round++)); do
 	while read -r name writes args; do
+		[[ " ${BENCH_ONLY:-$name} " == *" $name "* ]] || continue
 		echo "@$name, round $round of $rounds"
 		for dev in rc rs; do
 			# shellcheck disable=SC2086

@@ -59,7 +59,12 @@ const COSTS: &[(&str, &str)] = &[
 type Samples = BTreeMap<(String, String), Vec<f64>>;
 
 pub fn run(args: &Bench) -> Result<()> {
-    let rounds = args.rounds.unwrap_or(if args.wall { 7 } else { 3 });
+    weather::check(&args.only)?;
+    let rounds = args.rounds.unwrap_or(match (args.wall, args.weather) {
+        (_, true) => 8,
+        (true, false) => 7,
+        (false, false) => 3,
+    });
     if rounds == 0 {
         bail_setup!("--rounds 0 measures nothing: say --rounds 1 or more");
     }
@@ -115,7 +120,7 @@ pub fn run(args: &Bench) -> Result<()> {
             module,
             module_args: String::new(),
             command,
-            env: Vec::new(),
+            env: vec![("BENCH_ONLY".to_owned(), args.only.join(" "))],
             timeout: Duration::from_secs(3600),
             dir: dir.clone(),
         },

@@ -206,12 +206,20 @@ pub struct Bench {
     /// Wall-clock time with two CPUs instead of instruction counts
     #[arg(long)]
     pub wall: bool,
-    /// Rounds; more rounds, smaller spread [default: 3, with --wall 7]
+    /// Rounds; more rounds, smaller spread [default: 3, with --wall 7, with --weather 8]
     #[arg(long, value_name = "N")]
     pub rounds: Option<u32>,
     /// Goodput under loss, delay, reordering instead, offloaded and not
     #[arg(long, conflicts_with = "veth")]
     pub weather: bool,
+    /// Only these rows of --weather: loss-1,all
+    #[arg(
+        long,
+        value_name = "NAMES",
+        requires = "weather",
+        value_delimiter = ','
+    )]
+    pub only: Vec<String>,
     /// Only the transports that need no module
     #[arg(long, hide = true)]
     pub veth: bool,

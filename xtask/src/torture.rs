@@ -3,7 +3,6 @@
 //! its program `selftests/toe_torture.c`.
 
 use std::process::Command;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
@@ -15,7 +14,7 @@ use crate::paths;
 use crate::setup;
 use crate::ui::{self, Step};
 use crate::vm::qemu::Machine;
-use crate::vm::{self, Run, Sink};
+use crate::vm::{self, Run};
 
 /// What booting, the end of all connections and a stall may take on top.
 const SPARE: u64 = 900;
@@ -42,10 +41,6 @@ pub fn run(args: &Torture) -> Result<()> {
     )?;
 
     println!("seed 0x{seed:x}, {} min, {flavour} kernel", args.minutes);
-    let step = Arc::new(Mutex::new(Step::new("torture")));
-    let report = Arc::new(Mutex::new(String::new()));
-    let sink = sink(step.clone(), report.clone());
-    let dir = paths::target().join("torture");
     let seconds = u64::from(args.minutes) * 60;
     let env = [
         ("TORTURE_SECONDS", seconds.to_string()),
@@ -54,7 +49,7 @@ pub fn run(args: &Torture) -> Result<()> {
         ("TORTURE_PROGRESS", "1".to_owned()),
         ("TMPDIR", "/run".to_owned()),
     ];
-    let outcome = vm::run(
+    let code = vm::report(
         &Run {
             machine: Machine::new(flavour),
             kernel: &ready.kernel,
@@ -63,19 +58,13 @@ pub fn run(args: &Torture) -> Result<()> {
             command: vec![selftests.join("test_torture.sh").display().to_string()],
             env: env.map(|(name, value)| (name.to_owned(), value)).to_vec(),
             timeout: Duration::from_secs(2 * seconds + SPARE),
-            dir: dir.clone(),
+            dir: paths::target().join("torture"),
         },
-        &sink,
+        Step::new("torture"),
+        |step, text| step.message(text),
+        start,
     )?;
-    // The sink's copy goes with the run.
-    drop(sink);
-    if let Some(step) = Arc::into_inner(step) {
-        step.into_inner().expect("no panics").done();
-    }
-    let report = report.lock().expect("no panics");
-    println!("\n{}", report.trim_end());
-    println!("\n({} s in all)", start.elapsed().as_secs());
-    match outcome.report(&dir) {
+    match code {
         0 => Ok(()),
         code => {
             eprintln!("the same plan again: {}", again(args, seed));
@@ -107,15 +96,6 @@ fn fresh_seed() -> u64 {
         .unwrap_or_default();
     let bits = now.as_nanos() as u64 ^ u64::from(std::process::id()) << 40;
     bits.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1
-}
-
-/// Shows progress as it comes and keeps the report for the end.
-fn sink(step: Arc<Mutex<Step>>, report: Arc<Mutex<String>>) -> Sink {
-    vm::lines(
-        step,
-        |step, text| step.message(text),
-        move |line| report.lock().expect("no panics").push_str(line),
-    )
 }
 
 #[cfg(test)]

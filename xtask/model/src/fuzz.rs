@@ -226,7 +226,7 @@ pub fn run(data: &[u8]) {
         check_expected(&s, &frame, frame_len);
         if stay.is_none() && !check_receive(&mut c, &s, &view) {
             stay = Some(Stay {
-                legacy: Legacy::new(&c, 0, &Limits::default()),
+                legacy: Legacy::new(0, &Limits::default()),
                 entry: c,
             });
         }

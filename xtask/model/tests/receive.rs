@@ -348,7 +348,7 @@ proptest! {
         let at_start = entry;
         let mut now = 1_000_000;
         let until = now + u64::from(legacy_max_ms);
-        let mut legacy = Legacy::new(&entry, now, &limits);
+        let mut legacy = Legacy::new(now, &limits);
         let mut host = HostState { open: true, ..HostState::default() };
 
         // Distances from `rcv` and `snd`: what the host expects; what the target

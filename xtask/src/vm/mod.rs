@@ -65,6 +65,28 @@ pub fn lines(
     })
 }
 
+/// Runs a script that prints a report: its progress is shown as it comes, as `progress`
+/// shows it, its report at the end with the time since `start`. Returns the exit code.
+pub fn report(run: &Run, step: Step, progress: fn(&mut Step, &str), start: Instant) -> Result<i32> {
+    let step = Arc::new(Mutex::new(step));
+    let text = Arc::new(Mutex::new(String::new()));
+    let sink = {
+        let text = text.clone();
+        lines(step.clone(), progress, move |line| {
+            text.lock().expect("no panics").push_str(line);
+        })
+    };
+    let outcome = self::run(run, &sink)?;
+    // The sink's copy goes with the run.
+    drop(sink);
+    if let Some(step) = Arc::into_inner(step) {
+        step.into_inner().expect("no panics").done();
+    }
+    println!("\n{}", text.lock().expect("no panics").trim_end());
+    println!("\n({} s in all)", start.elapsed().as_secs());
+    Ok(outcome.report(&run.dir))
+}
+
 /// A run of a machine.
 pub struct Run<'a> {
     pub machine: Machine,

@@ -48,7 +48,7 @@ impl Endpoint {
         self.event(ModeEvent::Special);
         self.stay = Some(Stay {
             entry: self.c,
-            legacy: Legacy::new(&self.c, ms(now), &self.cfg.limits),
+            legacy: Legacy::new(ms(now), &self.cfg.limits),
             engine_frames: self.stats.engine_frames,
             offloads: self.stats.offloads,
         });
