@@ -428,6 +428,14 @@ knob() {
 	fi
 }
 
+# Every connection of these ends is offloaded, however short it may be.
+auto_policy() { # END...
+	local end
+	for end; do
+		knob "$end" policy auto && knob "$end" min_segments 0 || fail "policy auto"
+	done
+}
+
 upload_all() { knob "$1" upload_all 1; }
 
 # The table of delegated connections of a device, whole and without its header.

@@ -10,7 +10,7 @@ listening() { in_b ss -tlnH "sport = :$1" | grep -qF "$2:$1"; }
 
 auto() {
 	is_toe || { partial "automatic offload"; return; }
-	knob a policy auto && knob b policy auto
+	auto_policy a b
 	snap a
 	snap b
 }

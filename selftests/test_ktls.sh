@@ -12,7 +12,7 @@ t_both_ends() { asked tls ulp "$1" --both; }
 # The automatic offload leaves a socket with TLS in peace.
 t_automatic() {
 	need_toe
-	knob a policy auto
+	auto_policy a
 	snap a
 	asked tls ulp 4
 	knob a policy ulp

@@ -26,7 +26,7 @@ t_mode() { # FAMILY OPTIONS...
 	shift
 	need ss
 	have_program
-	is_toe && knob a policy auto && knob b policy auto && snap a
+	is_toe && auto_policy a b && snap a
 	head -c "$(kib 1024)" /dev/urandom >"$WORK/c.in"
 	head -c "$(kib 700)" /dev/urandom >"$WORK/s.in"
 	# It marks the end of the stream by a line of its own.

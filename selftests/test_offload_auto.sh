@@ -14,6 +14,7 @@ reset_knobs() {
 	for end in a b; do
 		knob $end policy ulp
 		knob $end min_bytes 0
+		knob $end min_segments 8
 		knob $end conn_limit "$limit"
 		knob $end port_min 0
 		knob $end port_max 65535
@@ -43,6 +44,36 @@ t_at_establishment() { # FAMILY
 }
 
 offloaded() { [ "$(delta "$1" toe_offloads)" -ge "$2" ]; }
+
+# By default a connection of few segments is not worth it, and a longer one is.
+t_by_segments() { # FAMILY
+	need_toe
+	reset_knobs
+	policy auto
+	snap a
+	snap b
+	# Six segments at most, whatever the sizes of the writes.
+	need_xfer "$1" --bytes 3 --back 3 --conns 20
+	# They are over when the policy looks.
+	pause 0.1
+	expect_eq "$(delta a toe_offloads)$(delta b toe_offloads)" 00 "offloads of short connections"
+	hold_start "$1" --bytes 3 --back 3
+	until_ok 10 decided || fail "no decision"
+	expect_eq "$(delta a toe_offloads)" 0 "offloads of a connection that did little"
+	hold_end
+	hold_start "$1" --bytes "$(kib 256)"
+	until_ok 10 offloaded a 1 || fail "the longer connection was not offloaded"
+	hold_end
+	reset_knobs
+	knob a min_segments 0 && knob b policy off && knob a policy auto || fail "min_segments"
+	snap a
+	hold_start "$1" --bytes 100
+	until_ok 10 offloaded a 1 || fail "not offloaded at once"
+	hold_end
+	expect_no_entries
+}
+
+decided() { [ "$(delta a toe_refuse_min_segments)" -ge 1 ]; }
 
 # The threshold lies between the first transfer and the middle of the second.
 t_by_bytes() { # FAMILY
@@ -158,7 +189,8 @@ t_batch() {
 t_unaccepted() {
 	need_toe
 	reset_knobs
-	policy auto
+	auto_policy b
+	knob a policy auto
 	snap b
 	bg uploader b 0.001
 	probe race unaccepted 4
@@ -185,5 +217,6 @@ t_policy_flapping() {
 
 pair_up || skip_all "cannot set up the pair"
 limit=$(is_toe && knob a conn_limit)
-run "at_establishment 4" "at_establishment 6" "by_bytes 4" "by_bytes 6" by_bytes_late off ulp_only \
+run "at_establishment 4" "at_establishment 6" \
+	"by_segments 4" "by_segments 6" "by_bytes 4" "by_bytes 6" by_bytes_late off ulp_only \
 	off_leaves_old_ones ports conn_limit batch unaccepted policy_flapping

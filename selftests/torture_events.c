@@ -736,7 +736,8 @@ void events_prepare(void)
 void events_start(void)
 {
 	static const char *const both[][2] = {
-		{ "toe/policy", "auto" }, { "toe/reoffload_delay_ms", "1" },
+		{ "toe/policy", "auto" }, { "toe/min_segments", "0" },
+		{ "toe/reoffload_delay_ms", "1" },
 		{ "toe/reoffload_delay_max_ms", "20" }, { "toe/upload_window_ms", "1000" },
 	};
 	unsigned int side, i;

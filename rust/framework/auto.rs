@@ -73,17 +73,19 @@ pub(crate) fn established(sk: LockedSock<'_>) {
     if !registry::any_device() {
         return;
     }
-    let automatic = sk
+    let target = sk
         .route()
         .and_then(|(dev, _)| registry::target_of(dev))
-        .is_some_and(|(target, _)| target.device().automatic());
-    if automatic {
+        .map(|(target, _)| target.device())
+        .filter(|device| device.automatic());
+    if let Some(device) = target {
         let trigger = Trigger {
             explicit: false,
             backoff: Backoff::new(),
             retry: false,
         };
-        note(sk.sock(), trigger, time::now_ms());
+        let due_ms = device.limits().first_look(time::now_ms());
+        note(sk.sock(), trigger, due_ms);
     }
 }
 
@@ -117,6 +119,7 @@ fn may_change(reason: Refusal) -> bool {
     matches!(
         reason,
         Refusal::MinBytes
+            | Refusal::MinSegments
             | Refusal::Neighbour
             | Refusal::Recovery
             | Refusal::OutOfOrder

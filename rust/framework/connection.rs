@@ -262,6 +262,7 @@ fn hand_over(
         tuple,
         explicit: trigger.explicit,
         bytes: sk.bytes_moved(),
+        segments: sk.data_segments(),
         device_conns: target.connections(),
         now_ms: time::now_ms(),
         backoff: trigger.backoff,

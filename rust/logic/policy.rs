@@ -119,6 +119,9 @@ pub struct Limits {
     /// together, before it is offloaded automatically. An application that
     /// asks does not wait.
     pub min_bytes: u64,
+    /// Segments with data it has to have sent and received, together, before
+    /// that: a connection that ends sooner costs more than it saves.
+    pub min_segments: u32,
     /// Largest number of connections offloaded at a time.
     pub conn_limit: u32,
     /// Lowest port, local or remote, of connections to offload.
@@ -151,6 +154,7 @@ impl Default for Limits {
         Self {
             policy: Policy::default(),
             min_bytes: 0,
+            min_segments: 8,
             conn_limit: 1 << 20,
             port_lo: 1,
             port_hi: u16::MAX,
@@ -175,6 +179,8 @@ pub struct Candidate {
     pub explicit: bool,
     /// Bytes transferred, received and acknowledged.
     pub bytes: u64,
+    /// Segments with data, sent and received.
+    pub segments: u64,
     /// Connections offloaded to the device at present.
     pub device_conns: u32,
     /// Present time in ms.
@@ -207,6 +213,9 @@ impl Limits {
         if !c.explicit && c.bytes < self.min_bytes {
             return Err(Refusal::MinBytes);
         }
+        if !c.explicit && c.segments < u64::from(self.min_segments) {
+            return Err(Refusal::MinSegments);
+        }
         c.backoff.check(c.now_ms)?;
         if c.device_conns >= self.conn_limit {
             return Err(Refusal::ConnLimit);
@@ -215,12 +224,24 @@ impl Limits {
     }
 }
 
+impl Limits {
+    /// When to look first, in ms, at a connection established at `now_ms`: at once
+    /// if it could be offloaded then.
+    pub const fn first_look(&self, now_ms: u64) -> u64 {
+        if self.min_bytes == 0 && self.min_segments == 0 {
+            now_ms
+        } else {
+            look_again(now_ms, 0)
+        }
+    }
+}
+
 /// The longest time between two looks at a connection that is not ready to be
 /// offloaded, in ms.
 const LOOK_MAX_MS: u64 = 1024;
 
 /// When to look again, in ms, at a connection that was not ready at `now_ms` and
-/// at `looks` times before: below `min_bytes`, neighbour unresolved, recovery.
+/// at `looks` times before: below `min_segments`, neighbour unresolved, recovery.
 ///
 /// A young connection is looked at soon and again, an old one about once a
 /// second for as long as it lasts. The times are multiples of the distance, so
@@ -329,6 +350,7 @@ mod tests {
         let limits = |policy| Limits {
             policy,
             min_bytes: 100,
+            min_segments: 3,
             ..Limits::default()
         };
         assert!(limits(Policy::Off).decide(&ulp) == Err(Refusal::Policy));
@@ -337,6 +359,11 @@ mod tests {
         assert!(limits(Policy::Auto).decide(&ulp).is_ok());
         assert!(limits(Policy::Auto).decide(&auto) == Err(Refusal::MinBytes));
         let grown = Candidate { bytes: 100, ..auto };
+        assert!(limits(Policy::Auto).decide(&grown) == Err(Refusal::MinSegments));
+        let grown = Candidate {
+            segments: 3,
+            ..grown
+        };
         assert!(limits(Policy::Auto).decide(&grown).is_ok());
     }
 
@@ -345,6 +372,7 @@ mod tests {
         let c = candidate();
         let base = Limits {
             policy: Policy::Auto,
+            min_segments: 0,
             ..Limits::default()
         };
         let l = Limits {
@@ -417,6 +445,17 @@ mod tests {
         now += 1001;
         b.uploaded(now, &l);
         assert_eq!(b.until_ms(), now + 10);
+    }
+
+    #[test]
+    fn the_first_look_waits_for_what_must_come() {
+        let l = Limits {
+            min_segments: 0,
+            ..Limits::default()
+        };
+        assert_eq!(l.first_look(77), 77);
+        assert_eq!(Limits::default().first_look(77), 78);
+        assert_eq!(Limits { min_bytes: 1, ..l }.first_look(77), 78);
     }
 
     #[test]

@@ -132,6 +132,8 @@ named! {
         SmallMss = "small_mss",
         /// Too little data was transferred so far.
         MinBytes = "min_bytes",
+        /// Too few segments with data were exchanged so far.
+        MinSegments = "min_segments",
         /// IP options or extension headers are set on the socket.
         IpOptions = "ip_options",
         /// The tuple is already in the connection table.

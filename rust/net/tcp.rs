@@ -284,6 +284,13 @@ impl<'a> LockedSock<'a> {
         unsafe { (*self.tp()).bytes_acked + (*self.tp()).bytes_received }
     }
 
+    /// Segments with data sent and received since the connection began.
+    pub(crate) fn data_segments(&self) -> u64 {
+        // SAFETY: the socket is live and locked.
+        let (sent, received) = unsafe { ((*self.tp()).data_segs_out, (*self.tp()).data_segs_in) };
+        u64::from(sent) + u64::from(received)
+    }
+
     /// Kernel level -> hardware level at hand-over: all of it.
     pub(crate) fn load_all(&self, c: &mut ConnData) {
         // SAFETY: the socket is live and locked.

@@ -34,11 +34,12 @@ use super::Port;
 /// Connections a new device takes at most.
 pub(super) const DEFAULT_CAPACITY: u32 = 1 << 16;
 
-static FILES: [Attribute<Port>; 28] = [
+static FILES: [Attribute<Port>; 29] = [
     Attribute::rw(c"policy", show_policy, store_policy),
     Attribute::wo(c"upload_all", store_upload_all),
     Attribute::rw(c"capacity", show_capacity, store_capacity),
     Attribute::rw(c"min_bytes", show_min_bytes, store_min_bytes),
+    Attribute::rw(c"min_segments", show_min_segments, store_min_segments),
     Attribute::rw(c"conn_limit", show_conn_limit, store_conn_limit),
     Attribute::rw(c"port_min", show_port_min, store_port_min),
     Attribute::rw(c"port_max", show_port_max, store_port_max),
@@ -72,7 +73,7 @@ static FILES: [Attribute<Port>; 28] = [
     Attribute::ro(c"uploads", show_uploads),
     Attribute::ro(c"refusals", show_refusals),
 ];
-static LIST: AttributeList<28> = AttributeList::new(&FILES);
+static LIST: AttributeList<29> = AttributeList::new(&FILES);
 pub(super) static GROUP: Group = Group::new(c"toe", &LIST);
 
 /// EINVAL if it is no number, ERANGE if it is none of `lo..=hi`.
@@ -149,6 +150,7 @@ macro_rules! limit {
 }
 
 limit!(show_min_bytes, store_min_bytes, min_bytes: u64, 0, u64::MAX);
+limit!(show_min_segments, store_min_segments, min_segments: u32, 0, u32::MAX.into());
 limit!(show_conn_limit, store_conn_limit, conn_limit: u32, 0, u32::MAX.into());
 limit!(show_port_min, store_port_min, port_lo: u16, 0, u16::MAX.into());
 limit!(show_port_max, store_port_max, port_hi: u16, 0, u16::MAX.into());

@@ -9,7 +9,7 @@
  *	           special   as pingpong; before each answer the server's side sends
  *	                     a segment that is old, which is a special case
  *	           stream    COUNT writes of SIZE, one way
- *	           connect   connect, offload, one request of SIZE and its answer,
+ *	           connect   connect, offload, a request of SIZE and its answer,
  *	                     close, COUNT times, the server forks for each
  *	           idle      COUNT connections that stay open: what offloading and
  *	                     uploading one costs
@@ -19,7 +19,8 @@
  *	Environment: BENCH_CLIENT_NS, BENCH_SERVER_NS (paths, or nothing),
  *	BENCH_ADDR (server's address), BENCH_DEV (client's device, for `idle`),
  *	BENCH_READ (bytes a stream's reader asks for), BENCH_WAITALL (it waits for
- *	all of them).
+ *	all of them), BENCH_REQUESTS (requests per connection of `connect`),
+ *	BENCH_POLL (readers wait in poll(2)).
  *
  * Prints one line per round: nanoseconds per operation (`pingpong`,
  * `connect`), per KiB (`stream`). Under icount a nanosecond is an instruction.
@@ -31,6 +32,7 @@
 #include <netinet/in.h>
 #include <netinet/ip.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -53,8 +55,8 @@ enum transport { TCP, ULP, UNIX };
 static enum transport transport;
 static const char *workload;
 static size_t size, ask = READ;
-static int wait_all;
-static long count, rounds;
+static int wait_all, polls;
+static long count, rounds, requests_each = 1;
 static char *buffer;
 
 static void die(const char *what)
@@ -182,8 +184,12 @@ static int get(int fd, size_t n)
 	size_t done = 0;
 
 	while (done < n) {
-		ssize_t r = read(fd, buffer + done, n - done);
+		struct pollfd p = { .fd = fd, .events = POLLIN };
+		ssize_t r;
 
+		if (polls && poll(&p, 1, -1) != 1)
+			die("poll");
+		r = read(fd, buffer + done, n - done);
 		if (r < 0)
 			die("read");
 		if (r == 0)
@@ -283,10 +289,9 @@ static void serve_one(int fd)
 			put(fd, 1);
 		}
 	} else {
-		if (get(fd, size))
-			put(fd, size);
 		/* The client closes first: it keeps the ports. */
-		get(fd, 1);
+		while (get(fd, size))
+			put(fd, size);
 	}
 }
 
@@ -352,9 +357,7 @@ static void requests(long n)
 		int fd = dial();
 
 		offload(fd);
-		put(fd, size);
-		if (!get(fd, size))
-			die("the server closed");
+		pingpong(fd, requests_each);
 		close(fd);
 	}
 }
@@ -449,8 +452,11 @@ int main(int argc, char **argv)
 		ask = strtoul(getenv("BENCH_READ"), NULL, 0);
 	if (getenv("BENCH_WAITALL"))
 		wait_all = MSG_WAITALL;
+	if (getenv("BENCH_REQUESTS"))
+		requests_each = strtol(getenv("BENCH_REQUESTS"), NULL, 0);
+	polls = getenv("BENCH_POLL") != NULL;
 	buffer = calloc(1, size > ask ? size : ask);
-	if (!buffer || !size || count < 1 || pipe(ready))
+	if (!buffer || !size || count < 1 || requests_each < 1 || pipe(ready))
 		die("start");
 	memset(buffer, 'x', size);
 	setrlimit(RLIMIT_NOFILE, &files);
