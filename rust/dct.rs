@@ -21,6 +21,7 @@ mod buffer;
 pub(crate) mod command;
 mod hold;
 pub(crate) mod legacy;
+mod path;
 pub(crate) mod receive;
 pub(crate) mod transmit;
 
@@ -50,6 +51,7 @@ use crate::{
         hold::Held,
         hwid::Hwid,
         legacy::Legacy,
+        next_hop::NextHop,
         template::HeaderTemplate,
         tuple::Tuple, //
     },
@@ -104,9 +106,8 @@ pub(crate) struct Entry {
     pub(crate) at_handover: ConnData,
     /// Header of every frame the transmit engine builds.
     pub(crate) template: SockCell<HeaderTemplate>,
-    /// [`DeviceState::neighbours`](crate::netdev::DeviceState::neighbours) when
-    /// the next hop's address in the template was looked up.
-    pub(crate) next_hop_at: SockCell<u32>,
+    /// When the next hop's address in the template was looked up.
+    pub(crate) next_hop: SockCell<NextHop>,
     /// Connection buffer: the user buffer that is posted.
     pub(crate) buffer: BufferSlot,
     /// Without one: what is held, and its frames.

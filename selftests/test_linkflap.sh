@@ -78,7 +78,7 @@ t_forgotten_neighbour() {
 	hold_end
 	if is_toe; then
 		[ "$(uploads_by_specials a)" != 0 ] ||
-			expect_ge "$(delta a toe_upload_route_change)" 1 "uploads"
+			expect_ge "$(delta a toe_upload_neighbour)" 1 "uploads"
 	fi
 	expect_no_entries
 }

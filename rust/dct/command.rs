@@ -43,6 +43,7 @@ use crate::{
         hold::Held,
         hwid::Hwid,
         legacy::Legacy,
+        next_hop::NextHop,
         reason::Refusal,
         template::{
             HeaderTemplate,
@@ -98,6 +99,17 @@ fn template(
     })
 }
 
+/// Makes the header of the entry's frames anew, the next hop looked up. Any context
+/// under the socket lock.
+pub(super) fn refresh(sk: LockedSock<'_>, entry: &Entry) -> Result {
+    let next_hop = sk.neighbour(false)?;
+    let ts_ok = entry.data.get(sk).ts_ok;
+    entry
+        .template
+        .set(sk, template(sk, entry.tuple, (entry.mac, next_hop), ts_ok));
+    Ok(())
+}
+
 impl OffloadTarget for Port {
     fn device(&self) -> &Device {
         self.offload().device()
@@ -142,9 +154,9 @@ impl OffloadTarget for Port {
                             at_handover: data,
                             template: SockCell::new(sock, header),
                             // The first frame looks: it may have changed since.
-                            next_hop_at: SockCell::new(
+                            next_hop: SockCell::new(
                                 sock,
-                                self.offload().neighbours().wrapping_sub(1),
+                                NextHop::unknown(self.offload().neighbours(), data.snd_una),
                             ),
                             buffer: BufferSlot::new(sock),
                             held: SockCell::new(sock, Held::default()),
@@ -176,12 +188,7 @@ impl OffloadTarget for Port {
             .dct()
             .get(&guard, hwid)
             .ok_or_else(errno::ESTALE)?;
-        let next_hop = sk.neighbour()?;
-        let ts_ok = entry.data.get(sk).ts_ok;
-        entry
-            .template
-            .set(sk, template(sk, entry.tuple, (entry.mac, next_hop), ts_ok));
-        Ok(())
+        refresh(sk, &entry)
     }
 
     fn query(&self, hwid: Hwid) -> Result<Query> {

@@ -18,6 +18,7 @@ use kernel::prelude::*;
 use crate::{
     dct::{
         legacy,
+        path::path,
         Entry, //
     },
     framework::connection::{
@@ -82,11 +83,14 @@ pub(crate) fn run(sk: LockedSock<'_>, entry: &Entry, nonagle: Option<u8>, bh: &B
         connection::upload(sk, UploadReason::Setsockopt);
         return false;
     }
-    let Some(port) = path(sk, entry) else {
-        connection::upload(sk, UploadReason::RouteChange);
-        return false;
-    };
     sk.refresh_clock();
+    let port = match path(sk, entry) {
+        Ok(port) => port,
+        Err(detour) => {
+            detour.take(sk, entry, bh);
+            return false;
+        }
+    };
     for _ in 0..BUDGET {
         let Some(mut head) = sk.send_head().filter(|h| h.len != 0) else {
             break;
@@ -209,37 +213,6 @@ fn dress(skb: &mut SkBuff, t: &HeaderTemplate, fields: &TxFields, skip: usize) -
     Some(())
 }
 
-/// The port to send by, if the route and the next hop are as the template says.
-#[inline]
-fn path<'e>(sk: LockedSock<'_>, entry: &'e Entry) -> Option<&'e Port> {
-    let port = entry.dev.driver::<Port>()?;
-    (route_valid(sk, entry) && next_hop(sk, entry, port)).then_some(port)
-}
-
-/// Does the socket's route still leave through the entry's device?
-fn route_valid(sk: LockedSock<'_>, entry: &Entry) -> bool {
-    match sk.route() {
-        Some((dev, _)) => core::ptr::eq(dev, &*entry.dev) && dev.is_up(),
-        None => false,
-    }
-}
-
-/// Has the template the next hop's link address, or can it be brought up to date?
-/// Neighbours are looked at again only when one of the device's has changed.
-#[inline]
-fn next_hop(sk: LockedSock<'_>, entry: &Entry, port: &Port) -> bool {
-    let now = port.offload().neighbours();
-    if entry.next_hop_at.get(sk) == now {
-        return true;
-    }
-    let Ok(mac) = sk.neighbour() else {
-        return false;
-    };
-    entry.template.with_mut(sk, |t| t.set_dst_mac(mac));
-    entry.next_hop_at.set(sk, now);
-    true
-}
-
 /// Sends a pure ACK. What stands in the way is the host's to find, which is asked
 /// for the ACK then. Under the socket lock, any context.
 pub(crate) fn ack(sk: LockedSock<'_>, entry: &Entry, bh: &Bh) {
@@ -249,7 +222,7 @@ pub(crate) fn ack(sk: LockedSock<'_>, entry: &Entry, bh: &Bh) {
 }
 
 fn send_ack(sk: LockedSock<'_>, entry: &Entry, bh: &Bh) -> Option<()> {
-    let port = path(sk, entry)?;
+    let port = path(sk, entry).ok()?;
     let (seq, ack) = sk.ack_numbers()?;
     let mut skb = SkBuff::for_header(bh)?;
     let (tsval, tsecr) = sk.timestamps();
@@ -340,9 +313,13 @@ pub(crate) fn host_frame(
         legacy::transmitted(sk, entry, &h);
         return HostFrame::Pass(skb);
     }
-    let Some(port) = path(sk, entry) else {
-        connection::upload(sk, UploadReason::RouteChange);
-        return HostFrame::Pass(skb);
+    let port = match path(sk, entry) {
+        Ok(port) => port,
+        Err(detour) => {
+            detour.take(sk, entry, bh);
+            legacy::transmitted(sk, entry, &h);
+            return HostFrame::Pass(skb);
+        }
     };
     let tcp_len = usize::from(h.data_off - h.l4_off);
     let segs = u32::from(skb.gso_segs()).max(1);

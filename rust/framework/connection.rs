@@ -269,7 +269,7 @@ fn hand_over(
     })?;
     check_socket(sk)?;
     check_path(sk, dev, target)?;
-    let next_hop = sk.neighbour().map_err(|_| Refusal::Neighbour)?;
+    let next_hop = sk.neighbour(false).map_err(|_| Refusal::Neighbour)?;
 
     let hwid = target.initiate(
         sk,

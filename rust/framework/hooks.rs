@@ -23,6 +23,7 @@ use crate::{
         policy::Backoff,
         reason::{
             Refusal,
+            Update,
             UploadReason, //
         }, //
     },
@@ -133,9 +134,11 @@ impl Hooks for SocketHooks {
         let locked = sk.lock();
         let guard = ReadGuard::new();
         let updated = match connection::of(*locked, &guard) {
-            Some(conn) => conn
-                .target()
-                .map_or(Err(ENODEV), |t| t.update(*locked, conn.hwid())),
+            Some(conn) => conn.target().map_or(Err(ENODEV), |target| {
+                target.update(*locked, conn.hwid())?;
+                target.device().stats().updated(Update::Option);
+                Ok(())
+            }),
             None => Ok(()),
         };
         if updated.is_err() {

@@ -12,6 +12,7 @@ use super::buffers::Buffers;
 use crate::logic::reason::{
     Refusal,
     SpecialCase,
+    Update,
     UploadReason, //
 };
 
@@ -36,6 +37,7 @@ pub(crate) struct Stats {
     backlog_drops: AtomicU64,
     refusals: [AtomicU64; Refusal::COUNT],
     uploads: [AtomicU64; UploadReason::COUNT],
+    updates: [AtomicU64; Update::COUNT],
     specials: [AtomicU64; SpecialCase::COUNT],
     resyncs: AtomicU64,
     /// Frames of connections in legacy mode, received and transmitted, as they were
@@ -53,6 +55,7 @@ impl Stats {
             backlog_drops: AtomicU64::new(0),
             refusals: core::array::from_fn(|_| AtomicU64::new(0)),
             uploads: core::array::from_fn(|_| AtomicU64::new(0)),
+            updates: core::array::from_fn(|_| AtomicU64::new(0)),
             specials: core::array::from_fn(|_| AtomicU64::new(0)),
             resyncs: AtomicU64::new(0),
             legacy_rx: AtomicU64::new(0),
@@ -100,6 +103,12 @@ impl Stats {
 
     pub(crate) fn uploaded(&self, reason: UploadReason) {
         if let Some(c) = self.uploads.get(reason.index()) {
+            c.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn updated(&self, what: Update) {
+        if let Some(c) = self.updates.get(what.index()) {
             c.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -159,6 +168,9 @@ impl Stats {
             ("toe_legacy_tx_frames", &self.legacy_tx),
         ] {
             f(name, "", c.load(Ordering::Relaxed));
+        }
+        for (name, c) in Update::NAMES.iter().zip(&self.updates) {
+            f("toe_update_", name, c.load(Ordering::Relaxed));
         }
         for (name, c) in SpecialCase::NAMES.iter().zip(&self.specials) {
             f("toe_special_", name, c.load(Ordering::Relaxed));

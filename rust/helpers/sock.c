@@ -129,8 +129,18 @@ struct net_device *toe_sk_route(struct sock *sk, bool *xfrm)
 	return dst_dev(dst);
 }
 
-/* Under the socket lock. The next hop's link address; -EAGAIN if unresolved. */
-int toe_sk_neigh(struct sock *sk, u8 *ha)
+/* Under the socket lock. Looks the route up again if there is no valid one. */
+int toe_sk_reroute(struct sock *sk)
+{
+	return inet_csk(sk)->icsk_af_ops->rebuild_header(sk);
+}
+
+/*
+ * Under the socket lock. The next hop's link address; -EAGAIN if unresolved.
+ * @progress: it got what was sent. As with each packet of the host stack, one that
+ * is stale or unknown is asked.
+ */
+int toe_sk_neigh(struct sock *sk, u8 *ha, bool progress)
 {
 	struct dst_entry *dst = __sk_dst_get(sk);
 	struct neighbour *n;
@@ -146,6 +156,9 @@ int toe_sk_neigh(struct sock *sk, u8 *ha)
 	n = dst_neigh_lookup(dst, daddr);
 	if (!n)
 		return -ENETUNREACH;
+	if (progress)
+		neigh_confirm(n);
+	neigh_event_send(n, NULL);
 	read_lock_bh(&n->lock);
 	if (n->nud_state & NUD_VALID && n->dev->addr_len == ETH_ALEN) {
 		memcpy(ha, n->ha, ETH_ALEN);

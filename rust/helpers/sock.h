@@ -59,7 +59,8 @@ void toe_sk_incoming(struct sock *sk, struct sk_buff *skb);
 void toe_sock_facts(struct sock *sk, struct toe_sock_facts *facts);
 
 struct net_device *toe_sk_route(struct sock *sk, bool *xfrm);
-int toe_sk_neigh(struct sock *sk, u8 *ha);
+int toe_sk_neigh(struct sock *sk, u8 *ha, bool progress);
+int toe_sk_reroute(struct sock *sk);
 u32 toe_filtered(struct sock *sk, struct net_device *dev);
 
 void toe_call_enter(void);

@@ -23,6 +23,7 @@ pub mod expect;
 pub mod hold;
 pub mod hwid;
 pub mod legacy;
+pub mod next_hop;
 pub mod policy;
 pub mod reason;
 pub mod receive;

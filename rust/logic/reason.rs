@@ -167,12 +167,27 @@ named! {
         LinkDown = "link_down",
         /// The device is being removed, alone or with the module or its namespace.
         DeviceGone = "device_gone",
-        /// The route, the neighbour or the own link address changed.
+        /// The route leads elsewhere, or the own link address changed.
         RouteChange = "route_change",
+        /// The next hop's link address is not known any more.
+        Neighbour = "neighbour",
         /// A filter was attached to the socket.
         SocketFilter = "socket_filter",
         /// Something failed in the target.
         Error = "error",
+    }
+}
+
+named! {
+    /// Which of a connection's cached state was brought up to date in the target,
+    /// which goes on with it (claims E 17, E 23).
+    pub enum Update {
+        /// The next hop has another link address.
+        Neighbour = "neighbour",
+        /// The route was looked up again, and leaves by the same device.
+        Route = "route",
+        /// A socket option: type of service, time to live.
+        Option = "option",
     }
 }
 
@@ -242,6 +257,8 @@ named! {
         /// The host stack retransmits without having waited for the timer: a tail
         /// loss probe, a handler of ICMP errors.
         HostRetransmit = "host_retransmit",
+        /// The path has another MTU: the host stack adapts the MSS (RFC 1191).
+        PathMtu = "path_mtu",
     }
 }
 
@@ -266,7 +283,12 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_plain() {
-        let sets: [&[&str]; 3] = [&Refusal::NAMES, &UploadReason::NAMES, &SpecialCase::NAMES];
+        let sets: [&[&str]; 4] = [
+            &Refusal::NAMES,
+            &UploadReason::NAMES,
+            &Update::NAMES,
+            &SpecialCase::NAMES,
+        ];
         for names in sets {
             for (i, a) in names.iter().enumerate() {
                 assert!(a

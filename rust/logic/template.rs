@@ -219,9 +219,11 @@ impl HeaderTemplate {
         self.l4_off as usize
     }
 
-    /// Changes the neighbour's MAC address.
-    pub fn set_dst_mac(&mut self, mac: [u8; 6]) {
+    /// Changes the neighbour's MAC address. `true`: it was another one.
+    pub fn set_dst_mac(&mut self, mac: [u8; 6]) -> bool {
+        let another = self.bytes.first_chunk() != Some(&mac);
         let _ = put(&mut self.bytes, 0, mac);
+        another
     }
 
     /// Writes the headers of a frame to the first [`Self::len`] bytes of `out`.

@@ -48,12 +48,33 @@ impl LockedSock<'_> {
         Some((unsafe { NetDevice::from_raw(dev) }, xfrm))
     }
 
-    /// The next hop's link address.
-    pub(crate) fn neighbour(&self) -> Result<[u8; 6]> {
+    /// Looks the route up again, if there is no valid one; fails as the host stack's
+    /// next packet would. Any context.
+    pub(crate) fn reroute(&self) -> Result {
+        // SAFETY: the socket is live and locked.
+        proto::check(unsafe { bindings::toe_sk_reroute(self.as_ptr()) })
+    }
+
+    /// The next hop's link address; it is asked if it is stale or unknown. `progress`:
+    /// it got what was sent, which spares that.
+    pub(crate) fn neighbour(&self, progress: bool) -> Result<[u8; 6]> {
         let mut ha = [0; 6];
         // SAFETY: the socket is live and locked, `ha` has room for an address.
-        proto::check(unsafe { bindings::toe_sk_neigh(self.as_ptr(), ha.as_mut_ptr()) })?;
+        proto::check(unsafe { bindings::toe_sk_neigh(self.as_ptr(), ha.as_mut_ptr(), progress) })?;
         Ok(ha)
+    }
+
+    /// The clock of the last [`refresh_clock`](Self::refresh_clock), in us.
+    #[inline(always)]
+    pub(crate) fn clock_us(&self) -> u64 {
+        // SAFETY: the socket is live and locked.
+        unsafe { (*self.tp()).tcp_mstamp }
+    }
+
+    /// Is the MSS that of the route's MTU?
+    pub(crate) fn mtu_current(&self) -> bool {
+        // SAFETY: the socket is live and locked.
+        unsafe { bindings::toe_tcp_mtu_current(self.as_ptr()) }
     }
 
     /// What would not see the connection's frames if `dev` took it.

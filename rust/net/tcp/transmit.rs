@@ -283,7 +283,7 @@ impl LockedSock<'_> {
         // SAFETY: the socket is live and locked.
         unsafe {
             (*self.as_ptr()).sk_err == 0
-                && bindings::toe_tcp_mtu_current(self.as_ptr())
+                && self.mtu_current()
                 && !bindings::toe_tcp_idle_restart(self.as_ptr())
         }
     }

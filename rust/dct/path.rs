@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The path of the target's frames: the route, the next hop and the path MTU are the
+//! host's, and cached in the entry. What has changed is brought up to date here, with
+//! the connection in the target (claims E 17, E 23); where that cannot be, the host
+//! stack goes on.
+
+use kernel::prelude::*;
+
+use crate::{
+    dct::{
+        command,
+        legacy,
+        Entry, //
+    },
+    framework::connection,
+    logic::{
+        next_hop::{
+            self,
+            NextHop, //
+        },
+        reason::{
+            SpecialCase,
+            Update,
+            UploadReason, //
+        }, //
+    },
+    net::{
+        context::Bh,
+        sock::LockedSock,
+        tcp::Filter, //
+    },
+    netdev::Port, //
+};
+
+/// Why the target cannot send for now.
+pub(super) enum Detour {
+    /// The host stack has something to do, and is through with it soon.
+    Legacy(SpecialCase),
+    /// There is no way for the target's frames.
+    Upload(UploadReason),
+}
+
+impl Detour {
+    /// The host stack has the connection when this returns. Any context under the
+    /// socket lock.
+    #[cold]
+    pub(super) fn take(self, sk: LockedSock<'_>, entry: &Entry, bh: &Bh) {
+        match self {
+            Self::Legacy(case) => legacy::enter(sk, entry, case, bh),
+            Self::Upload(reason) => connection::upload(sk, reason),
+        }
+    }
+}
+
+const ELSEWHERE: Detour = Detour::Upload(UploadReason::RouteChange);
+
+/// The port to send by, if route and next hop are as the entry has them, or it can be
+/// brought up to date. Any context under the socket lock.
+#[inline]
+pub(super) fn path<'e>(sk: LockedSock<'_>, entry: &'e Entry) -> Result<&'e Port, Detour> {
+    let Some(port) = entry.dev.driver::<Port>() else {
+        return Err(Detour::Upload(UploadReason::DeviceGone));
+    };
+    match leads_to(sk, entry) {
+        Some(true) => {}
+        Some(false) => return Err(ELSEWHERE),
+        None => reroute(sk, entry, port)?,
+    }
+    let changes = port.offload().neighbours();
+    let second = next_hop::second(sk.clock_us());
+    if !entry.next_hop.get(sk).is_current(changes, second) {
+        look_at_next_hop(sk, entry, port, changes, second)?;
+    }
+    Ok(port)
+}
+
+/// Does the socket's route, if it is valid, leave through the entry's device?
+#[inline(always)]
+fn leads_to(sk: LockedSock<'_>, entry: &Entry) -> Option<bool> {
+    let (dev, _) = sk.route()?;
+    Some(core::ptr::eq(dev, &*entry.dev) && dev.is_up())
+}
+
+/// Something about the namespace's routes has changed, or only about this one: it may
+/// still lead to the same device.
+#[cold]
+fn reroute(sk: LockedSock<'_>, entry: &Entry, port: &Port) -> Result<(), Detour> {
+    if sk.reroute().is_err() || leads_to(sk, entry) != Some(true) {
+        return Err(ELSEWHERE);
+    }
+    let xfrm = sk.route().is_some_and(|(_, xfrm)| xfrm);
+    if xfrm && !port.offload().device().bypasses(Filter::Xfrm) {
+        return Err(ELSEWHERE);
+    }
+    command::refresh(sk, entry).map_err(|_| Detour::Upload(UploadReason::Neighbour))?;
+    port.offload().stats().updated(Update::Route);
+    check_mtu(sk)
+}
+
+/// One of the device's neighbours has changed, or time has passed.
+#[cold]
+fn look_at_next_hop(
+    sk: LockedSock<'_>,
+    entry: &Entry,
+    port: &Port,
+    changes: u32,
+    second: u32,
+) -> Result<(), Detour> {
+    let snd_una = entry.data.get(sk).snd_una;
+    let progress = entry.next_hop.get(sk).progressed(snd_una);
+    let Ok(mac) = sk.neighbour(progress) else {
+        return Err(Detour::Upload(UploadReason::Neighbour));
+    };
+    if entry.template.with_mut(sk, |t| t.set_dst_mac(mac)) {
+        port.offload().stats().updated(Update::Neighbour);
+    }
+    let looked = NextHop::looked(changes, second, snd_una);
+    entry.next_hop.set(sk, looked);
+    check_mtu(sk)
+}
+
+/// Are segments as long as the path wants them? It is the host stack that cuts them.
+fn check_mtu(sk: LockedSock<'_>) -> Result<(), Detour> {
+    match sk.mtu_current() {
+        true => Ok(()),
+        false => Err(Detour::Legacy(SpecialCase::PathMtu)),
+    }
+}

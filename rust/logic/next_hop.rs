@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What an entry knows of its next hop: the link address is *cached* state, which
+//! follows the host's neighbour; that frames arrive there is *delegated* state, which
+//! the host is told (claims E 3, E 17).
+//!
+//! A neighbour of which nothing is heard gets stale (RFC 4861 section 7.3). The host
+//! stack looks at it with each packet; the target looks at it when something about
+//! the device's neighbours has changed, and else about once a second.
+
+use super::seq::Seq;
+
+/// When the next hop was looked at, and what there was to tell.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NextHop {
+    /// The device's count of changes of its neighbours.
+    changes: u32,
+    /// The second, as [`second`] counts them.
+    second: u32,
+    /// What the peer had acknowledged.
+    snd_una: Seq,
+}
+
+/// The second, about, of a clock in microseconds.
+#[inline(always)]
+pub const fn second(now_us: u64) -> u32 {
+    (now_us >> 20) as u32
+}
+
+impl NextHop {
+    /// The next hop is not known: it is looked at before the next frame. `changes` is
+    /// the present count.
+    pub const fn unknown(changes: u32, snd_una: Seq) -> Self {
+        Self {
+            changes: changes.wrapping_sub(1),
+            second: 0,
+            snd_una,
+        }
+    }
+
+    /// Need nobody look again?
+    #[inline(always)]
+    pub const fn is_current(&self, changes: u32, second: u32) -> bool {
+        self.changes == changes && self.second == second
+    }
+
+    /// Has the peer acknowledged something since the last look, so that frames reach
+    /// it?
+    pub const fn progressed(&self, snd_una: Seq) -> bool {
+        self.snd_una.before(snd_una)
+    }
+
+    /// The next hop was found to be as the entry has it.
+    pub const fn looked(changes: u32, second: u32, snd_una: Seq) -> Self {
+        Self {
+            changes,
+            second,
+            snd_una,
+        }
+    }
+}
+
+#[cfg(any(test, CONFIG_KUNIT = "y"))]
+#[cfg_attr(not(test), kernel::macros::kunit_tests(toe_next_hop))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looked_at_when_something_changed() {
+        for changes in [0, 1, u32::MAX] {
+            assert!(!NextHop::unknown(changes, Seq(7)).is_current(changes, 0));
+            let hop = NextHop::looked(changes, 5, Seq(7));
+            assert!(hop.is_current(changes, 5));
+            assert!(!hop.is_current(changes.wrapping_add(1), 5));
+        }
+    }
+
+    #[test]
+    fn looked_at_once_a_second() {
+        let hop = NextHop::looked(1, second(9 << 20), Seq(7));
+        assert!(hop.is_current(1, second((10 << 20) - 1)));
+        assert!(!hop.is_current(1, second(10 << 20)));
+        // After 136 years the count begins again.
+        assert_eq!(second(1 << 52), 0);
+    }
+
+    #[test]
+    fn only_new_acknowledgements_are_progress() {
+        let hop = NextHop::looked(1, 0, Seq(u32::MAX));
+        assert!(!hop.progressed(Seq(u32::MAX)));
+        assert!(!hop.progressed(Seq(u32::MAX - 1)));
+        assert!(hop.progressed(Seq(0)));
+    }
+}
