@@ -22,3 +22,4 @@ pub(crate) mod release;
 mod send;
 pub(crate) mod stats;
 pub(crate) mod target;
+pub(crate) mod watch;

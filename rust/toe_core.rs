@@ -10,7 +10,8 @@ use framework::{
     hooks::{
         SocketHooks,
         ULP_NAME, //
-    }, //
+    },
+    watch, //
 };
 use net::{
     proto,
@@ -43,6 +44,7 @@ struct Toe {
     _probe: Option<tracepoint::Registration<SocketHooks>>,
     _ulp: ulp::Registration<SocketHooks>,
     _auto: worker::Published<worker::Worker<auto::Auto>>,
+    _watch: worker::Published<worker::Worker<watch::Watch>>,
     #[pin]
     nic: netdev::Nic,
     _hold: worker::Published<worker::Worker<hold::Hold>>,
@@ -57,6 +59,7 @@ impl kernel::InPlaceModule for Toe {
             _proto: proto::Registration::new()?,
             _quiet: proto::Quiesce,
             _hold: hold::start()?,
+            _watch: watch::start()?,
             _auto: auto::start()?,
             nic <- netdev::Nic::new(),
             _ulp: ulp::Registration::new(ULP_NAME, module)?,

@@ -36,4 +36,5 @@
 
 #include "buffer.h"
 #include "device.h"
+#include "filter.h"
 #include "sock.h"

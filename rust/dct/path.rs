@@ -15,6 +15,7 @@ use crate::{
     },
     framework::connection,
     logic::{
+        filter::Filter,
         next_hop::{
             self,
             NextHop, //
@@ -28,7 +29,7 @@ use crate::{
     net::{
         context::Bh,
         sock::LockedSock,
-        tcp::Filter, //
+        tcp::Path, //
     },
     netdev::Port, //
 };
@@ -56,16 +57,16 @@ impl Detour {
 const ELSEWHERE: Detour = Detour::Upload(UploadReason::RouteChange);
 
 /// The port to send by, if route and next hop are as the entry has them, or it can be
-/// brought up to date. Any context under the socket lock.
+/// brought up to date, and nothing that would look at the frame was installed. Any
+/// context under the socket lock.
 #[inline]
-pub(super) fn path<'e>(sk: LockedSock<'_>, entry: &'e Entry) -> Result<&'e Port, Detour> {
+pub(super) fn path<'e>(sk: LockedSock<'_>, entry: &'e Entry, bh: &Bh) -> Result<&'e Port, Detour> {
     let Some(port) = entry.dev.driver::<Port>() else {
         return Err(Detour::Upload(UploadReason::DeviceGone));
     };
-    match leads_to(sk, entry) {
-        Some(true) => {}
-        Some(false) => return Err(ELSEWHERE),
-        None => reroute(sk, entry, port)?,
+    let way = sk.path(&entry.dev, bh);
+    if !way.is_clear() {
+        look_at_way(sk, entry, port, way)?;
     }
     let changes = port.offload().neighbours();
     let second = next_hop::second(sk.clock_us());
@@ -75,23 +76,33 @@ pub(super) fn path<'e>(sk: LockedSock<'_>, entry: &'e Entry) -> Result<&'e Port,
     Ok(port)
 }
 
-/// Does the socket's route, if it is valid, leave through the entry's device?
-#[inline(always)]
-fn leads_to(sk: LockedSock<'_>, entry: &Entry) -> Option<bool> {
-    let (dev, _) = sk.route()?;
-    Some(core::ptr::eq(dev, &*entry.dev) && dev.is_up())
+/// Something is in the way, or only may be. A new xfrm policy makes the route invalid,
+/// too: filters are named first.
+#[cold]
+fn look_at_way(sk: LockedSock<'_>, entry: &Entry, port: &Port, way: Path) -> Result<(), Detour> {
+    if let Some(filter) = connection::filtered(&sk, &entry.dev, port.offload().device()) {
+        return Err(Detour::Upload(filter.upload()));
+    }
+    if way.is_elsewhere() {
+        return Err(ELSEWHERE);
+    }
+    match way.is_invalid() {
+        true => reroute(sk, entry, port),
+        false => Ok(()),
+    }
 }
 
 /// Something about the namespace's routes has changed, or only about this one: it may
 /// still lead to the same device.
 #[cold]
 fn reroute(sk: LockedSock<'_>, entry: &Entry, port: &Port) -> Result<(), Detour> {
-    if sk.reroute().is_err() || leads_to(sk, entry) != Some(true) {
-        return Err(ELSEWHERE);
-    }
-    let xfrm = sk.route().is_some_and(|(_, xfrm)| xfrm);
-    if xfrm && !port.offload().device().bypasses(Filter::Xfrm) {
-        return Err(ELSEWHERE);
+    sk.reroute().map_err(|_| ELSEWHERE)?;
+    let xfrm = match sk.route() {
+        Some((dev, xfrm)) if core::ptr::eq(dev, &*entry.dev) && dev.is_up() => xfrm,
+        _ => return Err(ELSEWHERE),
+    };
+    if xfrm && !port.offload().device().bypassed().has(Filter::Xfrm) {
+        return Err(Detour::Upload(Filter::Xfrm.upload()));
     }
     command::refresh(sk, entry).map_err(|_| Detour::Upload(UploadReason::Neighbour))?;
     port.offload().stats().updated(Update::Route);

@@ -32,6 +32,7 @@ use crate::{
         hold as holding, //
     },
     logic::{
+        filter::Filter,
         hwid::Hwid,
         reason::{
             SpecialCase,
@@ -235,7 +236,7 @@ pub(super) fn again(
 #[cold]
 fn legacy_receive(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment, bh: &Bh) {
     hold::flush(sk, entry, bh);
-    if sk.has_filter() {
+    if filtered(sk, entry) {
         upload(sk, skb, UploadReason::SocketFilter);
     } else if legacy::resynchronise(sk, entry, bh) {
         process(sk, entry, skb, seg, bh);
@@ -244,9 +245,26 @@ fn legacy_receive(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment,
     }
 }
 
-/// The host's receive function, in the RCU section it is used to.
+/// Was a filter attached to the socket that may not be skipped?
+#[inline(always)]
+fn filtered(sk: LockedSock<'_>, entry: &Entry) -> bool {
+    sk.has_filter() && !filter_bypassed(entry)
+}
+
 #[cold]
-fn host_receive(sk: LockedSock<'_>, skb: SkBuff) {
+fn filter_bypassed(entry: &Entry) -> bool {
+    let port = entry.dev.driver::<Port>();
+    port.is_some_and(|port| port.offload().device().bypassed().has(Filter::Socket))
+}
+
+/// The host's receive function, in the RCU section it is used to. A filter of the
+/// socket comes before it, as in `tcp_v4_rcv()`.
+#[cold]
+fn host_receive(sk: LockedSock<'_>, mut skb: SkBuff) {
+    if sk.has_filter() && !sk.passes(&mut skb) {
+        skb.drop_because(DropReason::SocketFilter);
+        return;
+    }
     let _guard = ReadGuard::new();
     proto::host_receive(sk, skb);
 }
@@ -271,7 +289,7 @@ fn process(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment, bh: &B
 
 /// As [`process`], now.
 pub(super) fn finish(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment, bh: &Bh) {
-    if sk.has_filter() {
+    if filtered(sk, entry) {
         return upload(sk, skb, UploadReason::SocketFilter);
     }
     if sk.wants_host() {

@@ -84,7 +84,7 @@ pub(crate) fn run(sk: LockedSock<'_>, entry: &Entry, nonagle: Option<u8>, bh: &B
         return false;
     }
     sk.refresh_clock();
-    let port = match path(sk, entry) {
+    let port = match path(sk, entry, bh) {
         Ok(port) => port,
         Err(detour) => {
             detour.take(sk, entry, bh);
@@ -222,7 +222,7 @@ pub(crate) fn ack(sk: LockedSock<'_>, entry: &Entry, bh: &Bh) {
 }
 
 fn send_ack(sk: LockedSock<'_>, entry: &Entry, bh: &Bh) -> Option<()> {
-    let port = path(sk, entry).ok()?;
+    let port = path(sk, entry, bh).ok()?;
     let (seq, ack) = sk.ack_numbers()?;
     let mut skb = SkBuff::for_header(bh)?;
     let (tsval, tsecr) = sk.timestamps();
@@ -313,7 +313,7 @@ pub(crate) fn host_frame(
         legacy::transmitted(sk, entry, &h);
         return HostFrame::Pass(skb);
     }
-    let port = match path(sk, entry) {
+    let port = match path(sk, entry, bh) {
         Ok(port) => port,
         Err(detour) => {
             detour.take(sk, entry, bh);

@@ -114,7 +114,7 @@ fn push(worker: &Worker<Auto>, due_ms: u64, candidate: Candidate) {
     drop(agenda.add(worker, due_ms, candidate, MAX_CANDIDATES));
 }
 
-/// Is it worth while to look at the connection again?
+/// Is it worth while to look at the connection again? A filter may be taken away.
 fn may_change(reason: Refusal) -> bool {
     matches!(
         reason,
@@ -127,6 +127,15 @@ fn may_change(reason: Refusal) -> bool {
             | Refusal::Backoff
             | Refusal::NoMemory
             | Refusal::DeviceDown
+            | Refusal::Xfrm
+            | Refusal::Netfilter
+            | Refusal::Conntrack
+            | Refusal::Qdisc
+            | Refusal::TcFilter
+            | Refusal::Xdp
+            | Refusal::CgroupBpf
+            | Refusal::SocketFilter
+            | Refusal::SockOps
     )
 }
 

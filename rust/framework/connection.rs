@@ -10,6 +10,7 @@ use kernel::prelude::*;
 
 use super::{
     auto,
+    device::Device,
     hold,
     hooks::SocketHooks,
     registry::{
@@ -21,10 +22,12 @@ use super::{
     target::{
         OffloadRequest,
         OffloadTarget, //
-    }, //
+    },
+    watch, //
 };
 use crate::{
     logic::{
+        filter::Filter,
         hwid::Hwid,
         legacy::{
             Budget,
@@ -62,7 +65,6 @@ use crate::{
             Sock, //
         },
         table::ReadGuard,
-        tcp::Filter,
         time,
         trace, //
     }, //
@@ -164,8 +166,9 @@ fn check_socket(sk: LockedSock<'_>) -> Result<(), Refusal> {
         (f.has_ulp, Refusal::OtherUlp),
         (f.mptcp, Refusal::Mptcp),
         (f.smc, Refusal::Smc),
+        (f.sockmap, Refusal::Sockmap),
         (!proto::is_plain(sk), Refusal::OtherProto),
-        (f.psock, Refusal::Bpf),
+        (f.user_data, Refusal::UserData),
         (f.repair, Refusal::TcpRepair),
         (f.md5_ao, Refusal::Md5Ao),
         (f.fastopen, Refusal::Fastopen),
@@ -177,8 +180,6 @@ fn check_socket(sk: LockedSock<'_>) -> Result<(), Refusal> {
         (f.pacing, Refusal::Pacing),
         (f.timestamping, Refusal::UnsupportedOption),
         (f.ip_options, Refusal::IpOptions),
-        (f.filter, Refusal::SocketFilter),
-        (f.bpf, Refusal::Bpf),
         (f.probing, Refusal::ZeroWindow),
         (f.pressure, Refusal::NoMemory),
     ];
@@ -198,17 +199,16 @@ fn check_path(
     if !dev.is_up() || !dev.has_carrier() || dev.is_going() {
         return Err(Refusal::DeviceDown);
     }
-    let skipped = sk.filtered(dev).find(|filter| !device.bypasses(*filter));
-    match skipped {
-        Some(filter) => Err(match filter {
-            Filter::Xfrm => Refusal::Xfrm,
-            Filter::Netfilter => Refusal::Netfilter,
-            Filter::Qdisc => Refusal::Qdisc,
-            Filter::Tc => Refusal::TcFilter,
-            Filter::Bpf => Refusal::Bpf,
-        }),
+    match filtered(&sk, dev, device) {
+        Some(filter) => Err(filter.refusal()),
         None => Ok(()),
     }
+}
+
+/// What must see the frames of `sk`, and would not if `dev` had the connection. Any
+/// context; the lock need not be held.
+pub(crate) fn filtered(sk: &Sock, dev: &NetDevice, device: &Device) -> Option<Filter> {
+    sk.filters(dev).without(device.bypassed()).first()
 }
 
 /// Hands the connection of `sk` over. A refusal leaves it as it is and is
@@ -221,7 +221,7 @@ pub(crate) fn offload(sk: LockedSock<'_>, trigger: Trigger) -> Result<Hwid, Refu
         return Err(refused(None, Refusal::NotToeDevice));
     };
     let stats = target.device().stats();
-    if xfrm && !target.device().bypasses(Filter::Xfrm) {
+    if xfrm && !target.device().bypassed().has(Filter::Xfrm) {
         return Err(refused(Some(stats), Refusal::Xfrm));
     }
     match hand_over(sk, dev, target, target_of, trigger) {
@@ -279,6 +279,12 @@ fn hand_over(
             next_hop,
         },
     )?;
+    // A filter that was installed since is seen here, and a later one by the watch.
+    let watched = watch::add(dev, target).and_then(|()| check_path(sk, dev, target));
+    if let Err(reason) = watched {
+        let _ = target.terminate(sk, hwid);
+        return Err(reason);
+    }
     let saved = match proto::install::<SocketHooks>(sk) {
         Ok(saved) => saved,
         Err(_) => {
@@ -403,7 +409,6 @@ fn may_return(reason: UploadReason, explicit: bool) -> bool {
             | UploadReason::Ulp
             | UploadReason::Sockmap
             | UploadReason::Setsockopt
-            | UploadReason::SocketFilter
             | UploadReason::DeviceGone
     )
 }

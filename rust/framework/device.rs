@@ -24,6 +24,10 @@ use super::{
 use crate::{
     logic::{
         buffer::Rule,
+        filter::{
+            Filter,
+            Filters, //
+        },
         hold::Rule as HoldRule,
         policy::{
             Limits,
@@ -36,8 +40,7 @@ use crate::{
     },
     net::{
         context::BhGuard,
-        proto,
-        tcp::Filter, //
+        proto, //
     }, //
 };
 
@@ -52,15 +55,12 @@ pub(crate) struct Device {
     bypass: AtomicU32,
     /// The device is going: nothing is offloaded to it any more.
     closed: AtomicBool,
+    watched: AtomicBool,
     stats: Stats,
     /// [`Rule`]'s fields.
     user_buffer: [AtomicU32; 2],
     hold: hold::Knobs,
     _registration: DeviceRegistration,
-}
-
-const fn bit(filter: Filter) -> u32 {
-    1 << filter as u32
 }
 
 impl Device {
@@ -71,6 +71,7 @@ impl Device {
             policy: AtomicU32::new(Policy::default() as u32),
             bypass: AtomicU32::new(0),
             closed: AtomicBool::new(false),
+            watched: AtomicBool::new(false),
             stats: Stats::new(),
             user_buffer: [
                 AtomicU32::new(Rule::DEFAULT.min),
@@ -107,17 +108,28 @@ impl Device {
         self.policy.load(Ordering::Relaxed) == Policy::Auto as u32
     }
 
-    /// May frames skip this filter?
-    pub(crate) fn bypasses(&self, filter: Filter) -> bool {
-        self.bypass.load(Ordering::Relaxed) & bit(filter) != 0
+    /// The filters that frames may skip.
+    pub(crate) fn bypassed(&self) -> Filters {
+        Filters::from_bits(self.bypass.load(Ordering::Relaxed))
     }
 
     pub(crate) fn set_bypass(&self, filter: Filter, on: bool) {
         if on {
-            self.bypass.fetch_or(bit(filter), Ordering::Relaxed);
+            self.bypass.fetch_or(filter.bit(), Ordering::Relaxed);
         } else {
-            self.bypass.fetch_and(!bit(filter), Ordering::Relaxed);
+            self.bypass.fetch_and(!filter.bit(), Ordering::Relaxed);
         }
+    }
+
+    /// See [`Self::set_watched`].
+    pub(super) fn watched(&self) -> bool {
+        self.watched.load(Ordering::SeqCst)
+    }
+
+    /// Whether [`watch`](super::watch) looks after the device from now on. What was
+    /// said before; orders what is before and after.
+    pub(super) fn set_watched(&self, watched: bool) -> bool {
+        self.watched.swap(watched, Ordering::SeqCst)
     }
 
     /// Which calls a user buffer is posted for.

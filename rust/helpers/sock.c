@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-#include <linux/bpf-cgroup.h>
 #include <linux/unaligned.h>
 #include <linux/delay.h>
 #include <linux/tracepoint.h>
-#include <linux/netfilter.h>
-#include <linux/netfilter_netdev.h>
 #include <net/addrconf.h>
 #include <net/busy_poll.h>
 #include <net/ip.h>
@@ -15,8 +12,6 @@
 #include <net/neighbour.h>
 #include <net/proto_memory.h>
 #include <net/route.h>
-#include <net/sch_generic.h>
-#include <net/tcx.h>
 #include <net/xfrm.h>
 
 #include "sock.h"
@@ -36,6 +31,11 @@ void toe_bh_unlock_sock(struct sock *sk)
 bool toe_sock_owned(struct sock *sk)
 {
 	return sock_owned_by_user(sk);
+}
+
+bool toe_sock_owned_now(const struct sock *sk)
+{
+	return sock_owned_by_user_nocheck(sk);
 }
 
 void toe_lock_sock(struct sock *sk)
@@ -101,9 +101,8 @@ void toe_sock_facts(struct sock *sk, struct toe_sock_facts *facts)
 			      sock_flag(sk, SOCK_RCVTSTAMP) ||
 			      tp->tcp_tx_delay;
 	facts->memory_pressure = tcp_under_memory_pressure(sk);
-#ifdef CONFIG_BPF
-	facts->bpf_sock_ops = tp->bpf_sock_ops_cb_flags != 0;
-#endif
+	facts->sockmap = (uintptr_t)rcu_access_pointer(sk->sk_user_data) &
+			 SK_USER_DATA_PSOCK;
 	if (inet_csk(sk)->icsk_af_ops->net_header_len == sizeof(struct iphdr))
 		facts->ip_options = rcu_access_pointer(inet_sk(sk)->inet_opt);
 #if IS_ENABLED(CONFIG_IPV6)
@@ -167,70 +166,6 @@ int toe_sk_neigh(struct sock *sk, u8 *ha, bool progress)
 	read_unlock_bh(&n->lock);
 	neigh_release(n);
 	return err;
-}
-
-static bool toe_nf_hooked(struct net *net, bool v6)
-{
-#ifdef CONFIG_NETFILTER
-	int i;
-
-	for (i = 0; i < NF_INET_NUMHOOKS; i++) {
-		if (i == NF_INET_FORWARD)
-			continue;
-		if (v6 ? !!rcu_access_pointer(net->nf.hooks_ipv6[i]) :
-			 !!rcu_access_pointer(net->nf.hooks_ipv4[i]))
-			return true;
-	}
-#endif
-	return false;
-}
-
-/* A set of enum toe_filter. */
-u32 toe_filtered(struct sock *sk, struct net_device *dev)
-{
-	bool v6 = inet_csk(sk)->icsk_af_ops->net_header_len ==
-		  sizeof(struct ipv6hdr);
-	struct net *net = sock_net(sk);
-	u32 ret = 0;
-	struct netdev_queue *txq;
-
-#ifdef CONFIG_XFRM
-	if (net->xfrm.policy_count[XFRM_POLICY_OUT] ||
-	    net->xfrm.policy_count[XFRM_POLICY_IN])
-		ret |= TOE_FILTER_XFRM;
-#endif
-	if (toe_nf_hooked(net, v6))
-		ret |= TOE_FILTER_NETFILTER;
-
-	rcu_read_lock();
-	txq = netdev_get_tx_queue(dev, 0);
-	if (rcu_dereference(txq->qdisc)->enqueue)
-		ret |= TOE_FILTER_QDISC;
-#ifdef CONFIG_NET_XGRESS
-	if (rcu_access_pointer(dev->tcx_ingress) ||
-	    rcu_access_pointer(dev->tcx_egress))
-		ret |= TOE_FILTER_TC;
-#endif
-#ifdef CONFIG_NETFILTER_INGRESS
-	if (rcu_access_pointer(dev->nf_hooks_ingress))
-		ret |= TOE_FILTER_NETFILTER;
-#endif
-#ifdef CONFIG_NETFILTER_EGRESS
-	if (rcu_access_pointer(dev->nf_hooks_egress))
-		ret |= TOE_FILTER_NETFILTER;
-#endif
-	if (rcu_access_pointer(dev->xdp_prog))
-		ret |= TOE_FILTER_BPF;
-	rcu_read_unlock();
-#ifdef CONFIG_CGROUP_BPF
-	if (cgroup_bpf_enabled(CGROUP_INET_EGRESS) &&
-	    cgroup_bpf_sock_enabled(sk, CGROUP_INET_EGRESS))
-		ret |= TOE_FILTER_BPF;
-	if (cgroup_bpf_enabled(CGROUP_INET_INGRESS) &&
-	    cgroup_bpf_sock_enabled(sk, CGROUP_INET_INGRESS))
-		ret |= TOE_FILTER_BPF;
-#endif
-	return ret;
 }
 
 /* --- modules, calls in flight ------------------------------------------ */

@@ -18,15 +18,6 @@ enum { TOE_HZ = HZ };
 enum { TOE_SOCK_RCVTSTAMP = SOCK_RCVTSTAMP };
 #endif
 
-/* What would not see an offloaded connection's frames any more. */
-enum toe_filter {
-	TOE_FILTER_XFRM		= 1 << 0,
-	TOE_FILTER_NETFILTER	= 1 << 1,
-	TOE_FILTER_QDISC	= 1 << 2,
-	TOE_FILTER_TC		= 1 << 3,
-	TOE_FILTER_BPF		= 1 << 4,
-};
-
 /* Fields that are bit fields or sit behind inlines, read in one go. */
 struct toe_sock_facts {
 	bool md5_ao;
@@ -36,7 +27,7 @@ struct toe_sock_facts {
 	bool sack_scoreboard;
 	bool timestamping;
 	bool memory_pressure;
-	bool bpf_sock_ops;
+	bool sockmap;
 	bool ip_options;
 };
 
@@ -50,6 +41,7 @@ struct toe_ack_sample {
 void toe_bh_lock_sock(struct sock *sk);
 void toe_bh_unlock_sock(struct sock *sk);
 bool toe_sock_owned(struct sock *sk);
+bool toe_sock_owned_now(const struct sock *sk);
 void toe_lock_sock(struct sock *sk);
 void toe_sock_hold(struct sock *sk);
 void toe_sock_put(struct sock *sk);
@@ -61,7 +53,6 @@ void toe_sock_facts(struct sock *sk, struct toe_sock_facts *facts);
 struct net_device *toe_sk_route(struct sock *sk, bool *xfrm);
 int toe_sk_neigh(struct sock *sk, u8 *ha, bool progress);
 int toe_sk_reroute(struct sock *sk);
-u32 toe_filtered(struct sock *sk, struct net_device *dev);
 
 void toe_call_enter(void);
 void toe_call_leave(void);

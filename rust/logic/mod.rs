@@ -20,6 +20,7 @@ pub mod buffer;
 pub mod conn;
 pub mod dct;
 pub mod expect;
+pub mod filter;
 pub mod hold;
 pub mod hwid;
 pub mod legacy;

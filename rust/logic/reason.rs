@@ -87,8 +87,18 @@ named! {
         TcFilter = "tc_filter",
         /// A filter is attached to the socket.
         SocketFilter = "socket_filter",
-        /// A BPF program (cgroup, sock_ops, sockmap) would be skipped.
-        Bpf = "bpf",
+        /// Connection tracking would be skipped.
+        Conntrack = "conntrack",
+        /// An XDP program would be skipped.
+        Xdp = "xdp",
+        /// A BPF program of the socket's cgroup would be skipped.
+        CgroupBpf = "cgroup_bpf",
+        /// A BPF program asked for callbacks of the connection (sock_ops).
+        SockOps = "sock_ops",
+        /// The socket is in a sockmap.
+        Sockmap = "sockmap",
+        /// Somebody else in the kernel uses the socket (`sk_user_data`).
+        UserData = "user_data",
         /// The target's connection table is full.
         TableFull = "table_full",
         /// The configured number of connections is reached.
@@ -173,6 +183,22 @@ named! {
         Neighbour = "neighbour",
         /// A filter was attached to the socket.
         SocketFilter = "socket_filter",
+        /// An xfrm (IPsec) policy was added.
+        Xfrm = "xfrm",
+        /// A netfilter hook was registered.
+        Netfilter = "netfilter",
+        /// Connection tracking was switched on.
+        Conntrack = "conntrack",
+        /// The device got a queueing discipline that queues.
+        Qdisc = "qdisc",
+        /// The device got a tc program (clsact, tcx).
+        TcFilter = "tc_filter",
+        /// The device got an XDP program.
+        Xdp = "xdp",
+        /// The socket's cgroup got a BPF program.
+        CgroupBpf = "cgroup_bpf",
+        /// A BPF program asked for callbacks of the connection (sock_ops).
+        SockOps = "sock_ops",
         /// Something failed in the target.
         Error = "error",
     }

@@ -101,6 +101,12 @@ impl Sock {
         f(*self.lock())
     }
 
+    /// Does a user own the lock at this moment? Any context.
+    pub(crate) fn has_owner(&self) -> bool {
+        // SAFETY: the socket is live.
+        unsafe { bindings::toe_sock_owned_now(self.as_ptr()) }
+    }
+
     /// Is it an application's: accepted, and not closed?
     fn has_socket(&self) -> bool {
         // SAFETY: a live socket's field; the pointer is only compared with null.

@@ -10,7 +10,7 @@ mod path;
 mod receive;
 mod transmit;
 
-pub(crate) use path::Filter;
+pub(crate) use path::Path;
 pub(crate) use transmit::AppendError;
 
 use core::ptr::{
@@ -64,9 +64,8 @@ pub(crate) struct Facts {
     pub(crate) own_cc: bool,
     pub(crate) pacing: bool,
     pub(crate) timestamping: bool,
-    pub(crate) filter: bool,
-    pub(crate) bpf: bool,
-    pub(crate) psock: bool,
+    pub(crate) sockmap: bool,
+    pub(crate) user_data: bool,
     pub(crate) shutdown: bool,
     pub(crate) probing: bool,
     pub(crate) pressure: bool,
@@ -195,9 +194,8 @@ impl<'a> LockedSock<'a> {
                     || ca.cong_avoid.is_none(),
                 pacing: sk.sk_pacing_status != 0,
                 timestamping: c.timestamping,
-                filter: !sk.sk_filter.is_null(),
-                bpf: c.bpf_sock_ops,
-                psock: !sk.sk_user_data.is_null(),
+                sockmap: c.sockmap,
+                user_data: !sk.sk_user_data.is_null(),
                 shutdown: u32::from(sk.sk_shutdown) & bindings::SEND_SHUTDOWN != 0,
                 probing: self.probing(),
                 pressure: c.memory_pressure,

@@ -10,6 +10,7 @@ use kernel::{
 use crate::{
     framework::device,
     logic::{
+        filter::Filter,
         hold::Rule,
         policy::{
             Limits,
@@ -18,14 +19,11 @@ use crate::{
         },
         reason::UploadReason, //
     },
-    net::{
-        sysfs::{
-            Attribute,
-            AttributeList,
-            Group,
-            Page, //
-        },
-        tcp::Filter, //
+    net::sysfs::{
+        Attribute,
+        AttributeList,
+        Group,
+        Page, //
     },
 };
 
@@ -34,7 +32,7 @@ use super::Port;
 /// Connections a new device takes at most.
 pub(super) const DEFAULT_CAPACITY: u32 = 1 << 16;
 
-static FILES: [Attribute<Port>; 29] = [
+static FILES: [Attribute<Port>; 32] = [
     Attribute::rw(c"policy", show_policy, store_policy),
     Attribute::wo(c"upload_all", store_upload_all),
     Attribute::rw(c"capacity", show_capacity, store_capacity),
@@ -57,9 +55,24 @@ static FILES: [Attribute<Port>; 29] = [
         show_bypass_netfilter,
         store_bypass_netfilter,
     ),
+    Attribute::rw(
+        c"bypass_conntrack",
+        show_bypass_conntrack,
+        store_bypass_conntrack,
+    ),
     Attribute::rw(c"bypass_qdisc", show_bypass_qdisc, store_bypass_qdisc),
     Attribute::rw(c"bypass_tc", show_bypass_tc, store_bypass_tc),
-    Attribute::rw(c"bypass_bpf", show_bypass_bpf, store_bypass_bpf),
+    Attribute::rw(c"bypass_xdp", show_bypass_xdp, store_bypass_xdp),
+    Attribute::rw(
+        c"bypass_cgroup_bpf",
+        show_bypass_cgroup_bpf,
+        store_bypass_cgroup_bpf,
+    ),
+    Attribute::rw(
+        c"bypass_socket_filter",
+        show_bypass_socket,
+        store_bypass_socket,
+    ),
     Attribute::rw(c"user_buffer_min", show_buffer_min, store_buffer_min),
     Attribute::rw(
         c"user_buffer_frames",
@@ -73,7 +86,7 @@ static FILES: [Attribute<Port>; 29] = [
     Attribute::ro(c"uploads", show_uploads),
     Attribute::ro(c"refusals", show_refusals),
 ];
-static LIST: AttributeList<29> = AttributeList::new(&FILES);
+static LIST: AttributeList<32> = AttributeList::new(&FILES);
 pub(super) static GROUP: Group = Group::new(c"toe", &LIST);
 
 /// EINVAL if it is no number, ERANGE if it is none of `lo..=hi`.
@@ -186,7 +199,7 @@ fn store_prefix(port: &Port, text: &str) -> Result {
 macro_rules! bypass {
     ($show:ident, $store:ident, $filter:expr) => {
         fn $show(port: &Port, page: &mut Page<'_>) -> Result {
-            show(page, port.offload().device().bypasses($filter).into())
+            show(page, port.offload().device().bypassed().has($filter).into())
         }
 
         fn $store(port: &Port, text: &str) -> Result {
@@ -202,9 +215,20 @@ bypass!(
     store_bypass_netfilter,
     Filter::Netfilter
 );
+bypass!(
+    show_bypass_conntrack,
+    store_bypass_conntrack,
+    Filter::Conntrack
+);
 bypass!(show_bypass_qdisc, store_bypass_qdisc, Filter::Qdisc);
 bypass!(show_bypass_tc, store_bypass_tc, Filter::Tc);
-bypass!(show_bypass_bpf, store_bypass_bpf, Filter::Bpf);
+bypass!(show_bypass_xdp, store_bypass_xdp, Filter::Xdp);
+bypass!(
+    show_bypass_cgroup_bpf,
+    store_bypass_cgroup_bpf,
+    Filter::CgroupBpf
+);
+bypass!(show_bypass_socket, store_bypass_socket, Filter::Socket);
 
 /// A field of the rule for user buffers: its `show` and `store` functions.
 macro_rules! buffer_rule {

@@ -7,10 +7,16 @@ use kernel::prelude::*;
 
 use crate::{
     bindings,
+    logic::filter::Filters,
     net::{
+        context::Bh,
         netdev::NetDevice,
         proto,
-        sock::LockedSock, //
+        skb::SkBuff,
+        sock::{
+            LockedSock,
+            Sock, //
+        }, //
     }, //
 };
 
@@ -77,39 +83,62 @@ impl LockedSock<'_> {
         unsafe { bindings::toe_tcp_mtu_current(self.as_ptr()) }
     }
 
-    /// What would not see the connection's frames if `dev` took it.
-    pub(crate) fn filtered(&self, dev: &NetDevice) -> impl Iterator<Item = Filter> {
-        // SAFETY: the socket is live and locked, the device live.
-        let set = unsafe { bindings::toe_filtered(self.as_ptr(), dev.as_ptr()) };
-        Filter::ALL
-            .into_iter()
-            .filter(move |filter| set & (1 << *filter as u32) != 0)
+    /// May a frame leave by `dev`, and does nothing look at it that
+    /// [`Sock::filters`] would find? Asked for every frame.
+    #[inline(always)]
+    pub(crate) fn path(&self, dev: &NetDevice, _bh: &Bh) -> Path {
+        // SAFETY: the socket is live and locked, the device live, bottom halves off.
+        Path(unsafe { bindings::toe_sk_path(self.as_ptr(), dev.as_ptr()) })
+    }
+
+    /// Does the filter attached to the socket let the segment pass, whose first byte
+    /// is TCP's? Any context.
+    pub(crate) fn passes(&self, skb: &mut SkBuff) -> bool {
+        // SAFETY: both live; the filter runs in an RCU section of its own and does
+        // not shorten the segment.
+        unsafe { bindings::toe_sk_pass(self.as_ptr(), skb.as_ptr()) }
     }
 }
 
-/// Something in the host's path that a frame of an offloaded connection skips;
-/// in the order of `enum toe_filter`'s bits.
-#[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-pub(crate) enum Filter {
-    Xfrm,
-    Netfilter,
-    Qdisc,
-    Tc,
-    Bpf,
+impl Sock {
+    /// What would not see the socket's frames if `dev` had the connection. Any
+    /// context; the lock need not be held.
+    pub(crate) fn filters(&self, dev: &NetDevice) -> Filters {
+        // SAFETY: socket and device are live; reads what may change any time.
+        Filters::from_bits(unsafe { bindings::toe_sk_filters(self.as_ptr(), dev.as_ptr()) })
+    }
 }
 
-impl Filter {
-    const ALL: [Self; 5] = [
-        Self::Xfrm,
-        Self::Netfilter,
-        Self::Qdisc,
-        Self::Tc,
-        Self::Bpf,
-    ];
+/// See [`LockedSock::path`]: a set of `enum toe_path`.
+#[derive(Clone, Copy)]
+pub(crate) struct Path(u32);
+
+impl Path {
+    /// Nothing is in the way.
+    #[inline(always)]
+    pub(crate) fn is_clear(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The route is not valid any more.
+    pub(crate) fn is_invalid(self) -> bool {
+        self.0 & bindings::toe_path_TOE_PATH_INVALID != 0
+    }
+
+    /// It leaves through another device, or this one is down.
+    pub(crate) fn is_elsewhere(self) -> bool {
+        self.0 & bindings::toe_path_TOE_PATH_ELSEWHERE != 0
+    }
 }
 
 impl NetDevice {
+    /// What [`Sock::filters`] could find for some socket of this device, but for
+    /// filters of the socket itself. Any context.
+    pub(crate) fn any_filters(&self) -> Filters {
+        // SAFETY: the device is live.
+        Filters::from_bits(unsafe { bindings::toe_any_filters(self.as_ptr()) })
+    }
+
     /// The link address at this moment.
     pub(crate) fn address_now(&self) -> [u8; 6] {
         let mut mac = [0; 6];

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Filters that are installed when connections are offloaded already.
+//!
+//! The kernel has no notification for most of what can be put into a frame's way:
+//! netfilter hooks, qdiscs, tc, XDP and cgroup programs. A target looks before each
+//! frame that it sends (`LockedSock::path()`). For what it receives, and for
+//! connections that are idle, a worker looks at each device that has connections,
+//! every [`PERIOD_MS`], and takes those connections back whose frames something new
+//! would see.
+
+use core::sync::atomic::{
+    fence,
+    Ordering, //
+};
+
+use kernel::{
+    new_spinlock,
+    prelude::*,
+    sync::SpinLock, //
+};
+
+use super::{
+    connection,
+    registry,
+    target::OffloadTarget, //
+};
+use crate::{
+    logic::{
+        hwid::Hwid,
+        reason::Refusal, //
+    },
+    net::{
+        context::BhGuard,
+        devref::DevRef,
+        netdev::NetDevice,
+        sock::Sock,
+        worker::{
+            Job,
+            Published,
+            Slot,
+            Worker, //
+        }, //
+    }, //
+};
+
+/// Time between two looks, in ms. What the documentation promises is four times that.
+const PERIOD_MS: u64 = 25;
+
+/// The devices that have connections. The lock is a leaf, taken with bottom halves
+/// off.
+#[pin_data]
+pub(crate) struct Watch {
+    #[pin]
+    devices: SpinLock<KVVec<DevRef>>,
+}
+
+static WATCH: Slot<Worker<Watch>> = Slot::new();
+
+/// Devices are looked after from here on, until the returned value is dropped: by then
+/// nothing may be offloaded any more.
+pub(crate) fn start() -> Result<Published<Worker<Watch>>> {
+    let watch = pin_init!(Watch { devices <- new_spinlock!(KVVec::new()) });
+    WATCH.publish(KBox::pin_init(Worker::new(watch), GFP_KERNEL)?)
+}
+
+/// The target in `dev` has taken a connection: the device is looked after for as long
+/// as it has any. Any context.
+pub(super) fn add(dev: &NetDevice, target: &dyn OffloadTarget) -> Result<(), Refusal> {
+    // The connection was counted before: see `Watch::is_idle()`.
+    fence(Ordering::SeqCst);
+    let device = target.device();
+    if device.watched() {
+        return Ok(());
+    }
+    let added = WATCH.with(|worker| {
+        let _bh = BhGuard::new();
+        let mut devices = worker.job().devices.lock();
+        if !device.watched() {
+            devices.push(DevRef::new(dev), GFP_ATOMIC | __GFP_NOWARN)?;
+            device.set_watched(true);
+            if devices.len() == 1 {
+                worker.run_in(PERIOD_MS);
+            }
+        }
+        Ok::<(), Error>(())
+    });
+    match added {
+        Some(Ok(())) => Ok(()),
+        _ => Err(Refusal::NoMemory),
+    }
+}
+
+impl Watch {
+    fn at(&self, index: usize) -> Option<DevRef> {
+        let _bh = BhGuard::new();
+        // The lock must be free again before bottom halves are on.
+        let devices = self.devices.lock();
+        devices.get(index).map(|dev| DevRef::new(dev))
+    }
+
+    fn forget(&self, index: usize) {
+        let _bh = BhGuard::new();
+        let mut devices = self.devices.lock();
+        let last = devices.len().wrapping_sub(1);
+        if index <= last {
+            devices.swap(index, last);
+            drop(devices.pop());
+        }
+    }
+
+    /// Has the target no connections any more, so that the device can be forgotten?
+    /// One that it takes now either is seen here, or [`add`] sees that nobody watches.
+    fn is_idle(target: &dyn OffloadTarget) -> bool {
+        if target.connections() != 0 {
+            return false;
+        }
+        target.device().set_watched(false);
+        fence(Ordering::SeqCst);
+        // If `add()` was quicker, the device is in the list a second time.
+        target.connections() == 0 || target.device().set_watched(true)
+    }
+}
+
+/// Takes back what something new would see. Process context, sleeps.
+fn look(dev: &NetDevice, target: &dyn OffloadTarget) {
+    let device = target.device();
+    let found = dev.any_filters().without(device.bypassed());
+    if found.first().is_none() {
+        return;
+    }
+    target.for_each(&mut |hwid, sk| look_at(dev, target, hwid, &sk));
+}
+
+fn look_at(dev: &NetDevice, target: &dyn OffloadTarget, hwid: Hwid, sk: &Sock) {
+    let device = target.device();
+    if connection::filtered(sk, dev, device).is_none() || sk.has_owner() {
+        // Who owns the socket may sleep in a page fault for as long as he likes. If he
+        // sends, the target looks; if not, the next round finds him gone.
+        return;
+    }
+    sk.with_lock(|sk| {
+        if let Some(filter) = connection::filtered(&sk, dev, device) {
+            connection::upload_hwid(sk, hwid, filter.upload());
+        }
+    });
+}
+
+impl Job for Watch {
+    fn run(worker: &Worker<Self>) {
+        let watch = worker.job();
+        let mut index = 0;
+        while let Some(dev) = watch.at(index) {
+            match registry::target_of(&dev) {
+                Some((target, _)) if !Watch::is_idle(target) => {
+                    look(&dev, target);
+                    index += 1;
+                }
+                _ => watch.forget(index),
+            }
+        }
+        if index != 0 {
+            worker.run_in(PERIOD_MS);
+        }
+    }
+}

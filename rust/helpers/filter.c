@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: GPL-2.0
+
+#include <linux/bpf-cgroup.h>
+#include <linux/filter.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter_ipv4.h>
+#include <linux/netfilter_ipv6.h>
+#include <net/sch_generic.h>
+#include <net/tcx.h>
+#include <net/xfrm.h>
+
+#include "filter.h"
+
+static bool toe_carries_v6(const struct sock *sk)
+{
+	return READ_ONCE(inet_csk(sk)->icsk_af_ops)->net_header_len ==
+	       sizeof(struct ipv6hdr);
+}
+
+#ifdef CONFIG_NETFILTER
+/*
+ * Is it one of those that nf_conntrack_proto.c and nf_defrag_ipv?.c register?
+ * Their functions have no names that a module could link to without needing
+ * nf_conntrack, but no rule set has their priorities with neither type nor data.
+ */
+static bool toe_nf_conntrack(const struct nf_hook_ops *ops)
+{
+	if (ops->hook_ops_type != NF_HOOK_OP_UNDEFINED || ops->priv)
+		return false;
+	switch (ops->priority) {
+	case NF_IP_PRI_CONNTRACK_DEFRAG:
+	case NF_IP_PRI_CONNTRACK:
+	case NF_IP_PRI_CONNTRACK_CONFIRM:
+		return true;
+	case NF_IP6_PRI_LAST - 1:
+		return ops->pf == NFPROTO_IPV6 &&
+		       ops->hooknum == NF_INET_LOCAL_IN;
+	}
+	return false;
+}
+#endif
+
+/* RCU. What sees the packets of a family in a namespace. */
+static u32 toe_net_filters(struct net *net, bool v6)
+{
+	u32 ret = 0;
+#ifdef CONFIG_NETFILTER
+	struct nf_hook_entries __rcu **hooks;
+	struct nf_hook_entries *entries;
+	unsigned int i, n;
+
+	hooks = v6 ? net->nf.hooks_ipv6 : net->nf.hooks_ipv4;
+	for (i = 0; i < NF_INET_NUMHOOKS; i++) {
+		struct nf_hook_ops **ops;
+
+		entries = rcu_dereference(hooks[i]);
+		if (i == NF_INET_FORWARD || !entries)
+			continue;
+		ops = nf_hook_entries_get_hook_ops(entries);
+		for (n = 0; n < entries->num_hook_entries; n++) {
+			const struct nf_hook_ops *op = READ_ONCE(ops[n]);
+
+			/* The dummy of a hook that is being removed. */
+			if (op->pf == NFPROTO_UNSPEC)
+				continue;
+			ret |= toe_nf_conntrack(op) ? TOE_FILTER_CONNTRACK :
+						      TOE_FILTER_NETFILTER;
+		}
+	}
+#endif
+#ifdef CONFIG_XFRM
+	if (READ_ONCE(net->xfrm.policy_count[XFRM_POLICY_OUT]) ||
+	    READ_ONCE(net->xfrm.policy_count[XFRM_POLICY_IN]))
+		ret |= TOE_FILTER_XFRM;
+#endif
+	return ret;
+}
+
+/* RCU. What sees the packets of a device. */
+static u32 toe_dev_filters(struct net_device *dev)
+{
+	unsigned int i, queues = READ_ONCE(dev->real_num_tx_queues);
+	u32 ret = 0;
+
+	for (i = 0; i < queues; i++) {
+		struct Qdisc *q;
+
+		q = rcu_dereference(netdev_get_tx_queue(dev, i)->qdisc);
+		/* noop_qdisc is there while the device has no carrier. */
+		if (q->enqueue && !(q->flags & TCQ_F_BUILTIN))
+			ret |= TOE_FILTER_QDISC;
+	}
+#ifdef CONFIG_NET_XGRESS
+	if (rcu_access_pointer(dev->tcx_ingress) ||
+	    rcu_access_pointer(dev->tcx_egress))
+		ret |= TOE_FILTER_TC;
+#endif
+#ifdef CONFIG_NETFILTER_INGRESS
+	if (rcu_access_pointer(dev->nf_hooks_ingress))
+		ret |= TOE_FILTER_NETFILTER;
+#endif
+#ifdef CONFIG_NETFILTER_EGRESS
+	if (rcu_access_pointer(dev->nf_hooks_egress))
+		ret |= TOE_FILTER_NETFILTER;
+#endif
+	if (rcu_access_pointer(dev->xdp_prog))
+		ret |= TOE_FILTER_XDP;
+	return ret;
+}
+
+static bool toe_cgroup_filters(struct sock *sk)
+{
+#ifdef CONFIG_CGROUP_BPF
+	return (cgroup_bpf_enabled(CGROUP_INET_EGRESS) &&
+		cgroup_bpf_sock_enabled(sk, CGROUP_INET_EGRESS)) ||
+	       (cgroup_bpf_enabled(CGROUP_INET_INGRESS) &&
+		cgroup_bpf_sock_enabled(sk, CGROUP_INET_INGRESS));
+#else
+	return false;
+#endif
+}
+
+static u8 toe_sock_ops(const struct sock *sk)
+{
+#ifdef CONFIG_BPF
+	return READ_ONCE(tcp_sk(sk)->bpf_sock_ops_cb_flags);
+#else
+	return 0;
+#endif
+}
+
+u32 toe_sk_filters(struct sock *sk, struct net_device *dev)
+{
+	u32 ret;
+
+	rcu_read_lock();
+	ret = toe_dev_filters(dev);
+	ret |= toe_net_filters(sock_net(sk), toe_carries_v6(sk));
+	if (toe_cgroup_filters(sk))
+		ret |= TOE_FILTER_CGROUP_BPF;
+	if (rcu_access_pointer(sk->sk_filter))
+		ret |= TOE_FILTER_SOCKET;
+	if (toe_sock_ops(sk))
+		ret |= TOE_FILTER_SOCK_OPS;
+	rcu_read_unlock();
+	return ret;
+}
+
+u32 toe_any_filters(struct net_device *dev)
+{
+	u32 ret;
+
+	rcu_read_lock();
+	ret = toe_dev_filters(dev);
+	ret |= toe_net_filters(dev_net_rcu(dev), false);
+	ret |= toe_net_filters(dev_net_rcu(dev), true);
+	rcu_read_unlock();
+#ifdef CONFIG_CGROUP_BPF
+	if (cgroup_bpf_enabled(CGROUP_INET_EGRESS) ||
+	    cgroup_bpf_enabled(CGROUP_INET_INGRESS))
+		ret |= TOE_FILTER_CGROUP_BPF;
+	if (cgroup_bpf_enabled(CGROUP_SOCK_OPS))
+		ret |= TOE_FILTER_SOCK_OPS;
+#endif
+	return ret;
+}
+
+/* Could toe_sk_filters() find something? For every frame, so few branches. */
+static __always_inline bool toe_suspect(struct sock *sk,
+					const struct net_device *dev)
+{
+	struct net *net = sock_net(sk);
+	unsigned long any = 0;
+
+#ifdef CONFIG_NETFILTER
+	struct nf_hook_entries __rcu **hooks;
+
+	hooks = toe_carries_v6(sk) ? net->nf.hooks_ipv6 : net->nf.hooks_ipv4;
+	any |= (unsigned long)rcu_access_pointer(hooks[NF_INET_PRE_ROUTING]);
+	any |= (unsigned long)rcu_access_pointer(hooks[NF_INET_LOCAL_IN]);
+	any |= (unsigned long)rcu_access_pointer(hooks[NF_INET_LOCAL_OUT]);
+	any |= (unsigned long)rcu_access_pointer(hooks[NF_INET_POST_ROUTING]);
+#endif
+#ifdef CONFIG_XFRM
+	any |= READ_ONCE(net->xfrm.policy_count[XFRM_POLICY_OUT]);
+	any |= READ_ONCE(net->xfrm.policy_count[XFRM_POLICY_IN]);
+#endif
+#ifdef CONFIG_NET_XGRESS
+	any |= (unsigned long)rcu_access_pointer(dev->tcx_ingress);
+	any |= (unsigned long)rcu_access_pointer(dev->tcx_egress);
+#endif
+#ifdef CONFIG_NETFILTER_INGRESS
+	any |= (unsigned long)rcu_access_pointer(dev->nf_hooks_ingress);
+#endif
+#ifdef CONFIG_NETFILTER_EGRESS
+	any |= (unsigned long)rcu_access_pointer(dev->nf_hooks_egress);
+#endif
+	any |= (unsigned long)rcu_access_pointer(dev->xdp_prog);
+	/* Only what user space installed has a handle, be it one per queue. */
+	any |= rcu_dereference_bh(dev->qdisc)->handle;
+	any |= toe_sock_ops(sk);
+	return any || toe_cgroup_filters(sk);
+}
+
+static __always_inline u32 toe_sk_way(struct sock *sk,
+				       const struct net_device *dev)
+{
+	struct dst_entry *dst;
+	u32 cookie = 0;
+
+#if IS_ENABLED(CONFIG_IPV6)
+	if (toe_carries_v6(sk))
+		cookie = READ_ONCE(inet6_sk(sk)->dst_cookie);
+#endif
+	dst = __sk_dst_check(sk, cookie);
+	if (unlikely(!dst))
+		return TOE_PATH_INVALID;
+	if (unlikely(dst_dev(dst) != dev || !(dev->flags & IFF_UP)))
+		return TOE_PATH_ELSEWHERE;
+	return 0;
+}
+
+static noinline u32 toe_sk_suspect(struct sock *sk,
+				   const struct net_device *dev)
+{
+	return TOE_PATH_SUSPECT | toe_sk_way(sk, dev);
+}
+
+/* Few registers live across calls: each would cost two instructions. */
+u32 toe_sk_path(struct sock *sk, const struct net_device *dev)
+{
+	if (unlikely(toe_suspect(sk, dev)))
+		return toe_sk_suspect(sk, dev);
+	return toe_sk_way(sk, dev);
+}
+
+bool toe_sk_pass(struct sock *sk, struct sk_buff *skb)
+{
+	return !sk_filter_trim_cap(sk, skb, skb->len);
+}

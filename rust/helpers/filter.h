@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What looks at the frames of a connection on its way through the host stack, and
+ * would not see them once it is offloaded. The kernel tells nobody when one of these
+ * is installed, so that they have to be looked for.
+ */
+#ifndef TOE_HELPERS_FILTER_H
+#define TOE_HELPERS_FILTER_H
+
+#include <linux/netdevice.h>
+#include <net/sock.h>
+#include <net/tcp.h>
+
+/* In the order of Filter in rust/logic/filter.rs. */
+enum toe_filter {
+	TOE_FILTER_XFRM		= 1 << 0,
+	TOE_FILTER_NETFILTER	= 1 << 1,
+	TOE_FILTER_CONNTRACK	= 1 << 2,
+	TOE_FILTER_QDISC	= 1 << 3,
+	TOE_FILTER_TC		= 1 << 4,
+	TOE_FILTER_XDP		= 1 << 5,
+	TOE_FILTER_CGROUP_BPF	= 1 << 6,
+	TOE_FILTER_SOCKET	= 1 << 7,
+	TOE_FILTER_SOCK_OPS	= 1 << 8,
+};
+
+enum toe_path {
+	/* The route is not valid any more. */
+	TOE_PATH_INVALID	= 1 << 0,
+	/* It leaves through another device, or this one is down. */
+	TOE_PATH_ELSEWHERE	= 1 << 1,
+	/* toe_sk_filters() is worth to be asked. */
+	TOE_PATH_SUSPECT	= 1 << 2,
+};
+
+/*
+ * A set of enum toe_filter: what would not see the frames of @sk, whose frames leave
+ * through @dev. Any context; the socket's lock need not be held.
+ */
+u32 toe_sk_filters(struct sock *sk, struct net_device *dev);
+
+/*
+ * What toe_sk_filters() could find for some socket at @dev, but for filters of a
+ * socket. Any context.
+ */
+u32 toe_any_filters(struct net_device *dev);
+
+/*
+ * A set of enum toe_path, for a frame about to leave by @dev. Under the socket lock,
+ * bottom halves off.
+ */
+u32 toe_sk_path(struct sock *sk, const struct net_device *dev);
+
+/* Does the socket's filter let a received segment pass, its first byte TCP's? */
+bool toe_sk_pass(struct sock *sk, struct sk_buff *skb);
+
+#endif
