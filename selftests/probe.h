@@ -5,8 +5,8 @@
 #include "common.h"
 
 struct probe {
-	const char *addr, *client_ns, *server_ns, *before, *expect, *table;
-	bool ulp_try, both;
+	const char *addr, *client_ns, *server_ns, *before, *after, *expect, *table, *bpf, *dev, *cgroup;
+	bool ulp_try, both, slow;
 	int listener, c, s;	/* both ends of one connection, in one process */
 	uint64_t pos_cs, pos_sc;
 };
@@ -72,5 +72,6 @@ int unaccepted(void);
 int nth(const char *what);
 int buffer(const char *name);
 int hold(const char *name);
+int filter(const char *name);
 
 #endif

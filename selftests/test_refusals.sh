@@ -28,6 +28,7 @@ t_tcp_repair() { refused tcp_repair repair "$1"; }
 t_md5_ao() { refused md5_ao md5 "$1"; }
 t_urgent() { refused urgent urgent "$1"; }
 t_socket_filter() { refused socket_filter filter "$1"; }
+t_sockmap() { refused sockmap sockmap "$1"; }
 t_pacing() { refused pacing pacing "$1"; }
 t_ip_options() { refused ip_options ip_options 4; }
 t_shutdown() { refused shutdown shutdown "$1"; }
@@ -216,7 +217,7 @@ t_refused_often() {
 
 pair_up || skip_all "cannot set up the pair"
 run "closed 4" "closed 6" "listen 4" "listen 6" "tcp_repair 4" "tcp_repair 6" "md5_ao 4" \
-	"md5_ao 6" "urgent 4" "urgent 6" "socket_filter 4" "pacing 4" ip_options "shutdown 4" \
+	"md5_ao 6" "urgent 4" "urgent 6" "socket_filter 4" "sockmap 4" "pacing 4" ip_options "shutdown 4" \
 	"shutdown 6" "fin_received 4" "zero_window 4" congestion_control other_ulp "policy 4" \
 	"policy 6" table_full conn_limit port_limit not_toe_device neighbour qdisc tc_filter \
 	"netfilter 4" "netfilter 6" xfrm small_mss ecn refused_often

@@ -15,6 +15,8 @@
  *                 send, receive, posted (a receive that waits), shutdown, close
  *   buffer NAME   delegated, then read from by calls that wait
  *   hold NAME     delegated, its payload held until a buffer is posted
+ *   filter NAME   a filter that is installed before the offload, or after it; needs
+ *                 --table
  *   ping NS ADDR COUNT SIZE [df]
  *
  * Exit code: 0 as expected, 1 not, 2 wrong use, 4 the kernel lacks what the
@@ -255,6 +257,26 @@ static void establish_md5(void)
 	meet();
 }
 
+/* Puts a socket into a map, and gives the map. */
+static int into_sockmap(int fd)
+{
+	union bpf_attr attr = {
+		.map_type = BPF_MAP_TYPE_SOCKMAP, .key_size = 4, .value_size = 4, .max_entries = 1,
+	};
+	uint32_t key = 0, value = fd;
+	int map = syscall(SYS_bpf, BPF_MAP_CREATE, &attr, sizeof(attr));
+
+	if (map < 0)
+		lacking("sockmap");
+	memset(&attr, 0, sizeof(attr));
+	attr.map_fd = map;
+	attr.key = (uintptr_t)&key;
+	attr.value = (uintptr_t)&value;
+	if (syscall(SYS_bpf, BPF_MAP_UPDATE_ELEM, &attr, sizeof(attr)))
+		fatal("cannot put the socket into a sockmap: %m");
+	return map;
+}
+
 static int refuse(const char *name)
 {
 	int fd, one = 1, zero = 0;
@@ -291,6 +313,8 @@ static int refuse(const char *name)
 	} else if (!strcmp(name, "filter")) {
 		if (attach_filter(p.c))
 			lacking("SO_ATTACH_FILTER");
+	} else if (!strcmp(name, "sockmap")) {
+		into_sockmap(p.c);
 	} else if (!strcmp(name, "tls")) {
 		if (raw_ulp(p.c, "tls"))
 			lacking("kTLS");
@@ -381,20 +405,8 @@ static void both_tls(void)
 
 static void sockmap(int fd)
 {
-	union bpf_attr attr = {
-		.map_type = BPF_MAP_TYPE_SOCKMAP, .key_size = 4, .value_size = 4, .max_entries = 1,
-	};
-	uint32_t key = 0, value = fd;
-	int map = syscall(SYS_bpf, BPF_MAP_CREATE, &attr, sizeof(attr));
+	int map = into_sockmap(fd);
 
-	if (map < 0)
-		lacking("sockmap");
-	memset(&attr, 0, sizeof(attr));
-	attr.map_fd = map;
-	attr.key = (uintptr_t)&key;
-	attr.value = (uintptr_t)&value;
-	if (syscall(SYS_bpf, BPF_MAP_UPDATE_ELEM, &attr, sizeof(attr)))
-		fatal("cannot put the socket into a sockmap: %m");
 	exchange(8);
 	close(map);
 }
@@ -525,7 +537,8 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "client-ns", 1, 0, 'c' }, { "server-ns", 1, 0, 's' }, { "before", 1, 0, 'b' },
-		{ "expect", 1, 0, 'e' }, { "ulp-try", 0, 0, 't' }, { "both", 0, 0, '2' }, { "table", 1, 0, 'f' }, { 0 },
+		{ "expect", 1, 0, 'e' }, { "ulp-try", 0, 0, 't' }, { "both", 0, 0, '2' }, { "table", 1, 0, 'f' },
+		{ "after", 1, 0, 'a' }, { "bpf", 1, 0, 'p' }, { "dev", 1, 0, 'd' }, { "cgroup", 1, 0, 'g' }, { "slow", 0, 0, 'l' }, { 0 },
 	};
 	int o;
 
@@ -539,6 +552,11 @@ int main(int argc, char **argv)
 		case 't': p.ulp_try = true; break;
 		case '2': p.both = true; break;
 		case 'f': p.table = optarg; break;
+		case 'a': p.after = optarg; break;
+		case 'p': p.bpf = optarg; break;
+		case 'd': p.dev = optarg; break;
+		case 'g': p.cgroup = optarg; break;
+		case 'l': p.slow = true; break;
 		default: return 2;
 		}
 	}
@@ -547,7 +565,7 @@ int main(int argc, char **argv)
 	if (argc >= 1 && !strcmp(argv[0], "ping"))
 		return ping(argc - 1, argv + 1);
 	if (argc < 2) {
-		fprintf(stderr, "usage: toe_probe [--client-ns NS] [--server-ns NS] [--before CMD] [--expect ok|refused|exists] [--ulp-try] [--both] [--table FILE] refuse|upload|inject|legacy|race|nth|buffer|hold NAME [ADDRESS]\n");
+		fprintf(stderr, "usage: toe_probe [--client-ns NS] [--server-ns NS] [--before CMD] [--expect ok|refused|exists] [--ulp-try] [--both] [--table FILE] [--after CMD] [--bpf KIND] [--dev NAME] [--cgroup DIR] [--slow] refuse|upload|inject|legacy|race|nth|buffer|hold|filter NAME [ADDRESS]\n");
 		return 2;
 	}
 	if (argc > 2)
@@ -568,5 +586,7 @@ int main(int argc, char **argv)
 		return buffer(argv[1]);
 	if (!strcmp(argv[0], "hold"))
 		return hold(argv[1]);
+	if (!strcmp(argv[0], "filter"))
+		return filter(argv[1]);
 	return 2;
 }
