@@ -42,6 +42,7 @@ use kernel::{
 use crate::{
     framework::{
         connection::Connection,
+        intermediate::Layers,
         release,
         target::Counters, //
     },
@@ -70,7 +71,8 @@ use crate::{
             ReadGuard,
             Table, //
         },
-        user_buffer::BufferSlot, //
+        user_buffer::BufferSlot,
+        vlan::TagKey, //
     },
     netdev::Port, //
 };
@@ -98,6 +100,13 @@ pub(crate) struct Entry {
     pub(crate) sk: ARef<Sock>,
     /// Keeps the device while frames may still be sent through it.
     pub(crate) dev: DevRef,
+    /// The device that the connection's route leaves through: the same, or one on top
+    /// of the layers.
+    pub(crate) path_dev: DevRef,
+    /// What changes its frames between the two.
+    pub(crate) layers: Option<Arc<Layers>>,
+    /// The VLAN tag that a NIC has taken out of a frame that looks as expected.
+    pub(crate) tag: TagKey,
     /// Connection data.
     pub(crate) data: SockCell<ConnData>,
     /// The present or last stay in legacy mode.
@@ -124,6 +133,13 @@ impl Entry {
     #[inline]
     pub(crate) fn queue(&self) -> u16 {
         self.queue.load(Relaxed)
+    }
+
+    /// What its frames go through on their way to the device, as
+    /// [`Port::send_frame`] wants it.
+    #[inline]
+    fn via(&self, sk: LockedSock<'_>) -> Option<(&Layers, u32)> {
+        self.layers.as_deref().map(|layers| (layers, sk.priority()))
     }
 
     /// Follows the host stack, which chooses another one now and then, after a

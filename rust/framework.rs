@@ -16,6 +16,7 @@ pub(crate) mod connection;
 pub(crate) mod device;
 pub(crate) mod hold;
 pub(crate) mod hooks;
+pub(crate) mod intermediate;
 mod receive;
 pub(crate) mod registry;
 pub(crate) mod release;

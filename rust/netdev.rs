@@ -17,43 +17,46 @@ use kernel::{
     str::CStr, //
 };
 
-use crate::net::{
-    context::{
-        Bh,
-        Rtnl, //
-    },
-    debugfs::{
-        self,
-        DeviceFile,
-        ShowDevice, //
-    },
-    errno,
-    ndo::{
-        DeviceOps,
-        Driver,
-        LinkStats,
-        OwnDevice,
-        Xmit, //
-    },
-    netdev::{
-        self as device,
-        features,
-        DeviceSetup,
-        NetDevice, //
-    },
-    netevent::{
-        Neighbour,
-        NetEventNotifier,
-        NetEventRegistration, //
-    },
-    notifier::{
-        NetdevEvent,
-        NetdevNotifier,
-        NetdevRegistration, //
-    },
-    pair::PeerLink,
-    rtnl,
-    skb::SkBuff, //
+use crate::{
+    framework::intermediate::Layers,
+    net::{
+        context::{
+            Bh,
+            Rtnl, //
+        },
+        debugfs::{
+            self,
+            DeviceFile,
+            ShowDevice, //
+        },
+        errno,
+        ndo::{
+            DeviceOps,
+            Driver,
+            LinkStats,
+            OwnDevice,
+            Xmit, //
+        },
+        netdev::{
+            self as device,
+            features,
+            DeviceSetup,
+            NetDevice, //
+        },
+        netevent::{
+            Neighbour,
+            NetEventNotifier,
+            NetEventRegistration, //
+        },
+        notifier::{
+            NetdevEvent,
+            NetdevNotifier,
+            NetdevRegistration, //
+        },
+        pair::PeerLink,
+        rtnl,
+        skb::SkBuff, //
+    }, //
 };
 
 mod attrs;
@@ -214,12 +217,16 @@ impl ShowDevice for Port {
 }
 
 /// Keeps the names of debugfs files right, and the link addresses in the headers
-/// of delegated connections.
+/// of delegated connections, and looks after the layers between them and their paths.
 struct Watcher;
 
 impl NetdevNotifier for Watcher {
     fn event(&self, event: NetdevEvent, dev: &NetDevice, rtnl: &Rtnl) {
         let Some(port) = Port::of(dev) else {
+            if let Some(port) = Port::of(Layers::below(dev)) {
+                let left = event == NetdevEvent::Unregister;
+                port.offload.layer_changed(dev, left, rtnl);
+            }
             return;
         };
         match event {
@@ -236,7 +243,7 @@ impl NetdevNotifier for Watcher {
 
 impl NetEventNotifier for Watcher {
     fn neighbour(&self, neighbour: &Neighbour) {
-        if let Some(port) = Port::of(neighbour.dev()) {
+        if let Some(port) = Port::of(Layers::below(neighbour.dev())) {
             port.offload.neighbours_changed();
         }
     }

@@ -38,3 +38,4 @@
 #include "device.h"
 #include "filter.h"
 #include "sock.h"
+#include "vlan.h"

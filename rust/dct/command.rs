@@ -74,7 +74,8 @@ use crate::{
         user_buffer::{
             BufferSlot,
             Pinned, //
-        }, //
+        },
+        vlan::TagKey, //
     },
     netdev::Port, //
 };
@@ -120,7 +121,7 @@ impl OffloadTarget for Port {
     }
 
     fn initiate(&self, sk: LockedSock<'_>, req: &OffloadRequest<'_>) -> Result<Hwid, Refusal> {
-        let mac = req.dev.address_now();
+        let mac = req.path_dev.address_now();
         let mut data = ConnData::default();
         sk.load_all(&mut data);
         if data.mss < 64 {
@@ -149,6 +150,9 @@ impl OffloadTarget for Port {
                             kick: AtomicBool::new(false),
                             sk: sock.into(),
                             dev: DevRef::new(req.dev),
+                            path_dev: DevRef::new(req.path_dev),
+                            layers: req.layers.cloned(),
+                            tag: TagKey::new(req.tuple.vlan),
                             data: SockCell::new(sock, data),
                             legacy: SockCell::new(sock, Legacy::default()),
                             at_handover: data,

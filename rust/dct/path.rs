@@ -64,7 +64,7 @@ pub(super) fn path<'e>(sk: LockedSock<'_>, entry: &'e Entry, bh: &Bh) -> Result<
     let Some(port) = entry.dev.driver::<Port>() else {
         return Err(Detour::Upload(UploadReason::DeviceGone));
     };
-    let way = sk.path(&entry.dev, bh);
+    let way = sk.path(&entry.path_dev, bh);
     if !way.is_clear() {
         look_at_way(sk, entry, port, way)?;
     }
@@ -80,9 +80,7 @@ pub(super) fn path<'e>(sk: LockedSock<'_>, entry: &'e Entry, bh: &Bh) -> Result<
 /// too: filters are named first.
 #[cold]
 fn look_at_way(sk: LockedSock<'_>, entry: &Entry, port: &Port, way: Path) -> Result<(), Detour> {
-    if let Some(filter) = connection::filtered(&sk, &entry.dev, port.offload().device()) {
-        return Err(Detour::Upload(filter.upload()));
-    }
+    look_for_filters(sk, entry, port)?;
     if way.is_elsewhere() {
         return Err(ELSEWHERE);
     }
@@ -92,13 +90,26 @@ fn look_at_way(sk: LockedSock<'_>, entry: &Entry, port: &Port, way: Path) -> Res
     }
 }
 
+/// Is there anything that must see the connection's frames on one of the devices of
+/// its way?
+fn look_for_filters(sk: LockedSock<'_>, entry: &Entry, port: &Port) -> Result<(), Detour> {
+    let layers = entry.layers.iter();
+    let above = layers.flat_map(|layers| layers.devices());
+    let mut devices = Iterator::chain(above, [&*entry.dev]);
+    let device = port.offload().device();
+    match devices.find_map(|dev| connection::filtered(&sk, dev, device)) {
+        Some(filter) => Err(Detour::Upload(filter.upload())),
+        None => Ok(()),
+    }
+}
+
 /// Something about the namespace's routes has changed, or only about this one: it may
 /// still lead to the same device.
 #[cold]
 fn reroute(sk: LockedSock<'_>, entry: &Entry, port: &Port) -> Result<(), Detour> {
     sk.reroute().map_err(|_| ELSEWHERE)?;
     let xfrm = match sk.route() {
-        Some((dev, xfrm)) if core::ptr::eq(dev, &*entry.dev) && dev.is_up() => xfrm,
+        Some((dev, xfrm)) if core::ptr::eq(dev, &*entry.path_dev) && dev.is_up() => xfrm,
         _ => return Err(ELSEWHERE),
     };
     if xfrm && !port.offload().device().bypassed().has(Filter::Xfrm) {
@@ -125,6 +136,10 @@ fn look_at_next_hop(
     };
     if entry.template.with_mut(sk, |t| t.set_dst_mac(mac)) {
         port.offload().stats().updated(Update::Neighbour);
+    }
+    if entry.layers.is_some() {
+        // Only the route's own device is looked at for each frame.
+        look_for_filters(sk, entry, port)?;
     }
     let looked = NextHop::looked(changes, second, snd_una);
     entry.next_hop.set(sk, looked);

@@ -89,15 +89,11 @@ pub(crate) fn input(
     bh: &Bh,
 ) -> Option<SkBuff> {
     let dct = port.offload().dct();
-    // A VLAN device's frame carries its tag beside the data.
-    if skb.has_vlan_tag() {
-        return Some(skb);
-    }
     let guard = ReadGuard::within(bh);
     let mut seg = Segment::default();
     let guess = Hwid::from_raw(recent.0.load(Relaxed)).and_then(|hwid| dct.get(&guard, hwid));
     if let Some(entry) = guess {
-        if entry.expected.parse(skb.data(), skb.len(), &mut seg) {
+        if entry.tag == skb.tag_key() && entry.expected.parse(skb.data(), skb.len(), &mut seg) {
             return match checked(port, &mut skb, &seg, &entry) {
                 true => deliver(port, queue, &entry, skb, &seg, &guard, bh),
                 false => Some(skb),
@@ -109,6 +105,11 @@ pub(crate) fn input(
     if skb.headlen() < wire::ETH_LEN as u32 + 52 && !skb.may_pull(want) {
         return Some(skb);
     }
+    // A NIC takes the outermost tag out of a frame.
+    let Some(tags) = skb.tags() else {
+        return Some(skb);
+    };
+    seg.tuple.vlan = tags;
     match wire::parse_into(skb.data(), skb.len(), &mut seg) {
         Ok(()) => {}
         Err(Odd::NotTcp | Odd::Special(_, None)) => return Some(skb),
@@ -164,7 +165,19 @@ fn deliver(
         }
     };
     skb.mark_receiver(sk.sock());
-    port.dev().tap_incoming(&mut skb, bh);
+    let v6 = entry.tuple.family == Family::V6;
+    let l3_off = seg.l4_off - if v6 { wire::IPV6_LEN } else { wire::IPV4_LEN } as u16;
+    match &entry.layers {
+        None => port.dev().tap_incoming(&mut skb, bh),
+        Some(layers) => {
+            layers.received(port.dev(), &mut skb, l3_off.into(), bh);
+            // Of a frame with a tag inside, it was the tag's.
+            skb.set_protocol(match entry.tuple.family {
+                Family::V4 => wire::ETHERTYPE_IPV4,
+                Family::V6 => wire::ETHERTYPE_IPV6,
+            });
+        }
+    }
     // The sender's accounting ends here, as in `ip_rcv_core()`.
     skb.orphan();
     if !skb.own_payload() {
@@ -172,8 +185,6 @@ fn deliver(
         return None;
     }
     let len = skb.len();
-    let v6 = entry.tuple.family == Family::V6;
-    let l3_off = seg.l4_off - if v6 { wire::IPV6_LEN } else { wire::IPV4_LEN } as u16;
     skb.set_network_header(l3_off);
     skb.set_transport_header(seg.l4_off);
     if skb.pull(u32::from(seg.l4_off)).is_err() {
@@ -187,7 +198,7 @@ fn deliver(
     skb.fill_cb(seg, v6);
     port.offload().stats().received(queue, len);
     // As `tcp_v4_rcv()`: under the spin lock, whoever owns the socket.
-    sk.count_in(&skb, port.dev(), len - u32::from(l3_off));
+    sk.count_in(&skb, &entry.path_dev, len - u32::from(l3_off));
     match sk.try_own() {
         Some(locked) if conn.delegated(locked) => process(locked, entry, skb, seg, bh),
         Some(locked) => legacy_receive(locked, entry, skb, seg, bh),

@@ -164,7 +164,7 @@ pub(crate) fn run(sk: LockedSock<'_>, entry: &Entry, nonagle: Option<u8>, bh: &B
         if segs > 1 {
             skb.set_gso(mss as u16, segs as u16, sk.gso_type());
         }
-        let (frames, sent_bytes) = match port.send_frame(skb, entry.queue(), bh) {
+        let (frames, sent_bytes) = match port.send_frame(skb, entry.queue(), entry.via(sk), bh) {
             Ok(counts) => counts,
             Err(SendError::Full(skb)) => {
                 skb.drop_because(DropReason::FullRing);
@@ -244,7 +244,7 @@ fn send_ack(sk: LockedSock<'_>, entry: &Entry, bh: &Bh) -> Option<()> {
         skb.drop_because(DropReason::NotSpecified);
         return None;
     };
-    let sent = port.send_frame(skb, entry.queue(), bh);
+    let sent = port.send_frame(skb, entry.queue(), entry.via(sk), bh);
     sk.ack_sent();
     sk.count_ack_out(len as u32);
     entry
@@ -354,7 +354,11 @@ pub(crate) fn host_frame(
         counters.tx_frames += 1;
         counters.tx_bytes += u64::from(h.payload);
     });
-    settle(port, entry, port.send_frame(skb, entry.queue(), bh));
+    settle(
+        port,
+        entry,
+        port.send_frame(skb, entry.queue(), entry.via(sk), bh),
+    );
     HostFrame::Taken(0)
 }
 

@@ -18,6 +18,7 @@ use super::{
         self,
         Trigger, //
     },
+    intermediate::Layers,
     registry, //
 };
 use crate::{
@@ -75,7 +76,7 @@ pub(crate) fn established(sk: LockedSock<'_>) {
     }
     let target = sk
         .route()
-        .and_then(|(dev, _)| registry::target_of(dev))
+        .and_then(|(dev, _)| registry::target_of(Layers::below(dev)))
         .map(|(target, _)| target.device())
         .filter(|device| device.automatic());
     if let Some(device) = target {

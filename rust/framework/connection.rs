@@ -13,6 +13,7 @@ use super::{
     device::Device,
     hold,
     hooks::SocketHooks,
+    intermediate::Layers,
     registry::{
         self,
         TargetOf, //
@@ -145,7 +146,7 @@ pub(crate) struct Trigger {
     pub(crate) retry: bool,
 }
 
-fn tuple_of(sk: LockedSock<'_>) -> Tuple {
+fn tuple_of(sk: LockedSock<'_>, layers: &Layers) -> Tuple {
     let (local, remote, lport, rport) = sk.tuple();
     Tuple {
         family: if sk.is_v6() { Family::V6 } else { Family::V4 },
@@ -153,7 +154,7 @@ fn tuple_of(sk: LockedSock<'_>) -> Tuple {
         remote,
         lport,
         rport,
-        vlan: 0,
+        vlan: layers.tags(),
     }
 }
 
@@ -189,13 +190,13 @@ fn check_socket(sk: LockedSock<'_>) -> Result<(), Refusal> {
     }
 }
 
-fn check_path(
+/// What about the device `dev` of the path speaks against an offload to `target`.
+fn check_device(
     sk: LockedSock<'_>,
     dev: &NetDevice,
     target: &dyn OffloadTarget,
 ) -> Result<(), Refusal> {
     let device = target.device();
-    device.check_open()?;
     if !dev.is_up() || !dev.has_carrier() || dev.is_going() {
         return Err(Refusal::DeviceDown);
     }
@@ -205,8 +206,21 @@ fn check_path(
     }
 }
 
-/// What must see the frames of `sk`, and would not if `dev` had the connection. Any
-/// context; the lock need not be held.
+fn check_path(
+    sk: LockedSock<'_>,
+    dev: &NetDevice,
+    layers: Option<&Layers>,
+    target: &dyn OffloadTarget,
+) -> Result<(), Refusal> {
+    target.device().check_open()?;
+    for dev in layers.into_iter().flat_map(Layers::devices) {
+        check_device(sk, dev, target)?;
+    }
+    check_device(sk, dev, target)
+}
+
+/// What must see the frames of `sk`, and would not if they skipped `dev`, in the path of
+/// the connections that `device` takes. Any context; the lock need not be held.
 pub(crate) fn filtered(sk: &Sock, dev: &NetDevice, device: &Device) -> Option<Filter> {
     sk.filters(dev).without(device.bypassed()).first()
 }
@@ -214,9 +228,10 @@ pub(crate) fn filtered(sk: &Sock, dev: &NetDevice, device: &Device) -> Option<Fi
 /// Hands the connection of `sk` over. A refusal leaves it as it is and is
 /// counted. Any context under the socket lock.
 pub(crate) fn offload(sk: LockedSock<'_>, trigger: Trigger) -> Result<Hwid, Refusal> {
-    let Some((dev, xfrm)) = sk.route() else {
+    let Some((path_dev, xfrm)) = sk.route() else {
         return Err(refused(None, Refusal::NoRoute));
     };
+    let dev = Layers::below(path_dev);
     let Some((target, target_of)) = registry::target_of(dev) else {
         return Err(refused(None, Refusal::NotToeDevice));
     };
@@ -224,7 +239,7 @@ pub(crate) fn offload(sk: LockedSock<'_>, trigger: Trigger) -> Result<Hwid, Refu
     if xfrm && !target.device().bypassed().has(Filter::Xfrm) {
         return Err(refused(Some(stats), Refusal::Xfrm));
     }
-    match hand_over(sk, dev, target, target_of, trigger) {
+    match hand_over(sk, (path_dev, dev), target, target_of, trigger) {
         Ok(hwid) => {
             stats.offloaded();
             let bh = BhGuard::new();
@@ -246,9 +261,10 @@ fn refused(stats: Option<&Stats>, reason: Refusal) -> Refusal {
     reason
 }
 
+/// `path_dev` is the device that the route leaves through, `dev` the target's.
 fn hand_over(
     sk: LockedSock<'_>,
-    dev: &NetDevice,
+    (path_dev, dev): (&NetDevice, &NetDevice),
     target: &dyn OffloadTarget,
     target_of: TargetOf,
     trigger: Trigger,
@@ -257,7 +273,8 @@ fn hand_over(
     if of(sk, &guard).is_some() {
         return Err(Refusal::Already);
     }
-    let tuple = tuple_of(sk);
+    let layers = Layers::find(path_dev)?;
+    let tuple = tuple_of(sk, &layers);
     target.device().limits().decide(&Candidate {
         tuple,
         explicit: trigger.explicit,
@@ -268,20 +285,29 @@ fn hand_over(
         backoff: trigger.backoff,
     })?;
     check_socket(sk)?;
-    check_path(sk, dev, target)?;
+    check_path(sk, dev, Some(&layers), target)?;
     let next_hop = sk.neighbour(false).map_err(|_| Refusal::Neighbour)?;
+    let layers = layers.share()?;
 
     let hwid = target.initiate(
         sk,
         &OffloadRequest {
             dev,
+            path_dev,
+            layers: layers.as_ref(),
             tuple,
             next_hop,
         },
     )?;
-    // A filter that was installed since is seen here, and a later one by the watch.
-    let watched = watch::add(dev, target).and_then(|()| check_path(sk, dev, target));
-    if let Err(reason) = watched {
+    // What changes from here on, a filter or a layer, finds the connection at the target.
+    let layers = layers.as_deref();
+    let checked = watch::add(dev, target)
+        .and_then(|()| check_path(sk, dev, layers, target))
+        .and_then(|()| match layers.is_none_or(Layers::intact) {
+            true => Ok(()),
+            false => Err(Refusal::DeviceDown),
+        });
+    if let Err(reason) = checked {
         let _ = target.terminate(sk, hwid);
         return Err(reason);
     }

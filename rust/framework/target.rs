@@ -4,12 +4,16 @@
 
 use kernel::{
     prelude::*,
-    sync::aref::ARef, //
+    sync::{
+        aref::ARef,
+        Arc, //
+    }, //
 };
 
 use super::{
     connection::Connection,
-    device::Device, //
+    device::Device,
+    intermediate::Layers, //
 };
 use crate::{
     logic::{
@@ -34,8 +38,14 @@ use crate::{
 
 /// A connection the host wants to hand over.
 pub(crate) struct OffloadRequest<'a> {
-    /// The device its route leaves through.
+    /// The target's device.
     pub(crate) dev: &'a NetDevice,
+    /// The device its route leaves through: the same, or one on top of `layers`.
+    pub(crate) path_dev: &'a NetDevice,
+    /// What changes its frames between the two, if anything. The target does as they
+    /// do, keeps them as long as it has the connection, and is told to give it up
+    /// when they change.
+    pub(crate) layers: Option<&'a Arc<Layers>>,
     /// `local` is this host's end.
     pub(crate) tuple: Tuple,
     /// Link address of the next hop.

@@ -103,7 +103,6 @@ struct sk_buff *toe_tcp_xmit_clone(struct sk_buff *skb);
 void toe_tcp_sent(struct sock *sk, struct sk_buff *skb, u32 mss);
 void toe_tcp_count_in(struct sock *sk, struct sk_buff *skb,
 		      struct net_device *dev, u32 len);
-bool toe_skb_vlan_tag_present(const struct sk_buff *skb);
 bool toe_tcp_csum_ok(struct sk_buff *skb, u32 l4_off, u32 l4_len, bool v6);
 void toe_tcp_check_probe_timer(struct sock *sk);
 bool toe_skb_orphan_frags_rx(struct sk_buff *skb);

@@ -807,8 +807,3 @@ void toe_tcp_check_probe_timer(struct sock *sk)
 {
 	tcp_check_probe_timer(sk);
 }
-
-bool toe_skb_vlan_tag_present(const struct sk_buff *skb)
-{
-	return skb_vlan_tag_present(skb);
-}

@@ -128,7 +128,8 @@ fn be32<const LEN: usize>(frame: &[u8; LEN], at: usize) -> u32 {
 }
 
 impl Expected {
-    /// The frames of `tuple`, whose local end has link address `mac`. No VLAN.
+    /// The frames of `tuple`, whose local end has link address `mac`, without their
+    /// VLAN tags: what a NIC has taken out of a frame, its user compares.
     pub fn new(mac: [u8; 6], tuple: &Tuple) -> Self {
         let mut h = [0; V6_LEN];
         let l4 = l4_off(tuple.family);
@@ -248,6 +249,7 @@ fn tcp<const LEN: usize>(h: &[u8; LEN], l4: usize, out: &mut Segment) {
 #[cfg(any(test, CONFIG_KUNIT = "y"))]
 #[cfg_attr(not(test), kernel::macros::kunit_tests(toe_expect))]
 mod tests {
+    use super::super::vlan::Tags;
     use super::*;
 
     const MAC: [u8; 6] = [2, 0, 0, 0, 0, 7];
@@ -296,7 +298,7 @@ mod tests {
             remote: [0x21; 16],
             lport: 443,
             rport: 50_000,
-            vlan: 0,
+            vlan: Tags::NONE,
         };
         [v4, v6]
     }

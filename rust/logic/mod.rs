@@ -34,5 +34,6 @@ pub mod state;
 pub mod template;
 pub mod transmit;
 pub mod tuple;
+pub mod vlan;
 pub mod window;
 pub mod wire;

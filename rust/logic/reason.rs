@@ -148,6 +148,8 @@ named! {
         IpOptions = "ip_options",
         /// The tuple is already in the connection table.
         Duplicate = "duplicate",
+        /// A VLAN device on the way does what the target cannot.
+        Vlan = "vlan",
     }
 }
 
@@ -201,6 +203,8 @@ named! {
         SockOps = "sock_ops",
         /// Something failed in the target.
         Error = "error",
+        /// A VLAN device on the way is down, gone, or not what it was.
+        Vlan = "vlan",
     }
 }
 

@@ -13,23 +13,18 @@ use super::{
     wire::{
         ETHERTYPE_IPV4,
         ETHERTYPE_IPV6,
-        ETHERTYPE_VLAN,
         ETH_LEN,
         IPPROTO_TCP,
         IPV4_LEN,
         IPV6_LEN,
         TCP_LEN,
         TS_ALIGNED,
-        TS_LEN,
-        VLAN_LEN, //
+        TS_LEN, //
     }, //
 };
 
 /// Largest header that a template writes, in bytes.
-pub const MAX_LEN: usize = ETH_LEN + VLAN_LEN + IPV6_LEN + TCP_LEN + TS_LEN;
-
-/// Offset of the Ethertype in an Ethernet header.
-const ETHERTYPE_OFF: usize = 12;
+pub const MAX_LEN: usize = ETH_LEN + IPV6_LEN + TCP_LEN + TS_LEN;
 
 /// Offset of the checksum in a TCP header, as `skb->csum_offset` wants it.
 pub const TCP_CSUM_OFF: usize = 16;
@@ -41,7 +36,8 @@ pub struct TemplateParams {
     pub src_mac: [u8; 6],
     /// MAC address of the neighbour.
     pub dst_mac: [u8; 6],
-    /// The connection. An inline 802.1Q tag is written if `vlan` is not 0.
+    /// The connection. Its VLAN tags are not part of the template: the layers below
+    /// put them in.
     pub tuple: Tuple,
     /// IPv4 type of service or IPv6 traffic class, ECN bits included.
     pub tos: u8,
@@ -143,12 +139,7 @@ impl HeaderTemplate {
         let b = &mut self.bytes;
         put(b, 0, p.dst_mac)?;
         put(b, 6, p.src_mac)?;
-        let mut l3 = ETH_LEN;
-        if p.tuple.vlan != 0 {
-            put(b, ETHERTYPE_OFF, ETHERTYPE_VLAN.to_be_bytes())?;
-            put(b, ETH_LEN, (p.tuple.vlan & 0x0fff).to_be_bytes())?;
-            l3 += VLAN_LEN;
-        }
+        let l3 = ETH_LEN;
         let l4 = match p.tuple.family {
             Family::V4 => {
                 put(b, l3 - 2, ETHERTYPE_IPV4.to_be_bytes())?;
@@ -370,22 +361,21 @@ mod tests {
     }
 
     #[test]
-    fn ipv6_layout_with_tag() {
-        let mut tuple = Tuple::v6([0xfd; 16], 1, [0xfc; 16], 2);
-        tuple.vlan = 100;
+    fn ipv6_layout() {
+        let tuple = Tuple::v6([0xfd; 16], 1, [0xfc; 16], 2);
         let t = HeaderTemplate::new(&TemplateParams {
             tuple,
             ts_ok: false,
             ..params()
         });
         let mut out = [0u8; MAX_LEN];
-        assert_eq!(t.len(), 14 + 4 + 40 + 20);
+        assert_eq!(t.len(), 14 + 40 + 20);
         assert!(t.write(&mut out, &fields()).is_some());
-        assert_eq!(out[12..18], [0x81, 0, 0, 100, 0x86, 0xdd]);
-        assert_eq!(out[18..26], [0x61, 0x0a, 0xbc, 0xde, 3, 0xfc, 6, 64]);
-        assert_eq!(out[26..42], [0xfd; 16]);
-        assert_eq!(out[42..58], [0xfc; 16]);
-        assert_eq!(out[70], 0x50);
+        assert_eq!(out[12..14], [0x86, 0xdd]);
+        assert_eq!(out[14..22], [0x61, 0x0a, 0xbc, 0xde, 3, 0xfc, 6, 64]);
+        assert_eq!(out[22..38], [0xfd; 16]);
+        assert_eq!(out[38..54], [0xfc; 16]);
+        assert_eq!(out[66], 0x50);
     }
 
     #[test]

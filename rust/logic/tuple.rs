@@ -3,6 +3,8 @@
 //! What identifies a connection on a device: the key of the connection match
 //! storage (claims B 15, 23).
 
+use super::vlan::Tags;
+
 /// Address family of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
 #[repr(u8)]
@@ -27,8 +29,9 @@ pub struct Tuple {
     pub lport: u16,
     /// Port of the peer, in host byte order.
     pub rport: u16,
-    /// VLAN identifier, 1 to 4094; 0 for untagged and priority-tagged frames.
-    pub vlan: u16,
+    /// The VLANs that its frames belong to: the same addresses and ports in another
+    /// VLAN are another connection.
+    pub vlan: Tags,
 }
 
 /// Odd constants with evenly spread bits (wyhash's default secret).
@@ -63,7 +66,7 @@ impl Tuple {
             remote: [r0, r1, r2, r3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
             lport,
             rport,
-            vlan: 0,
+            vlan: Tags::NONE,
         }
     }
 
@@ -75,7 +78,7 @@ impl Tuple {
             remote,
             lport,
             rport,
-            vlan: 0,
+            vlan: Tags::NONE,
         }
     }
 
@@ -98,7 +101,7 @@ impl Tuple {
         let key = u64::from(seed).wrapping_mul(K2) ^ K0;
         let ports = (u64::from(self.lport) << 48)
             | (u64::from(self.rport) << 32)
-            | (u64::from(self.vlan) << 8)
+            | (u64::from(self.vlan.bits()) << 8)
             | self.family as u64;
         let (l0, l1) = halves(&self.local);
         let (r0, r1) = halves(&self.remote);
@@ -174,7 +177,15 @@ mod tests {
         let h = base.hash(1);
         assert_eq!(base.hash(1), h);
         assert!(base.hash(2) != h);
-        assert!(Tuple { vlan: 5, ..base }.hash(1) != h);
+        for vlan in [
+            Tags::NONE.with_inner(0x8100, 5),
+            Tags::NONE
+                .with_inner(0x88a8, 1)
+                .and_then(|tags| tags.with_inner(0x8100, 5)),
+        ] {
+            let vlan = vlan.unwrap_or_default();
+            assert!(!vlan.is_empty() && Tuple { vlan, ..base }.hash(1) != h);
+        }
         assert!(
             Tuple {
                 lport: 1001,

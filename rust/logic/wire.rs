@@ -14,6 +14,10 @@ use super::{
     tuple::{
         Family,
         Tuple, //
+    },
+    vlan::{
+        Tags,
+        MAX_TAGS, //
     }, //
 };
 
@@ -41,7 +45,7 @@ pub mod flags {
 
 /// Length of an Ethernet header, in bytes.
 pub const ETH_LEN: usize = 14;
-/// Length of an 802.1Q tag, in bytes.
+/// Length of an 802.1Q or 802.1ad tag, in bytes.
 pub const VLAN_LEN: usize = 4;
 /// Length of an IPv4 header without options, in bytes.
 pub const IPV4_LEN: usize = 20;
@@ -53,7 +57,7 @@ pub const TCP_LEN: usize = 20;
 pub const TS_LEN: usize = 12;
 /// Bytes of a frame that, when linear, are enough for every frame the target
 /// finishes itself, and for all of its TCP header.
-pub const LINEAR_LEN: usize = ETH_LEN + VLAN_LEN + IPV6_LEN + 60;
+pub const LINEAR_LEN: usize = ETH_LEN + MAX_TAGS * VLAN_LEN + IPV6_LEN + 60;
 
 /// Ethertype of IPv4.
 pub const ETHERTYPE_IPV4: u16 = 0x0800;
@@ -61,6 +65,8 @@ pub const ETHERTYPE_IPV4: u16 = 0x0800;
 pub const ETHERTYPE_IPV6: u16 = 0x86dd;
 /// Ethertype of an 802.1Q tag.
 pub const ETHERTYPE_VLAN: u16 = 0x8100;
+/// Ethertype of an 802.1ad tag (QinQ).
+pub const ETHERTYPE_QINQ: u16 = 0x88a8;
 /// IP protocol number of TCP.
 pub const IPPROTO_TCP: u8 = 6;
 /// The IP header's ECN field: congestion experienced (RFC 3168).
@@ -132,8 +138,8 @@ pub fn parse(frame: &[u8], frame_len: u32) -> Result<Segment, Odd> {
     parse_into(frame, frame_len, &mut segment).map(|()| segment)
 }
 
-/// Parses a frame into `out`, which is the default before and not to be used
-/// after an error.
+/// Parses a frame into `out`, which is the default before, but for the tag that a
+/// NIC took out of the frame, and not to be used after an error.
 ///
 /// `frame` are the linear bytes from the Ethernet header on; [`LINEAR_LEN`] of
 /// them, or the whole frame, are enough. `frame_len` is the length of the whole
@@ -144,13 +150,8 @@ pub fn parse_into(frame: &[u8], frame_len: u32, out: &mut Segment) -> Result<(),
     };
     let mut ethertype = u16::from_be_bytes([eth[12], eth[13]]);
     let mut l3_off = ETH_LEN;
-    if ethertype == ETHERTYPE_VLAN {
-        let Some(tagged) = frame.first_chunk::<{ ETH_LEN + VLAN_LEN }>() else {
-            return Err(Odd::NotTcp);
-        };
-        out.tuple.vlan = u16::from_be_bytes([tagged[14], tagged[15]]) & 0x0fff;
-        ethertype = u16::from_be_bytes([tagged[16], tagged[17]]);
-        l3_off = ETH_LEN + VLAN_LEN;
+    if ethertype == ETHERTYPE_VLAN || ethertype == ETHERTYPE_QINQ {
+        (ethertype, l3_off) = untag(frame, ethertype, &mut out.tuple.vlan)?;
     }
     let Some(l3) = frame.get(l3_off..) else {
         return Err(Odd::NotTcp);
@@ -167,6 +168,31 @@ pub fn parse_into(frame: &[u8], frame_len: u32, out: &mut Segment) -> Result<(),
         Some(l4) => tcp(l4, l4_len, out),
         None => Err(Odd::Special(SpecialCase::BadHeader, None)),
     }
+}
+
+/// Reads the tags that are in the frame, the first of Ethertype `ethertype`. Returns
+/// the Ethertype and the offset of what they are in front of. A frame that has more
+/// tags than a connection can have, or a tag without VLAN, is no connection's.
+#[cold]
+#[inline(never)]
+fn untag(frame: &[u8], mut ethertype: u16, tags: &mut Tags) -> Result<(u16, usize), Odd> {
+    let mut off = ETH_LEN;
+    // Ends: no more than `MAX_TAGS` are taken.
+    while matches!(ethertype, ETHERTYPE_VLAN | ETHERTYPE_QINQ) {
+        let tag = frame
+            .get(off..)
+            .and_then(|rest| rest.first_chunk::<VLAN_LEN>());
+        let Some([a, b, c, d]) = tag.copied() else {
+            return Err(Odd::NotTcp);
+        };
+        match tags.with_inner(ethertype, u16::from_be_bytes([a, b])) {
+            Some(more) => *tags = more,
+            None => return Err(Odd::NotTcp),
+        }
+        ethertype = u16::from_be_bytes([c, d]);
+        off = off.wrapping_add(VLAN_LEN);
+    }
+    Ok((ethertype, off))
 }
 
 /// Parses a segment that starts at its TCP header, `len` bytes long in all, as
@@ -247,7 +273,7 @@ fn sum_is_ones(header: &[u8]) -> bool {
 /// enough.
 #[cold]
 #[inline(never)]
-fn ipv4_special(l3: &[u8], h: &[u8; IPV4_LEN], vlan: u16) -> Odd {
+fn ipv4_special(l3: &[u8], h: &[u8; IPV4_LEN], vlan: Tags) -> Odd {
     let header_len = usize::from(h[0] & 0xf) * 4;
     if h[0] >> 4 != 4 || header_len < IPV4_LEN {
         return Odd::Special(SpecialCase::BadHeader, None);
@@ -519,8 +545,7 @@ mod tests {
 
     #[test]
     fn plain_segments() {
-        let mut six = Tuple::v6([1; 16], 7, [2; 16], 8);
-        six.vlan = 9;
+        let six = Tuple::v6([1; 16], 7, [2; 16], 8);
         for sent in [tuple(), six] {
             for ts_ok in [false, true] {
                 let (f, data_off) = frame(sent, ts_ok);
@@ -549,6 +574,56 @@ mod tests {
                 // Ethernet padding is not payload.
                 assert!(parse(&f, LEN as u32 + 6) == Ok(want));
             }
+        }
+    }
+
+    /// A tag in front of what is at offset 12 of `f`, whose last bytes are lost.
+    fn put_tag(f: &[u8; LEN], tag: [u8; VLAN_LEN]) -> [u8; LEN] {
+        let mut out = *f;
+        out[16..].copy_from_slice(&f[12..LEN - VLAN_LEN]);
+        out[12..16].copy_from_slice(&tag);
+        out
+    }
+
+    #[test]
+    fn tags_are_part_of_the_tuple() {
+        let (plain, data_off) = frame(tuple(), true);
+        let len = LEN as u32 + VLAN_LEN as u32;
+        let one = put_tag(&plain, [0x81, 0, 0xe0, 100]);
+        let Ok(s) = parse(&one, len) else {
+            panic!("a tagged frame is refused");
+        };
+        let c = Tags::NONE.with_inner(ETHERTYPE_VLAN, 100);
+        assert!(Some(s.tuple.vlan) == c);
+        assert_eq!(usize::from(s.data_off), data_off + VLAN_LEN);
+        assert!(
+            Tuple {
+                vlan: Tags::NONE,
+                ..s.tuple
+            } == tuple().reversed()
+        );
+
+        // In the frame, or one of them taken out by a NIC.
+        let two = put_tag(&one, [0x88, 0xa8, 0, 10]);
+        let both = Tags::NONE
+            .with_inner(ETHERTYPE_QINQ, 10)
+            .and_then(|tags| tags.with_inner(ETHERTYPE_VLAN, 100));
+        assert!(both.is_some());
+        assert!(parse(&two, len + 4).map(|s| Some(s.tuple.vlan)) == Ok(both));
+        let mut s = Segment::default();
+        s.tuple.vlan = Tags::NONE
+            .with_inner(ETHERTYPE_QINQ, 10)
+            .unwrap_or_default();
+        assert!(parse_into(&one, len, &mut s).is_ok());
+        assert!(Some(s.tuple.vlan) == both);
+
+        // A third tag; a priority without a VLAN; no room for the tag.
+        let three = put_tag(&two, [0x81, 0, 0, 1]);
+        assert!(parse(&three, len + 8) == Err(Odd::NotTcp));
+        let priority = put_tag(&plain, [0x81, 0, 0xe0, 0]);
+        assert!(parse(&priority, len) == Err(Odd::NotTcp));
+        for short in ETH_LEN..ETH_LEN + 2 * VLAN_LEN {
+            assert!(parse(&two[..short], short as u32) == Err(Odd::NotTcp));
         }
     }
 

@@ -36,4 +36,5 @@ pub(crate) mod trace;
 pub(crate) mod tracepoint;
 pub(crate) mod ulp;
 pub(crate) mod user_buffer;
+pub(crate) mod vlan;
 pub(crate) mod worker;

@@ -26,7 +26,10 @@ use super::{
         Rtnl, //
     },
     ndo::Driver,
-    skb::SkBuff, //
+    skb::{
+        FrameList,
+        SkBuff, //
+    }, //
 };
 
 /// Device features, `NETIF_F_*`.
@@ -65,6 +68,11 @@ pub(crate) mod features {
     /// 802.1ad tags put in and taken out by the device.
     pub(crate) const VLAN_STAG: u64 =
         bit(bindings::NETIF_F_HW_VLAN_STAG_TX_BIT) | bit(bindings::NETIF_F_HW_VLAN_STAG_RX_BIT);
+    /// Tags that the host stack leaves to the device to put in.
+    pub(crate) const VLAN_TX: u64 =
+        bit(bindings::NETIF_F_HW_VLAN_CTAG_TX_BIT) | bit(bindings::NETIF_F_HW_VLAN_STAG_TX_BIT);
+    /// What a device must be able to do to take the frames of an engine as they are.
+    pub(crate) const ENGINE: u64 = SG | HW_CSUM | TSO | TSO6;
     /// All kinds of TCP segmentation.
     pub(crate) const ALL_TSO: u64 = bindings::TOE_NETIF_F_ALL_TSO;
     /// All that software can segment.
@@ -274,6 +282,19 @@ impl NetDevice {
         false
     }
 
+    /// An engine's frame as this device sends it: as it is if the device has all of
+    /// `features`, else what [`FrameList::validated`] makes of it.
+    #[inline(always)]
+    pub(crate) fn prepared(&self, mut skb: SkBuff, features: u64, bh: &Bh) -> FrameList {
+        if self.features() & features != features {
+            return FrameList::validated(skb, self, bh);
+        }
+        skb.set_dev(self);
+        let mut frames = FrameList::new();
+        frames.push(skb);
+        frames
+    }
+
     /// Shows an outgoing frame to packet taps (tcpdump), if there are any.
     ///
     /// `skb` begins with its Ethernet header and has its network header set.
@@ -287,7 +308,7 @@ impl NetDevice {
     /// `dev_nit_active_rcu()`: does a packet tap see what this device sends and
     /// receives?
     #[inline(always)]
-    fn has_taps(&self) -> bool {
+    pub(crate) fn has_taps(&self) -> bool {
         let empty = |list: *const bindings::list_head| {
             // SAFETY: a list head of a live structure; a racy look is enough.
             ptr::eq(unsafe { addr_of!((*list).next).read_volatile() }, list)

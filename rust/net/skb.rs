@@ -116,7 +116,7 @@ impl SkBuff {
     }
 
     #[inline(always)]
-    fn headers(&self) -> &bindings::sk_buff__bindgen_ty_4__bindgen_ty_2 {
+    pub(super) fn headers(&self) -> &bindings::sk_buff__bindgen_ty_4__bindgen_ty_2 {
         // SAFETY: both members of the union are the same group of fields.
         unsafe { self.raw().__bindgen_anon_4.headers.as_ref() }
     }

@@ -135,6 +135,12 @@ impl Sock {
         (queue != u16::MAX).then_some(queue)
     }
 
+    /// Priority of the connection's frames (`SO_PRIORITY`, also set by `IP_TOS`).
+    pub(crate) fn priority(&self) -> u32 {
+        // SAFETY: a live socket's field, which lockless readers may see change.
+        unsafe { addr_of!((*self.as_ptr()).sk_priority).read_volatile() }
+    }
+
     /// Address family of the socket itself (`AF_INET6` also when it carries
     /// IPv4). Constant but for `IPV6_ADDRFORM`, before which we upload.
     pub(crate) fn family(&self) -> u16 {

@@ -2,9 +2,12 @@
 
 //! Where the offload framework meets the device.
 
-use core::sync::atomic::{
-    AtomicU32,
-    Ordering::Relaxed, //
+use core::{
+    ptr,
+    sync::atomic::{
+        AtomicU32,
+        Ordering::Relaxed, //
+    }, //
 };
 
 use kernel::{
@@ -13,6 +16,7 @@ use kernel::{
     seq_file::SeqFile,
     seq_print,
     sync::{
+        aref::ARef,
         Arc,
         SpinLock, //
     }, //
@@ -25,6 +29,7 @@ use crate::{
         Dct, //
     },
     framework::{
+        connection,
         device::{
             self,
             Device, //
@@ -151,7 +156,7 @@ impl DeviceState {
         seq_print!(
             seq,
             "hwid local remote mode snd_una snd_nxt snd_wnd rcv_nxt rcv_wnd srtt_us \
-             acked received rx_frames rx_bytes tx_frames tx_bytes specials\n"
+             acked received rx_frames rx_bytes tx_frames tx_bytes specials vlan\n"
         );
         for index in 0..self.dct.table.slots() {
             let guard = ReadGuard::new();
@@ -164,7 +169,7 @@ impl DeviceState {
             let (d, c) = (q.data, q.counters);
             seq_print!(
                 seq,
-                "{:#x} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}\n",
+                "{:#x} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}\n",
                 hwid.raw(),
                 Text(q.tuple.local_end()),
                 Text(q.tuple.remote_end()),
@@ -182,6 +187,7 @@ impl DeviceState {
                 c.tx_frames,
                 c.tx_bytes,
                 c.specials,
+                Text(q.tuple.vlan),
             );
         }
         Ok(())
@@ -197,6 +203,25 @@ impl DeviceState {
     /// A neighbour on this device changed its state or address. Any context.
     pub(super) fn neighbours_changed(&self) {
         self.neighbours.fetch_add(1, Relaxed);
+    }
+
+    /// Something happened to `dev`, a device on top of this one: its connections are
+    /// uploaded if it `left` or is not what it was. Process context, rtnl held.
+    pub(super) fn layer_changed(&self, dev: &NetDevice, left: bool, _rtnl: &Rtnl) {
+        let table = &self.dct.table;
+        for index in 0..table.slots() {
+            let guard = ReadGuard::new();
+            let found = table.at(&guard, index).and_then(|entry| {
+                let layers = entry.layers.as_ref()?;
+                let through = layers.devices().any(|layer| ptr::eq(layer, dev));
+                (through && (left || !layers.intact()))
+                    .then(|| (entry.hwid, ARef::clone(&entry.sk)))
+            });
+            drop(guard);
+            if let Some((hwid, sk)) = found {
+                sk.with_lock(|sk| connection::upload_hwid(sk, hwid, UploadReason::Vlan));
+            }
+        }
     }
 
     /// The device has another link address. Process context, rtnl held.

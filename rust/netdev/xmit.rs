@@ -4,20 +4,23 @@
 
 use core::sync::atomic::Ordering::SeqCst;
 
-use crate::net::{
-    context::Bh,
-    napi::Poll,
-    ndo::Xmit,
-    netdev::{
-        features,
-        NetDevice,
-        ETH_HLEN, //
-    },
-    ring::Refused,
-    skb::{
-        DropReason,
-        FrameList,
-        SkBuff, //
+use crate::{
+    framework::intermediate::Layers,
+    net::{
+        context::Bh,
+        napi::Poll,
+        ndo::Xmit,
+        netdev::{
+            features,
+            NetDevice,
+            ETH_HLEN, //
+        },
+        ring::Refused,
+        skb::{
+            DropReason,
+            FrameList,
+            SkBuff, //
+        }, //
     }, //
 };
 
@@ -96,12 +99,14 @@ impl Port {
     /// on, with its network header set, maybe to be segmented or checksummed.
     ///
     /// It is counted, shown to packet taps, and segmented or checksummed here
-    /// if the device's features say that the wire has no such frames. Returns how
-    /// many frames and bytes it was then.
+    /// if the device's features say that the wire has no such frames. `via` are the
+    /// layers that it goes through before, and the priority of its socket. Returns
+    /// how many frames and bytes it was then.
     pub(crate) fn send_frame(
         &self,
         mut skb: SkBuff,
         queue: u16,
+        via: Option<(&Layers, u32)>,
         bh: &Bh,
     ) -> core::result::Result<(u32, u64), SendError> {
         let dev = self.dev();
@@ -126,16 +131,16 @@ impl Port {
             }
         }
 
-        skb.set_dev(dev);
         skb.set_queue_mapping(queue);
-        let all = features::SG | features::HW_CSUM | features::TSO | features::TSO6;
         let mut frames = FrameList::new();
-        if dev.features() & all == all {
-            Self::prepare(dev, peer, skb, &mut frames, bh);
-        } else {
-            let mut segments = FrameList::validated(skb, dev, bh);
-            while let Some(skb) = segments.pop() {
-                Self::prepare(dev, peer, skb, &mut frames, bh);
+        match via {
+            None => Self::prepare(dev, peer, skb, features::ENGINE, &mut frames, bh),
+            Some((layers, priority)) => {
+                let all = features::ENGINE | features::VLAN_TX;
+                let mut below = layers.send(skb, priority, bh);
+                while let Some(skb) = below.pop() {
+                    Self::prepare(dev, peer, skb, all, &mut frames, bh);
+                }
             }
         }
         let (packets, bytes) = (frames.len(), frames.bytes());
@@ -151,15 +156,30 @@ impl Port {
         Ok((packets, bytes))
     }
 
-    /// The last steps of a frame before it is the peer's.
+    /// Makes a frame what the wire has, given `all` of the features that it needs.
     #[inline(always)]
     fn prepare(
         dev: &NetDevice,
         peer: &NetDevice,
         mut skb: SkBuff,
+        all: u64,
         frames: &mut FrameList,
         bh: &Bh,
     ) {
+        if dev.features() & all == all {
+            skb.set_dev(dev);
+            Self::finish(dev, peer, skb, frames, bh);
+        } else {
+            let mut segments = FrameList::validated(skb, dev, bh);
+            while let Some(skb) = segments.pop() {
+                Self::finish(dev, peer, skb, frames, bh);
+            }
+        }
+    }
+
+    /// The last steps of a frame before it is the peer's.
+    #[inline(always)]
+    fn finish(dev: &NetDevice, peer: &NetDevice, mut skb: SkBuff, frames: &mut FrameList, bh: &Bh) {
         dev.tap_outgoing(&skb, bh);
         skb.tx_timestamp();
         if let Some(skb) = skb.forward_to(peer, bh) {

@@ -403,13 +403,6 @@ impl SkBuff {
         unsafe { bindings::toe_sk_incoming(sk.as_ptr(), self.as_ptr()) }
     }
 
-    /// Is there a VLAN tag that is not in the data?
-    #[inline]
-    pub(crate) fn has_vlan_tag(&self) -> bool {
-        // SAFETY: the frame is ours.
-        unsafe { bindings::toe_skb_vlan_tag_present(self.as_ptr()) }
-    }
-
     /// Verifies the TCP checksum of a frame, at its Ethernet header, that no
     /// hardware verified.
     pub(crate) fn verify_tcp_checksum(&mut self, seg: &Segment, v6: bool) -> bool {

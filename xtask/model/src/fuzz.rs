@@ -64,12 +64,12 @@ fn connection(b: &mut Bytes<'_>) -> ConnData {
 
 /// A frame that is close to one the engine finishes, with a few bytes changed.
 fn nearly_good(b: &mut Bytes<'_>, c: &ConnData) -> Vec<u8> {
-    let mut tuple = if b.u8() & 1 == 0 {
+    let tuple = if b.u8() & 1 == 0 {
         Tuple::v4([10, 0, 0, 2], 80, [10, 0, 0, 1], 4000)
     } else {
         Tuple::v6([2; 16], 80, [1; 16], 4000)
     };
-    tuple.vlan = u16::from(b.u8() & 1);
+    let tags = [b.u8(), b.u8()];
     let template = HeaderTemplate::new(&TemplateParams {
         tuple,
         ts_ok: c.ts_ok,
@@ -91,6 +91,12 @@ fn nearly_good(b: &mut Bytes<'_>, c: &ConnData) -> Vec<u8> {
     let mut frame = vec![0; MAX_LEN + payload];
     template.write(&mut frame, &fields).expect("fits");
     frame.truncate(template.len() + payload);
+    for tag in tags {
+        // One in four frames has one, and one in four of those two.
+        if tag & 3 == 3 {
+            frame.splice(12..12, [0x81, 0, 0, tag >> 2]);
+        }
+    }
     for _ in 0..b.u8() & 3 {
         let at = usize::from(b.u8()) % frame.len();
         frame[at] ^= b.u8();

@@ -20,6 +20,7 @@ use toe_model::logic::{
     template::{HeaderTemplate, TemplateParams, TxFields},
     transmit::{self, next_send, SendVerdict, SendView},
     tuple::{Family, Tuple},
+    vlan::{self, Tags},
     wire::{self, Odd, OptKind},
 };
 
@@ -28,12 +29,34 @@ fn any_tuple() -> impl Strategy<Value = Tuple> {
         (any::<[u8; 4]>(), any::<[u8; 4]>()).prop_map(|(l, r)| Tuple::v4(l, 0, r, 0)),
         (any::<[u8; 16]>(), any::<[u8; 16]>()).prop_map(|(l, r)| Tuple::v6(l, 0, r, 0)),
     ];
-    (addresses, any::<u16>(), any::<u16>(), 0u16..4095).prop_map(|(t, lport, rport, vlan)| Tuple {
+    (addresses, any::<u16>(), any::<u16>(), any_tags()).prop_map(|(t, lport, rport, vlan)| Tuple {
         lport,
         rport,
         vlan,
         ..t
     })
+}
+
+/// None, one or two tags.
+fn any_tags() -> impl Strategy<Value = Tags> {
+    let tag = (any::<bool>(), 1u16..4095);
+    prop::collection::vec(tag, 0..=vlan::MAX_TAGS).prop_map(|list| {
+        let proto = |service| [wire::ETHERTYPE_VLAN, wire::ETHERTYPE_QINQ][usize::from(service)];
+        list.into_iter().fold(Tags::NONE, |tags, (service, vid)| {
+            tags.with_inner(proto(service), vid).expect("room")
+        })
+    })
+}
+
+/// The frame with tags, which carry `priority`, behind the link addresses.
+fn tagged(frame: &[u8], tags: Tags, priority: u8) -> Vec<u8> {
+    let mut out = frame[..12].to_vec();
+    for (proto, vid) in tags.iter() {
+        out.extend(proto.to_be_bytes());
+        out.extend((vid | u16::from(priority) << 13).to_be_bytes());
+    }
+    out.extend(&frame[12..]);
+    out
 }
 
 fn any_params() -> impl Strategy<Value = TemplateParams> {
@@ -142,9 +165,10 @@ proptest! {
     }
 
     #[test]
-    fn parser_reads_what_the_template_wrote(p in any_params(), f in any_fields(), padding in 0usize..7) {
+    fn parser_reads_what_the_template_wrote(p in any_params(), f in any_fields(), padding in 0usize..7, priority in 0u8..8) {
         let t = HeaderTemplate::new(&p);
-        let mut out = frame(&t, &f);
+        let mut out = tagged(&frame(&t, &f), p.tuple.vlan, priority);
+        let tags = p.tuple.vlan.len() * wire::VLAN_LEN;
         out.resize(out.len() + padding, 0xaa);
         let Ok(s) = wire::parse(&out, out.len() as u32) else {
             return Err(TestCaseError::fail("not a segment"));
@@ -154,14 +178,14 @@ proptest! {
         prop_assert_eq!(s.payload, f.payload_len);
         prop_assert_eq!(s.ts, p.ts_ok.then_some((f.tsval, f.tsecr)));
         prop_assert_eq!(s.opts == OptKind::Timestamp, p.ts_ok);
-        prop_assert_eq!(usize::from(s.data_off), t.len());
-        prop_assert_eq!(usize::from(s.l4_off), t.l4_off());
+        prop_assert_eq!(usize::from(s.data_off), t.len() + tags);
+        prop_assert_eq!(usize::from(s.l4_off), t.l4_off() + tags);
         prop_assert_eq!(s.dscp << 2 | s.ip_ecn, p.tos);
         prop_assert_eq!(s.hop_limit, p.ttl);
 
         let mut fast = wire::Segment::default();
         let expected = Expected::new(p.dst_mac, &s.tuple);
-        let plain = p.ts_ok && s.tuple.vlan == 0;
+        let plain = p.ts_ok && tags == 0;
         prop_assert_eq!(expected.parse(&out, out.len() as u32, &mut fast), plain);
         if plain {
             fast.tuple = s.tuple;
@@ -174,6 +198,22 @@ proptest! {
                 let taken = wrong.parse(&out, out.len() as u32, &mut wire::Segment::default());
                 prop_assert_eq!(taken, wrong == expected);
             }
+        }
+    }
+
+    /// Tags in the frame and tags that a NIC took out make the same tuple.
+    #[test]
+    fn tags_in_the_frame_and_beside_it(p in any_params(), f in any_fields(), priority in 0u8..8) {
+        let all = p.tuple.vlan;
+        let out = tagged(&frame(&HeaderTemplate::new(&p), &f), all, priority);
+        let inside = wire::parse(&out, out.len() as u32).map(|s| s.tuple);
+        prop_assert_eq!(inside, Ok(p.tuple.reversed()));
+        if let Some((proto, vid)) = all.iter().next() {
+            let mut beside = wire::Segment::default();
+            beside.tuple.vlan = Tags::NONE.with_inner(proto, vid).expect("a tag");
+            let rest = [&out[..12], &out[16..]].concat();
+            prop_assert!(wire::parse_into(&rest, rest.len() as u32, &mut beside).is_ok());
+            prop_assert_eq!(Ok(beside.tuple), inside);
         }
     }
 
