@@ -361,6 +361,8 @@ static void quiescent_point(struct conn *c)
 		info_unread(c, extra_rx);
 		pthread_barrier_wait(&shm->senders);
 	}
+	if (opt.priority)
+		set_int(c->fd, SOL_SOCKET, SO_PRIORITY, opt.priority);
 	c->tx_point++;
 	pthread_barrier_wait(&shm->all);
 }
@@ -719,7 +721,8 @@ static int run_both(void)
 enum {
 	O_ROLE = 256, O_NSC, O_NSS, O_PORT, O_BYTES, O_BACK, O_CONNS, O_ROUNDS, O_TX, O_RX, O_WAIT,
 	O_END, O_AT, O_ULP, O_TRY, O_FLIP, O_PLANT, O_SEED, O_MAXW, O_MAXR, O_SNDBUF, O_RCVBUF,
-	O_LOWAT, O_PEVERY, O_PMS, O_POINTS, O_HOLD, O_INFO, O_STALL, O_BREAK, O_JSON, O_HELP,
+	O_LOWAT, O_PEVERY, O_PMS, O_POINTS, O_HOLD, O_PRIORITY, O_INFO, O_STALL, O_BREAK, O_JSON,
+	O_HELP,
 };
 
 static const struct option options[] = {
@@ -732,7 +735,7 @@ static const struct option options[] = {
 	{ "max-write", 1, 0, O_MAXW }, { "max-read", 1, 0, O_MAXR }, { "sndbuf", 1, 0, O_SNDBUF },
 	{ "rcvbuf", 1, 0, O_RCVBUF }, { "rcvlowat", 1, 0, O_LOWAT },
 	{ "pause-every", 1, 0, O_PEVERY }, { "pause-ms", 1, 0, O_PMS }, { "points", 1, 0, O_POINTS },
-	{ "hold-dir", 1, 0, O_HOLD }, { "tcpinfo", 0, 0, O_INFO }, { "stall", 1, 0, O_STALL },
+	{ "hold-dir", 1, 0, O_HOLD }, { "priority", 1, 0, O_PRIORITY }, { "tcpinfo", 0, 0, O_INFO }, { "stall", 1, 0, O_STALL },
 	{ "may-break", 0, 0, O_BREAK }, { "json", 0, 0, O_JSON }, { "help", 0, 0, O_HELP }, { 0 },
 };
 
@@ -750,6 +753,7 @@ static const char usage[] =
 "  --ulp client|server|both --ulp-try  offload by TCP_ULP; --ulp-try: a refusal is no failure\n"
 "  --flip N                   ask for the offload again every N bytes sent\n"
 "  --points N --hold-dir DIR  N quiescent points; at each make DIR/held and wait for DIR/go\n"
+"  --priority N               SO_PRIORITY of both ends from the first such point on\n"
 "  --tcpinfo                  check TCP_INFO, SIOCINQ and SIOCOUTQ there and on the way\n"
 "  --plant-wrong-byte POS     send one wrong byte: the run must fail\n"
 "  --stall S --may-break --seed N --json\n";
@@ -807,6 +811,7 @@ static void parse(int argc, char **argv)
 		case O_PMS: opt.pause_ms = parse_size(optarg); break;
 		case O_POINTS: opt.points = parse_size(optarg); break;
 		case O_HOLD: opt.hold_dir = optarg; break;
+		case O_PRIORITY: opt.priority = parse_size(optarg); break;
 		case O_INFO: opt.tcpinfo = true; break;
 		case O_STALL: opt.stall = parse_size(optarg); break;
 		case O_BREAK: opt.may_break = true; break;

@@ -39,7 +39,7 @@ struct opts {
 	unsigned int tx_mask, rx_mask;
 	enum wait_mode wait;
 	enum end_mode end;
-	int sndbuf, rcvbuf, rcvlowat;
+	int sndbuf, rcvbuf, rcvlowat, priority;
 	uint64_t pause_every;
 	unsigned int pause_ms;
 	bool ulp_client, ulp_server, ulp_try, tcpinfo, may_break, json;
