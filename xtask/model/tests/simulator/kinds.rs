@@ -59,6 +59,7 @@ pub enum Kind {
     Persist,
     Keepalive,
     HostRetransmit,
+    PathMtu,
 }
 
 impl Kind {
@@ -72,12 +73,13 @@ impl Kind {
                 | K::Persist
                 | K::Keepalive
                 | K::HostRetransmit
+                | K::PathMtu
         )
     }
 }
 
 /// What each must be counted as, and nothing else.
-pub const KINDS: [(Kind, Option<SpecialCase>); 46] = [
+pub const KINDS: [(Kind, Option<SpecialCase>); 47] = [
     (K::OldData, Some(S::OldSequence)),
     (K::OldAndNew, Some(S::OldSequence)),
     (K::OldEmpty, Some(S::OldSequence)),
@@ -124,6 +126,7 @@ pub const KINDS: [(Kind, Option<SpecialCase>); 46] = [
     (K::Persist, Some(S::Persist)),
     (K::Keepalive, Some(S::Keepalive)),
     (K::HostRetransmit, Some(S::HostRetransmit)),
+    (K::PathMtu, Some(S::PathMtu)),
 ];
 
 /// An ACK that says what the endpoint knows already.

@@ -162,6 +162,10 @@ impl Endpoint {
         match case {
             SpecialCase::Rto => self.host_rto(now),
             SpecialCase::NoMemory | SpecialCase::ForeignBuffer => self.send(now),
+            SpecialCase::PathMtu => {
+                self.c.mss = (self.c.mss / 4 * 3).max(100);
+                self.send(now);
+            }
             SpecialCase::HostRetransmit => {
                 for sent in &mut self.sent {
                     sent.again = true;
