@@ -265,7 +265,7 @@ t_priority() { # so_priority|map
 
 # What happens to a VLAN device in the middle of a transfer takes the connection
 # back, and nothing is lost.
-t_change() { # down|deleted|moved|address|reorder|flags FAMILY one|qinq [UPLOADS]
+t_change() { # down|lower_down|deleted|moved|address|reorder FAMILY one|qinq
 	local mac dev=$VA
 	vlan_up "$3"
 	mac=$(in_a cat /sys/class/net/$VA/address)
