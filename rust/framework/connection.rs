@@ -280,6 +280,7 @@ fn hand_over(
         explicit: trigger.explicit,
         bytes: sk.bytes_moved(),
         segments: sk.data_segments(),
+        age_ms: None,
         device_conns: target.connections(),
         now_ms: time::now_ms(),
         backoff: trigger.backoff,

@@ -29,6 +29,7 @@ pub mod policy;
 pub mod reason;
 pub mod receive;
 pub mod rtt;
+pub mod rules;
 pub mod seq;
 pub mod state;
 pub mod template;

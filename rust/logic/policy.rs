@@ -122,6 +122,9 @@ pub struct Limits {
     /// Segments with data it has to have sent and received, together, before
     /// that: a connection that ends sooner costs more than it saves.
     pub min_segments: u32,
+    /// Time since its establishment, in ms, before it is. No knob of the device: a
+    /// rule sets it.
+    pub min_age_ms: u32,
     /// Largest number of connections offloaded at a time.
     pub conn_limit: u32,
     /// Lowest port, local or remote, of connections to offload.
@@ -155,6 +158,7 @@ impl Default for Limits {
             policy: Policy::default(),
             min_bytes: 0,
             min_segments: 8,
+            min_age_ms: 0,
             conn_limit: 1 << 20,
             port_lo: 1,
             port_hi: u16::MAX,
@@ -181,6 +185,8 @@ pub struct Candidate {
     pub bytes: u64,
     /// Segments with data, sent and received.
     pub segments: u64,
+    /// Time since it was established, in ms, if that is known.
+    pub age_ms: Option<u64>,
     /// Connections offloaded to the device at present.
     pub device_conns: u32,
     /// Present time in ms.
@@ -190,17 +196,22 @@ pub struct Candidate {
 }
 
 impl Limits {
+    /// Whether the policy lets who asks, an application or not, ask at all.
+    pub fn permit(&self, explicit: bool) -> Result<(), Refusal> {
+        match self.policy {
+            Policy::Auto => Ok(()),
+            Policy::Ulp if explicit => Ok(()),
+            _ => Err(Refusal::Policy),
+        }
+    }
+
     /// Whether a connection may be offloaded now.
     ///
     /// A connection is within the port range if either of its ports is: the
     /// service's port is the local one at the server, the remote one at the
     /// client.
     pub fn decide(&self, c: &Candidate) -> Result<(), Refusal> {
-        match self.policy {
-            Policy::Auto => {}
-            Policy::Ulp if c.explicit => {}
-            _ => return Err(Refusal::Policy),
-        }
+        self.permit(c.explicit)?;
         let ports = self.port_lo..=self.port_hi;
         if !ports.contains(&c.tuple.lport) && !ports.contains(&c.tuple.rport) {
             return Err(Refusal::PortLimit);
@@ -215,6 +226,10 @@ impl Limits {
         }
         if !c.explicit && c.segments < u64::from(self.min_segments) {
             return Err(Refusal::MinSegments);
+        }
+        let age_ms = c.age_ms.unwrap_or_default();
+        if !c.explicit && age_ms < u64::from(self.min_age_ms) {
+            return Err(Refusal::MinAge);
         }
         c.backoff.check(c.now_ms)?;
         if c.device_conns >= self.conn_limit {
@@ -365,6 +380,17 @@ mod tests {
             ..grown
         };
         assert!(limits(Policy::Auto).decide(&grown).is_ok());
+        let later = Limits {
+            min_age_ms: 50,
+            ..limits(Policy::Auto)
+        };
+        assert!(later.decide(&grown) == Err(Refusal::MinAge));
+        assert!(later.decide(&ulp).is_ok());
+        let old = Candidate {
+            age_ms: Some(50),
+            ..grown
+        };
+        assert!(later.decide(&old).is_ok());
     }
 
     #[test]

@@ -144,6 +144,14 @@ named! {
         MinBytes = "min_bytes",
         /// Too few segments with data were exchanged so far.
         MinSegments = "min_segments",
+        /// The connection is younger than the rule that it meets asks for.
+        MinAge = "min_age",
+        /// The first rule that the connection meets denies it.
+        Rule = "rule",
+        /// The connection meets none of the rules.
+        NoRule = "no_rule",
+        /// The rules deny it for now: one could be met with more bytes or greater age.
+        RuleWait = "rule_wait",
         /// IP options or extension headers are set on the socket.
         IpOptions = "ip_options",
         /// The tuple is already in the connection table.

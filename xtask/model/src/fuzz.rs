@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The entry of the fuzz target, which `cargo test` runs with random bytes too:
+//! The entries of the fuzz targets, which `cargo test` runs with random bytes too:
 //! whatever comes from the wire, the parser and the receive engine give a
 //! result, keep their invariants, and change nothing on a special case. After one
 //! a host of a few lines works, whatever it transmits, until the target goes on.
@@ -11,6 +11,7 @@ use crate::logic::{
     legacy::{HostState, Legacy, Verdict},
     policy::Limits,
     receive::{receive, HostView},
+    rules::{self, describe::describe, parser, Cgroup, Facts, Node, Rule},
     seq::Seq,
     template::{HeaderTemplate, TemplateParams, TxFields, MAX_LEN},
     tuple::Tuple,
@@ -241,6 +242,47 @@ pub fn run(data: &[u8]) {
             .is_some_and(|stay| check_legacy(stay, &mut c, &s, &mut b))
         {
             stay = None;
+        }
+    }
+}
+
+/// Rules and descriptions of connections, whatever they say: no text makes the parser
+/// or a program leave its bounds, and an error points into the text.
+pub fn rules(data: &[u8]) {
+    let _ = parser::is_complete(data);
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let mut find = |path: &str| match path.len() {
+        n if n % 2 == 0 => Ok(Cgroup::default()),
+        _ => Err("no such cgroup"),
+    };
+    let facts = describe(text, Facts::default(), &mut find);
+    let mut nodes = [Node::EMPTY; 64];
+    let mut list = [Rule::default(); 8];
+    let places = |line: u32, column: u32| {
+        let lines: Vec<_> = text.split('\n').collect();
+        let at = lines.get(line as usize - 1).expect("a line of the text");
+        assert!(column as usize <= at.chars().count() + 1, "column {column}");
+    };
+    if let Err(e) = &facts {
+        places(e.line, e.column);
+    }
+    match parser::parse(text, &mut nodes, &mut list, &mut find) {
+        Ok(parsed) => {
+            let verdict = rules::evaluate(
+                nodes
+                    .get(..parsed.nodes)
+                    .expect("no more nodes than there are"),
+                &facts.unwrap_or_default(),
+            );
+            if let Some(rule) = verdict.rule {
+                assert!(usize::from(rule) < parsed.rules);
+            }
+        }
+        Err(e) => {
+            places(e.line, e.column);
+            assert!(e.to_string().len() < 160);
         }
     }
 }
