@@ -20,6 +20,7 @@ pub(crate) mod intermediate;
 mod receive;
 pub(crate) mod registry;
 pub(crate) mod release;
+pub(crate) mod rules;
 mod send;
 pub(crate) mod stats;
 pub(crate) mod target;

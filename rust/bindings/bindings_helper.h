@@ -37,5 +37,6 @@
 #include "buffer.h"
 #include "device.h"
 #include "filter.h"
+#include "rules.h"
 #include "sock.h"
 #include "vlan.h"

@@ -38,6 +38,7 @@ use crate::{
         }, //
     },
     logic::{
+        buffer::Rule,
         conn::ConnData,
         expect::Expected,
         hold::Held,
@@ -151,7 +152,7 @@ impl OffloadTarget for Port {
                             sk: sock.into(),
                             dev: DevRef::new(req.dev),
                             path_dev: DevRef::new(req.path_dev),
-                            layers: req.layers.cloned(),
+                            layers: req.layers.clone(),
                             tag: TagKey::new(req.tuple.vlan),
                             data: SockCell::new(sock, data),
                             legacy: SockCell::new(sock, Legacy::default()),
@@ -229,13 +230,12 @@ impl OffloadTarget for Port {
         entry.is_some_and(|entry| legacy::resynchronise(sk, &entry, &bh))
     }
 
-    fn wants_buffer(&self, hwid: Hwid, want: u32) -> bool {
+    fn wants_buffer(&self, hwid: Hwid, want: u32, rule: Rule) -> bool {
         let guard = ReadGuard::new();
         let Some(entry) = self.offload().dct().get(&guard, hwid) else {
             return false;
         };
         let seen = entry.counters.peek();
-        let rule = self.offload().device().user_buffer_rule();
         rule.pays(want, seen.rx_bytes, seen.rx_frames)
     }
 

@@ -23,10 +23,7 @@ use super::{
 };
 use crate::{
     logic::{
-        policy::{
-            self,
-            Backoff, //
-        },
+        policy,
         reason::Refusal, //
     },
     net::{
@@ -80,13 +77,12 @@ pub(crate) fn established(sk: LockedSock<'_>) {
         .map(|(target, _)| target.device())
         .filter(|device| device.automatic());
     if let Some(device) = target {
+        let now = time::now_ms();
         let trigger = Trigger {
-            explicit: false,
-            backoff: Backoff::new(),
-            retry: false,
+            since_ms: Some(now),
+            ..Trigger::new(false)
         };
-        let due_ms = device.limits().first_look(time::now_ms());
-        note(sk.sock(), trigger, due_ms);
+        note(sk.sock(), trigger, device.limits().first_look(now));
     }
 }
 
@@ -121,6 +117,8 @@ fn may_change(reason: Refusal) -> bool {
         reason,
         Refusal::MinBytes
             | Refusal::MinSegments
+            | Refusal::MinAge
+            | Refusal::RuleWait
             | Refusal::Neighbour
             | Refusal::Recovery
             | Refusal::OutOfOrder
@@ -145,10 +143,9 @@ impl Job for Auto {
         let now = time::now_ms();
         for (mut due_ms, mut candidate) in worker.job().candidates.take() {
             if due_ms <= now {
-                let trigger = candidate.trigger;
-                let (result, open) = candidate
-                    .sk
-                    .with_lock(|sk| (connection::offload(sk, trigger), sk.is_open()));
+                let Candidate { sk, trigger, .. } = &mut candidate;
+                let (result, open) =
+                    sk.with_lock(|sk| (connection::offload(sk, trigger), sk.is_open()));
                 match result {
                     Err(reason) if open && may_change(reason) => {
                         candidate.trigger.retry = true;

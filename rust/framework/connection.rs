@@ -19,6 +19,10 @@ use super::{
         TargetOf, //
     },
     release,
+    rules::{
+        Decided,
+        Outcome, //
+    },
     stats::Stats,
     target::{
         OffloadRequest,
@@ -28,6 +32,7 @@ use super::{
 };
 use crate::{
     logic::{
+        buffer,
         filter::Filter,
         hwid::Hwid,
         legacy::{
@@ -43,6 +48,11 @@ use crate::{
             Refusal,
             SpecialCase,
             UploadReason, //
+        },
+        rules::{
+            self,
+            Knob,
+            Overrides, //
         },
         state::{
             Mode,
@@ -79,10 +89,10 @@ pub(crate) struct Connection {
     target_of: TargetOf,
     mode: SockCell<Mode>,
     saved: proto::Saved,
-    /// History of uploads, which outlives this record in [`auto`].
-    backoff: Backoff,
-    /// Asked for by the application, not by policy.
-    explicit: bool,
+    /// Who wanted it, with the history of uploads: outlives this record in [`auto`].
+    trigger: Trigger,
+    /// Limits that a rule has set.
+    overrides: Overrides,
     /// How many special cases are still allowed.
     budget: SockCell<Budget>,
 }
@@ -117,6 +127,22 @@ impl Connection {
         (self.target_of)(&self.dev)
     }
 
+    /// The limits of its device, and those of its own.
+    fn limits(&self, target: &dyn OffloadTarget) -> Limits {
+        let mut limits = target.device().limits();
+        self.overrides.apply(&mut limits);
+        limits
+    }
+
+    /// Which of its calls a user buffer is posted for.
+    pub(super) fn user_buffer_rule(&self, target: &dyn OffloadTarget) -> buffer::Rule {
+        let mut rule = target.device().user_buffer_rule();
+        if let Some(min) = self.overrides.get(Knob::UserBuffer) {
+            rule.min = min;
+        }
+        rule
+    }
+
     fn step(&self, sk: LockedSock<'_>, event: ModeEvent) -> Result {
         let next = self.mode.get(sk).next(event).map_err(|_| EINVAL)?;
         self.mode.set(sk, next);
@@ -144,6 +170,34 @@ pub(crate) struct Trigger {
     pub(crate) backoff: Backoff,
     /// The connection was refused before: a further refusal is not counted.
     pub(crate) retry: bool,
+    /// When it was established, in ms, if it was seen.
+    pub(crate) since_ms: Option<u64>,
+    /// Name of the task that asks, if one does.
+    pub(crate) process: Option<rules::Name>,
+    /// The rule that decided when it was last looked at.
+    pub(super) decided: Decided,
+    /// Rules count the decision: it is no dry run.
+    pub(super) counts: bool,
+}
+
+impl Trigger {
+    /// For a connection that was never looked at.
+    pub(crate) const fn new(explicit: bool) -> Self {
+        Trigger {
+            explicit,
+            backoff: Backoff::new(),
+            retry: false,
+            since_ms: None,
+            process: None,
+            decided: Decided::Nobody,
+            counts: true,
+        }
+    }
+
+    /// Time since the connection was established, in ms.
+    pub(super) fn age_ms(&self) -> Option<u64> {
+        Some(time::now_ms().saturating_sub(self.since_ms?))
+    }
 }
 
 fn tuple_of(sk: LockedSock<'_>, layers: &Layers) -> Tuple {
@@ -225,9 +279,37 @@ pub(crate) fn filtered(sk: &Sock, dev: &NetDevice, device: &Device) -> Option<Fi
     sk.filters(dev).without(device.bypassed()).first()
 }
 
+/// What would become of the connection of `sk` if it were to be offloaded now. Any
+/// context under the socket lock.
+pub(super) fn would_offload(sk: LockedSock<'_>, trigger: &Trigger) -> Outcome {
+    let mut trigger = Trigger {
+        counts: false,
+        ..*trigger
+    };
+    let mut find = || {
+        let (path_dev, xfrm) = sk.route().ok_or(Refusal::NoRoute)?;
+        let dev = Layers::below(path_dev);
+        let (target, _) = registry::target_of(dev).ok_or(Refusal::NotToeDevice)?;
+        if xfrm && !target.device().bypassed().has(Filter::Xfrm) {
+            return Err(Refusal::Xfrm);
+        }
+        check(sk, (path_dev, dev), target, &mut trigger).map(drop)
+    };
+    let result = find().err();
+    Outcome {
+        result,
+        rule: match trigger.decided {
+            Decided::By(rule) => rule,
+            Decided::Nobody => None,
+        },
+    }
+}
+
 /// Hands the connection of `sk` over. A refusal leaves it as it is and is
 /// counted. Any context under the socket lock.
-pub(crate) fn offload(sk: LockedSock<'_>, trigger: Trigger) -> Result<Hwid, Refusal> {
+///
+/// `trigger` keeps what the rules said.
+pub(crate) fn offload(sk: LockedSock<'_>, trigger: &mut Trigger) -> Result<Hwid, Refusal> {
     let Some((path_dev, xfrm)) = sk.route() else {
         return Err(refused(None, Refusal::NoRoute));
     };
@@ -261,26 +343,40 @@ fn refused(stats: Option<&Stats>, reason: Refusal) -> Refusal {
     reason
 }
 
-/// `path_dev` is the device that the route leaves through, `dev` the target's.
-fn hand_over(
+/// All that the framework checks. What the target then gets, and limits of the
+/// connection's own. `path_dev` is the device that the route leaves through, `dev` the
+/// target's.
+fn check<'a>(
     sk: LockedSock<'_>,
-    (path_dev, dev): (&NetDevice, &NetDevice),
+    (path_dev, dev): (&'a NetDevice, &'a NetDevice),
     target: &dyn OffloadTarget,
-    target_of: TargetOf,
-    trigger: Trigger,
-) -> Result<Hwid, Refusal> {
+    trigger: &mut Trigger,
+) -> Result<(OffloadRequest<'a>, Overrides), Refusal> {
     let guard = ReadGuard::new();
     if of(sk, &guard).is_some() {
         return Err(Refusal::Already);
     }
+    drop(guard);
     let layers = Layers::find(path_dev)?;
     let tuple = tuple_of(sk, &layers);
-    target.device().limits().decide(&Candidate {
+    let device = target.device();
+    let mut limits = device.limits();
+    limits.permit(trigger.explicit)?;
+    let mut decided = Decided::Nobody;
+    let rule = device
+        .rules()
+        .decide((sk, path_dev, &tuple), trigger, &mut decided);
+    trigger.decided = decided;
+    let rule = rule?;
+    if let Some(rule) = &rule {
+        rule.apply(&mut limits);
+    }
+    limits.decide(&Candidate {
         tuple,
         explicit: trigger.explicit,
         bytes: sk.bytes_moved(),
         segments: sk.data_segments(),
-        age_ms: None,
+        age_ms: trigger.age_ms(),
         device_conns: target.connections(),
         now_ms: time::now_ms(),
         backoff: trigger.backoff,
@@ -288,20 +384,28 @@ fn hand_over(
     check_socket(sk)?;
     check_path(sk, dev, Some(&layers), target)?;
     let next_hop = sk.neighbour(false).map_err(|_| Refusal::Neighbour)?;
-    let layers = layers.share()?;
+    let request = OffloadRequest {
+        dev,
+        path_dev,
+        layers: layers.share()?,
+        tuple,
+        next_hop,
+    };
+    Ok((request, rule.map_or(Overrides::NONE, |r| r.overrides)))
+}
 
-    let hwid = target.initiate(
-        sk,
-        &OffloadRequest {
-            dev,
-            path_dev,
-            layers: layers.as_ref(),
-            tuple,
-            next_hop,
-        },
-    )?;
+fn hand_over(
+    sk: LockedSock<'_>,
+    devices: (&NetDevice, &NetDevice),
+    target: &dyn OffloadTarget,
+    target_of: TargetOf,
+    trigger: &mut Trigger,
+) -> Result<Hwid, Refusal> {
+    let (request, overrides) = check(sk, devices, target, trigger)?;
+    let dev = request.dev;
+    let hwid = target.initiate(sk, &request)?;
     // What changes from here on, a filter or a layer, finds the connection at the target.
-    let layers = layers.as_deref();
+    let layers = request.layers.as_deref();
     let checked = watch::add(dev, target)
         .and_then(|()| check_path(sk, dev, layers, target))
         .and_then(|()| match layers.is_none_or(Layers::intact) {
@@ -325,8 +429,8 @@ fn hand_over(
         target_of,
         mode: SockCell::new(sk.sock(), Mode::Offloading),
         saved,
-        backoff: trigger.backoff,
-        explicit: trigger.explicit,
+        trigger: *trigger,
+        overrides,
         budget: SockCell::new(sk.sock(), Budget::default()),
     });
     match record {
@@ -353,7 +457,7 @@ pub(crate) fn special(sk: LockedSock<'_>, conn: &Connection, case: SpecialCase) 
         return None;
     };
     count_special(target, conn.hwid, case);
-    let limits = target.device().limits();
+    let limits = conn.limits(target);
     let allowed = conn
         .budget
         .with_mut(sk, |budget| budget.fall(time::now_ms(), &limits));
@@ -400,14 +504,13 @@ pub(crate) fn upload(sk: LockedSock<'_>, reason: UploadReason) {
         let _ = target.terminate(sk, conn.hwid);
         target.device().stats().uploaded(reason);
         trace::upload(conn.hwid, reason.name());
-        if may_return(reason, conn.explicit) {
-            let mut backoff = conn.backoff;
-            backoff.uploaded(time::now_ms(), &target.device().limits());
-            again = Some(Trigger {
-                explicit: conn.explicit,
-                backoff,
-                retry: false,
-            });
+        if may_return(reason, conn.trigger.explicit) {
+            let mut trigger = conn.trigger;
+            trigger.retry = false;
+            trigger
+                .backoff
+                .uploaded(time::now_ms(), &conn.limits(target));
+            again = Some(trigger);
         }
     }
     let saved = conn.saved;

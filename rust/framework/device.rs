@@ -18,6 +18,7 @@ use super::{
     connection,
     hold,
     registry::DeviceRegistration,
+    rules::Rules,
     stats::Stats,
     target::OffloadTarget, //
 };
@@ -60,6 +61,8 @@ pub(crate) struct Device {
     /// [`Rule`]'s fields.
     user_buffer: [AtomicU32; 2],
     hold: hold::Knobs,
+    #[pin]
+    rules: Rules,
     _registration: DeviceRegistration,
 }
 
@@ -78,12 +81,18 @@ impl Device {
                 AtomicU32::new(Rule::DEFAULT.frames),
             ],
             hold: hold::Knobs::new(),
+            rules <- Rules::new(),
             _registration: DeviceRegistration::new(),
         })
     }
 
     pub(crate) fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    /// Which connections the device takes.
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.rules
     }
 
     /// A copy of the limits.

@@ -20,7 +20,6 @@ use super::{
 };
 use crate::{
     logic::{
-        policy::Backoff,
         reason::{
             Refusal,
             Update,
@@ -30,6 +29,7 @@ use crate::{
     net::{
         consts as c,
         errno,
+        facts,
         proto::{
             self,
             Call,
@@ -198,12 +198,11 @@ impl Hooks for SocketHooks {
 
 impl Ulp for SocketHooks {
     fn init(sk: LockedSock<'_>) -> Result {
-        let trigger = Trigger {
-            explicit: true,
-            backoff: Backoff::new(),
-            retry: false,
+        let mut trigger = Trigger {
+            process: Some(facts::current_name()),
+            ..Trigger::new(true)
         };
-        match connection::offload(sk, trigger) {
+        match connection::offload(sk, &mut trigger) {
             // The name is on the socket when this returns, and off it again
             // when the socket is released.
             Ok(_) | Err(Refusal::Already) => {

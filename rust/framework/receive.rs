@@ -56,8 +56,11 @@ use crate::{
 fn pays(sk: &Sock, want: u32) -> bool {
     let guard = ReadGuard::new();
     proto::context::<Connection>(sk, &guard)
-        .and_then(|conn| Some((conn.target()?, conn.hwid())))
-        .is_some_and(|(target, hwid)| target.wants_buffer(hwid, want))
+        .and_then(|conn| Some((conn.target()?, conn)))
+        .is_some_and(|(target, conn)| {
+            let rule = conn.user_buffer_rule(target);
+            target.wants_buffer(conn.hwid(), want, rule)
+        })
 }
 
 /// Calls `f` with the target of the connection, if it has the delegated state.

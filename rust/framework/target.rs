@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     logic::{
+        buffer::Rule,
         conn::ConnData,
         hwid::Hwid,
         reason::Refusal,
@@ -45,7 +46,7 @@ pub(crate) struct OffloadRequest<'a> {
     /// What changes its frames between the two, if anything. The target does as they
     /// do, keeps them as long as it has the connection, and is told to give it up
     /// when they change.
-    pub(crate) layers: Option<&'a Arc<Layers>>,
+    pub(crate) layers: Option<Arc<Layers>>,
     /// `local` is this host's end.
     pub(crate) tuple: Tuple,
     /// Link address of the next hop.
@@ -116,8 +117,9 @@ pub(crate) trait OffloadTarget: Send + Sync {
     /// A frame of the connection that waited in the socket's backlog.
     fn backlog(&self, sk: LockedSock<'_>, skb: SkBuff);
 
-    /// Would a buffer pay for a call that waits for `want` bytes? No lock held.
-    fn wants_buffer(&self, hwid: Hwid, want: u32) -> bool;
+    /// Would a buffer pay, by `rule`, for a call that waits for `want` bytes? No lock
+    /// held.
+    fn wants_buffer(&self, hwid: Hwid, want: u32, rule: Rule) -> bool;
 
     /// Posts a user buffer (claims B 17, 24). `false`: it cannot be, at present.
     fn post_buffer(&self, sk: LockedSock<'_>, hwid: Hwid, buffer: &Pinned) -> bool;

@@ -199,7 +199,7 @@ impl Words {
             }
         }
         words.set_pair(Field::Interface, Some(&f.interface));
-        words.set(Field::Vlan, Some(t.vlan.into()));
+        words.set(Field::Vlan, Some(t.vlan.vlan_id().into()));
         words.set(Field::Mark, Some(f.mark.into()));
         words.set(Field::Uid, f.uid.map(u64::from));
         words.set_pair(Field::Process, f.process.as_ref());
@@ -456,6 +456,7 @@ pub fn evaluate(nodes: &[Node], facts: &Facts) -> Verdict {
 #[cfg_attr(not(test), kernel::macros::kunit_tests(toe_rules))]
 mod tests {
     use super::{
+        super::vlan::Tags,
         lexer::ParseError,
         parser::{
             is_complete,
@@ -572,7 +573,7 @@ mod tests {
             // What is not met has an opposite that is.
             let one = Facts {
                 tuple: Tuple {
-                    vlan: 9,
+                    vlan: Tags::of_vlan(9),
                     ..Tuple::v6([1; 16], 1000, [2; 16], 2000)
                 },
                 direction: Some(Direction::Active),

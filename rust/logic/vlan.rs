@@ -75,6 +75,24 @@ impl Tags {
         }
     }
 
+    /// Of a device with this 802.1Q identifier and none below it; none for 0.
+    pub const fn of_vlan(id: u16) -> Self {
+        match Self::NONE.with_inner(ETHERTYPE_VLAN, id) {
+            Some(tags) => tags,
+            None => Self::NONE,
+        }
+    }
+
+    /// Identifier of the device that the route leaves through: the innermost tag's. 0
+    /// if there is none.
+    pub const fn vlan_id(self) -> u16 {
+        let tag = match self.inner {
+            0 => self.outer,
+            inner => inner,
+        };
+        tag & VID_MASK
+    }
+
     /// Whether there are none.
     #[inline]
     pub const fn is_empty(self) -> bool {
@@ -152,6 +170,15 @@ mod tests {
         // A third one, outside or inside.
         assert!(both.with_inner(ETHERTYPE_VLAN, 1).is_none());
         assert!(both.with_outer(ETHERTYPE_VLAN, 1).is_none());
+    }
+
+    #[test]
+    fn identifiers() {
+        assert_eq!(Tags::of_vlan(100).vlan_id(), 100);
+        assert!(Tags::of_vlan(0).is_empty());
+        assert_eq!(Tags::NONE.vlan_id(), 0);
+        let both = Tags::of_vlan(100).with_outer(ETHERTYPE_QINQ, 10);
+        assert_eq!(both.map(Tags::vlan_id), Some(100));
     }
 
     #[test]

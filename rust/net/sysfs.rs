@@ -8,11 +8,16 @@
 //!     Attribute::ro(c"connections", show_connections),
 //! ];
 //! static LIST: AttributeList<2> = AttributeList::new(&FILES);
-//! static GROUP: Group = Group::new(c"toe", &LIST);
+//! static LONG_FILES: [LongAttribute<Port>; 1] = [
+//!     LongAttribute::ro(c"hits", read_hits),
+//! ];
+//! static LONG_LIST: LongAttributeList<1> = LongAttributeList::new(&LONG_FILES);
+//! static GROUP: Group = Group::new(c"toe", &LIST, &LONG_LIST);
 //! ```
 //!
 //! The functions run in process context without rtnl, and must not take it:
-//! unregistration waits for them with rtnl held. One value per file.
+//! unregistration waits for them with rtnl held. One value per file; a text of any
+//! length in those that are long.
 
 use core::marker::PhantomData;
 
@@ -141,6 +146,135 @@ impl<const N: usize> AttributeList<N> {
     }
 }
 
+/// The part of a text that a `read()` asks for.
+pub(crate) struct Window<'a> {
+    /// Bytes of the text before it, and what of them is still to come.
+    skip: u64,
+    page: Page<'a>,
+}
+
+impl fmt::Write for Window<'_> {
+    /// The text goes on; what is behind the window is dropped.
+    fn write_str(&mut self, text: &str) -> core::fmt::Result {
+        self.write_bytes(text.as_bytes());
+        Ok(())
+    }
+}
+
+impl Window<'_> {
+    /// As `write_str()`.
+    pub(crate) fn write_bytes(&mut self, bytes: &[u8]) {
+        let skip = self.skip.min(bytes.len() as u64) as usize;
+        self.skip -= skip as u64;
+        let rest = bytes.get(skip..).unwrap_or_default();
+        let room = self.page.buf.len().saturating_sub(self.page.len);
+        let rest = rest.get(..room).unwrap_or(rest);
+        if let Some(to) = self
+            .page
+            .buf
+            .get_mut(self.page.len..self.page.len + rest.len())
+        {
+            to.copy_from_slice(rest);
+            self.page.len += rest.len();
+        }
+    }
+}
+
+/// Writes all of a text. It should be the same one until it was read to its end.
+pub(crate) type Read<T> = fn(&T, &mut Window<'_>) -> Result;
+
+/// One piece of a text that is written to a long file: a write of more than a page
+/// comes as several.
+pub(crate) struct Chunk<'a> {
+    /// Where it belongs.
+    pub(crate) offset: u64,
+    /// The bytes.
+    pub(crate) bytes: &'a [u8],
+    /// Tells open files apart.
+    pub(crate) file: usize,
+    /// It fills a page, so that the same `write()` may go on with another one.
+    pub(crate) full: bool,
+}
+
+/// Takes a piece. The caller has CAP_NET_ADMIN in the user namespace of the device.
+pub(crate) type Write<T> = fn(&T, &Chunk<'_>) -> Result;
+
+/// A file whose text may be longer than a page.
+///
+/// # Invariants
+///
+/// As [`Attribute`].
+#[repr(C)]
+pub(crate) struct LongAttribute<T> {
+    attr: Opaque<bindings::bin_attribute>,
+    read: Read<T>,
+    write: Option<Write<T>>,
+}
+
+// SAFETY: constant, but for a lockdep key inside, which lockdep cares for.
+unsafe impl<T> Sync for LongAttribute<T> {}
+
+impl<T: Driver> LongAttribute<T> {
+    /// A file to read.
+    pub(crate) const fn ro(name: &'static CStr, read: Read<T>) -> Self {
+        Self::new(name, 0o444, read, None)
+    }
+
+    /// A file to read and write.
+    pub(crate) const fn rw(name: &'static CStr, read: Read<T>, write: Write<T>) -> Self {
+        Self::new(name, 0o644, read, Some(write))
+    }
+
+    const fn new(
+        name: &'static CStr,
+        mode: bindings::umode_t,
+        read: Read<T>,
+        write: Option<Write<T>>,
+    ) -> Self {
+        // SAFETY: all zeroes is valid: null pointers, no functions, no limit of size.
+        let mut attr: bindings::bin_attribute =
+            unsafe { core::mem::MaybeUninit::zeroed().assume_init() };
+        attr.attr.name = kernel::str::as_char_ptr_in_const_context(name);
+        attr.attr.mode = mode;
+        attr.read = Some(read_callback::<T>);
+        if write.is_some() {
+            attr.write = Some(write_callback::<T>);
+        }
+        // INVARIANT: just filled in.
+        LongAttribute {
+            attr: Opaque::new(attr),
+            read,
+            write,
+        }
+    }
+}
+
+/// The list of a group's long files, as C wants it.
+#[repr(C)]
+pub(crate) struct LongAttributeList<const N: usize> {
+    attrs: [*const bindings::bin_attribute; N],
+    end: *const bindings::bin_attribute,
+}
+
+// SAFETY: constant.
+unsafe impl<const N: usize> Sync for LongAttributeList<N> {}
+
+impl<const N: usize> LongAttributeList<N> {
+    /// Lists `files`.
+    pub(crate) const fn new<T>(files: &'static [LongAttribute<T>; N]) -> Self {
+        let mut attrs = [core::ptr::null(); N];
+        let mut i = 0;
+        while i < N {
+            attrs[i] = files[i].attr.get().cast_const();
+            i += 1;
+        }
+        LongAttributeList {
+            attrs,
+            end: core::ptr::null(),
+        }
+    }
+}
+
 /// A directory.
 #[repr(transparent)]
 pub(crate) struct Group(Opaque<bindings::attribute_group>, PhantomData<()>);
@@ -149,16 +283,18 @@ pub(crate) struct Group(Opaque<bindings::attribute_group>, PhantomData<()>);
 unsafe impl Sync for Group {}
 
 impl Group {
-    /// A directory `name` with the files of `list`.
-    pub(crate) const fn new<const N: usize>(
+    /// A directory `name` with the files of `list` and of `long`.
+    pub(crate) const fn new<const N: usize, const L: usize>(
         name: &'static CStr,
         list: &'static AttributeList<N>,
+        long: &'static LongAttributeList<L>,
     ) -> Self {
         // SAFETY: all zeroes is valid: null pointers, no functions.
         let mut group: bindings::attribute_group =
             unsafe { core::mem::MaybeUninit::zeroed().assume_init() };
         group.name = kernel::str::as_char_ptr_in_const_context(name);
         group.__bindgen_anon_2.attrs = core::ptr::from_ref(list).cast_mut().cast();
+        group.bin_attrs = core::ptr::from_ref(long).cast();
         Group(Opaque::new(group), PhantomData)
     }
 
@@ -224,6 +360,81 @@ unsafe extern "C" fn store_callback<T: Driver>(
         let bytes = unsafe { core::slice::from_raw_parts(buf.cast::<u8>(), count) };
         let text = core::str::from_utf8(bytes).map_err(|_| EINVAL)?;
         (this.store.ok_or(EIO)?)(port, text.trim())?;
+        Ok(count as isize)
+    })
+}
+
+/// The network device whose `struct device` has this kobject.
+///
+/// # Safety
+///
+/// `kobj` must be the kobject of the `dev` member of a registered `net_device`.
+unsafe fn net_device_of<'a>(kobj: *mut bindings::kobject) -> &'a NetDevice {
+    let offset = core::mem::offset_of!(bindings::device, kobj);
+    // SAFETY: the kobject is part of the device; else as the caller promises.
+    unsafe { net_device(kobj.byte_sub(offset).cast()) }
+}
+
+/// # Safety
+///
+/// Called by sysfs with room for `count` bytes at `buf` for a [`LongAttribute`] of
+/// `T`.
+unsafe extern "C" fn read_callback<T: Driver>(
+    _file: *mut bindings::file,
+    kobj: *mut bindings::kobject,
+    attr: *const bindings::bin_attribute,
+    buf: *mut c_char,
+    offset: bindings::loff_t,
+    count: usize,
+) -> isize {
+    from_result(|| {
+        // SAFETY: the first member of a static `LongAttribute<T>`.
+        let this = unsafe { &*attr.cast::<LongAttribute<T>>() };
+        // SAFETY: called for a network device.
+        let port = unsafe { net_device_of(kobj) }.driver::<T>().ok_or(ENODEV)?;
+        // SAFETY: sysfs gives that much memory, ours for this call; bytes of any
+        // value may be written to it.
+        let buf = unsafe {
+            core::ptr::write_bytes(buf, 0, count);
+            core::slice::from_raw_parts_mut(buf.cast(), count)
+        };
+        let mut window = Window {
+            skip: u64::try_from(offset).map_err(|_| EINVAL)?,
+            page: Page { buf, len: 0 },
+        };
+        (this.read)(port, &mut window)?;
+        Ok(window.page.len as isize)
+    })
+}
+
+/// # Safety
+///
+/// Called by sysfs with `count` bytes at `buf` for a [`LongAttribute`] of `T`.
+unsafe extern "C" fn write_callback<T: Driver>(
+    file: *mut bindings::file,
+    kobj: *mut bindings::kobject,
+    attr: *const bindings::bin_attribute,
+    buf: *mut c_char,
+    offset: bindings::loff_t,
+    count: usize,
+) -> isize {
+    from_result(|| {
+        // SAFETY: the first member of a static `LongAttribute<T>`.
+        let this = unsafe { &*attr.cast::<LongAttribute<T>>() };
+        // SAFETY: called for a network device.
+        let dev = unsafe { net_device_of(kobj) };
+        if !dev.caller_is_admin() {
+            return Err(EPERM);
+        }
+        let port = dev.driver::<T>().ok_or(ENODEV)?;
+        let chunk = Chunk {
+            offset: u64::try_from(offset).map_err(|_| EINVAL)?,
+            // SAFETY: sysfs gives that many bytes, ours for this call.
+            bytes: unsafe { core::slice::from_raw_parts(buf.cast::<u8>(), count) },
+            file: file as usize,
+            full: count >= kernel::page::PAGE_SIZE,
+        };
+        (this.write.ok_or(EIO)?)(port, &chunk)?;
         Ok(count as isize)
     })
 }

@@ -22,8 +22,12 @@ use crate::{
     net::sysfs::{
         Attribute,
         AttributeList,
+        Chunk,
         Group,
-        Page, //
+        LongAttribute,
+        LongAttributeList,
+        Page,
+        Window, //
     },
 };
 
@@ -32,7 +36,7 @@ use super::Port;
 /// Connections a new device takes at most.
 pub(super) const DEFAULT_CAPACITY: u32 = 1 << 16;
 
-static FILES: [Attribute<Port>; 32] = [
+static FILES: [Attribute<Port>; 34] = [
     Attribute::rw(c"policy", show_policy, store_policy),
     Attribute::wo(c"upload_all", store_upload_all),
     Attribute::rw(c"capacity", show_capacity, store_capacity),
@@ -81,13 +85,20 @@ static FILES: [Attribute<Port>; 32] = [
     ),
     Attribute::rw(c"buffer_request_ms", show_request_ms, store_request_ms),
     Attribute::rw(c"buffer_high_water", show_high_water, store_high_water),
+    Attribute::ro(c"rules_error", show_rules_error),
+    Attribute::rw(c"rules_test", show_rules_test, store_rules_test),
     Attribute::ro(c"connections", show_connections),
     Attribute::ro(c"offloads", show_offloads),
     Attribute::ro(c"uploads", show_uploads),
     Attribute::ro(c"refusals", show_refusals),
 ];
-static LIST: AttributeList<32> = AttributeList::new(&FILES);
-pub(super) static GROUP: Group = Group::new(c"toe", &LIST);
+static LIST: AttributeList<34> = AttributeList::new(&FILES);
+static LONG_FILES: [LongAttribute<Port>; 2] = [
+    LongAttribute::rw(c"rules", read_rules, write_rules),
+    LongAttribute::ro(c"rules_hits", read_rules_hits),
+];
+static LONG_LIST: LongAttributeList<2> = LongAttributeList::new(&LONG_FILES);
+pub(super) static GROUP: Group = Group::new(c"toe", &LIST, &LONG_LIST);
 
 /// EINVAL if it is no number, ERANGE if it is none of `lo..=hi`.
 fn number(text: &str, lo: u64, hi: u64) -> Result<u64> {
@@ -269,6 +280,32 @@ fn store_high_water(port: &Port, text: &str) -> Result {
     let bytes = number(text, 1, Rule::MAX_BYTES.into())?;
     port.offload().device().set_high_water(bytes as u32);
     Ok(())
+}
+
+fn read_rules(port: &Port, window: &mut Window<'_>) -> Result {
+    port.offload().device().rules().read(window)
+}
+
+fn write_rules(port: &Port, chunk: &Chunk<'_>) -> Result {
+    port.offload().device().rules().write(chunk)
+}
+
+fn read_rules_hits(port: &Port, window: &mut Window<'_>) -> Result {
+    port.offload().device().rules().read_hits(window)
+}
+
+fn show_rules_error(port: &Port, page: &mut Page<'_>) -> Result {
+    port.offload().device().rules().show_error(page)
+}
+
+fn show_rules_test(port: &Port, page: &mut Page<'_>) -> Result {
+    port.offload().device().rules().show_answer(page)
+}
+
+/// What would become of the connection that is described.
+fn store_rules_test(port: &Port, text: &str) -> Result {
+    let rules = port.offload().device().rules();
+    rules.dry_run(port.dev(), port, text)
 }
 
 fn show_connections(port: &Port, page: &mut Page<'_>) -> Result {

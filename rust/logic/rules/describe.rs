@@ -4,7 +4,10 @@
 //! with the one value that the connection has.
 
 use super::{
-    super::tuple::Family,
+    super::{
+        tuple::Family,
+        vlan::Tags, //
+    },
     lexer::{
         Kind,
         Lexer,
@@ -60,7 +63,8 @@ pub fn describe(text: &str, base: Facts, find: &mut FindCgroup<'_>) -> Result<Fa
                 facts.interface = value(&mut lexer, "a name", |t| name(t.as_bytes()))?;
             }
             (Kind::Word, "vlan") => {
-                facts.tuple.vlan = value(&mut lexer, "a VLAN identifier", |t| one(t, 4094))? as u16;
+                let id = value(&mut lexer, "a VLAN identifier", |t| one(t, 4094))?;
+                facts.tuple.vlan = Tags::of_vlan(id as u16);
             }
             (Kind::Word, "mark") => facts.mark = value(&mut lexer, "a mark", number)?,
             (Kind::Word, "uid") => {

@@ -11,6 +11,7 @@ use toe_model::logic::rules::{
     evaluate, parser, Cgroup, Direction, Facts, Node, Rule, MAX_NODES, MAX_RULES,
 };
 use toe_model::logic::tuple::Tuple;
+use toe_model::logic::vlan::Tags;
 
 fn find(path: &str) -> Result<Cgroup, &'static str> {
     let mut cgroup = Cgroup::default();
@@ -130,7 +131,7 @@ fn any_facts() -> impl Strategy<Value = Facts> {
             )| {
                 Facts {
                     tuple: Tuple {
-                        vlan,
+                        vlan: Tags::of_vlan(vlan),
                         ..Tuple::v4([10, 1, 0, 0], lport, [10, 0, 0, last], rport)
                     },
                     direction,
@@ -218,7 +219,7 @@ impl Leaf {
                 let shift = 32 - u32::from(*bits);
                 word(addr) >> shift == word(&f.tuple.remote) >> shift
             }
-            Leaf::Vlan(id) => f.tuple.vlan == *id,
+            Leaf::Vlan(id) => f.tuple.vlan.vlan_id() == *id,
             Leaf::Mark(value, mask) => f.mark & mask == *value,
             Leaf::Cgroup(path) => {
                 let (have, want) = (f.cgroup?, find(path).unwrap());

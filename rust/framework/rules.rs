@@ -1,0 +1,450 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The rules of a device: loading, the decision, hits, and the dry run.
+//!
+//! The language and its evaluation are `logic/rules.rs`. A loaded text is a
+//! [`RuleSet`], which never changes: decisions read it under RCU, a new text replaces
+//! it as a whole. [`Rules::loader`] is a mutex of the files in sysfs: the writer's text
+//! so far, and what was said of the last one. It is taken in process context with no
+//! other lock of ours; under it a cgroup's path is walked.
+
+use core::sync::atomic::{
+    AtomicU64,
+    Ordering, //
+};
+
+use kernel::{
+    fmt::Write,
+    new_mutex,
+    prelude::*,
+    sync::Mutex, //
+};
+
+use super::{
+    connection::{
+        self,
+        Trigger, //
+    },
+    target::OffloadTarget, //
+};
+use crate::{
+    logic::{
+        policy::{
+            Backoff,
+            Candidate, //
+        },
+        reason::Refusal,
+        rules::{
+            self,
+            describe::describe,
+            parser::{
+                self,
+                Parsed, //
+            },
+            Facts,
+            Needs,
+            Node,
+            Rule,
+            Verdict,
+            MAX_NODES,
+            MAX_RULES,
+            MAX_TEXT, //
+        },
+        tuple::Tuple, //
+    },
+    net::{
+        facts,
+        netdev::NetDevice,
+        proto,
+        rcu_box::RcuBox,
+        rcu_slot::RcuSlot,
+        sock::LockedSock,
+        sysfs::{
+            Chunk,
+            Page,
+            Window, //
+        },
+        table::ReadGuard,
+        time, //
+    },
+    text::Line, //
+};
+
+/// What a file says while no rules are loaded, and what unloads them.
+const NONE: &str = "none";
+
+/// A text and what it was parsed into.
+struct RuleSet {
+    text: KVVec<u8>,
+    nodes: KVVec<Node>,
+    rules: KVVec<Rule>,
+    /// Connections, by the rule that decided on them.
+    hits: KVVec<AtomicU64>,
+    /// And those that no rule did.
+    missed: AtomicU64,
+    needs: Needs,
+}
+
+impl RuleSet {
+    /// Process context; sleeps. An error says where, or what else.
+    fn parse(text: KVVec<u8>, said: &mut Line) -> Result<Self> {
+        let Ok(words) = core::str::from_utf8(&text) else {
+            said.set(format_args!("the text is not UTF-8"));
+            return Err(EINVAL);
+        };
+        // The most for their length are `,::/1` as an address, and `any=>deny`.
+        let most = text.len() * 2;
+        let mut nodes = KVVec::from_elem(Node::EMPTY, most.min(MAX_NODES), GFP_KERNEL)?;
+        let mut rules = KVVec::from_elem(Rule::default(), most.min(MAX_RULES), GFP_KERNEL)?;
+        let parsed: Parsed =
+            match parser::parse(words, &mut nodes, &mut rules, &mut facts::find_cgroup) {
+                Ok(parsed) => parsed,
+                Err(error) => {
+                    said.set(format_args!("{error}"));
+                    return Err(EINVAL);
+                }
+            };
+        let mut hits = KVVec::with_capacity(parsed.rules, GFP_KERNEL)?;
+        for _ in 0..parsed.rules {
+            hits.push(AtomicU64::new(0), GFP_KERNEL)?;
+        }
+        let set = RuleSet {
+            nodes: copy(&nodes, parsed.nodes)?,
+            rules: copy(&rules, parsed.rules)?,
+            text,
+            hits,
+            missed: AtomicU64::new(0),
+            needs: parsed.needs,
+        };
+        if let Some(min) = parsed.user_buffer {
+            proto::allow_buffers(min as usize);
+        }
+        Ok(set)
+    }
+
+    fn rule(&self, index: Option<u16>) -> Option<&Rule> {
+        self.rules.get(usize::from(index?))
+    }
+
+    /// The text of a line.
+    fn line(&self, number: u32) -> &str {
+        let text = core::str::from_utf8(&self.text).unwrap_or_default();
+        let line = text.lines().nth((number as usize).wrapping_sub(1));
+        line.unwrap_or_default().trim()
+    }
+
+    fn count(&self, rule: Option<u16>) {
+        let counter = match rule {
+            Some(index) => self.hits.get(usize::from(index)),
+            None => Some(&self.missed),
+        };
+        if let Some(counter) = counter {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The first `len` elements, in memory of their own.
+fn copy<T: Clone>(from: &[T], len: usize) -> Result<KVVec<T>> {
+    let mut to = KVVec::with_capacity(len, GFP_KERNEL)?;
+    to.extend_from_slice(from.get(..len).ok_or(EINVAL)?, GFP_KERNEL)?;
+    Ok(to)
+}
+
+/// What the files in sysfs remember.
+struct Loader {
+    /// The text that is being written, and the open file by which it comes.
+    pending: KVVec<u8>,
+    file: usize,
+    /// Length of the text that this file has loaded; blanks may follow it.
+    loaded: u64,
+    /// What is wrong with the last text, if anything.
+    error: Line,
+    /// The answer of the last dry run.
+    answer: Line,
+}
+
+/// See the module's documentation.
+#[pin_data]
+pub(crate) struct Rules {
+    #[pin]
+    loader: Mutex<Loader>,
+    set: RcuSlot<RuleSet>,
+}
+
+impl Rules {
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Rules {
+            loader <- new_mutex!(Loader {
+                pending: KVVec::new(),
+                file: 0,
+                loaded: 0,
+                error: Line::EMPTY,
+                answer: Line::EMPTY,
+            }),
+            set: RcuSlot::new(),
+        })
+    }
+
+    // --- the files; process context
+
+    /// Takes a piece of a text. The text is complete, and loaded, with a line `end`, or
+    /// with a piece of less than a page. `EINVAL`, and the old rules stay, if it is
+    /// wrong.
+    pub(crate) fn write(&self, chunk: &Chunk<'_>) -> Result {
+        let mut loader = self.loader.lock();
+        if chunk.offset == 0 {
+            loader.pending.clear();
+            loader.file = chunk.file;
+            loader.loaded = 0;
+        } else if chunk.file == loader.file && chunk.offset == loader.loaded {
+            loader.loaded += chunk.bytes.len() as u64;
+            if chunk.bytes.iter().all(u8::is_ascii_whitespace) {
+                return Ok(());
+            }
+            loader
+                .error
+                .set(format_args!("text after the page with `end`"));
+            return Err(EINVAL);
+        } else if chunk.file != loader.file || chunk.offset != loader.pending.len() as u64 {
+            loader.error.set(format_args!(
+                "the text has to be written from its beginning, in one go"
+            ));
+            return Err(EINVAL);
+        }
+        if loader.pending.len() + chunk.bytes.len() > MAX_TEXT {
+            loader.pending = KVVec::new();
+            loader
+                .error
+                .set(format_args!("the text is longer than {MAX_TEXT} bytes"));
+            return Err(EINVAL);
+        }
+        loader.pending.extend_from_slice(chunk.bytes, GFP_KERNEL)?;
+        if chunk.full && !parser::is_complete(&loader.pending) {
+            let len = loader.pending.len();
+            loader
+                .error
+                .set(format_args!("{len} bytes of a text without `end` so far"));
+            return Ok(());
+        }
+        loader.loaded = loader.pending.len() as u64;
+        let text = core::mem::replace(&mut loader.pending, KVVec::new());
+        loader.error = Line::EMPTY;
+        if text.trim_ascii() == NONE.as_bytes() {
+            self.set.replace(None);
+            return Ok(());
+        }
+        let set = RuleSet::parse(text, &mut loader.error)?;
+        self.set.replace(Some(RcuBox::new(set)?));
+        Ok(())
+    }
+
+    /// The text that is loaded.
+    pub(crate) fn read(&self, window: &mut Window<'_>) -> Result {
+        let guard = ReadGuard::new();
+        match self.set.get(&guard) {
+            Some(set) => window.write_bytes(&set.text),
+            None => writeln!(window, "{NONE}")?,
+        }
+        Ok(())
+    }
+
+    /// One line per rule: hits, line, text.
+    pub(crate) fn read_hits(&self, window: &mut Window<'_>) -> Result {
+        let guard = ReadGuard::new();
+        let Some(set) = self.set.get(&guard) else {
+            return Ok(());
+        };
+        let mut lines = core::str::from_utf8(&set.text).unwrap_or_default().lines();
+        let mut next = 1;
+        for (rule, hits) in set.rules.iter().zip(&set.hits) {
+            let hits = hits.load(Ordering::Relaxed);
+            let text = lines.nth(rule.line.saturating_sub(next) as usize);
+            next = rule.line + 1;
+            // Of a fixed width: a read in pieces fits together.
+            let text = text.unwrap_or_default().trim();
+            writeln!(window, "{hits:>20} {:>5} {text}", rule.line)?;
+        }
+        let missed = set.missed.load(Ordering::Relaxed);
+        writeln!(window, "{missed:>20}     - none of them")?;
+        Ok(())
+    }
+
+    /// What is wrong with the text that was last written.
+    pub(crate) fn show_error(&self, page: &mut Page<'_>) -> Result {
+        let loader = self.loader.lock();
+        writeln!(page, "{}", loader.error.or(NONE))?;
+        Ok(())
+    }
+
+    /// What the last dry run found.
+    pub(crate) fn show_answer(&self, page: &mut Page<'_>) -> Result {
+        let loader = self.loader.lock();
+        writeln!(page, "{}", loader.answer.or(NONE))?;
+        Ok(())
+    }
+
+    /// A dry run for the connection that `text` describes, or, after the word `socket`,
+    /// for one that exists.
+    pub(crate) fn dry_run(
+        &self,
+        dev: &NetDevice,
+        target: &dyn OffloadTarget,
+        text: &str,
+    ) -> Result {
+        let mut loader = self.loader.lock();
+        let base = Facts {
+            interface: interface(dev),
+            ..Facts::default()
+        };
+        // As many characters, so that columns stay.
+        let (live, text) = match text.strip_prefix("socket ") {
+            Some(rest) => (true, rest),
+            None => (false, text),
+        };
+        let facts = match describe(text, base, &mut facts::find_cgroup) {
+            Ok(facts) => facts,
+            Err(mut error) => {
+                if live && error.line == 1 {
+                    error.column += "socket ".len() as u32;
+                }
+                loader.answer.set(format_args!("{error}"));
+                return Err(EINVAL);
+            }
+        };
+        let guard = ReadGuard::new();
+        if !live {
+            let outcome = self.would(&guard, target, &facts);
+            loader.answer = self.explain(&guard, outcome);
+            return Ok(());
+        }
+        drop(guard);
+        let Some(sk) = facts::find_socket(dev, &facts.tuple) else {
+            loader
+                .answer
+                .set(format_args!("there is no such connection"));
+            return Err(ENOENT);
+        };
+        let trigger = Trigger::new(facts.request);
+        let outcome = sk.with_lock(|sk| connection::would_offload(sk, &trigger));
+        drop(sk);
+        loader.answer = self.explain(&ReadGuard::new(), outcome);
+        Ok(())
+    }
+
+    /// What policy, limits and rules say of a connection that is described.
+    fn would(&self, guard: &ReadGuard<'_>, target: &dyn OffloadTarget, f: &Facts) -> Outcome {
+        let mut limits = target.device().limits();
+        let mut verdict = None;
+        let mut decide = || {
+            limits.permit(f.request)?;
+            if let Some(set) = self.set.get(guard) {
+                let found = rules::evaluate(&set.nodes, f);
+                verdict = Some(found);
+                judge(set, found)?.apply(&mut limits);
+            }
+            limits.decide(&Candidate {
+                tuple: f.tuple,
+                explicit: f.request,
+                bytes: f.bytes,
+                segments: f.segments,
+                age_ms: f.age_ms,
+                device_conns: target.connections(),
+                now_ms: time::now_ms(),
+                backoff: Backoff::new(),
+            })
+        };
+        let result = decide();
+        Outcome {
+            result: result.err(),
+            rule: verdict.and_then(|v| v.rule),
+        }
+    }
+
+    fn explain(&self, guard: &ReadGuard<'_>, outcome: Outcome) -> Line {
+        let mut line = Line::EMPTY;
+        let word = outcome.result.map_or("offload", |_| "refuse: ");
+        let reason = outcome.result.map_or("", Refusal::name);
+        let set = self.set.get(guard);
+        match set.and_then(|set| Some((set, set.rule(outcome.rule)?))) {
+            Some((set, rule)) => line.set(format_args!(
+                "{word}{reason}; rule in line {}: {}",
+                rule.line,
+                set.line(rule.line)
+            )),
+            None if set.is_some() => line.set(format_args!("{word}{reason}; no rule is met")),
+            None => line.set(format_args!("{word}{reason}; there are no rules")),
+        }
+        line
+    }
+
+    // --- the decision
+
+    /// What the rules say of the connection of `sk`, whose route leaves through `dev`:
+    /// the rule that is met, or why it is not offloaded. `None`: there are no rules.
+    /// Any context under the socket lock.
+    pub(super) fn decide(
+        &self,
+        (sk, dev, tuple): (LockedSock<'_>, &NetDevice, &Tuple),
+        trigger: &Trigger,
+        decided: &mut Decided,
+    ) -> Result<Option<Rule>, Refusal> {
+        let guard = ReadGuard::new();
+        let Some(set) = self.set.get(&guard) else {
+            return Ok(None);
+        };
+        let cheap = sk.rule_facts();
+        let facts = Facts {
+            tuple: *tuple,
+            direction: Some(cheap.direction),
+            request: trigger.explicit,
+            interface: interface(dev),
+            mark: cheap.mark,
+            uid: cheap.uid,
+            process: trigger.process.filter(|_| set.needs.process),
+            cgroup: if set.needs.cgroup { sk.cgroup() } else { None },
+            age_ms: trigger.age_ms(),
+            bytes: sk.bytes_moved(),
+            segments: sk.data_segments(),
+        };
+        let verdict = rules::evaluate(&set.nodes, &facts);
+        *decided = Decided::By(verdict.rule);
+        // One that is looked at again is counted where it was, if the rule is the same.
+        if trigger.counts && (!trigger.retry || trigger.decided != *decided) {
+            set.count(verdict.rule);
+        }
+        judge(set, verdict).map(Some)
+    }
+}
+
+/// The rule, or the refusal.
+fn judge(set: &RuleSet, verdict: Verdict) -> Result<Rule, Refusal> {
+    match set.rule(verdict.rule) {
+        Some(rule) if rule.offload => Ok(*rule),
+        _ if verdict.may_change => Err(Refusal::RuleWait),
+        Some(_) => Err(Refusal::Rule),
+        None => Err(Refusal::NoRule),
+    }
+}
+
+fn interface(dev: &NetDevice) -> rules::Name {
+    rules::name(dev.name().as_bytes()).unwrap_or_default()
+}
+
+/// Who decided on a connection when it was last looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Decided {
+    /// Nobody yet, or not the rules.
+    #[default]
+    Nobody,
+    /// The rule with this index, or none of them.
+    By(Option<u16>),
+}
+
+/// What would become of a connection.
+pub(super) struct Outcome {
+    /// The refusal; `None`: it would be offloaded.
+    pub(super) result: Option<Refusal>,
+    /// The rule that it meets.
+    pub(super) rule: Option<u16>,
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What rules ask about a socket, where only static inlines and configuration
+ * dependent fields tell; see rust/net/facts.rs.
+ */
+#ifndef TOE_HELPERS_RULES_H
+#define TOE_HELPERS_RULES_H
+
+#include <linux/netdevice.h>
+#include <net/sock.h>
+
+struct toe_rule_facts {
+	u32 mark;
+	u32 uid;
+	bool uid_known;
+	bool passive;
+};
+
+void toe_sk_rule_facts(struct sock *sk, struct toe_rule_facts *facts);
+void toe_current_comm(char comm[16]);
+int toe_sk_cgroup(struct sock *sk, u64 *ids, int levels);
+int toe_path_cgroup(const char *path, u64 *ids, int levels);
+struct sock *toe_find_sk(struct net_device *dev, bool v6, const u8 *local,
+			 u16 lport, const u8 *remote, u16 rport);
+
+#endif

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What rules ask about a socket, beyond what the offload decision reads anyway.
+
+use kernel::{
+    prelude::*,
+    str::CString,
+    sync::aref::ARef, //
+};
+
+use crate::{
+    bindings,
+    logic::{
+        rules::{
+            Cgroup,
+            Direction,
+            Name,
+            CGROUP_LEVELS, //
+        },
+        tuple::{
+            Family,
+            Tuple, //
+        }, //
+    },
+    net::{
+        netdev::NetDevice,
+        sock::{
+            LockedSock,
+            Sock, //
+        }, //
+    }, //
+};
+
+/// What is cheap to read.
+pub(crate) struct RuleFacts {
+    /// `SO_MARK`.
+    pub(crate) mark: u32,
+    /// The owner, as the user namespace of the socket's network namespace has it.
+    pub(crate) uid: Option<u32>,
+    /// Who opened the connection. One that was accepted from a listener with a
+    /// backlog of 0 counts as active.
+    pub(crate) direction: Direction,
+}
+
+impl LockedSock<'_> {
+    /// Any context under the socket lock.
+    pub(crate) fn rule_facts(&self) -> RuleFacts {
+        let mut c = bindings::toe_rule_facts::default();
+        // SAFETY: the socket is live and locked, `c` is ours.
+        unsafe { bindings::toe_sk_rule_facts(self.as_ptr(), &mut c) };
+        RuleFacts {
+            mark: c.mark,
+            uid: c.uid_known.then_some(c.uid),
+            direction: if c.passive {
+                Direction::Passive
+            } else {
+                Direction::Active
+            },
+        }
+    }
+
+    /// The cgroup that the socket was made in, or an ancestor if that is too deep.
+    /// Any context under the socket lock.
+    pub(crate) fn cgroup(&self) -> Option<Cgroup> {
+        let mut cgroup = Cgroup::default();
+        // SAFETY: the socket is live, and holds its cgroup; there is room for that
+        // many levels.
+        let level = unsafe {
+            bindings::toe_sk_cgroup(self.as_ptr(), cgroup.ids.as_mut_ptr(), CGROUP_LEVELS as i32)
+        };
+        cgroup.level = u8::try_from(level).ok()?;
+        Some(cgroup)
+    }
+}
+
+/// The name of the task that runs. Process context.
+pub(crate) fn current_name() -> Name {
+    let mut name = [0u8; 16];
+    // SAFETY: there is room for a task's name.
+    unsafe { bindings::toe_current_comm(name.as_mut_ptr().cast()) };
+    name
+}
+
+/// The cgroup that `path` names in the cgroup namespace of the task that runs, or
+/// why there is none. Process context; sleeps.
+pub(crate) fn find_cgroup(path: &str) -> Result<Cgroup, &'static str> {
+    let mut cgroup = Cgroup::default();
+    let Ok(path) = CString::try_from_fmt(fmt!("{path}")) else {
+        return Err("no memory for the path");
+    };
+    // SAFETY: a C string, and room for that many levels.
+    let level = unsafe {
+        bindings::toe_path_cgroup(
+            path.as_char_ptr(),
+            cgroup.ids.as_mut_ptr(),
+            CGROUP_LEVELS as i32,
+        )
+    };
+    match u8::try_from(level) {
+        Ok(level) => {
+            cgroup.level = level;
+            Ok(cgroup)
+        }
+        Err(_) if Error::from_errno(level) == E2BIG => Err("the cgroup is too deep"),
+        Err(_) if Error::from_errno(level) == ENOENT => Err("no such cgroup"),
+        Err(_) => Err("no cgroup can be found there"),
+    }
+}
+
+/// The socket of an established connection of the namespace of `dev`. Process
+/// context.
+pub(crate) fn find_socket(dev: &NetDevice, tuple: &Tuple) -> Option<ARef<Sock>> {
+    // SAFETY: a live device, and addresses of 16 bytes each.
+    let sk = unsafe {
+        bindings::toe_find_sk(
+            dev.as_ptr(),
+            tuple.family == Family::V6,
+            tuple.local.as_ptr(),
+            tuple.lport,
+            tuple.remote.as_ptr(),
+            tuple.rport,
+        )
+    };
+    // SAFETY: a full TCP socket, whose reference moves into the `ARef`.
+    core::ptr::NonNull::new(sk).map(|sk| unsafe { ARef::from_raw(sk.cast()) })
+}
