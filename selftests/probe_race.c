@@ -182,7 +182,7 @@ int nth(const char *what)
 			if (ret < 0)
 				ret = -errno;
 		} else if (!strcmp(what, "receive") || posted) {
-			ret = recv(p.c, buf, 500, posted ? MSG_WAITALL : 0);
+			ret = recv(p.c, buf, 500, 0);
 			if (ret < 0)
 				ret = -errno;
 		} else if (!strcmp(what, "shutdown")) {

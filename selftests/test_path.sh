@@ -38,7 +38,8 @@ t_routes_change() { # FAMILY
 	ip -n $A "-$1" route add $net dev $DA || fail "route"
 	hold_end
 	not_uploaded route_change
-	updated route 1
+	# A route of IPv6 is not invalid for another one.
+	[ "$1" = 6 ] || updated route 1
 	slow_start 3
 	for ((i = 0; i < 10; i++)); do
 		ip -n $A "-$1" route del $net dev $DA

@@ -55,6 +55,7 @@ const EMULATOR_FAULT: &str = "Oops: int3";
 /// others run on the release kernel unless asked for (`--debug-kernel`).
 const CHECKED: &[&str] = &[
     "test_faults.sh",
+    "test_path.sh",
     "test_requests.sh",
     "test_special.sh",
     "test_torture.sh",
