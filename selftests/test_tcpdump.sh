@@ -5,8 +5,8 @@
 . "$(dirname "$0")/lib.sh"
 
 
-capture() { # a|b
-	bg in_ns "$1" tcpdump -i "$(dev_of "$1")" -s 0 -B 65536 -U -w "$WORK/$1.pcap" -Z root tcp \
+capture() { # a|b [DEV]
+	bg in_ns "$1" tcpdump -i "${2:-$(dev_of "$1")}" -s 0 -B 65536 -U -w "$WORK/$1.pcap" -Z root tcp \
 		2>"$WORK/$1.err"
 	until_ok 60 grep -q 'listening on' "$WORK/$1.err" || fail "tcpdump: $(cat "$WORK/$1.err")"
 }
@@ -40,6 +40,22 @@ payload() { # a|b ADDRESS
 			if (match($0, /, length [0-9]+(: |$)/)) n += substr($0, RSTART + 9)
 		}
 		END { print n + 0 }' "$WORK/$1.txt"
+}
+
+# Of all devices: frames without their link header.
+t_any() { # FAMILY
+	local end sent
+	need tcpdump
+	sent=$(($(kib 256)))
+	capture a any
+	capture b any
+	snap a
+	need_xfer "$1" --bytes $sent --back $sent $(ulp)
+	captured
+	for end in a b; do
+		expect_ge "$(payload $end "$(addr a "$1")")" $sent "bytes of the client in the capture of $end"
+		expect_ge "$(payload $end "$(addr b "$1")")" $sent "bytes of the server in the capture of $end"
+	done
 }
 
 t_frames() { # FAMILY on|off ENDS: segmentation, who is delegated
@@ -114,4 +130,4 @@ t_options_stay() {
 
 pair_up || skip_all "cannot set up the pair"
 run "frames 4 off both" "frames 6 off both" "frames 4 on both" "frames 6 on both" \
-	"frames 4 off client" options_stay
+	"frames 4 off client" "any 4" "any 6" options_stay

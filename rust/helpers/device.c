@@ -210,6 +210,16 @@ void toe_deliver_taps(struct sk_buff *skb, struct net_device *dev)
 	rcu_read_unlock();
 }
 
+/* The same for a frame at its Ethernet header, where it is left again. */
+void toe_tap_incoming(struct sk_buff *skb, struct net_device *dev)
+{
+	skb_reset_mac_header(skb);
+	__skb_pull(skb, ETH_HLEN);
+	skb_reset_network_header(skb);
+	toe_deliver_taps(skb, dev);
+	__skb_push(skb, ETH_HLEN);
+}
+
 static int toe_seq_open(struct inode *inode, struct file *file)
 {
 	return single_open(file, toe_debugfs_show, inode->i_private);

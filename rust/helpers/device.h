@@ -60,6 +60,7 @@ void toe_napi_receive(struct napi_struct *napi, struct sk_buff *skb,
 void toe_kfree_skb_list(struct sk_buff *skb);
 void toe_xmit_nit(struct sk_buff *skb, struct net_device *dev);
 void toe_deliver_taps(struct sk_buff *skb, struct net_device *dev);
+void toe_tap_incoming(struct sk_buff *skb, struct net_device *dev);
 
 /* debugfs, sysfs, notifiers */
 extern const struct file_operations toe_seq_fops;

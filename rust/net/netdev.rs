@@ -327,7 +327,7 @@ impl NetDevice {
     pub(crate) fn tap_incoming(&self, skb: &mut SkBuff, _bh: &Bh) {
         if self.has_taps() {
             // SAFETY: both live; taps take references of their own.
-            unsafe { bindings::toe_deliver_taps(skb.as_ptr(), self.as_ptr()) };
+            unsafe { bindings::toe_tap_incoming(skb.as_ptr(), self.as_ptr()) };
         }
     }
 }
