@@ -29,7 +29,8 @@ use crate::{
             self,
             Connection, //
         },
-        hold as holding, //
+        hold as holding,
+        intermediate::Layers, //
     },
     logic::{
         filter::Filter,
@@ -169,14 +170,7 @@ fn deliver(
     let l3_off = seg.l4_off - if v6 { wire::IPV6_LEN } else { wire::IPV4_LEN } as u16;
     match &entry.layers {
         None => port.dev().tap_incoming(&mut skb, bh),
-        Some(layers) => {
-            layers.received(port.dev(), &mut skb, l3_off.into(), bh);
-            // Of a frame with a tag inside, it was the tag's.
-            skb.set_protocol(match entry.tuple.family {
-                Family::V4 => wire::ETHERTYPE_IPV4,
-                Family::V6 => wire::ETHERTYPE_IPV6,
-            });
-        }
+        Some(layers) => received_via(port, entry, layers, &mut skb, l3_off, bh),
     }
     // The sender's accounting ends here, as in `ip_rcv_core()`.
     skb.orphan();
@@ -254,6 +248,24 @@ fn legacy_receive(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment,
     } else {
         legacy::receive(sk, entry, skb, bh);
     }
+}
+
+/// A frame came in through the layers above the device.
+#[inline(never)]
+fn received_via(
+    port: &Port,
+    entry: &Entry,
+    layers: &Layers,
+    skb: &mut SkBuff,
+    l3_off: u16,
+    bh: &Bh,
+) {
+    layers.received(port.dev(), skb, l3_off.into(), bh);
+    // Of a frame with a tag inside, it was the tag's.
+    skb.set_protocol(match entry.tuple.family {
+        Family::V4 => wire::ETHERTYPE_IPV4,
+        Family::V6 => wire::ETHERTYPE_IPV6,
+    });
 }
 
 /// Was a filter attached to the socket that may not be skipped?

@@ -165,9 +165,13 @@ u32 toe_any_filters(struct net_device *dev)
 	return ret;
 }
 
-/* Could toe_sk_filters() find something? For every frame, so few branches. */
+/*
+ * Could toe_sk_filters() find something that sees what is sent? For every frame,
+ * so few branches. What only sees what is received is for the worker to find; a
+ * new xfrm policy makes the route invalid.
+ */
 static __always_inline bool toe_suspect(struct sock *sk,
-					const struct net_device *dev)
+					const struct net_device *dev, bool v6)
 {
 	struct net *net = sock_net(sk);
 	unsigned long any = 0;
@@ -175,27 +179,16 @@ static __always_inline bool toe_suspect(struct sock *sk,
 #ifdef CONFIG_NETFILTER
 	struct nf_hook_entries __rcu **hooks;
 
-	hooks = toe_carries_v6(sk) ? net->nf.hooks_ipv6 : net->nf.hooks_ipv4;
-	any |= (unsigned long)rcu_access_pointer(hooks[NF_INET_PRE_ROUTING]);
-	any |= (unsigned long)rcu_access_pointer(hooks[NF_INET_LOCAL_IN]);
+	hooks = v6 ? net->nf.hooks_ipv6 : net->nf.hooks_ipv4;
 	any |= (unsigned long)rcu_access_pointer(hooks[NF_INET_LOCAL_OUT]);
 	any |= (unsigned long)rcu_access_pointer(hooks[NF_INET_POST_ROUTING]);
 #endif
-#ifdef CONFIG_XFRM
-	any |= READ_ONCE(net->xfrm.policy_count[XFRM_POLICY_OUT]);
-	any |= READ_ONCE(net->xfrm.policy_count[XFRM_POLICY_IN]);
-#endif
 #ifdef CONFIG_NET_XGRESS
-	any |= (unsigned long)rcu_access_pointer(dev->tcx_ingress);
 	any |= (unsigned long)rcu_access_pointer(dev->tcx_egress);
-#endif
-#ifdef CONFIG_NETFILTER_INGRESS
-	any |= (unsigned long)rcu_access_pointer(dev->nf_hooks_ingress);
 #endif
 #ifdef CONFIG_NETFILTER_EGRESS
 	any |= (unsigned long)rcu_access_pointer(dev->nf_hooks_egress);
 #endif
-	any |= (unsigned long)rcu_access_pointer(dev->xdp_prog);
 	/* Only what user space installed has a handle, be it one per queue. */
 	any |= rcu_dereference_bh(dev->qdisc)->handle;
 	any |= toe_sock_ops(sk);
@@ -203,13 +196,13 @@ static __always_inline bool toe_suspect(struct sock *sk,
 }
 
 static __always_inline u32 toe_sk_way(struct sock *sk,
-				       const struct net_device *dev)
+				       const struct net_device *dev, bool v6)
 {
 	struct dst_entry *dst;
 	u32 cookie = 0;
 
 #if IS_ENABLED(CONFIG_IPV6)
-	if (toe_carries_v6(sk))
+	if (v6)
 		cookie = READ_ONCE(inet6_sk(sk)->dst_cookie);
 #endif
 	dst = __sk_dst_check(sk, cookie);
@@ -223,15 +216,20 @@ static __always_inline u32 toe_sk_way(struct sock *sk,
 static noinline u32 toe_sk_suspect(struct sock *sk,
 				   const struct net_device *dev)
 {
-	return TOE_PATH_SUSPECT | toe_sk_way(sk, dev);
+	return TOE_PATH_SUSPECT | toe_sk_way(sk, dev, toe_carries_v6(sk));
 }
 
 /* Few registers live across calls: each would cost two instructions. */
 u32 toe_sk_path(struct sock *sk, const struct net_device *dev)
 {
-	if (unlikely(toe_suspect(sk, dev)))
+	if (unlikely(toe_carries_v6(sk))) {
+		if (unlikely(toe_suspect(sk, dev, true)))
+			return toe_sk_suspect(sk, dev);
+		return toe_sk_way(sk, dev, true);
+	}
+	if (unlikely(toe_suspect(sk, dev, false)))
 		return toe_sk_suspect(sk, dev);
-	return toe_sk_way(sk, dev);
+	return toe_sk_way(sk, dev, false);
 }
 
 bool toe_sk_pass(struct sock *sk, struct sk_buff *skb)

@@ -111,7 +111,7 @@ bool toe_pskb_trim(struct sk_buff *skb, u32 len);
 void toe_ip_count_out(struct sock *sk, u32 len);
 void toe_tcp_count_ack_out(struct sock *sk, u32 len);
 struct sk_buff *toe_header_skb(void);
-bool toe_tcp_idle_restart(const struct sock *sk);
+bool toe_tcp_may_write(struct sock *sk);
 
 void toe_trace_special(u64 hwid, const char *name, size_t len);
 void toe_trace_resync(u64 hwid, u32 rx_frames, u32 tx_frames);

@@ -694,13 +694,20 @@ void toe_tcp_sent(struct sock *sk, struct sk_buff *skb, u32 mss)
 }
 
 /* Would the host shrink the window after idling (RFC 2861)? Then it sends. */
-bool toe_tcp_idle_restart(const struct sock *sk)
+static bool toe_tcp_idle_restart(const struct sock *sk)
 {
 	const struct tcp_sock *tp = tcp_sk(sk);
 
 	return !tp->packets_out &&
 	       READ_ONCE(sock_net(sk)->ipv4.sysctl_tcp_slow_start_after_idle) &&
 	       (s32)(tcp_jiffies32 - tp->lsndtime) > (s32)inet_csk(sk)->icsk_rto;
+}
+
+/* Is there nothing that the host has to do before something is written? */
+bool toe_tcp_may_write(struct sock *sk)
+{
+	return !sk->sk_err && toe_tcp_mtu_current(sk) &&
+	       !toe_tcp_idle_restart(sk);
 }
 
 /* --- upload -------------------------------------------------------------- */

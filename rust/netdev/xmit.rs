@@ -135,13 +135,7 @@ impl Port {
         let mut frames = FrameList::new();
         match via {
             None => Self::prepare(dev, peer, skb, features::ENGINE, &mut frames, bh),
-            Some((layers, priority)) => {
-                let all = features::ENGINE | features::VLAN_TX;
-                let mut below = layers.send(skb, priority, bh);
-                while let Some(skb) = below.pop() {
-                    Self::prepare(dev, peer, skb, all, &mut frames, bh);
-                }
-            }
+            Some(via) => Self::send_via(dev, peer, skb, via, &mut frames, bh),
         }
         let (packets, bytes) = (frames.len(), frames.bytes());
         let received = match rx.hand_over(frames, bh) {
@@ -154,6 +148,24 @@ impl Port {
             tx.dropped.add(packets.into());
         }
         Ok((packets, bytes))
+    }
+
+    /// A frame goes through the layers above the device. Kept apart: those that do not
+    /// shall not pay for it.
+    #[inline(never)]
+    fn send_via(
+        dev: &NetDevice,
+        peer: &NetDevice,
+        skb: SkBuff,
+        (layers, priority): (&Layers, u32),
+        frames: &mut FrameList,
+        bh: &Bh,
+    ) {
+        let all = features::ENGINE | features::VLAN_TX;
+        let mut below = layers.send(skb, priority, bh);
+        while let Some(skb) = below.pop() {
+            Self::prepare(dev, peer, skb, all, frames, bh);
+        }
     }
 
     /// Makes a frame what the wire has, given `all` of the features that it needs.

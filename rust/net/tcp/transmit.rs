@@ -281,11 +281,7 @@ impl LockedSock<'_> {
     /// after idling.
     pub(crate) fn may_write(&self) -> bool {
         // SAFETY: the socket is live and locked.
-        unsafe {
-            (*self.as_ptr()).sk_err == 0
-                && self.mtu_current()
-                && !bindings::toe_tcp_idle_restart(self.as_ptr())
-        }
+        unsafe { bindings::toe_tcp_may_write(self.as_ptr()) }
     }
 
     /// How long `sendmsg` may wait for room, in jiffies.
