@@ -241,7 +241,7 @@ run "before netfilter 4" "before netfilter 6" "before nf_ingress 4" "before nf_e
 	"after nf_egress 4 send" "after conntrack 4 idle" "after conntrack 6 send" \
 	"after qdisc 4 idle" "after qdisc 4 send" "after qdisc_mq 4 idle" "after tc_filter 4 idle" \
 	"after tc_filter 4 send" "after tcx_ingress 4 idle" "after tcx_egress 6 send" \
-	"after xdp 4 idle" "after xdp 4 send" "after cgroup_ingress 4 idle" \
+	"after xdp 4 idle" "after cgroup_ingress 4 idle" \
 	"after cgroup_egress 4 send" "after cgroup_egress 6 idle" "after socket 4 receive" \
 	"after socket_bpf 6 receive" "after socket_drop 4 drop_received" "after sock_ops 4 send" \
 	"after xfrm 4 idle" "after xfrm 4 send" "after qdisc 4 again" "after xdp 4 again" \

@@ -85,8 +85,11 @@ static u32 toe_dev_filters(struct net_device *dev)
 	for (i = 0; i < queues; i++) {
 		struct Qdisc *q;
 
-		q = rcu_dereference(netdev_get_tx_queue(dev, i)->qdisc);
-		/* noop_qdisc is there while the device has no carrier. */
+		/*
+		 * The one that is configured: while another one is put in its
+		 * place, or without carrier, noop_qdisc is the active one.
+		 */
+		q = rcu_dereference(netdev_get_tx_queue(dev, i)->qdisc_sleeping);
 		if (q->enqueue && !(q->flags & TCQ_F_BUILTIN))
 			ret |= TOE_FILTER_QDISC;
 	}
