@@ -535,6 +535,29 @@ uploader() {
 	done
 }
 
+# ---- captures: $WORK/NAME.txt, as tcpdump -n -e -S writes them
+
+# Sum of the payload sent by an address, from one capture. A segment that the
+# device refused is seen twice: it counts once.
+payload() { # NAME ADDRESS
+	awk -v from="$2." '
+		match($0, /[^ ]+ > [^ ]+: Flags/) && index(substr($0, RSTART), from) == 1 {
+			sub(/.*: Flags/, "")
+			match($0, /seq [0-9]+:[0-9]+/)
+			if (RSTART == 0 || substr($0, RSTART, RLENGTH) in seen) next
+			seen[substr($0, RSTART, RLENGTH)] = 1
+			if (match($0, /, length [0-9]+(: |$)/)) n += substr($0, RSTART + 9)
+		}
+		END { print n + 0 }' "$WORK/$1.txt"
+}
+
+# Length of the longest frame.
+longest() { # NAME
+	awk 'match($0, /ethertype[^,]*, length [0-9]+/) {
+		n = substr($0, RSTART, RLENGTH); sub(/.* /, "", n); if (n + 0 > m) m = n + 0
+	} END { print m + 0 }' "$WORK/$1.txt"
+}
+
 # ---- user buffers
 
 # Counters are those of end a, whose device posts buffers.

@@ -28,20 +28,6 @@ captured() {
 	: >"$WORK/pids"
 }
 
-# Sum of the payload sent by an address, from one capture. A segment that the
-# device refused is seen twice: it counts once.
-payload() { # a|b ADDRESS
-	awk -v from="$2." '
-		match($0, /[^ ]+ > [^ ]+: Flags/) && index(substr($0, RSTART), from) == 1 {
-			sub(/.*: Flags/, "")
-			match($0, /seq [0-9]+:[0-9]+/)
-			if (RSTART == 0 || substr($0, RSTART, RLENGTH) in seen) next
-			seen[substr($0, RSTART, RLENGTH)] = 1
-			if (match($0, /, length [0-9]+(: |$)/)) n += substr($0, RSTART + 9)
-		}
-		END { print n + 0 }' "$WORK/$1.txt"
-}
-
 # Of all devices: frames without their link header.
 t_any() { # FAMILY
 	local end sent
@@ -83,9 +69,7 @@ t_frames() { # FAMILY on|off ENDS: segmentation, who is delegated
 		expect_ge "$bytes" $sent "bytes of the server in the capture of $end"
 		grep -c 'Flags \[[^]]*S' "$WORK/$end.txt" | grep -qx 2 || fail "not two SYN frames"
 		if [ "$2" = off ]; then
-			max=$(awk 'match($0, /ethertype[^,]*, length [0-9]+/) {
-				n = substr($0, RSTART, RLENGTH); sub(/.* /, "", n); if (n + 0 > m) m = n + 0
-				} END { print m + 0 }' "$WORK/$end.txt")
+			max=$(longest $end)
 			expect_le "$max" $limit "longest frame in the capture of $end"
 			expect_ge "$max" $((limit - 100)) "longest frame in the capture of $end"
 			if grep -q 'cksum 0x[0-9a-f]* (incorrect' "$WORK/$end.txt"; then

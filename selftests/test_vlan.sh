@@ -87,27 +87,9 @@ captured() { # DEVICE...
 	done
 }
 
-# Sum of the payload sent by an address, each sequence number once.
-payload() { # DEVICE ADDRESS
-	awk -v from="$2." '
-		match($0, /[^ ]+ > [^ ]+: Flags/) && index(substr($0, RSTART), from) == 1 {
-			sub(/.*: Flags/, "")
-			match($0, /seq [0-9]+:[0-9]+/)
-			if (RSTART == 0 || substr($0, RSTART, RLENGTH) in seen) next
-			seen[substr($0, RSTART, RLENGTH)] = 1
-			if (match($0, /, length [0-9]+(: |$)/)) n += substr($0, RSTART + 9)
-		}
-		END { print n + 0 }' "$WORK/$1.txt"
-}
-
 # Frames in a capture that do, or do not, match.
 frames() { grep -cE "$2" "$WORK/$1.txt"; }
 frames_without() { grep -vcE "$2" "$WORK/$1.txt"; }
-longest() {
-	awk 'match($0, /ethertype[^,]*, length [0-9]+/) {
-		n = substr($0, RSTART, RLENGTH); sub(/.* /, "", n); if (n + 0 > m) m = n + 0
-	} END { print m + 0 }' "$WORK/$1.txt"
-}
 
 # ---- cases
 
