@@ -21,6 +21,7 @@ mod buffer;
 pub(crate) mod command;
 mod hold;
 pub(crate) mod legacy;
+mod objects;
 mod path;
 pub(crate) mod receive;
 pub(crate) mod transmit;
@@ -59,7 +60,10 @@ use crate::{
     net::{
         devref::DevRef,
         held::HeldFrames,
-        lock_cell::SockCell,
+        lock_cell::{
+            SockArc,
+            SockCell, //
+        },
         netdev::NetDevice,
         sock::{
             LockedSock,
@@ -69,12 +73,18 @@ use crate::{
             EntryRef,
             Links,
             ReadGuard,
-            Table, //
+            Table,
+            MAX_CAPACITY, //
         },
         user_buffer::BufferSlot,
         vlan::TagKey, //
     },
     netdev::Port, //
+};
+
+use objects::{
+    Objects,
+    PathObject, //
 };
 
 /// Seed of the tuple hash: constant, for the tuple of an established connection
@@ -100,6 +110,8 @@ pub(crate) struct Entry {
     pub(crate) sk: ARef<Sock>,
     /// Keeps the device while frames may still be sent through it.
     pub(crate) dev: DevRef,
+    /// The object that it lies on.
+    path: SockArc<PathObject>,
     /// The device that the connection's route leaves through: the same, or one on top
     /// of the layers.
     pub(crate) path_dev: DevRef,
@@ -115,7 +127,7 @@ pub(crate) struct Entry {
     pub(crate) at_handover: ConnData,
     /// Header of every frame the transmit engine builds.
     pub(crate) template: SockCell<HeaderTemplate>,
-    /// When the next hop's address in the template was looked up.
+    /// When the objects below it were looked at.
     pub(crate) next_hop: SockCell<NextHop>,
     /// Connection buffer: the user buffer that is posted.
     pub(crate) buffer: BufferSlot,
@@ -139,7 +151,8 @@ impl Entry {
     /// [`Port::send_frame`] wants it.
     #[inline]
     fn via(&self, sk: LockedSock<'_>) -> Option<(&Layers, u32)> {
-        self.layers.as_deref().map(|layers| (layers, sk.priority()))
+        let layers = self.layers.as_deref()?;
+        Some((layers, self.data.with(sk, |data| data.cached.priority)))
     }
 
     /// Follows the host stack, which chooses another one now and then, after a
@@ -184,13 +197,19 @@ fn host_queue(sk: LockedSock<'_>, dev: &NetDevice) -> Option<u16> {
 pub(crate) struct Dct {
     #[pin]
     pub(crate) table: Table<Entry>,
+    /// What its connections lie on.
+    #[pin]
+    objects: Objects,
 }
 
 impl Dct {
     /// An empty table for `capacity` connections.
     pub(crate) fn new(capacity: u32) -> Result<Arc<Self>> {
         Arc::pin_init(
-            try_pin_init!(Dct { table <- Table::new(capacity) }),
+            try_pin_init!(Dct {
+                table <- Table::new(capacity, MAX_CAPACITY),
+                objects <- Objects::new(),
+            }? Error),
             GFP_KERNEL,
         )
     }
@@ -214,9 +233,7 @@ impl Dct {
         guard: &'g ReadGuard<'_>,
         hwid: Hwid,
     ) -> Option<EntryRef<'g, Entry>> {
-        self.table
-            .at(guard, hwid.index())
-            .filter(|e| e.hwid == hwid)
+        self.table.get(guard, hwid)
     }
 }
 

@@ -43,11 +43,6 @@ use crate::{
             DeviceSetup,
             NetDevice, //
         },
-        netevent::{
-            Neighbour,
-            NetEventNotifier,
-            NetEventRegistration, //
-        },
         notifier::{
             NetdevEvent,
             NetdevNotifier,
@@ -103,7 +98,9 @@ pub(crate) struct Port {
     tx: KVVec<TxQueue>,
     rx: RxQueues,
     /// `/sys/kernel/debug/toe/<name>@<namespace>`.
-    debugfs: DeviceFile<Port>,
+    table: DeviceFile<TableFile>,
+    /// `/sys/kernel/debug/toe/tree:<name>@<namespace>`.
+    tree: DeviceFile<TreeFile>,
     /// What the framework keeps for each device.
     #[pin]
     pub(crate) offload: offload::DeviceState,
@@ -129,13 +126,15 @@ impl Driver for Port {
                 TxQueue::array(tx)?
             },
             rx: RxQueues::new(rx)?,
-            debugfs: DeviceFile::new(),
+            table: DeviceFile::new(),
+            tree: DeviceFile::new(),
             offload <- offload::DeviceState::new(),
         })
     }
 
     fn uninit(&self, rtnl: &Rtnl) {
-        self.debugfs.remove(rtnl);
+        self.table.remove(rtnl);
+        self.tree.remove(rtnl);
         self.offload.before_unregister(self, rtnl);
     }
 
@@ -210,14 +209,32 @@ impl Port {
 
 static DEBUGFS: debugfs::Root = debugfs::Root::new();
 
-impl ShowDevice for Port {
-    fn show(&self, seq: &SeqFile) -> Result {
-        self.offload.show(self, seq)
+/// The connections of a device.
+struct TableFile;
+
+impl ShowDevice for TableFile {
+    type Driver = Port;
+    const PREFIX: &'static str = "";
+
+    fn show(port: &Port, seq: &SeqFile) -> Result {
+        port.offload.show(seq)
     }
 }
 
-/// Keeps the names of debugfs files right, and the link addresses in the headers
-/// of delegated connections, and looks after the layers between them and their paths.
+/// What they lie on.
+struct TreeFile;
+
+impl ShowDevice for TreeFile {
+    type Driver = Port;
+    const PREFIX: &'static str = "tree:";
+
+    fn show(port: &Port, seq: &SeqFile) -> Result {
+        port.offload.device().objects().show(port, seq)
+    }
+}
+
+/// Keeps the names of debugfs files right, and looks after our link address and the
+/// layers on top of the device.
 struct Watcher;
 
 impl NetdevNotifier for Watcher {
@@ -225,26 +242,19 @@ impl NetdevNotifier for Watcher {
         let Some(port) = Port::of(dev) else {
             if let Some(port) = Port::of(Layers::below(dev)) {
                 let left = event == NetdevEvent::Unregister;
-                port.offload.layer_changed(dev, left, rtnl);
+                port.offload.layer_changed(port, dev, left, rtnl);
             }
             return;
         };
         match event {
             NetdevEvent::Register | NetdevEvent::ChangeName => {
-                if port.debugfs.update(&DEBUGFS, dev, rtnl).is_err() {
-                    pr_debug!("{}: no debugfs file\n", dev.name());
+                let table = port.table.update(&DEBUGFS, dev, rtnl);
+                if table.and(port.tree.update(&DEBUGFS, dev, rtnl)).is_err() {
+                    pr_debug!("{}: no debugfs files\n", dev.name());
                 }
             }
             NetdevEvent::ChangeAddr => port.offload.address_changed(port, rtnl),
             _ => {}
-        }
-    }
-}
-
-impl NetEventNotifier for Watcher {
-    fn neighbour(&self, neighbour: &Neighbour) {
-        if let Some(port) = Port::of(Layers::below(neighbour.dev())) {
-            port.offload.neighbours_changed();
         }
     }
 }
@@ -258,8 +268,6 @@ pub(crate) struct Nic {
     link: rtnl::Registration<Link>,
     #[pin]
     watcher: NetdevRegistration<Watcher>,
-    #[pin]
-    neighbours: NetEventRegistration<Watcher>,
     debugfs: debugfs::RootGuard,
 }
 
@@ -268,7 +276,6 @@ impl Nic {
     pub(crate) fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Nic {
             debugfs: DEBUGFS.create(KIND),
-            neighbours <- NetEventRegistration::new(Watcher),
             watcher <- NetdevRegistration::new(Watcher),
             link <- rtnl::Registration::new(),
         })

@@ -11,9 +11,11 @@ use framework::{
         SocketHooks,
         ULP_NAME, //
     },
+    objects,
     watch, //
 };
 use net::{
+    netevent,
     proto,
     tracepoint,
     ulp,
@@ -47,6 +49,8 @@ struct Toe {
     _watch: worker::Published<worker::Worker<watch::Watch>>,
     #[pin]
     nic: netdev::Nic,
+    #[pin]
+    _events: netevent::NetEventRegistration<objects::Events>,
     _hold: worker::Published<worker::Worker<hold::Hold>>,
     _quiet: proto::Quiesce,
     _proto: proto::Registration<SocketHooks>,
@@ -61,6 +65,7 @@ impl kernel::InPlaceModule for Toe {
             _hold: hold::start()?,
             _watch: watch::start()?,
             _auto: auto::start()?,
+            _events <- netevent::NetEventRegistration::new(objects::Events),
             nic <- netdev::Nic::new(),
             _ulp: ulp::Registration::new(ULP_NAME, module)?,
             _probe: match tracepoint::Registration::new() {

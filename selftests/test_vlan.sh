@@ -357,6 +357,27 @@ t_filter() { # qdisc|tc_filter
 	expect_ge "$(delta b toe_offloads)" 1 "offloads of the other end"
 }
 
+# One that comes later, on any device of the way, with nothing to be sent.
+t_filter_later() { # one|qinq top|middle
+	local dev=$2
+	need tc
+	need_toe
+	vlan_up "$1"
+	case $dev in
+	top) dev=$VA ;;
+	middle) dev=$DA.s ;;
+	esac
+	hold_start 4 --bytes "$(kib 256)" $(ulp)
+	snap a
+	in_a tc qdisc add dev $dev clsact && in_a tc filter add dev $dev ingress matchall action ok ||
+		skip "no clsact"
+	until_ok 5 uploaded_by_tc || fail "still offloaded"
+	in_a tc qdisc del dev $dev clsact
+	hold_end
+}
+
+uploaded_by_tc() { [ "$(delta a toe_upload_tc_filter)" -ge 1 ]; }
+
 # VLAN devices with link addresses of their own.
 t_own_address() { # FAMILY one|qinq
 	vlan_up "$2"
@@ -436,5 +457,6 @@ run "transfer 4 one" "transfer 6 one" "transfer 4 qinq" "transfer 6 qinq" \
 	"change down 4 one" "change deleted 4 one" "change moved 4 one" "change address 4 one" \
 	"change reorder 4 one" "change down 6 qinq" "change lower_down 4 qinq" "change deleted 6 qinq" \
 	harmless "refused reorder" "refused id0" "refused three" "filter qdisc" "filter tc_filter" \
+	"filter_later one top" "filter_later qinq top" "filter_later qinq middle" \
 	"own_address 4 one" "own_address 6 qinq" "mtu 1300" "auto 4 one" "auto 6 qinq" \
 	"flip 4 one" "flip 6 qinq" priority_tagged

@@ -34,6 +34,7 @@
 #include <net/tcp_states.h>
 #include <net/transp_v6.h>
 
+#include "batch.h"
 #include "buffer.h"
 #include "device.h"
 #include "filter.h"

@@ -10,7 +10,10 @@ use core::sync::atomic::{
 
 use kernel::{
     prelude::*,
-    sync::aref::ARef, //
+    sync::{
+        aref::ARef,
+        Arc, //
+    }, //
 };
 
 use crate::{
@@ -19,22 +22,28 @@ use crate::{
         hold,
         host_queue,
         legacy,
+        objects::{
+            find,
+            insert,
+            LayerObject,
+            NeighbourObject,
+            Objects,
+            PathObject, //
+        },
         receive,
         transmit,
         Entry,
         SEED, //
     },
     framework::{
-        connection::{
-            self,
-            Connection, //
-        },
+        connection::Connection,
         device::Device,
         target::{
             Counters,
-            OffloadRequest,
+            Host,
             OffloadTarget,
-            Query, //
+            OffloadTree,
+            Parts, //
         }, //
     },
     logic::{
@@ -50,6 +59,18 @@ use crate::{
             HeaderTemplate,
             TemplateParams, //
         },
+        tree::{
+            state::{
+                self,
+                Handle,
+                Level,
+                NeighbourWord,
+                Object, //
+            },
+            Block,
+            BlockId,
+            Status, //
+        },
         tuple::Tuple, //
     },
     net::{
@@ -58,9 +79,11 @@ use crate::{
             BhGuard, //
         },
         devref::DevRef,
-        errno,
         held::HeldFrames,
-        lock_cell::SockCell,
+        lock_cell::{
+            SockArc,
+            SockCell, //
+        },
         proto::HostFrame,
         skb::SkBuff,
         sock::{
@@ -69,6 +92,7 @@ use crate::{
         },
         table::{
             Full,
+            Inserter,
             Links,
             ReadGuard, //
         },
@@ -81,88 +105,103 @@ use crate::{
     netdev::Port, //
 };
 
-/// The header of the connection's frames, from the host's cached state.
-fn template(
-    sk: LockedSock<'_>,
-    tuple: Tuple,
-    macs: ([u8; 6], [u8; 6]),
-    ts_ok: bool,
-) -> HeaderTemplate {
-    let (ttl, tos, flow_label, df) = sk.header_fields();
+/// The header of the connection's frames, from what the host owns.
+fn template(tuple: Tuple, data: &ConnData, neighbour: &NeighbourObject) -> HeaderTemplate {
+    let cached = &data.cached;
     HeaderTemplate::new(&TemplateParams {
-        src_mac: macs.0,
-        dst_mac: macs.1,
+        src_mac: neighbour.source(),
+        // Without one nothing is sent.
+        dst_mac: neighbour.cached().unwrap_or_default().mac,
         tuple,
-        tos,
-        ttl,
-        flow_label,
-        df,
-        ts_ok,
+        tos: cached.tos,
+        ttl: cached.ttl,
+        flow_label: cached.flow_label,
+        df: cached.df,
+        ts_ok: data.constant.ts_ok,
     })
 }
 
-/// Makes the header of the entry's frames anew, the next hop looked up. Any context
-/// under the socket lock.
-pub(super) fn refresh(sk: LockedSock<'_>, entry: &Entry) -> Result {
-    let next_hop = sk.neighbour(false)?;
-    let ts_ok = entry.data.get(sk).ts_ok;
-    entry
-        .template
-        .set(sk, template(sk, entry.tuple, (entry.mac, next_hop), ts_ok));
-    Ok(())
+/// The level below a block, if it is an object that the target has.
+fn below(tree: &OffloadTree<'_, '_>, id: BlockId) -> Option<Handle> {
+    tree.get(tree.get(id)?.on()?)?.handle
 }
 
-impl OffloadTarget for Port {
-    fn device(&self) -> &Device {
-        self.offload().device()
+impl Port {
+    fn objects(&self) -> &Objects {
+        &self.offload().dct().objects
     }
 
-    fn connections(&self) -> u32 {
-        self.offload().dct().table.len()
+    /// Makes an object below connections.
+    fn make(&self, tree: &OffloadTree<'_, '_>, id: BlockId) -> Result<Hwid, Refusal> {
+        let objects = self.objects();
+        let block = tree.get(id).ok_or(Refusal::NoMemory)?;
+        let on = below(tree, id);
+        let layer = || find(&objects.layers, on?.id);
+        match (&block.object, &block.host) {
+            (Object::Layer(l), _) => insert(&objects.layers, LayerObject::new(l.constant, layer())),
+            (Object::Neighbour(n), Host::New(_, Parts::Neighbour { dev, layers })) => {
+                let dev = DevRef::new(dev);
+                let object =
+                    NeighbourObject::new(n.constant, n.cached, dev, layers.clone(), layer());
+                insert(&objects.neighbours, object)
+            }
+            (Object::Path(p), _) => {
+                let neighbour = on.and_then(|on| find(&objects.neighbours, on.id));
+                let neighbour = neighbour.ok_or(Refusal::NoMemory)?;
+                let object = PathObject::new(p.constant, p.cached, neighbour);
+                insert(&objects.paths, object)
+            }
+            _ => Err(Refusal::NoMemory),
+        }
     }
 
-    fn initiate(&self, sk: LockedSock<'_>, req: &OffloadRequest<'_>) -> Result<Hwid, Refusal> {
-        let mac = req.path_dev.address_now();
-        let mut data = ConnData::default();
-        sk.load_all(&mut data);
-        if data.mss < 64 {
+    /// Makes the entry of a connection on `path`.
+    fn make_entry(
+        &self,
+        inserter: &mut Inserter<'_, Entry>,
+        block: &Block<Host<'_>>,
+        path: &Arc<PathObject>,
+    ) -> Result<Hwid, Refusal> {
+        let (Object::Connection(c), Host::Connection(sk)) = (&block.object, &block.host) else {
+            return Err(Refusal::NoMemory);
+        };
+        let (sk, tuple, data) = (*sk, c.tuple, c.data);
+        if data.cached.mss < 64 {
             return Err(Refusal::SmallMss);
         }
-        let header = template(sk, req.tuple, (mac, req.next_hop), data.ts_ok);
-        let hash = req.tuple.hash(SEED);
-        let queues = req.dev.real_num_tx_queues().max(1);
-        let queue = host_queue(sk, req.dev).unwrap_or((hash % queues) as u16);
-        self.offload()
-            .dct()
-            .table
+        let neighbour = &path.neighbour;
+        let hash = tuple.hash(SEED);
+        let dev = self.dev();
+        let queues = dev.real_num_tx_queues().max(1);
+        let queue = host_queue(sk, dev).unwrap_or((hash % queues) as u16);
+        let changes = self.objects().changes();
+        inserter
             .insert(
                 hash,
-                |e| e.tuple == req.tuple,
+                |e| e.tuple == tuple,
                 |hwid| {
                     let sock = sk.sock();
                     Ok(KBox::new(
                         Entry {
-                            links: Links::new(hash),
-                            tuple: req.tuple,
+                            links: Links::new(hash, hwid),
+                            tuple,
                             hwid,
-                            mac,
-                            expected: Expected::new(mac, &req.tuple),
+                            mac: neighbour.source(),
+                            expected: Expected::new(neighbour.source(), &tuple),
                             queue: AtomicU16::new(queue),
                             kick: AtomicBool::new(false),
                             sk: sock.into(),
-                            dev: DevRef::new(req.dev),
-                            path_dev: DevRef::new(req.path_dev),
-                            layers: req.layers.clone(),
-                            tag: TagKey::new(req.tuple.vlan),
+                            dev: DevRef::new(dev),
+                            path: SockArc::new(sock, path.clone()),
+                            path_dev: neighbour.dev.clone(),
+                            layers: neighbour.layers.clone(),
+                            tag: TagKey::new(tuple.vlan),
                             data: SockCell::new(sock, data),
                             legacy: SockCell::new(sock, Legacy::default()),
                             at_handover: data,
-                            template: SockCell::new(sock, header),
+                            template: SockCell::new(sock, template(tuple, &data, neighbour)),
                             // The first frame looks: it may have changed since.
-                            next_hop: SockCell::new(
-                                sock,
-                                NextHop::unknown(self.offload().neighbours(), data.snd_una),
-                            ),
+                            next_hop: SockCell::new(sock, NextHop::unknown(changes, data.snd_una)),
                             buffer: BufferSlot::new(sock),
                             held: SockCell::new(sock, Held::default()),
                             held_frames: HeldFrames::new(sock),
@@ -179,39 +218,213 @@ impl OffloadTarget for Port {
             })
     }
 
+    /// Brings an object's cached state up to date. `None`: there is no such object.
+    fn update_one(&self, tree: &OffloadTree<'_, '_>, id: BlockId) -> Option<()> {
+        let objects = self.objects();
+        let block = tree.get(id)?;
+        let handle = block.handle?;
+        match (&block.object, &block.host) {
+            (Object::Layer(_), _) => find(&objects.layers, handle.id)?.set_valid(true),
+            (Object::Neighbour(n), _) => {
+                find(&objects.neighbours, handle.id)?.set(NeighbourWord::new(n.cached));
+            }
+            (Object::Path(p), _) => find(&objects.paths, handle.id)?.set(Some(p.cached)),
+            (Object::Connection(c), Host::Connection(sk)) => {
+                let guard = ReadGuard::new();
+                let entry = self.offload().dct().get(&guard, handle.id)?;
+                if let Some(on) = below(tree, id) {
+                    entry.path.set(*sk, find(&objects.paths, on.id)?);
+                }
+                entry.data.with_mut(*sk, |data| data.cached = c.data.cached);
+                let (data, path) = (entry.data.get(*sk), entry.path.get(*sk));
+                let header = template(entry.tuple, &data, &path.neighbour);
+                entry.template.set(*sk, header);
+                // Only this one has to look.
+                let hop = NextHop::unknown(objects.changes(), data.snd_una);
+                entry.next_hop.set(*sk, hop);
+                return Some(());
+            }
+            _ => return None,
+        }
+        objects.changed();
+        Some(())
+    }
+
+    fn invalidate_one(&self, block: &Block<Host<'_>>) -> Option<()> {
+        let objects = self.objects();
+        let handle = block.handle?;
+        match handle.level {
+            Level::Layer => find(&objects.layers, handle.id)?.set_valid(false),
+            Level::Neighbour => {
+                find(&objects.neighbours, handle.id)?.set(NeighbourWord::INVALID);
+            }
+            Level::Path => find(&objects.paths, handle.id)?.set(None),
+            // Of a connection nothing is invalid but its place in the tree.
+            Level::Connection => return None,
+        }
+        objects.changed();
+        Some(())
+    }
+
+    /// An object's state, and whether it is valid.
+    fn query_one(&self, block: &Block<Host<'_>>) -> Option<(Object, bool)> {
+        let objects = self.objects();
+        let handle = block.handle?;
+        Some(match handle.level {
+            Level::Layer => {
+                let (layer, valid) = find(&objects.layers, handle.id)?.query();
+                (Object::Layer(layer), valid)
+            }
+            Level::Neighbour => {
+                let (neighbour, valid) = find(&objects.neighbours, handle.id)?.query();
+                (Object::Neighbour(neighbour), valid)
+            }
+            Level::Path => {
+                let (path, valid) = find(&objects.paths, handle.id)?.query();
+                (Object::Path(path), valid)
+            }
+            Level::Connection => {
+                let guard = ReadGuard::new();
+                let entry = self.offload().dct().get(&guard, handle.id)?;
+                let mut data = entry.data.peek();
+                data.rtt.srtt_us = entry.sk.srtt_us();
+                let tuple = entry.tuple;
+                (Object::Connection(state::Connection { tuple, data }), true)
+            }
+        })
+    }
+
+    fn terminate_one(&self, block: &Block<Host<'_>>) -> Option<()> {
+        let objects = self.objects();
+        let handle = block.handle?;
+        let there = match (handle.level, &block.host) {
+            (Level::Layer, _) => objects.layers.remove(handle.id),
+            (Level::Neighbour, _) => objects.neighbours.remove(handle.id),
+            (Level::Path, _) => objects.paths.remove(handle.id),
+            (Level::Connection, Host::Connection(sk)) => {
+                let guard = ReadGuard::new();
+                if let Some(entry) = self.offload().dct().get(&guard, handle.id) {
+                    buffer::take_back(*sk, &entry);
+                    hold::leave(*sk, &entry);
+                }
+                self.offload().dct().table.remove(handle.id)
+            }
+            (Level::Connection, _) => false,
+        };
+        there.then_some(())
+    }
+}
+
+/// Says what became of a block.
+fn ended(tree: &mut OffloadTree<'_, '_>, id: BlockId, found: Option<()>) {
+    match found {
+        Some(()) => tree.done(id, None),
+        None => tree.ended(id, Status::Stale),
+    }
+}
+
+impl OffloadTarget for Port {
+    fn device(&self) -> &Device {
+        self.offload().device()
+    }
+
+    fn connections(&self) -> u32 {
+        self.offload().dct().table.len()
+    }
+
+    fn initiate(&self, tree: &mut OffloadTree<'_, '_>) {
+        // Held over connections that follow each other; and the path that they lie on.
+        let mut inserter = None;
+        let mut path: Option<(Handle, Arc<PathObject>)> = None;
+        let mut at = tree.first();
+        while let Some(id) = at {
+            at = tree.after(id);
+            let Some(block) = tree.get(id) else {
+                continue;
+            };
+            if block.handle.is_some() || matches!(block.status(), Status::Refused(_)) {
+                continue;
+            }
+            let level = block.object.level();
+            let made = match level {
+                Level::Connection => {
+                    let on = below(tree, id);
+                    if path.as_ref().map(|(handle, _)| *handle) != on {
+                        path = on.and_then(|on| Some((on, find(&self.objects().paths, on.id)?)));
+                    }
+                    let inserter =
+                        inserter.get_or_insert_with(|| self.offload().dct().table.inserter());
+                    match &path {
+                        Some((_, path)) => self.make_entry(inserter, block, path),
+                        None => Err(Refusal::NoMemory),
+                    }
+                }
+                _ => {
+                    // One leaf at a time.
+                    inserter = None;
+                    self.make(tree, id)
+                }
+            };
+            match made {
+                Ok(hwid) => tree.done(id, Some(Handle { level, id: hwid })),
+                Err(reason) => tree.refuse(id, reason),
+            }
+        }
+    }
+
+    fn update(&self, tree: &mut OffloadTree<'_, '_>) {
+        let mut at = tree.first();
+        while let Some(id) = at {
+            let found = self.update_one(tree, id);
+            ended(tree, id, found);
+            at = tree.after(id);
+        }
+    }
+
+    fn query(&self, tree: &mut OffloadTree<'_, '_>) {
+        let mut at = tree.first();
+        while let Some(id) = at {
+            at = tree.after(id);
+            let Some(block) = tree.get_mut(id) else {
+                continue;
+            };
+            let status = match self.query_one(block) {
+                Some((object, valid)) => {
+                    block.object = object;
+                    match valid {
+                        true => Status::Done,
+                        false => Status::Invalid,
+                    }
+                }
+                None => Status::Stale,
+            };
+            tree.ended(id, status);
+        }
+    }
+
+    fn invalidate(&self, tree: &mut OffloadTree<'_, '_>) {
+        let mut at = tree.first();
+        while let Some(id) = at {
+            let found = tree.get(id).and_then(|block| self.invalidate_one(block));
+            ended(tree, id, found);
+            at = tree.after(id);
+        }
+    }
+
+    fn terminate(&self, tree: &mut OffloadTree<'_, '_>) {
+        let mut at = tree.first_down();
+        while let Some(id) = at {
+            let found = tree.get(id).and_then(|block| self.terminate_one(block));
+            ended(tree, id, found);
+            at = tree.after_down(id);
+        }
+    }
+
     fn send(&self, sk: LockedSock<'_>, conn: &Connection, nonagle: Option<u8>, bh: &Bh) {
         let guard = ReadGuard::within(bh);
         if let Some(entry) = self.offload().dct().get(&guard, conn.hwid()) {
             transmit::run(sk, &entry, nonagle, bh);
         }
-    }
-
-    fn update(&self, sk: LockedSock<'_>, hwid: Hwid) -> Result {
-        let guard = ReadGuard::new();
-        let entry = self
-            .offload()
-            .dct()
-            .get(&guard, hwid)
-            .ok_or_else(errno::ESTALE)?;
-        refresh(sk, &entry)
-    }
-
-    fn query(&self, hwid: Hwid) -> Result<Query> {
-        let guard = ReadGuard::new();
-        let entry = self
-            .offload()
-            .dct()
-            .get(&guard, hwid)
-            .ok_or_else(errno::ESTALE)?;
-        let mut data = entry.data.peek();
-        data.rtt.srtt_us = entry.sk.srtt_us();
-        Ok(Query {
-            tuple: entry.tuple,
-            mode: connection::mode(&entry.sk, &guard),
-            data,
-            at_handover: entry.at_handover,
-            counters: entry.counters.peek(),
-        })
     }
 
     fn host_frame(&self, sk: LockedSock<'_>, conn: &Connection, skb: SkBuff) -> HostFrame {
@@ -299,19 +512,6 @@ impl OffloadTarget for Port {
             if let Some((hwid, sk)) = found {
                 f(hwid, sk);
             }
-        }
-    }
-
-    fn terminate(&self, sk: LockedSock<'_>, hwid: Hwid) -> Result {
-        let guard = ReadGuard::new();
-        if let Some(entry) = self.offload().dct().get(&guard, hwid) {
-            buffer::take_back(sk, &entry);
-            hold::leave(sk, &entry);
-        }
-        if self.offload().dct().table.remove(hwid) {
-            Ok(())
-        } else {
-            Err(errno::ESTALE())
         }
     }
 }

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The path of the target's frames: the route, the next hop and the path MTU are the
-//! host's, and cached in the entry. What has changed is brought up to date here, with
-//! the connection in the target (claims E 17, E 23); where that cannot be, the host
-//! stack goes on.
+//! The path of the target's frames: route, next hop and path MTU are the host's, and
+//! cached in the objects that the entry lies on. What has changed there gets into the
+//! entry's frames here, with the connection in the target (claims E 17, E 23); where
+//! that cannot be, the host stack goes on.
 
 use kernel::prelude::*;
 
 use crate::{
     dct::{
-        command,
         legacy,
         Entry, //
     },
@@ -21,14 +20,15 @@ use crate::{
             NextHop, //
         },
         reason::{
+            Refusal,
             SpecialCase,
-            Update,
             UploadReason, //
         }, //
     },
     net::{
         context::Bh,
         sock::LockedSock,
+        table::ReadGuard,
         tcp::Path, //
     },
     netdev::Port, //
@@ -68,10 +68,10 @@ pub(super) fn path<'e>(sk: LockedSock<'_>, entry: &'e Entry, bh: &Bh) -> Result<
     if !way.is_clear() {
         look_at_way(sk, entry, port, way)?;
     }
-    let changes = port.offload().neighbours();
+    let changes = port.offload().dct().objects.changes();
     let second = next_hop::second(sk.clock_us());
     if !entry.next_hop.get(sk).is_current(changes, second) {
-        look_at_next_hop(sk, entry, port, changes, second)?;
+        look_at_objects(sk, entry, changes, second)?;
     }
     Ok(port)
 }
@@ -80,26 +80,18 @@ pub(super) fn path<'e>(sk: LockedSock<'_>, entry: &'e Entry, bh: &Bh) -> Result<
 /// too: filters are named first.
 #[cold]
 fn look_at_way(sk: LockedSock<'_>, entry: &Entry, port: &Port, way: Path) -> Result<(), Detour> {
-    look_for_filters(sk, entry, port)?;
+    let guard = ReadGuard::new();
+    let conn = connection::of(sk, &guard);
+    if let Some(filter) = conn.and_then(|conn| conn.filtered(&sk)) {
+        return Err(Detour::Upload(filter.upload()));
+    }
+    drop(guard);
     if way.is_elsewhere() {
         return Err(ELSEWHERE);
     }
     match way.is_invalid() {
         true => reroute(sk, entry, port),
         false => Ok(()),
-    }
-}
-
-/// Is there anything that must see the connection's frames on one of the devices of
-/// its way?
-fn look_for_filters(sk: LockedSock<'_>, entry: &Entry, port: &Port) -> Result<(), Detour> {
-    let layers = entry.layers.iter();
-    let above = layers.flat_map(|layers| layers.devices());
-    let mut devices = Iterator::chain(above, [&*entry.dev]);
-    let device = port.offload().device();
-    match devices.find_map(|dev| connection::filtered(&sk, dev, device)) {
-        Some(filter) => Err(Detour::Upload(filter.upload())),
-        None => Ok(()),
     }
 }
 
@@ -115,32 +107,38 @@ fn reroute(sk: LockedSock<'_>, entry: &Entry, port: &Port) -> Result<(), Detour>
     if xfrm && !port.offload().device().bypassed().has(Filter::Xfrm) {
         return Err(Detour::Upload(Filter::Xfrm.upload()));
     }
-    command::refresh(sk, entry).map_err(|_| Detour::Upload(UploadReason::Neighbour))?;
-    port.offload().stats().updated(Update::Route);
+    connection::rerouted(sk, &entry.path_dev).map_err(|reason| match reason {
+        Refusal::Neighbour => Detour::Upload(UploadReason::Neighbour),
+        _ => ELSEWHERE,
+    })?;
     check_mtu(sk)
 }
 
-/// One of the device's neighbours has changed, or time has passed.
+/// An object below the connection may have changed, or time has passed.
 #[cold]
-fn look_at_next_hop(
+fn look_at_objects(
     sk: LockedSock<'_>,
     entry: &Entry,
-    port: &Port,
     changes: u32,
     second: u32,
 ) -> Result<(), Detour> {
+    const UNKNOWN: Detour = Detour::Upload(UploadReason::Neighbour);
+
+    let path = entry.path.get(sk);
+    let neighbour = &path.neighbour;
     let snd_una = entry.data.get(sk).snd_una;
-    let progress = entry.next_hop.get(sk).progressed(snd_una);
-    let Ok(mac) = sk.neighbour(progress) else {
-        return Err(Detour::Upload(UploadReason::Neighbour));
-    };
-    if entry.template.with_mut(sk, |t| t.set_dst_mac(mac)) {
-        port.offload().stats().updated(Update::Neighbour);
+    if entry.next_hop.get(sk).progressed(snd_una) {
+        neighbour.progressed(second);
     }
-    if entry.layers.is_some() {
-        // Only the route's own device is looked at for each frame.
-        look_for_filters(sk, entry, port)?;
+    if neighbour.asks(second) && !connection::look_at_neighbour(sk, neighbour.has_progress(second))
+    {
+        return Err(UNKNOWN);
     }
+    let mac = neighbour.cached().ok_or(UNKNOWN)?.mac;
+    if !path.is_valid() {
+        return Err(ELSEWHERE);
+    }
+    entry.template.with_mut(sk, |t| t.set_dst_mac(mac));
     let looked = NextHop::looked(changes, second, snd_una);
     entry.next_hop.set(sk, looked);
     check_mtu(sk)

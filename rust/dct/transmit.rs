@@ -114,7 +114,7 @@ pub(crate) fn run(sk: LockedSock<'_>, entry: &Entry, nonagle: Option<u8>, bh: &B
             view.in_flight_pkts = data.packets_out;
             (
                 next_send(data, &view),
-                data.mss.max(1),
+                data.cached.mss.max(1),
                 data.snd_nxt,
                 data.rcv_nxt,
             )

@@ -4,25 +4,24 @@
 //! bytes, and again after an upload.
 //!
 //! Candidates are noted in contexts that must not do more (a tracepoint, the end
-//! of an upload), and handed over in batches by a worker that takes each
-//! socket's lock.
+//! of an upload), and handed over by a worker, those that are due together in one
+//! operation.
 
-use kernel::{
-    prelude::*,
-    sync::aref::ARef, //
-};
+use kernel::prelude::*;
 
 use super::{
     agenda::Agenda,
-    connection::{
+    connection::Trigger,
+    handover::{
         self,
-        Trigger, //
+        Wanted, //
     },
     intermediate::Layers,
     registry, //
 };
 use crate::{
     logic::{
+        filter::Filter,
         policy,
         reason::Refusal, //
     },
@@ -44,17 +43,10 @@ use crate::{
 /// Candidates remembered at most; more are left to the host stack.
 const MAX_CANDIDATES: usize = 16384;
 
-struct Candidate {
-    sk: ARef<Sock>,
-    trigger: Trigger,
-    /// How often it was looked at and found not to be ready.
-    looks: u32,
-}
-
 #[pin_data]
 pub(crate) struct Auto {
     #[pin]
-    candidates: Agenda<Candidate>,
+    candidates: Agenda<Wanted>,
 }
 
 static AUTO: Slot<Worker<Auto>> = Slot::new();
@@ -96,19 +88,14 @@ fn note(sk: &Sock, trigger: Trigger, due_ms: u64) {
         let Some(sk) = sk.try_hold() else {
             return;
         };
-        let candidate = Candidate {
-            sk,
-            trigger,
-            looks: 0,
-        };
-        push(worker, due_ms, candidate);
+        push(worker, due_ms, Wanted::new(sk, trigger));
     });
 }
 
 /// If there is no room, the connection stays with the host stack.
-fn push(worker: &Worker<Auto>, due_ms: u64, candidate: Candidate) {
+fn push(worker: &Worker<Auto>, due_ms: u64, wanted: Wanted) {
     let agenda = &worker.job().candidates;
-    drop(agenda.add(worker, due_ms, candidate, MAX_CANDIDATES));
+    drop(agenda.add(worker, due_ms, wanted, MAX_CANDIDATES));
 }
 
 /// Is it worth while to look at the connection again? A filter may be taken away.
@@ -126,36 +113,39 @@ fn may_change(reason: Refusal) -> bool {
             | Refusal::Backoff
             | Refusal::NoMemory
             | Refusal::DeviceDown
-            | Refusal::Xfrm
-            | Refusal::Netfilter
-            | Refusal::Conntrack
-            | Refusal::Qdisc
-            | Refusal::TcFilter
-            | Refusal::Xdp
-            | Refusal::CgroupBpf
-            | Refusal::SocketFilter
-            | Refusal::SockOps
-    )
+    ) || Filter::ALL.iter().any(|filter| filter.refusal() == reason)
+}
+
+/// Notes a connection again that was decided on, if that may end otherwise later.
+fn look_later(worker: &Worker<Auto>, mut wanted: Wanted) {
+    if let Some((Err(reason), true)) = wanted.decided.take() {
+        if may_change(reason) {
+            wanted.trigger.retry = true;
+            let due_ms = policy::look_again(time::now_ms(), wanted.looks);
+            wanted.looks += 1;
+            push(worker, due_ms, wanted);
+        }
+    }
+}
+
+/// As [`look_later`], for whoever is not the worker.
+pub(super) fn again(wanted: Wanted) {
+    AUTO.with(|worker| look_later(worker, wanted));
 }
 
 impl Job for Auto {
     fn run(worker: &Worker<Self>) {
         let now = time::now_ms();
-        for (mut due_ms, mut candidate) in worker.job().candidates.take() {
-            if due_ms <= now {
-                let Candidate { sk, trigger, .. } = &mut candidate;
-                let (result, open) =
-                    sk.with_lock(|sk| (connection::offload(sk, trigger), sk.is_open()));
-                match result {
-                    Err(reason) if open && may_change(reason) => {
-                        candidate.trigger.retry = true;
-                        due_ms = policy::look_again(now, candidate.looks);
-                        candidate.looks += 1;
-                    }
-                    _ => continue,
-                }
+        let mut due = KVVec::new();
+        for (due_ms, wanted) in worker.job().candidates.take() {
+            if due_ms > now {
+                push(worker, due_ms, wanted);
+            } else if due.reserve(1, GFP_KERNEL).is_ok() {
+                let _ = due.push(wanted, GFP_KERNEL);
             }
-            push(worker, due_ms, candidate);
         }
+        handover::offload_all(&mut due);
+        due.into_iter()
+            .for_each(|wanted| look_later(worker, wanted));
     }
 }

@@ -1,38 +1,45 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A connection between host and target: hand-over, identity, and the way back.
+//! A connection between host and target: its record, what the target is told of it,
+//! and the way back.
 //!
 //! Everything here runs under the socket's lock. Since the target of an
 //! emulated NIC writes every change through to `struct tcp_sock` before it lets
 //! the lock go, the host stack can take over between any two frames.
 
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
 
 use super::{
     auto,
     device::Device,
+    handover::tuple_of,
     hold,
     hooks::SocketHooks,
     intermediate::Layers,
-    registry::{
+    objects::{
         self,
-        TargetOf, //
+        Way, //
     },
+    registry::TargetOf,
     release,
-    rules::{
-        Decided,
-        Outcome, //
-    },
-    stats::Stats,
+    rules::Decided,
     target::{
-        OffloadRequest,
-        OffloadTarget, //
-    },
-    watch, //
+        Host,
+        OffloadTarget,
+        OffloadTree,
+        Place, //
+    }, //
 };
 use crate::{
     logic::{
         buffer,
+        conn::{
+            ConnCached,
+            ConnData, //
+        },
         filter::Filter,
         hwid::Hwid,
         legacy::{
@@ -41,12 +48,12 @@ use crate::{
         },
         policy::{
             Backoff,
-            Candidate,
             Limits, //
         },
         reason::{
             Refusal,
             SpecialCase,
+            Update,
             UploadReason, //
         },
         rules::{
@@ -58,13 +65,17 @@ use crate::{
             Mode,
             ModeEvent, //
         },
-        tuple::{
-            Family,
-            Tuple, //
+        tree::{
+            state::{
+                self,
+                Handle,
+                Object, //
+            },
+            Status,
+            Tree, //
         }, //
     },
     net::{
-        context::BhGuard,
         devref::DevRef,
         lock_cell::SockCell,
         netdev::NetDevice,
@@ -93,11 +104,59 @@ pub(crate) struct Connection {
     trigger: Trigger,
     /// Limits that a rule has set.
     overrides: Overrides,
+    /// The layers between the route's device and `dev`.
+    layers: Option<Arc<Layers>>,
+    /// Its path in the [book](super::objects) of the device.
+    path: SockCell<Hwid>,
+    /// What the target was told.
+    cached: SockCell<ConnCached>,
     /// How many special cases are still allowed.
     budget: SockCell<Budget>,
 }
 
+/// What a connection that a target has taken has besides its socket.
+pub(super) struct Delegation<'a> {
+    pub(super) hwid: Hwid,
+    pub(super) path: Hwid,
+    pub(super) dev: &'a NetDevice,
+    pub(super) target_of: TargetOf,
+    pub(super) layers: Option<Arc<Layers>>,
+    pub(super) trigger: Trigger,
+    pub(super) overrides: Overrides,
+}
+
 impl Connection {
+    /// Puts the record, and our methods, on the socket of a connection that a target
+    /// has taken. Any context under the socket lock.
+    pub(super) fn install(sk: LockedSock<'_>, of: Delegation<'_>) -> Result<(), Refusal> {
+        let saved = proto::install::<SocketHooks>(sk).map_err(|_| Refusal::NoMemory)?;
+        let record = RcuBox::new(Connection {
+            hwid: of.hwid,
+            dev: DevRef::new(of.dev),
+            target_of: of.target_of,
+            mode: SockCell::new(sk.sock(), Mode::Offloading),
+            saved,
+            trigger: of.trigger,
+            overrides: of.overrides,
+            layers: of.layers,
+            path: SockCell::new(sk.sock(), of.path),
+            cached: SockCell::new(sk.sock(), sk.cached()),
+            budget: SockCell::new(sk.sock(), Budget::default()),
+        });
+        match record {
+            Ok(record) => {
+                let _ = record.step(sk, ModeEvent::Accept);
+                trace::offload(of.hwid);
+                proto::set_context(sk, record);
+                Ok(())
+            }
+            Err(_) => {
+                proto::restore(sk, &saved);
+                Err(Refusal::NoMemory)
+            }
+        }
+    }
+
     /// The hardware connection identifier.
     #[inline]
     pub(crate) fn hwid(&self) -> Hwid {
@@ -125,6 +184,14 @@ impl Connection {
     #[inline]
     pub(crate) fn target(&self) -> Option<&dyn OffloadTarget> {
         (self.target_of)(&self.dev)
+    }
+
+    /// What must see the connection's frames, and does not: on any device of their way.
+    /// Any context; the lock need not be held.
+    pub(crate) fn filtered(&self, sk: &Sock) -> Option<Filter> {
+        let device = self.target()?.device();
+        let layers = self.layers.as_deref();
+        way(&self.dev, layers).find_map(|dev| filtered(sk, dev, device))
     }
 
     /// The limits of its device, and those of its own.
@@ -200,251 +267,167 @@ impl Trigger {
     }
 }
 
-fn tuple_of(sk: LockedSock<'_>, layers: &Layers) -> Tuple {
-    let (local, remote, lport, rport) = sk.tuple();
-    Tuple {
-        family: if sk.is_v6() { Family::V6 } else { Family::V4 },
-        local,
-        remote,
-        lport,
-        rport,
-        vlan: layers.tags(),
-    }
+/// The devices that frames to `dev` go through, the route's first.
+pub(super) fn way<'a>(
+    dev: &'a NetDevice,
+    layers: Option<&'a Layers>,
+) -> impl Iterator<Item = &'a NetDevice> {
+    Iterator::chain(layers.into_iter().flat_map(Layers::devices), [dev])
 }
 
-/// What about the socket itself speaks against an offload.
-fn check_socket(sk: LockedSock<'_>) -> Result<(), Refusal> {
-    let f = sk.facts();
-    let checks = [
-        (f.shutdown && sk.is_connected(), Refusal::Shutdown),
-        (!f.established, Refusal::NotEstablished),
-        (f.has_ulp, Refusal::OtherUlp),
-        (f.mptcp, Refusal::Mptcp),
-        (f.smc, Refusal::Smc),
-        (f.sockmap, Refusal::Sockmap),
-        (!proto::is_plain(sk), Refusal::OtherProto),
-        (f.user_data, Refusal::UserData),
-        (f.repair, Refusal::TcpRepair),
-        (f.md5_ao, Refusal::Md5Ao),
-        (f.fastopen, Refusal::Fastopen),
-        (f.out_of_order, Refusal::OutOfOrder),
-        (f.urgent, Refusal::Urgent),
-        (f.in_recovery, Refusal::Recovery),
-        (f.ecn, Refusal::Ecn),
-        (f.own_cc, Refusal::CongestionControl),
-        (f.pacing, Refusal::Pacing),
-        (f.timestamping, Refusal::UnsupportedOption),
-        (f.ip_options, Refusal::IpOptions),
-        (f.probing, Refusal::ZeroWindow),
-        (f.pressure, Refusal::NoMemory),
-    ];
-    match checks.iter().find(|(bad, _)| *bad) {
-        Some((_, reason)) => Err(*reason),
-        None => Ok(()),
-    }
-}
-
-/// What about the device `dev` of the path speaks against an offload to `target`.
-fn check_device(
-    sk: LockedSock<'_>,
-    dev: &NetDevice,
-    target: &dyn OffloadTarget,
-) -> Result<(), Refusal> {
-    let device = target.device();
-    if !dev.is_up() || !dev.has_carrier() || dev.is_going() {
-        return Err(Refusal::DeviceDown);
-    }
-    match filtered(&sk, dev, device) {
-        Some(filter) => Err(filter.refusal()),
-        None => Ok(()),
-    }
-}
-
-fn check_path(
-    sk: LockedSock<'_>,
-    dev: &NetDevice,
-    layers: Option<&Layers>,
-    target: &dyn OffloadTarget,
-) -> Result<(), Refusal> {
-    target.device().check_open()?;
-    for dev in layers.into_iter().flat_map(Layers::devices) {
-        check_device(sk, dev, target)?;
-    }
-    check_device(sk, dev, target)
-}
-
-/// What must see the frames of `sk`, and would not if they skipped `dev`, in the path of
-/// the connections that `device` takes. Any context; the lock need not be held.
-pub(crate) fn filtered(sk: &Sock, dev: &NetDevice, device: &Device) -> Option<Filter> {
+/// What must see the frames of `sk`, and would not if they skipped `dev`, on the way to
+/// the target of `device`.
+pub(super) fn filtered(sk: &Sock, dev: &NetDevice, device: &Device) -> Option<Filter> {
     sk.filters(dev).without(device.bypassed()).first()
 }
 
-/// What would become of the connection of `sk` if it were to be offloaded now. Any
-/// context under the socket lock.
-pub(super) fn would_offload(sk: LockedSock<'_>, trigger: &Trigger) -> Outcome {
-    let mut trigger = Trigger {
-        counts: false,
-        ..*trigger
-    };
-    let mut find = || {
-        let (path_dev, xfrm) = sk.route().ok_or(Refusal::NoRoute)?;
-        let dev = Layers::below(path_dev);
-        let (target, _) = registry::target_of(dev).ok_or(Refusal::NotToeDevice)?;
-        if xfrm && !target.device().bypassed().has(Filter::Xfrm) {
-            return Err(Refusal::Xfrm);
-        }
-        check(sk, (path_dev, dev), target, &mut trigger).map(drop)
-    };
-    let result = find().err();
-    Outcome {
-        result,
-        rule: match trigger.decided {
-            Decided::By(rule) => rule,
-            Decided::Nobody => None,
+/// The target gives the connection up, and with it the objects below that nothing else
+/// depends on. Any context under the socket lock.
+pub(super) fn give_back(sk: LockedSock<'_>, target: &dyn OffloadTarget, hwid: Hwid, path: Hwid) {
+    let mut place = [None];
+    target.terminate(&mut part(&mut place, sk, hwid, ConnCached::default()));
+    target.device().objects().open().release(target, path);
+}
+
+/// A part of a tree that is one connection, with cached state to be told.
+fn part<'s, 'a>(
+    place: &'s mut [Place<'a>; 1],
+    sk: LockedSock<'a>,
+    hwid: Hwid,
+    cached: ConnCached,
+) -> OffloadTree<'s, 'a> {
+    let mut tree = Tree::new(place);
+    let handle = Some(Handle::connection(hwid));
+    let _ = tree.add(None, object(cached), handle, Host::Connection(sk));
+    tree
+}
+
+/// A connection of which at most the cached state matters.
+pub(super) fn object(cached: ConnCached) -> Object {
+    Object::Connection(state::Connection {
+        data: ConnData {
+            cached,
+            ..ConnData::default()
         },
+        ..state::Connection::default()
+    })
+}
+
+/// The socket's options that a target has cached, and for which nobody calls us
+/// (`SO_PRIORITY`, `SO_KEEPALIVE`), may be others: it is told. Any context under the
+/// socket lock.
+#[inline]
+pub(crate) fn follow(sk: LockedSock<'_>, conn: &Connection) {
+    if !conn.cached.with(sk, |cached| sk.has_options(cached)) {
+        tell(sk, conn);
     }
 }
 
-/// Hands the connection of `sk` over. A refusal leaves it as it is and is
-/// counted. Any context under the socket lock.
-///
-/// `trigger` keeps what the rules said.
-pub(crate) fn offload(sk: LockedSock<'_>, trigger: &mut Trigger) -> Result<Hwid, Refusal> {
-    let Some((path_dev, xfrm)) = sk.route() else {
-        return Err(refused(None, Refusal::NoRoute));
+/// Tells the target of cached state of the connection that is not what it was told: as
+/// soon as there is a valid route, which the state is a part of. Any context under the
+/// socket lock.
+#[cold]
+pub(crate) fn tell(sk: LockedSock<'_>, conn: &Connection) {
+    if sk.route().is_none() {
+        return;
+    }
+    let now = sk.cached();
+    let told = conn.cached.get(sk);
+    let same = ConnCached {
+        mss: now.mss,
+        ..told
     };
-    let dev = Layers::below(path_dev);
-    let Some((target, target_of)) = registry::target_of(dev) else {
-        return Err(refused(None, Refusal::NotToeDevice));
-    };
-    let stats = target.device().stats();
-    if xfrm && !target.device().bypassed().has(Filter::Xfrm) {
-        return Err(refused(Some(stats), Refusal::Xfrm));
+    if now == same {
+        return;
     }
-    match hand_over(sk, (path_dev, dev), target, target_of, trigger) {
-        Ok(hwid) => {
-            stats.offloaded();
-            let bh = BhGuard::new();
-            let guard = ReadGuard::within(&bh);
-            if let Some(conn) = of(sk, &guard) {
-                target.send(sk, conn, None, &bh);
-            }
-            Ok(hwid)
-        }
-        Err(reason) if trigger.retry => Err(reason),
-        Err(reason) => Err(refused(Some(stats), reason)),
+    conn.cached.set(sk, now);
+    if let Some(target) = conn.target() {
+        let mut place = [None];
+        target.update(&mut part(&mut place, sk, conn.hwid, now));
+        target.device().stats().updated(Update::Option);
     }
 }
 
-fn refused(stats: Option<&Stats>, reason: Refusal) -> Refusal {
-    if let Some(stats) = stats {
-        stats.refused(reason);
-    }
-    reason
-}
-
-/// All that the framework checks. What the target then gets, and limits of the
-/// connection's own. `path_dev` is the device that the route leaves through, `dev` the
-/// target's.
-fn check<'a>(
-    sk: LockedSock<'_>,
-    (path_dev, dev): (&'a NetDevice, &'a NetDevice),
-    target: &dyn OffloadTarget,
-    trigger: &mut Trigger,
-) -> Result<(OffloadRequest<'a>, Overrides), Refusal> {
+/// A target is about to send to a neighbour that it has to ask for first. `progress`:
+/// something that was sent there arrived. `false`: the link address is not known, and
+/// was asked for. Any context under the socket lock.
+#[cold]
+pub(crate) fn look_at_neighbour(sk: LockedSock<'_>, progress: bool) -> bool {
     let guard = ReadGuard::new();
-    if of(sk, &guard).is_some() {
-        return Err(Refusal::Already);
-    }
-    drop(guard);
-    let layers = Layers::find(path_dev)?;
-    let tuple = tuple_of(sk, &layers);
-    let device = target.device();
-    let mut limits = device.limits();
-    limits.permit(trigger.explicit)?;
-    let mut decided = Decided::Nobody;
-    let rule = device
-        .rules()
-        .decide((sk, path_dev, &tuple), trigger, &mut decided);
-    trigger.decided = decided;
-    let rule = rule?;
-    if let Some(rule) = &rule {
-        rule.apply(&mut limits);
-    }
-    limits.decide(&Candidate {
-        tuple,
-        explicit: trigger.explicit,
-        bytes: sk.bytes_moved(),
-        segments: sk.data_segments(),
-        age_ms: trigger.age_ms(),
-        device_conns: target.connections(),
-        now_ms: time::now_ms(),
-        backoff: trigger.backoff,
-    })?;
-    check_socket(sk)?;
-    check_path(sk, dev, Some(&layers), target)?;
-    let next_hop = sk.neighbour(false).map_err(|_| Refusal::Neighbour)?;
-    let request = OffloadRequest {
-        dev,
-        path_dev,
-        layers: layers.share()?,
-        tuple,
-        next_hop,
-    };
-    Ok((request, rule.map_or(Overrides::NONE, |r| r.overrides)))
+    let target = of(sk, &guard).and_then(|conn| Some((conn, conn.target()?)));
+    target.is_some_and(|(conn, target)| {
+        let objects = target.device().objects();
+        objects.look_at_neighbour(target, sk, conn.path.get(sk), progress)
+    })
 }
 
-fn hand_over(
-    sk: LockedSock<'_>,
-    devices: (&NetDevice, &NetDevice),
-    target: &dyn OffloadTarget,
-    target_of: TargetOf,
-    trigger: &mut Trigger,
-) -> Result<Hwid, Refusal> {
-    let (request, overrides) = check(sk, devices, target, trigger)?;
-    let dev = request.dev;
-    let hwid = target.initiate(sk, &request)?;
-    // What changes from here on, a filter or a layer, finds the connection at the target.
-    let layers = request.layers.as_deref();
-    let checked = watch::add(dev, target)
-        .and_then(|()| check_path(sk, dev, layers, target))
-        .and_then(|()| match layers.is_none_or(Layers::intact) {
-            true => Ok(()),
-            false => Err(Refusal::DeviceDown),
-        });
-    if let Err(reason) = checked {
-        let _ = target.terminate(sk, hwid);
-        return Err(reason);
-    }
-    let saved = match proto::install::<SocketHooks>(sk) {
-        Ok(saved) => saved,
-        Err(_) => {
-            let _ = target.terminate(sk, hwid);
-            return Err(Refusal::NoMemory);
-        }
+/// The route of the connection was looked up again, and leaves by the same device: the
+/// target is told what is different. Any context under the socket lock.
+#[cold]
+pub(crate) fn rerouted(sk: LockedSock<'_>, path_dev: &NetDevice) -> Result<(), Refusal> {
+    let guard = ReadGuard::new();
+    let target = of(sk, &guard).and_then(|conn| Some((conn, conn.target()?)));
+    let (conn, target) = target.ok_or(Refusal::DeviceDown)?;
+    let layers = Layers::find(path_dev)?;
+    let way = Way {
+        dev: path_dev,
+        layers: &layers,
+        hop: sk.hop(),
+        tuple: tuple_of(sk, &layers),
     };
-    let record = RcuBox::new(Connection {
-        hwid,
-        dev: DevRef::new(dev),
-        target_of,
-        mode: SockCell::new(sk.sock(), Mode::Offloading),
-        saved,
-        trigger: *trigger,
-        overrides,
-        budget: SockCell::new(sk.sock(), Budget::default()),
+    if !target.device().objects().knows(path_dev, &way.hop) {
+        sk.neighbour(false).map_err(|_| Refusal::Neighbour)?;
+    }
+    let mut places = [const { None }; objects::BLOCKS];
+    let mut tree = Tree::new(&mut places);
+    let book = target.device().objects().open();
+    let old = conn.path.get(sk);
+    let moved = book.place(target, &mut tree, &way).and_then(|placed| {
+        let new = placed.path;
+        if new != old {
+            target.initiate(&mut tree);
+            book.made(&tree);
+            book.depend(new);
+        }
+        let path = book.path(new).ok_or(Refusal::NoMemory);
+        let moved = path.and_then(|path| move_to(sk, conn, target, path));
+        if moved.is_ok() {
+            conn.path.set(sk, new);
+        }
+        if new != old {
+            book.release(target, if moved.is_ok() { old } else { new });
+        }
+        moved
     });
-    match record {
-        Ok(record) => {
-            let _ = record.step(sk, ModeEvent::Accept);
-            trace::offload(hwid);
-            proto::set_context(sk, record);
-            Ok(hwid)
+    book.sweep(target, &tree);
+    drop(book);
+    target.device().stats().updated(Update::Route);
+    moved
+}
+
+/// Tells the target that the connection is on a path that it has, and what else about
+/// it is different there.
+fn move_to(
+    sk: LockedSock<'_>,
+    conn: &Connection,
+    target: &dyn OffloadTarget,
+    (path, handle): (Object, Handle),
+) -> Result<(), Refusal> {
+    let cached = sk.cached();
+    let mut places = [const { None }; 2];
+    let mut tree = Tree::new(&mut places);
+    let on = tree.add(None, path, Some(handle), Host::Handle).ok();
+    let handle = Some(Handle::connection(conn.hwid));
+    let block = tree
+        .add(on, object(cached), handle, Host::Connection(sk))
+        .map_err(|_| Refusal::NoMemory)?;
+    target.update(&mut tree);
+    match tree.get(block).map(|block| block.status()) {
+        Some(Status::Done) => {
+            conn.cached.set(sk, cached);
+            Ok(())
         }
-        Err(_) => {
-            proto::restore(sk, &saved);
-            let _ = target.terminate(sk, hwid);
-            Err(Refusal::NoMemory)
-        }
+        _ => Err(Refusal::NoMemory),
     }
 }
 
@@ -480,6 +463,8 @@ pub(crate) fn count_special(target: &dyn OffloadTarget, hwid: Hwid, case: Specia
 /// under the socket lock.
 pub(crate) fn resynchronised(sk: LockedSock<'_>, conn: &Connection, stay: &Legacy) {
     if conn.step(sk, ModeEvent::Resync).is_ok() {
+        // The flow label for one, which is another one after a timeout.
+        tell(sk, conn);
         if let Some(target) = conn.target() {
             let stats = target.device().stats();
             stats.resynchronised(stay.rx_frames, stay.tx_frames);
@@ -499,9 +484,33 @@ pub(crate) fn upload(sk: LockedSock<'_>, reason: UploadReason) {
     if conn.step(sk, ModeEvent::Upload).is_err() {
         return;
     }
+    if let Some(target) = conn.target() {
+        let mut place = [None];
+        target.terminate(&mut part(&mut place, sk, conn.hwid, ConnCached::default()));
+    }
+    uploaded(sk, conn, reason);
+}
+
+/// The first half of an upload, for several at a time: `true` if `sk` is the connection
+/// that `hwid` names, which is to be terminated now, and then [`uploaded`]. Under the
+/// socket lock, nothing of the host stack below us.
+pub(super) fn begin_upload(sk: LockedSock<'_>, hwid: Hwid) -> bool {
+    let guard = ReadGuard::new();
+    if of(sk, &guard).is_none_or(|conn| conn.hwid != hwid) {
+        return false;
+    }
+    hold::flush(sk);
+    let conn = of(sk, &guard).filter(|conn| conn.hwid == hwid);
+    conn.is_some_and(|conn| conn.step(sk, ModeEvent::Upload).is_ok())
+}
+
+/// The target has terminated the connection: the host stack goes on when this returns.
+/// Any context under the socket lock.
+pub(super) fn uploaded(sk: LockedSock<'_>, conn: &Connection, reason: UploadReason) {
     let mut again = None;
     if let Some(target) = conn.target() {
-        let _ = target.terminate(sk, conn.hwid);
+        let objects = target.device().objects();
+        objects.open().release(target, conn.path.get(sk));
         target.device().stats().uploaded(reason);
         trace::upload(conn.hwid, reason.name());
         if may_return(reason, conn.trigger.explicit) {

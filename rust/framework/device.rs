@@ -15,12 +15,12 @@ use kernel::{
 };
 
 use super::{
-    connection,
+    handover,
     hold,
+    objects::Objects,
     registry::DeviceRegistration,
     rules::Rules,
-    stats::Stats,
-    target::OffloadTarget, //
+    stats::Stats, //
 };
 use crate::{
     logic::{
@@ -34,10 +34,7 @@ use crate::{
             Limits,
             Policy, //
         },
-        reason::{
-            Refusal,
-            UploadReason, //
-        }, //
+        reason::Refusal, //
     },
     net::{
         context::BhGuard,
@@ -63,6 +60,10 @@ pub(crate) struct Device {
     hold: hold::Knobs,
     #[pin]
     rules: Rules,
+    #[pin]
+    objects: Objects,
+    /// Connections that are offloaded in one operation at most.
+    batch: AtomicU32,
     _registration: DeviceRegistration,
 }
 
@@ -82,6 +83,8 @@ impl Device {
             ],
             hold: hold::Knobs::new(),
             rules <- Rules::new(),
+            objects <- Objects::new(),
+            batch: AtomicU32::new(handover::DEFAULT_BATCH),
             _registration: DeviceRegistration::new(),
         })
     }
@@ -93,6 +96,21 @@ impl Device {
     /// Which connections the device takes.
     pub(crate) fn rules(&self) -> &Rules {
         &self.rules
+    }
+
+    /// What the target has below its connections.
+    pub(crate) fn objects(&self) -> &Objects {
+        &self.objects
+    }
+
+    /// Connections that are offloaded in one operation at most: 1 to
+    /// [`handover::MOST`].
+    pub(crate) fn batch(&self) -> u32 {
+        self.batch.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_batch(&self, most: u32) {
+        self.batch.store(most, Ordering::Relaxed);
     }
 
     /// A copy of the limits.
@@ -187,13 +205,4 @@ impl Device {
             Ok(())
         }
     }
-}
-
-/// Takes every connection of `target` back to the host stack. Process context,
-/// may sleep; rtnl may be held. Connections offloaded meanwhile may remain
-/// unless the device is closed.
-pub(crate) fn upload_all(target: &dyn OffloadTarget, reason: UploadReason) {
-    target.for_each(&mut |hwid, sk| {
-        sk.with_lock(|sk| connection::upload_hwid(sk, hwid, reason));
-    });
 }

@@ -13,6 +13,7 @@ use super::{
         self,
         Trigger, //
     },
+    handover,
     hold,
     receive,
     release,
@@ -22,7 +23,6 @@ use crate::{
     logic::{
         reason::{
             Refusal,
-            Update,
             UploadReason, //
         }, //
     },
@@ -72,12 +72,7 @@ fn classify(opt: SockOpt) -> OptionKind {
         (c::SOL_TCP, c::TCP_ULP) => OptionKind::NeedsHost(UploadReason::Ulp),
         (
             c::SOL_TCP,
-            c::TCP_NODELAY
-            | c::TCP_CORK
-            | c::TCP_QUICKACK
-            | c::TCP_KEEPIDLE
-            | c::TCP_KEEPINTVL
-            | c::TCP_KEEPCNT
+            c::TCP_QUICKACK
             | c::TCP_USER_TIMEOUT
             | c::TCP_NOTSENT_LOWAT
             | c::TCP_LINGER2
@@ -88,6 +83,10 @@ fn classify(opt: SockOpt) -> OptionKind {
             | c::TCP_THIN_LINEAR_TIMEOUTS
             | c::TCP_RTO_MAX_MS,
         ) => OptionKind::Harmless,
+        (
+            c::SOL_TCP,
+            c::TCP_NODELAY | c::TCP_CORK | c::TCP_KEEPIDLE | c::TCP_KEEPINTVL | c::TCP_KEEPCNT,
+        ) => OptionKind::Cached,
         (c::SOL_IP, c::IP_TOS | c::IP_TTL) => OptionKind::Cached,
         (c::SOL_IPV6, c::IPV6_TCLASS | c::IPV6_UNICAST_HOPS) => OptionKind::Cached,
         _ => OptionKind::NeedsHost(UploadReason::Setsockopt),
@@ -133,17 +132,8 @@ impl Hooks for SocketHooks {
         }
         let locked = sk.lock();
         let guard = ReadGuard::new();
-        let updated = match connection::of(*locked, &guard) {
-            Some(conn) => conn.target().map_or(Err(ENODEV), |target| {
-                target.update(*locked, conn.hwid())?;
-                target.device().stats().updated(Update::Option);
-                Ok(())
-            }),
-            None => Ok(()),
-        };
-        if updated.is_err() {
-            hold::flush(*locked);
-            connection::upload(*locked, UploadReason::Setsockopt);
+        if let Some(conn) = connection::of(*locked, &guard) {
+            connection::tell(*locked, conn);
         }
         drop(guard);
     }
@@ -190,7 +180,10 @@ impl Hooks for SocketHooks {
         let guard = ReadGuard::new();
         let target = connection::of(sk, &guard).and_then(|conn| Some((conn, conn.target()?)));
         match target {
-            Some((conn, target)) => target.host_frame(sk, conn, skb),
+            Some((conn, target)) => {
+                connection::follow(sk, conn);
+                target.host_frame(sk, conn, skb)
+            }
             None => HostFrame::Pass(skb),
         }
     }
@@ -202,7 +195,7 @@ impl Ulp for SocketHooks {
             process: Some(facts::current_name()),
             ..Trigger::new(true)
         };
-        match connection::offload(sk, &mut trigger) {
+        match handover::offload(sk, &mut trigger) {
             // The name is on the socket when this returns, and off it again
             // when the socket is released.
             Ok(_) | Err(Refusal::Already) => {

@@ -5,7 +5,8 @@
 //! be the next.
 //!
 //! They are found when an offload is initiated, from the device that the route leaves
-//! through down to the one of a target, and go to the target with the connection.
+//! through down to the one of a target, and are objects of the offload tree, below the
+//! neighbours that are reached through them.
 //! What a layer does is on one side of each of the classes of state: its kind, device
 //! and tag are constant as long as the connection is delegated ([`Layers::intact`]:
 //! if not, it is uploaded); what the host may change at any time, the priority of a
@@ -19,6 +20,7 @@ use kernel::{
 use crate::{
     logic::{
         reason::Refusal,
+        tree::state::LayerConst,
         vlan::{
             Tags,
             MAX_TAGS, //
@@ -52,6 +54,9 @@ pub(crate) trait IntermediateDriver {
     /// The layer's device.
     fn device(&self) -> &NetDevice;
 
+    /// What tells it apart from others, as a state object.
+    fn state(&self) -> LayerConst;
+
     /// Is it what it was when the connection was handed over?
     fn intact(&self) -> bool;
 
@@ -67,6 +72,7 @@ pub(crate) trait IntermediateDriver {
 }
 
 /// A VLAN device (802.1Q, 802.1ad).
+#[derive(Clone)]
 struct Vlan {
     dev: VlanRef,
     /// Its link address, which is the source of its frames.
@@ -92,6 +98,15 @@ impl Vlan {
 impl IntermediateDriver for Vlan {
     fn device(&self) -> &NetDevice {
         &self.dev
+    }
+
+    fn state(&self) -> LayerConst {
+        LayerConst {
+            device: self.dev.ifindex() as u32,
+            proto: self.proto,
+            id: self.id,
+            mac: self.mac,
+        }
     }
 
     fn intact(&self) -> bool {
@@ -123,6 +138,7 @@ impl IntermediateDriver for Vlan {
 }
 
 /// A layer of any kind.
+#[derive(Clone)]
 enum Layer {
     Vlan(Vlan),
 }
@@ -135,8 +151,9 @@ impl Layer {
     }
 }
 
-/// The layers of a connection, as they were when it was offloaded. The target has
-/// them.
+/// The layers between a neighbour and the target's device, as they were when the
+/// neighbour's object was made. The target has them.
+#[derive(Clone)]
 pub(crate) struct Layers {
     /// The one that the route leaves through first.
     list: [Option<Layer>; MAX_TAGS],
@@ -169,11 +186,11 @@ impl Layers {
     }
 
     /// To be given to a target; `None` if there are no layers.
-    pub(crate) fn share(self) -> Result<Option<Arc<Self>>, Refusal> {
+    pub(crate) fn share(&self) -> Result<Option<Arc<Self>>, Refusal> {
         if self.tags.is_empty() {
             return Ok(None);
         }
-        let layers = Arc::new(self, GFP_ATOMIC).map_err(|_| Refusal::NoMemory)?;
+        let layers = Arc::new(self.clone(), GFP_ATOMIC).map_err(|_| Refusal::NoMemory)?;
         Ok(Some(layers))
     }
 
@@ -195,6 +212,12 @@ impl Layers {
     /// The devices of the layers.
     pub(crate) fn devices(&self) -> impl Iterator<Item = &NetDevice> {
         self.drivers().map(|layer| layer.device())
+    }
+
+    /// State objects of all, and their devices, the lowest first.
+    pub(crate) fn states(&self) -> impl Iterator<Item = (LayerConst, &NetDevice)> {
+        let list = self.list.iter().rev().flatten().map(Layer::driver);
+        list.map(|layer| (layer.state(), layer.device()))
     }
 
     /// Are all of them what they were? Any context.

@@ -21,10 +21,8 @@ use kernel::{
 };
 
 use super::{
-    connection::{
-        self,
-        Trigger, //
-    },
+    connection::Trigger,
+    handover,
     target::OffloadTarget, //
 };
 use crate::{
@@ -326,7 +324,7 @@ impl Rules {
             return Err(ENOENT);
         };
         let trigger = Trigger::new(facts.request);
-        let outcome = sk.with_lock(|sk| connection::would_offload(sk, &trigger));
+        let outcome = sk.with_lock(|sk| handover::would_offload(sk, &trigger));
         drop(sk);
         loader.answer = self.explain(&ReadGuard::new(), outcome);
         Ok(())

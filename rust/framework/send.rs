@@ -42,6 +42,7 @@ fn doorbell(sk: LockedSock<'_>, nonagle: Option<u8>) -> bool {
     match connection::of(sk, &guard) {
         Some(conn) if conn.delegated(sk) => match conn.target() {
             Some(target) => {
+                connection::follow(sk, conn);
                 target.send(sk, conn, nonagle, &bh);
                 true
             }

@@ -34,6 +34,8 @@ struct Traffic {
 pub(crate) struct Stats {
     traffic: [Traffic; SETS],
     offloads: AtomicU64,
+    /// Operations that several connections were in, and those connections.
+    batches: [AtomicU64; 2],
     backlog_drops: AtomicU64,
     refusals: [AtomicU64; Refusal::COUNT],
     uploads: [AtomicU64; UploadReason::COUNT],
@@ -52,6 +54,7 @@ impl Stats {
         Stats {
             traffic: core::array::from_fn(|_| Traffic::default()),
             offloads: AtomicU64::new(0),
+            batches: [const { AtomicU64::new(0) }; 2],
             backlog_drops: AtomicU64::new(0),
             refusals: core::array::from_fn(|_| AtomicU64::new(0)),
             uploads: core::array::from_fn(|_| AtomicU64::new(0)),
@@ -93,6 +96,13 @@ impl Stats {
 
     pub(crate) fn offloaded(&self) {
         self.offloads.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One operation was for `connections` connections that qualified together.
+    pub(crate) fn batch(&self, connections: usize) {
+        let [batches, batched] = &self.batches;
+        batches.fetch_add(1, Ordering::Relaxed);
+        batched.fetch_add(connections as u64, Ordering::Relaxed);
     }
 
     pub(crate) fn refused(&self, reason: Refusal) {
@@ -149,6 +159,9 @@ impl Stats {
                 .sum()
         };
         f("toe_offloads", "", offloads);
+        for (name, c) in ["toe_batches", "toe_batched"].iter().zip(&self.batches) {
+            f(name, "", c.load(Ordering::Relaxed));
+        }
         f("toe_uploads", "", uploads);
         f("toe_refusals", "", refusals);
         f("toe_rx_frames", "", sum(|t| &t.rx_frames));

@@ -3,7 +3,6 @@
 //! What a driver implements to take connections.
 
 use kernel::{
-    prelude::*,
     sync::{
         aref::ARef,
         Arc, //
@@ -18,11 +17,11 @@ use super::{
 use crate::{
     logic::{
         buffer::Rule,
-        conn::ConnData,
         hwid::Hwid,
-        reason::Refusal,
-        state::Mode,
-        tuple::Tuple, //
+        tree::{
+            Block,
+            Tree, //
+        }, //
     },
     net::{
         context::Bh,
@@ -37,32 +36,39 @@ use crate::{
     }, //
 };
 
-/// A connection the host wants to hand over.
-pub(crate) struct OffloadRequest<'a> {
-    /// The target's device.
-    pub(crate) dev: &'a NetDevice,
-    /// The device its route leaves through: the same, or one on top of `layers`.
-    pub(crate) path_dev: &'a NetDevice,
-    /// What changes its frames between the two, if anything. The target does as they
-    /// do, keeps them as long as it has the connection, and is told to give it up
-    /// when they change.
-    pub(crate) layers: Option<Arc<Layers>>,
-    /// `local` is this host's end.
-    pub(crate) tuple: Tuple,
-    /// Link address of the next hop.
-    pub(crate) next_hop: [u8; 6],
+/// What only the host has of a block of an offload tree.
+#[derive(Clone)]
+pub(crate) enum Host<'a> {
+    /// The operation needs nothing but the block's handle and state.
+    Handle,
+    /// An object of the lower layers that is to be made, with what the framework
+    /// [calls it](super::objects).
+    New(Hwid, Parts<'a>),
+    /// The lock of a connection's socket is held.
+    Connection(LockedSock<'a>),
 }
 
-/// A target's answer to [`OffloadTarget::query`].
-pub(crate) struct Query {
-    pub(crate) tuple: Tuple,
-    pub(crate) mode: Mode,
-    /// Hardware level.
-    pub(crate) data: ConnData,
-    /// Kernel level as it was handed over.
-    pub(crate) at_handover: ConnData,
-    pub(crate) counters: Counters,
+/// What an object that is to be made consists of, besides its state.
+#[derive(Clone)]
+pub(crate) enum Parts<'a> {
+    /// A layer, whose device the state names, or a path.
+    Plain,
+    /// A neighbour. What changes frames on their way to the target's device is in
+    /// `layers`: the target does as they do, and is told to give its connections up
+    /// when they change.
+    Neighbour {
+        /// The device that it is reached by: the target's, or the uppermost layer.
+        dev: &'a NetDevice,
+        /// All layers between that and the target's device.
+        layers: Option<Arc<Layers>>,
+    },
 }
+
+/// A tree as framework and target hand it to each other.
+pub(crate) type OffloadTree<'s, 'a> = Tree<'s, Host<'a>>;
+
+/// A place for a block of such a tree.
+pub(crate) type Place<'a> = Option<Block<Host<'a>>>;
 
 /// What a target did for one connection.
 #[derive(Clone, Copy, Default)]
@@ -75,6 +81,20 @@ pub(crate) struct Counters {
 }
 
 /// A device that takes over established TCP connections.
+///
+/// # Trees
+///
+/// Each of the first five operations takes a tree or any part of one, however many
+/// objects, and says for each block what became of it ([`Tree::done`],
+/// [`Tree::refuse`], [`Tree::ended`]). What a target refuses stays with the host. For
+/// connections the socket's lock is held, by the framework, and the block says so
+/// ([`Host::Connection`]).
+///
+/// The framework has each object made once per target, counts who depends on it, and
+/// has it terminated when that is nobody any more. It calls `initiate`, `update`,
+/// `invalidate` and `terminate` for objects below connections one at a time.
+///
+/// # Contexts
 ///
 /// The methods that take a [`LockedSock`] are called with the socket's lock held,
 /// in any context, the others without; none of them may sleep. A target asks for
@@ -90,21 +110,34 @@ pub(crate) trait OffloadTarget: Send + Sync {
     /// Connections it has.
     fn connections(&self) -> u32;
 
-    /// Takes the connection over or refuses. On success the target owns the
-    /// delegated state from here on and names it by the returned hwid.
-    fn initiate(&self, sk: LockedSock<'_>, req: &OffloadRequest<'_>) -> Result<Hwid, Refusal>;
+    /// Makes the objects that have no handle yet, and names them by one; takes
+    /// connections over or refuses. On success the target owns a connection's delegated
+    /// state from here on. From the bottom up: what an object lies on has a handle when
+    /// its turn comes, or was refused.
+    fn initiate(&self, tree: &mut OffloadTree<'_, '_>);
+
+    /// Cached state changed, of the objects whose blocks have handles: it is in the
+    /// blocks. All that depends on them has it from the next frame on. An object that
+    /// was invalidated is valid again. A connection that lies on a path in the tree
+    /// belongs to that one from now on.
+    fn update(&self, tree: &mut OffloadTree<'_, '_>);
+
+    /// Fills in cached and delegated state as the target has them, for display: takes
+    /// no lock, and a connection's may be torn.
+    fn query(&self, tree: &mut OffloadTree<'_, '_>);
+
+    /// Nothing may be sent for the objects, and what depends on them, until they are
+    /// updated, or given up.
+    fn invalidate(&self, tree: &mut OffloadTree<'_, '_>);
+
+    /// Gives the objects up. When this returns, the sockets of connections hold all of
+    /// their state and data, and no frame will be processed for them any more. From the
+    /// leaves down.
+    fn terminate(&self, tree: &mut OffloadTree<'_, '_>);
 
     /// There is unsent data in the socket's send queue. `nonagle` overrides the
     /// socket's Nagle setting for this call (`TCP_NAGLE_*`).
     fn send(&self, sk: LockedSock<'_>, conn: &Connection, nonagle: Option<u8>, bh: &Bh);
-
-    /// Cached state changed: neighbour, TOS, TTL, flow label. `ESTALE` if the
-    /// hwid is no connection of this target any more.
-    fn update(&self, sk: LockedSock<'_>, hwid: Hwid) -> Result;
-
-    /// The target's own view of the connection, for display; takes no lock and
-    /// may be torn. `ESTALE` as above.
-    fn query(&self, hwid: Hwid) -> Result<Query>;
 
     /// The host stack transmits on the connection by itself: some frame while it is
     /// delegated, every frame in legacy mode.
@@ -143,10 +176,6 @@ pub(crate) trait OffloadTarget: Send + Sync {
     /// The socket's owner lets it go, which the target [waits for](super::release)
     /// at one socket at least: data may wait to be sent.
     fn released(&self, sk: LockedSock<'_>, conn: &Connection);
-
-    /// Gives the connection up. When this returns, the socket holds all of its
-    /// state and data, and no frame will be processed for the hwid any more.
-    fn terminate(&self, sk: LockedSock<'_>, hwid: Hwid) -> Result;
 
     /// Calls `f` with the hwid and the socket of every connection. Process context.
     fn for_each(&self, f: &mut dyn FnMut(Hwid, ARef<Sock>));

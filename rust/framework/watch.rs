@@ -21,12 +21,16 @@ use kernel::{
 };
 
 use super::{
-    connection,
+    connection::{
+        self,
+        Connection, //
+    },
     registry,
     target::OffloadTarget, //
 };
 use crate::{
     logic::{
+        filter::Filter,
         hwid::Hwid,
         reason::Refusal, //
     },
@@ -34,7 +38,9 @@ use crate::{
         context::BhGuard,
         devref::DevRef,
         netdev::NetDevice,
+        proto,
         sock::Sock,
+        table::ReadGuard,
         worker::{
             Job,
             Published,
@@ -129,21 +135,25 @@ fn look(dev: &NetDevice, target: &dyn OffloadTarget) {
     if found.first().is_none() {
         return;
     }
-    target.for_each(&mut |hwid, sk| look_at(dev, target, hwid, &sk));
+    target.for_each(&mut |hwid, sk| look_at(hwid, &sk));
 }
 
-fn look_at(dev: &NetDevice, target: &dyn OffloadTarget, hwid: Hwid, sk: &Sock) {
-    let device = target.device();
-    if connection::filtered(sk, dev, device).is_none() || sk.has_owner() {
+fn look_at(hwid: Hwid, sk: &Sock) {
+    if filtered(sk).is_none() || sk.has_owner() {
         // Who owns the socket may sleep in a page fault for as long as he likes. If he
         // sends, the target looks; if not, the next round finds him gone.
         return;
     }
     sk.with_lock(|sk| {
-        if let Some(filter) = connection::filtered(&sk, dev, device) {
+        if let Some(filter) = filtered(&sk) {
             connection::upload_hwid(sk, hwid, filter.upload());
         }
     });
+}
+
+fn filtered(sk: &Sock) -> Option<Filter> {
+    let guard = ReadGuard::new();
+    proto::context::<Connection>(sk, &guard)?.filtered(sk)
 }
 
 impl Job for Watch {

@@ -149,14 +149,26 @@ u32 toe_sk_filters(struct sock *sk, struct net_device *dev)
 	return ret;
 }
 
+static int toe_upper_filters(struct net_device *dev,
+			     struct netdev_nested_priv *priv)
+{
+	u32 *ret = priv->data;
+
+	*ret |= toe_dev_filters(dev);
+	*ret |= toe_net_filters(dev_net_rcu(dev), false);
+	*ret |= toe_net_filters(dev_net_rcu(dev), true);
+	return 0;
+}
+
+/* Devices on top of it may be those that routes leave through. */
 u32 toe_any_filters(struct net_device *dev)
 {
-	u32 ret;
+	u32 ret = 0;
+	struct netdev_nested_priv priv = { .data = &ret };
 
 	rcu_read_lock();
-	ret = toe_dev_filters(dev);
-	ret |= toe_net_filters(dev_net_rcu(dev), false);
-	ret |= toe_net_filters(dev_net_rcu(dev), true);
+	toe_upper_filters(dev, &priv);
+	netdev_walk_all_upper_dev_rcu(dev, toe_upper_filters, &priv);
 	rcu_read_unlock();
 #ifdef CONFIG_CGROUP_BPF
 	if (cgroup_bpf_enabled(CGROUP_INET_EGRESS) ||

@@ -4,11 +4,13 @@
 #include <linux/delay.h>
 #include <linux/tracepoint.h>
 #include <net/addrconf.h>
+#include <net/arp.h>
 #include <net/busy_poll.h>
 #include <net/ip.h>
 #include <net/ip6_checksum.h>
 #include <net/ip6_route.h>
 #include <net/ipv6.h>
+#include <net/ndisc.h>
 #include <net/neighbour.h>
 #include <net/proto_memory.h>
 #include <net/route.h>
@@ -134,17 +136,26 @@ int toe_sk_reroute(struct sock *sk)
 	return inet_csk(sk)->icsk_af_ops->rebuild_header(sk);
 }
 
-/*
- * Under the socket lock. The next hop's link address; -EAGAIN if unresolved.
- * @progress: it got what was sent. As with each packet of the host stack, one that
- * is stale or unknown is asked.
- */
+/* 1: reachable without a question; 0: valid; -EAGAIN: not. */
+static int toe_neigh_get(struct neighbour *n, u8 *ha)
+{
+	int ret = -EAGAIN;
+
+	read_lock_bh(&n->lock);
+	if (n->nud_state & NUD_VALID && n->dev->addr_len == ETH_ALEN) {
+		memcpy(ha, n->ha, ETH_ALEN);
+		ret = !!(n->nud_state & NUD_CONNECTED);
+	}
+	read_unlock_bh(&n->lock);
+	return ret;
+}
+
 int toe_sk_neigh(struct sock *sk, u8 *ha, bool progress)
 {
 	struct dst_entry *dst = __sk_dst_get(sk);
 	struct neighbour *n;
 	const void *daddr = &inet_sk(sk)->inet_daddr;
-	int err = -EAGAIN;
+	int ret;
 
 	if (!dst)
 		return -ENETUNREACH;
@@ -158,14 +169,81 @@ int toe_sk_neigh(struct sock *sk, u8 *ha, bool progress)
 	if (progress)
 		neigh_confirm(n);
 	neigh_event_send(n, NULL);
-	read_lock_bh(&n->lock);
-	if (n->nud_state & NUD_VALID && n->dev->addr_len == ETH_ALEN) {
-		memcpy(ha, n->ha, ETH_ALEN);
-		err = 0;
-	}
-	read_unlock_bh(&n->lock);
+	ret = toe_neigh_get(n, ha);
 	neigh_release(n);
-	return err;
+	return ret;
+}
+
+int toe_neigh_peek(struct net_device *dev, const struct toe_hop *hop, u8 *ha)
+{
+	struct neighbour *n = NULL;
+	int ret = -ENOENT;
+
+	rcu_read_lock();
+	if (!hop->v6)
+		n = __ipv4_neigh_lookup_noref(dev, get_unaligned((u32 *)hop->addr));
+#if IS_ENABLED(CONFIG_IPV6)
+	else
+		n = __ipv6_neigh_lookup_noref(dev, hop->addr);
+#endif
+	if (n)
+		ret = toe_neigh_get(n, ha);
+	rcu_read_unlock();
+	return ret;
+}
+
+bool toe_neigh_hop(const struct neighbour *n, struct toe_hop *hop)
+{
+	memset(hop, 0, sizeof(*hop));
+	if (n->tbl == &arp_tbl) {
+		memcpy(hop->addr, n->primary_key, sizeof(struct in_addr));
+		return true;
+	}
+#if IS_ENABLED(CONFIG_IPV6)
+	if (n->tbl == &nd_tbl) {
+		memcpy(hop->addr, n->primary_key, sizeof(struct in6_addr));
+		hop->v6 = true;
+		return true;
+	}
+#endif
+	return false;
+}
+
+void toe_sk_hop(struct sock *sk, struct toe_hop *hop)
+{
+	struct dst_entry *dst = __sk_dst_get(sk);
+	const struct rtable *rt;
+
+	memset(hop, 0, sizeof(*hop));
+	hop->mark = READ_ONCE(sk->sk_mark);
+	hop->mtu = dst_mtu(dst);
+#if IS_ENABLED(CONFIG_IPV6)
+	if (inet_csk(sk)->icsk_af_ops->net_header_len == sizeof(struct ipv6hdr)) {
+		hop->v6 = true;
+		memcpy(hop->addr, rt6_nexthop(dst_rt6_info(dst), &sk->sk_v6_daddr),
+		       sizeof(struct in6_addr));
+		return;
+	}
+#endif
+	rt = dst_rtable(dst);
+	if (rt->rt_gw_family == AF_INET6) {
+		hop->v6 = true;
+		memcpy(hop->addr, &rt->rt_gw6, sizeof(struct in6_addr));
+	} else {
+		__be32 gw = rt_nexthop(rt, inet_sk(sk)->inet_daddr);
+
+		memcpy(hop->addr, &gw, sizeof(gw));
+	}
+}
+
+void toe_sk_keepalive(const struct sock *sk, struct toe_keepalive *k)
+{
+	const struct tcp_sock *tp = tcp_sk(sk);
+
+	k->on = sock_flag(sk, SOCK_KEEPOPEN);
+	k->idle_s = keepalive_time_when(tp) / HZ;
+	k->interval_s = keepalive_intvl_when(tp) / HZ;
+	k->probes = keepalive_probes(tp);
 }
 
 /* --- modules, calls in flight ------------------------------------------ */

@@ -16,6 +16,7 @@
 /* bindgen takes the first definition of HZ, which is that of user space. */
 enum { TOE_HZ = HZ };
 enum { TOE_SOCK_RCVTSTAMP = SOCK_RCVTSTAMP };
+enum { TOE_SOCK_KEEPOPEN = SOCK_KEEPOPEN };
 #endif
 
 /* Fields that are bit fields or sit behind inlines, read in one go. */
@@ -38,6 +39,21 @@ struct toe_ack_sample {
 	bool retrans;
 };
 
+/* Where a socket's frames go, and by what the route was looked up. */
+struct toe_hop {
+	u8 addr[16];	/* the next hop's IP address */
+	u32 mark;
+	u32 mtu;
+	bool v6;	/* is the next hop's address one of IPv6? */
+};
+
+struct toe_keepalive {
+	u32 idle_s;
+	u32 interval_s;
+	u8 probes;
+	bool on;
+};
+
 void toe_bh_lock_sock(struct sock *sk);
 void toe_bh_unlock_sock(struct sock *sk);
 bool toe_sock_owned(struct sock *sk);
@@ -51,7 +67,22 @@ void toe_sk_incoming(struct sock *sk, struct sk_buff *skb);
 void toe_sock_facts(struct sock *sk, struct toe_sock_facts *facts);
 
 struct net_device *toe_sk_route(struct sock *sk, bool *xfrm);
+/*
+ * Under the socket lock. The next hop's link address: 1 if it is reachable without
+ * a question, 0 if not, -EAGAIN if unresolved. @progress: it got what was sent. As
+ * with each packet of the host stack, one that is stale or unknown is asked.
+ */
 int toe_sk_neigh(struct sock *sk, u8 *ha, bool progress);
+
+/* As above, and -ENOENT if there is no such neighbour; nobody is asked. Any context. */
+int toe_neigh_peek(struct net_device *dev, const struct toe_hop *hop, u8 *ha);
+
+/* Only the address. False: of neither IPv4 nor IPv6. */
+bool toe_neigh_hop(const struct neighbour *n, struct toe_hop *hop);
+
+/* Under the socket lock, with a valid route. */
+void toe_sk_hop(struct sock *sk, struct toe_hop *hop);
+void toe_sk_keepalive(const struct sock *sk, struct toe_keepalive *k);
 int toe_sk_reroute(struct sock *sk);
 
 void toe_call_enter(void);

@@ -67,7 +67,7 @@ pub fn select_window(c: &mut ConnData, new_window: u32) -> u16 {
         c.rcv_nxt,
         c.rcv_wup,
         c.rcv_wnd,
-        c.rcv_wscale,
+        c.constant.rcv_wscale,
         false,
     );
     c.rcv_wnd = offer.wnd;
@@ -78,14 +78,18 @@ pub fn select_window(c: &mut ConnData, new_window: u32) -> u16 {
 #[cfg(any(test, CONFIG_KUNIT = "y"))]
 #[cfg_attr(not(test), kernel::macros::kunit_tests(toe_ack))]
 mod tests {
+    use super::super::conn::ConnDelegated;
     use super::super::seq::Seq;
     use super::*;
 
     fn conn() -> ConnData {
         ConnData {
-            rcv_nxt: Seq(2001),
-            rcv_wup: Seq(0),
-            rcv_wnd: 10_000,
+            delegated: ConnDelegated {
+                rcv_nxt: Seq(2001),
+                rcv_wup: Seq(0),
+                rcv_wnd: 10_000,
+                ..ConnDelegated::default()
+            },
             ..ConnData::default()
         }
     }
@@ -145,12 +149,12 @@ mod tests {
     #[test]
     fn window_never_shrinks() {
         let mut c = conn();
-        c.rcv_wscale = 7;
+        c.constant.rcv_wscale = 7;
         assert_eq!(select_window(&mut c, 100), (7999u32.div_ceil(128)) as u16);
         assert_eq!(c.rcv_wup, c.rcv_nxt);
         assert_eq!(c.rcv_wnd, 8064);
         assert_eq!(select_window(&mut c, 1 << 20), 8192);
-        c.rcv_wscale = 0;
+        c.constant.rcv_wscale = 0;
         assert_eq!(select_window(&mut c, u32::MAX), u16::MAX);
     }
 }

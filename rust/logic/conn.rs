@@ -1,20 +1,73 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The delegated state of a connection: the connection data storage of the
-//! table (claims B 22-26, mission row 3).
+//! The state of a connection, the uppermost object of an offload tree and the
+//! connection data storage of the table (claims B 22-26, E 3, mission rows 3 and 15):
+//! what never changes, what the host owns, and what the target owns while the
+//! connection is delegated.
 //!
-//! The target owns these fields while the connection is delegated; at hand-over
-//! and upload they are copied from and to the fields of the same names in
-//! `struct tcp_sock` unless noted.
+//! At hand-over and upload the fields are copied from and to those of the same names
+//! in `struct tcp_sock` unless noted.
+
+use core::ops::{
+    Deref,
+    DerefMut, //
+};
 
 use super::{
     rtt::Rtt,
     seq::Seq, //
 };
 
-/// Delegated protocol state of one connection.
+/// Constant state: negotiated by the handshake.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
-pub struct ConnData {
+pub struct ConnConst {
+    /// Shift of the window in received segments, 0 to 14
+    /// (`rx_opt.snd_wscale`).
+    pub snd_wscale: u8,
+    /// Shift of the window in sent segments, 0 to 14 (`rx_opt.rcv_wscale`).
+    pub rcv_wscale: u8,
+    /// Whether both ends send timestamps (`rx_opt.tstamp_ok`).
+    pub ts_ok: bool,
+}
+
+/// When and how often an idle connection's peer is probed.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct Keepalive {
+    /// `SO_KEEPALIVE`.
+    pub on: bool,
+    /// Seconds of idleness before the first probe (`TCP_KEEPIDLE`).
+    pub idle_s: u32,
+    /// Seconds between probes (`TCP_KEEPINTVL`).
+    pub interval_s: u32,
+    /// Probes without an answer that end the connection (`TCP_KEEPCNT`).
+    pub probes: u8,
+}
+
+/// Cached state: the host owns it, and tells the target of each change.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct ConnCached {
+    /// Payload bytes of a full segment as sent, options deducted (`mss_cache`).
+    pub mss: u32,
+    /// IPv4 type of service or IPv6 traffic class, ECN bits included.
+    pub tos: u8,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// IPv6 flow label, 20 bits.
+    pub flow_label: u32,
+    /// Whether IPv4 frames carry the don't-fragment flag.
+    pub df: bool,
+    /// Priority of the socket's frames (`sk_priority`), from which VLAN devices make
+    /// that of their tags.
+    pub priority: u32,
+    /// Nagle's algorithm: `TCP_NAGLE_*` (`nonagle`).
+    pub nonagle: u8,
+    /// A target without timers of its own leaves them to the host.
+    pub keepalive: Keepalive,
+}
+
+/// Delegated state: the target owns it while it has the connection.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct ConnDelegated {
     /// Oldest sequence number not yet acknowledged by the peer.
     pub snd_una: Seq,
     /// Next sequence number to send.
@@ -25,29 +78,19 @@ pub struct ConnData {
     pub snd_wl1: Seq,
     /// Largest window the peer ever offered, in bytes.
     pub max_window: u32,
-    /// Shift of the window in received segments, 0 to 14
-    /// (`rx_opt.snd_wscale`).
-    pub snd_wscale: u8,
-    /// Shift of the window in sent segments, 0 to 14 (`rx_opt.rcv_wscale`).
-    pub rcv_wscale: u8,
-    /// Payload bytes of a full segment as sent, options deducted
-    /// (`mss_cache`).
-    pub mss: u32,
     /// Next sequence number expected from the peer.
     pub rcv_nxt: Seq,
     /// `rcv_nxt` at the last window offered.
     pub rcv_wup: Seq,
     /// Window offered last, in bytes, counted from `rcv_wup`.
     pub rcv_wnd: u32,
-    /// Whether both ends send timestamps (`rx_opt.tstamp_ok`).
-    pub ts_ok: bool,
     /// Timestamp to echo (`rx_opt.ts_recent`; RFC 7323 section 4.3).
     pub ts_recent: u32,
     /// When `ts_recent` was stored, in seconds (`rx_opt.ts_recent_stamp`).
     pub ts_recent_stamp: i64,
     /// Segments sent and not yet acknowledged. Set to 0 by the receive engine
     /// when all is acknowledged; between, who keeps the sent packets counts
-    /// (see [`ConnData::segs_acked`]).
+    /// (see [`ConnDelegated::segs_acked`]).
     pub packets_out: u32,
     /// Round trip time estimate.
     pub rtt: Rtt,
@@ -57,7 +100,35 @@ pub struct ConnData {
     pub bytes_received: u64,
 }
 
-impl ConnData {
+/// All of a connection's state. The delegated part, which the engines move, is read
+/// and written as if it were the whole.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct ConnData {
+    /// See there.
+    pub constant: ConnConst,
+    /// See there.
+    pub cached: ConnCached,
+    /// See there.
+    pub delegated: ConnDelegated,
+}
+
+impl Deref for ConnData {
+    type Target = ConnDelegated;
+
+    #[inline(always)]
+    fn deref(&self) -> &ConnDelegated {
+        &self.delegated
+    }
+}
+
+impl DerefMut for ConnData {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut ConnDelegated {
+        &mut self.delegated
+    }
+}
+
+impl ConnDelegated {
     /// First sequence number that the peer's window does not allow
     /// (`tcp_wnd_end()`).
     #[inline]
@@ -108,14 +179,14 @@ mod tests {
 
     #[test]
     fn windows_saturate() {
-        let mut c = ConnData {
+        let mut c = ConnDelegated {
             snd_una: Seq(100),
             snd_nxt: Seq(150),
             snd_wnd: 80,
             rcv_nxt: Seq(10),
             rcv_wup: Seq(u32::MAX),
             rcv_wnd: 20,
-            ..ConnData::default()
+            ..ConnDelegated::default()
         };
         assert_eq!(c.send_window(), 30);
         assert_eq!(c.receive_window(), 9);
@@ -128,10 +199,10 @@ mod tests {
 
     #[test]
     fn packets_out_follows_the_bytes() {
-        let mut c = ConnData {
+        let mut c = ConnDelegated {
             snd_nxt: Seq(10),
             packets_out: 3,
-            ..ConnData::default()
+            ..ConnDelegated::default()
         };
         c.segs_acked(2);
         assert_eq!(c.packets_out, 1);

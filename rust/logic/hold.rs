@@ -162,6 +162,7 @@ impl Held {
 #[cfg(any(test, CONFIG_KUNIT = "y"))]
 #[cfg_attr(not(test), kernel::macros::kunit_tests(toe_hold))]
 mod tests {
+    use super::super::conn::ConnDelegated;
     use super::{
         super::{
             seq::Seq,
@@ -183,13 +184,16 @@ mod tests {
 
     fn conn() -> ConnData {
         ConnData {
-            snd_una: Seq(7),
-            snd_nxt: Seq(9),
-            snd_wnd: 500,
-            snd_wl1: Seq(u32::MAX - 100),
-            rcv_nxt: Seq(u32::MAX - 99),
-            rcv_wup: Seq(u32::MAX - 99),
-            rcv_wnd: 4000,
+            delegated: ConnDelegated {
+                snd_una: Seq(7),
+                snd_nxt: Seq(9),
+                snd_wnd: 500,
+                snd_wl1: Seq(u32::MAX - 100),
+                rcv_nxt: Seq(u32::MAX - 99),
+                rcv_wup: Seq(u32::MAX - 99),
+                rcv_wnd: 4000,
+                ..ConnDelegated::default()
+            },
             ..ConnData::default()
         }
     }
@@ -268,10 +272,8 @@ mod tests {
 
     #[test]
     fn a_small_window_and_many_frames() {
-        let small = ConnData {
-            rcv_wnd: 400,
-            ..conn()
-        };
+        let mut small = conn();
+        small.rcv_wnd = 400;
         let mut held = Held::default();
         let first = held.offer(&RULE, (&small, &seg(0, 199)), &VIEW, true, 50);
         assert!(first == Verdict::Ask);

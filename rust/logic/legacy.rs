@@ -104,7 +104,8 @@ impl Legacy {
             return;
         }
         data.rcv_wup = ack;
-        data.rcv_wnd = u32::from(window) << data.rcv_wscale.min(super::receive::MAX_WSCALE);
+        data.rcv_wnd =
+            u32::from(window) << data.constant.rcv_wscale.min(super::receive::MAX_WSCALE);
         if ack.after(data.rcv_nxt) {
             data.rcv_nxt = ack;
         }
@@ -153,6 +154,10 @@ impl Budget {
 #[cfg(any(test, CONFIG_KUNIT = "y"))]
 #[cfg_attr(not(test), kernel::macros::kunit_tests(toe_legacy))]
 mod tests {
+    use super::super::conn::{
+        ConnConst,
+        ConnDelegated, //
+    };
     use super::*;
 
     const CLEAN: HostState = HostState {
@@ -167,11 +172,17 @@ mod tests {
 
     fn entry() -> ConnData {
         ConnData {
-            snd_nxt: Seq(50),
-            rcv_nxt: Seq(1000),
-            rcv_wup: Seq(1000),
-            rcv_wnd: 4000,
-            rcv_wscale: 2,
+            constant: ConnConst {
+                rcv_wscale: 2,
+                ..ConnConst::default()
+            },
+            delegated: ConnDelegated {
+                snd_nxt: Seq(50),
+                rcv_nxt: Seq(1000),
+                rcv_wup: Seq(1000),
+                rcv_wnd: 4000,
+                ..ConnDelegated::default()
+            },
             ..ConnData::default()
         }
     }

@@ -34,6 +34,7 @@ pub mod seq;
 pub mod state;
 pub mod template;
 pub mod transmit;
+pub mod tree;
 pub mod tuple;
 pub mod vlan;
 pub mod window;

@@ -224,8 +224,12 @@ named! {
         Neighbour = "neighbour",
         /// The route was looked up again, and leaves by the same device.
         Route = "route",
-        /// A socket option: type of service, time to live.
+        /// A socket option: type of service, time to live, priority, Nagle, keepalive.
         Option = "option",
+        /// The path has another MTU.
+        PathMtu = "path_mtu",
+        /// An object is not valid any more: nothing is sent for what depends on it.
+        Invalid = "invalid",
     }
 }
 

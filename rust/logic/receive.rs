@@ -145,7 +145,7 @@ fn special_flag(f: u16) -> SpecialCase {
 /// the last one (RFC 7323 sections 3.2 and 5.3).
 #[inline(always)]
 fn timestamp(c: &ConnData, s: &Segment) -> Result<Option<(u32, u32)>, SpecialCase> {
-    match (s.opts, s.ts, c.ts_ok) {
+    match (s.opts, s.ts, c.constant.ts_ok) {
         (OptKind::None, _, false) => Ok(None),
         (OptKind::Timestamp, Some((tsval, tsecr)), true) => {
             if Seq(tsval).before(Seq(c.ts_recent)) {
@@ -191,7 +191,7 @@ fn beyond_window(c: &ConnData) -> SpecialCase {
 /// update it (`tcp_may_update_window()`).
 #[inline(always)]
 fn peer_window(c: &ConnData, s: &Segment, acked: u32) -> Result<Option<u32>, SpecialCase> {
-    let scale = u32::from(c.snd_wscale.min(MAX_WSCALE));
+    let scale = u32::from(c.constant.snd_wscale.min(MAX_WSCALE));
     let wnd = u32::from(s.window) << scale;
     let update = acked != 0
         || s.seq.after(c.snd_wl1)
@@ -218,6 +218,11 @@ pub const MAX_WSCALE: u8 = 14;
 #[cfg(any(test, CONFIG_KUNIT = "y"))]
 #[cfg_attr(not(test), kernel::macros::kunit_tests(toe_receive))]
 mod tests {
+    use super::super::conn::{
+        ConnCached,
+        ConnConst,
+        ConnDelegated, //
+    };
     use super::*;
 
     const VIEW: HostView = HostView {
@@ -229,20 +234,28 @@ mod tests {
 
     fn conn() -> ConnData {
         ConnData {
-            snd_una: Seq(1000),
-            snd_nxt: Seq(3000),
-            snd_wnd: 8000,
-            snd_wl1: Seq(u32::MAX - 9),
-            max_window: 8000,
-            snd_wscale: 3,
-            mss: 1000,
-            rcv_nxt: Seq(u32::MAX - 9),
-            rcv_wup: Seq(u32::MAX - 9),
-            rcv_wnd: 5000,
-            ts_ok: true,
-            ts_recent: 50,
-            packets_out: 2,
-            ..ConnData::default()
+            constant: ConnConst {
+                snd_wscale: 3,
+                ts_ok: true,
+                ..ConnConst::default()
+            },
+            cached: ConnCached {
+                mss: 1000,
+                ..ConnCached::default()
+            },
+            delegated: ConnDelegated {
+                snd_una: Seq(1000),
+                snd_nxt: Seq(3000),
+                snd_wnd: 8000,
+                snd_wl1: Seq(u32::MAX - 9),
+                max_window: 8000,
+                rcv_nxt: Seq(u32::MAX - 9),
+                rcv_wup: Seq(u32::MAX - 9),
+                rcv_wnd: 5000,
+                ts_recent: 50,
+                packets_out: 2,
+                ..ConnDelegated::default()
+            },
         }
     }
 
@@ -331,7 +344,7 @@ mod tests {
         assert_eq!(c.snd_wnd, 8800);
         // A later one counts in any case, and this one is a step back.
         c.snd_wl1 = s.seq;
-        c.snd_wscale = 0;
+        c.constant.snd_wscale = 0;
         c.snd_wnd = 1100;
         assert!(receive(&mut c, &again, &VIEW) == Err(SpecialCase::WindowShrunk));
         assert_eq!(c.snd_wl1, s.seq);

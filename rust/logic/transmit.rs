@@ -75,7 +75,7 @@ pub fn next_send(c: &ConnData, v: &SendView) -> SendVerdict {
     if v.head_len == 0 {
         return SendVerdict::Wait(WaitReason::Empty);
     }
-    let mss = c.mss.max(1);
+    let mss = c.cached.mss.max(1);
 
     if v.in_flight_pkts >= v.cwnd {
         return SendVerdict::Wait(WaitReason::Cwnd);
@@ -125,7 +125,7 @@ pub fn sent(c: &mut ConnData, bytes: u32, segs: u32) {
 /// The value of `snd_sml` after [`sent`] with the same numbers
 /// (`tcp_minshall_update()`).
 pub fn snd_sml_after(c: &ConnData, snd_sml: Seq, bytes: u32, segs: u32) -> Seq {
-    if u64::from(bytes) < u64::from(segs) * u64::from(c.mss) {
+    if u64::from(bytes) < u64::from(segs) * u64::from(c.cached.mss) {
         c.snd_nxt
     } else {
         snd_sml
@@ -169,15 +169,25 @@ fn split_point(c: &ConnData, v: &SendView, mss: u32, quota: u32, window: u32, no
 #[cfg(any(test, CONFIG_KUNIT = "y"))]
 #[cfg_attr(not(test), kernel::macros::kunit_tests(toe_transmit))]
 mod tests {
+    use super::super::conn::{
+        ConnCached,
+        ConnDelegated, //
+    };
     use super::*;
 
     fn conn() -> ConnData {
         ConnData {
-            snd_una: Seq(u32::MAX),
-            snd_nxt: Seq(99),
-            snd_wnd: 60_000,
-            mss: 1000,
-            packets_out: 1,
+            cached: ConnCached {
+                mss: 1000,
+                ..ConnCached::default()
+            },
+            delegated: ConnDelegated {
+                snd_una: Seq(u32::MAX),
+                snd_nxt: Seq(99),
+                snd_wnd: 60_000,
+                packets_out: 1,
+                ..ConnDelegated::default()
+            },
             ..ConnData::default()
         }
     }

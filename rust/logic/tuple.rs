@@ -149,6 +149,22 @@ impl Tuple {
     }
 }
 
+/// An IP address, as in a [`Tuple`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Address(pub Family, pub [u8; 16]);
+
+impl core::fmt::Display for Address {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self.0 {
+            Family::V4 => {
+                let [a, b, c, d, ..] = self.1;
+                write!(f, "{a}.{b}.{c}.{d}")
+            }
+            Family::V6 => core::net::Ipv6Addr::from(self.1).fmt(f),
+        }
+    }
+}
+
 impl core::fmt::Display for End {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self.family {

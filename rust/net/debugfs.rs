@@ -82,11 +82,16 @@ impl Drop for RootGuard {
     }
 }
 
-/// What a device's file shows.
-pub(crate) trait ShowDevice: Driver {
+/// A file that each device of a driver has.
+pub(crate) trait ShowDevice {
+    type Driver: Driver;
+
+    /// What its name begins with.
+    const PREFIX: &'static str;
+
     /// Writes the contents. Process context, without rtnl, which it must not
     /// take: removal of the file waits for it with rtnl held.
-    fn show(&self, seq: &SeqFile) -> Result;
+    fn show(driver: &Self::Driver, seq: &SeqFile) -> Result;
 }
 
 /// A file's contents, as the C callback finds them.
@@ -122,10 +127,10 @@ impl<T: ShowDevice> DeviceFile<T> {
     }
 
     /// Makes the file in `root` or, if it is there, gives it the name that
-    /// belongs to `dev` now: `<name>@<inode number of the namespace>`, as
+    /// belongs to `dev` now: `<prefix><name>@<inode number of the namespace>`, as
     /// names are unique in a namespace only.
     pub(crate) fn update(&self, root: &'static Root, dev: &NetDevice, _rtnl: &Rtnl) -> Result {
-        let name = CString::try_from_fmt(fmt!("{}@{}", dev.name(), dev.netns_inum()))?;
+        let name = CString::try_from_fmt(fmt!("{}{}@{}", T::PREFIX, dev.name(), dev.netns_inum()))?;
         let name = kernel::str::as_char_ptr_in_const_context(&name);
         // SAFETY: rtnl is held, and the reference does not leave this function.
         let file = unsafe { &mut *self.0.get() };
@@ -134,14 +139,14 @@ impl<T: ShowDevice> DeviceFile<T> {
             let error = unsafe { bindings::toe_debugfs_rename(inner.dentry, name) };
             return kernel::error::to_result(error);
         }
-        if root.dentry().is_null() || dev.driver::<T>().is_none() {
+        if root.dentry().is_null() || dev.driver::<T::Driver>().is_none() {
             return Err(ENODEV);
         }
         let entry = KBox::new(
             Entry {
                 dev: dev.as_ptr(),
                 tracker: Opaque::zeroed(),
-                show: |dev, seq| dev.driver::<T>().ok_or(ENODEV)?.show(seq),
+                show: |dev, seq| T::show(dev.driver::<T::Driver>().ok_or(ENODEV)?, seq),
             },
             GFP_KERNEL,
         )?;

@@ -37,6 +37,12 @@ impl DevRef {
     }
 }
 
+impl Clone for DevRef {
+    fn clone(&self) -> Self {
+        DevRef::new(self)
+    }
+}
+
 impl Deref for DevRef {
     type Target = NetDevice;
 

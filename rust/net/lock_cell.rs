@@ -4,6 +4,8 @@
 
 use core::cell::UnsafeCell;
 
+use kernel::sync::Arc;
+
 use super::sock::{
     LockedSock,
     Sock, //
@@ -76,5 +78,35 @@ impl<T: Copy> SockCell<T> {
         // SAFETY: the cell is alive, `T` is plain data that is never dropped or
         // followed; a torn value is displayed and nothing else.
         unsafe { core::ptr::read_volatile(self.value.get()) }
+    }
+}
+
+/// A counted reference that only the holder of one socket's lock may read or replace.
+pub(crate) struct SockArc<T>(SockCell<()>, UnsafeCell<Arc<T>>);
+
+// SAFETY: the reference is reached with the socket's lock held only.
+unsafe impl<T: Send + Sync> Sync for SockArc<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send + Sync> Send for SockArc<T> {}
+
+impl<T> SockArc<T> {
+    /// A reference that belongs to `sk`.
+    pub(crate) fn new(sk: &Sock, value: Arc<T>) -> Self {
+        SockArc(SockCell::new(sk, ()), UnsafeCell::new(value))
+    }
+
+    /// The reference.
+    pub(crate) fn get(&self, sk: LockedSock<'_>) -> Arc<T> {
+        debug_assert!(self.0.owned_by(sk));
+        // SAFETY: `sk` proves that this context holds the lock of the socket that the
+        // value belongs to; nothing borrows it across calls.
+        unsafe { (*self.1.get()).clone() }
+    }
+
+    /// Replaces it.
+    pub(crate) fn set(&self, sk: LockedSock<'_>, value: Arc<T>) {
+        debug_assert!(self.0.owned_by(sk));
+        // SAFETY: as in `get()`. What was there is dropped behind the exchange.
+        drop(core::mem::replace(unsafe { &mut *self.1.get() }, value));
     }
 }

@@ -5,6 +5,7 @@
 //! The only place besides `bindings` with `unsafe` in it. One C object, one
 //! type; contexts and locks are values that functions ask for ([`context`]).
 
+pub(crate) mod batch;
 pub(crate) mod consts;
 pub(crate) mod context;
 pub(crate) mod counter;

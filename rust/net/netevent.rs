@@ -11,14 +11,18 @@ use kernel::{
     types::Opaque, //
 };
 
-use crate::bindings;
+use crate::{
+    bindings,
+    logic::tuple::Family, //
+};
 
 use super::{
     netdev::NetDevice,
     notifier::{
         Chain,
         Registration, //
-    }, //
+    },
+    tcp::Hop, //
 };
 
 /// A neighbour.
@@ -34,6 +38,16 @@ impl Neighbour {
     pub(crate) fn dev(&self) -> &NetDevice {
         // SAFETY: live; a neighbour holds a reference to its device.
         unsafe { NetDevice::from_raw((*self.0.get()).dev) }
+    }
+
+    /// Its IP address; `None` if it is a neighbour of another protocol.
+    pub(crate) fn address(&self) -> Option<(Family, [u8; 16])> {
+        let mut hop = bindings::toe_hop::default();
+        // SAFETY: live; a neighbour's address never changes.
+        unsafe { bindings::toe_neigh_hop(self.0.get(), &mut hop) }.then(|| {
+            let hop = Hop::new(&hop);
+            (hop.family, hop.addr)
+        })
     }
 }
 

@@ -179,6 +179,16 @@ impl Deref for LockedSock<'_> {
 /// The socket lock as a user holds it; `release_sock()` on drop.
 pub(crate) struct UserLock<'a>(LockedSock<'a>);
 
+impl<'a> UserLock<'a> {
+    /// # Safety
+    ///
+    /// This task owns the socket's lock, and gives it up by this value.
+    pub(super) unsafe fn assume(sk: &'a Sock) -> Self {
+        // SAFETY: the lock is owned for as long as the value exists.
+        UserLock(unsafe { LockedSock::assume(sk) })
+    }
+}
+
 impl<'a> Deref for UserLock<'a> {
     type Target = LockedSock<'a>;
 

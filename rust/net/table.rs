@@ -4,7 +4,7 @@
 //! index on every other, in memory that grows with its use.
 //!
 //! Bucket heads and slots sit in pages that are allocated when the first entry
-//! needs them; an empty table for a million entries takes 48 KiB. Lookups take
+//! needs them; an empty table for a million entries takes 80 KiB. Lookups take
 //! no lock and no reference; insertion and removal take one spin lock, always
 //! with bottom halves disabled. An entry is freed an RCU grace period after it
 //! was removed.
@@ -23,7 +23,10 @@ use core::{
 use kernel::{
     new_spinlock,
     prelude::*,
-    sync::SpinLock,
+    sync::{
+        SpinLock,
+        SpinLockGuard, //
+    },
     types::Opaque, //
 };
 
@@ -45,13 +48,12 @@ const BUCKETS: usize = 512;
 const SLOTS: usize = 128;
 /// Largest capacity.
 pub(crate) const MAX_CAPACITY: u32 = 1 << 20;
-const BUCKET_PAGES: usize = MAX_CAPACITY as usize / BUCKETS;
-const SLOT_CHUNKS: usize = MAX_CAPACITY as usize / SLOTS;
 
 /// What an entry carries for the table.
 pub(crate) struct Links<T> {
     next: AtomicPtr<T>,
     hash: u32,
+    id: Hwid,
     rcu: Opaque<bindings::callback_head>,
 }
 
@@ -61,12 +63,20 @@ unsafe impl<T> Send for Links<T> {}
 unsafe impl<T> Sync for Links<T> {}
 
 impl<T> Links<T> {
-    pub(crate) fn new(hash: u32) -> Self {
+    /// Of the entry that the table calls `id`.
+    pub(crate) fn new(hash: u32, id: Hwid) -> Self {
         Links {
             next: AtomicPtr::new(ptr::null_mut()),
             hash,
+            id,
             rcu: Opaque::zeroed(),
         }
+    }
+
+    /// What the table calls the entry.
+    #[inline]
+    pub(crate) fn id(&self) -> Hwid {
+        self.id
     }
 }
 
@@ -127,6 +137,8 @@ pub(crate) struct Table<T: Node> {
     /// Number of buckets less one.
     mask: AtomicU32,
     capacity: AtomicU32,
+    /// Largest capacity of this table.
+    most: u32,
     count: AtomicU32,
     #[pin]
     writer: SpinLock<Writer>,
@@ -179,6 +191,21 @@ impl<'a> ReadGuard<'a> {
 /// A reference to an entry, good for one RCU read-side critical section.
 pub(crate) struct EntryRef<'g, T>(&'g T);
 
+impl<T> Clone for EntryRef<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for EntryRef<'_, T> {}
+
+impl<'g, T> EntryRef<'g, T> {
+    /// The reference itself.
+    pub(crate) fn into_ref(self) -> &'g T {
+        self.0
+    }
+}
+
 impl<T> Deref for EntryRef<'_, T> {
     type Target = T;
 
@@ -196,14 +223,17 @@ fn directory<P>(len: usize) -> Result<KVVec<AtomicPtr<P>>> {
 }
 
 impl<T: Node> Table<T> {
-    /// An empty table for `capacity` entries.
-    pub(crate) fn new(capacity: u32) -> impl PinInit<Self, Error> {
-        let capacity = capacity.clamp(1, MAX_CAPACITY);
+    /// An empty table for `capacity` entries, which may become `most` later, a power
+    /// of two from 512 to [`MAX_CAPACITY`].
+    pub(crate) fn new(capacity: u32, most: u32) -> impl PinInit<Self, Error> {
+        let most = most.next_power_of_two().clamp(BUCKETS as u32, MAX_CAPACITY);
+        let capacity = capacity.clamp(1, most);
         try_pin_init!(Self {
-            buckets: directory(BUCKET_PAGES)?,
-            chunks: directory(SLOT_CHUNKS)?,
+            buckets: directory(most as usize / BUCKETS)?,
+            chunks: directory(most as usize / SLOTS)?,
             mask: AtomicU32::new(Self::mask_of(capacity)),
             capacity: AtomicU32::new(capacity),
+            most,
             count: AtomicU32::new(0),
             writer <- new_spinlock!(Writer {
                 fresh: 0,
@@ -233,7 +263,7 @@ impl<T: Node> Table<T> {
     /// Changes the capacity. `EBUSY` unless the table is empty, for chains are
     /// never moved.
     pub(crate) fn set_capacity(&self, capacity: u32) -> Result {
-        if capacity == 0 || capacity > MAX_CAPACITY {
+        if capacity == 0 || capacity > self.most {
             return Err(ERANGE);
         }
         let _bh = BhGuard::new();
@@ -295,6 +325,13 @@ impl<T: Node> Table<T> {
         unsafe { self.entry_ptr(index).as_ref() }.map(EntryRef)
     }
 
+    /// The entry that was given this identifier; `None` if it was taken out, whatever
+    /// sits in its slot now.
+    #[inline]
+    pub(crate) fn get<'g>(&self, guard: &'g ReadGuard<'_>, id: Hwid) -> Option<EntryRef<'g, T>> {
+        self.at(guard, id.index()).filter(|e| e.links().id == id)
+    }
+
     /// Slots in use lie below this index.
     pub(crate) fn slots(&self) -> u32 {
         let _bh = BhGuard::new();
@@ -302,77 +339,15 @@ impl<T: Node> Table<T> {
         n
     }
 
-    /// Inserts the entry that `make` builds for its hwid, unless an equal one
-    /// (`same`) is there. Any context.
-    pub(crate) fn insert(
-        &self,
-        hash: u32,
-        same: impl Fn(&T) -> bool,
-        make: impl FnOnce(Hwid) -> Result<KBox<T>>,
-    ) -> Result<Hwid, Full> {
-        let _bh = BhGuard::new();
-        let mut writer = self.writer.lock();
-        if writer.used >= self.capacity() {
-            return Err(Full::Table);
+    /// The right to insert entries, one or several. Any context; a leaf lock is held
+    /// meanwhile.
+    pub(crate) fn inserter(&self) -> Inserter<'_, T> {
+        let bh = BhGuard::new();
+        Inserter {
+            table: self,
+            writer: self.writer.lock(),
+            _bh: bh,
         }
-        if self.find(&ReadGuard::new(), hash, same).is_some() {
-            return Err(Full::Duplicate);
-        }
-        let index = (hash & self.mask.load(Ordering::Relaxed)) as usize;
-        let Some(page_cell) = self.buckets.get(index / BUCKETS) else {
-            return Err(Full::Memory);
-        };
-        if page_cell.load(Ordering::Acquire).is_null() {
-            let page = KBox::<BucketPage<T>>::init(
-                pin_init::init_array_from_fn(|_| AtomicPtr::new(ptr::null_mut())),
-                GFP_ATOMIC,
-            )
-            .map_err(|_| Full::Memory)?;
-            page_cell.store(KBox::into_raw(page), Ordering::Release);
-        }
-
-        let slot_index = match writer.free.pop() {
-            Some(i) => i,
-            None => {
-                let i = writer.fresh;
-                self.chunk_for(i).map_err(|_| Full::Memory)?;
-                // Room to give it back later, so that removal cannot fail.
-                if writer.free.capacity() <= i as usize {
-                    writer
-                        .free
-                        .reserve(64 + i as usize / 4, GFP_ATOMIC)
-                        .map_err(|_| Full::Memory)?;
-                }
-                writer.fresh = i + 1;
-                i
-            }
-        };
-        let give_back = |writer: &mut Writer| {
-            let _ = writer.free.push_within_capacity(slot_index);
-        };
-        let Some(hwid) = self.with_slot(slot_index, |s| s.acquire(slot_index).ok()) else {
-            return Err(Full::Table);
-        };
-        let entry = match make(hwid) {
-            Ok(e) => KBox::into_raw(e),
-            Err(_) => {
-                self.with_slot(slot_index, |s| s.release(hwid).ok());
-                give_back(&mut writer);
-                return Err(Full::Memory);
-            }
-        };
-        // SAFETY: just boxed; nobody else has it.
-        let links = unsafe { (*entry).links() };
-        if let Some(head) = self.bucket(hash) {
-            links
-                .next
-                .store(head.load(Ordering::Relaxed), Ordering::Relaxed);
-            head.store(entry, Ordering::Release);
-        }
-        self.set_entry(slot_index, entry);
-        writer.used += 1;
-        self.count.store(writer.used, Ordering::Relaxed);
-        Ok(hwid)
     }
 
     fn chunk_for(&self, index: u32) -> Result {
@@ -449,6 +424,88 @@ impl<T: Node> Table<T> {
         // ones are gone, and is given the address of this entry's `rcu` field.
         unsafe { bindings::call_rcu(links.rcu.get(), Some(free_entry::<T>)) };
         true
+    }
+}
+
+/// See [`Table::inserter`].
+pub(crate) struct Inserter<'a, T: Node> {
+    table: &'a Table<T>,
+    // The lock must be free again before bottom halves are on: in this order.
+    writer: SpinLockGuard<'a, Writer>,
+    _bh: BhGuard,
+}
+
+impl<T: Node> Inserter<'_, T> {
+    /// Inserts the entry that `make` builds for its hwid, unless an equal one
+    /// (`same`) is there. Any context.
+    pub(crate) fn insert(
+        &mut self,
+        hash: u32,
+        same: impl Fn(&T) -> bool,
+        make: impl FnOnce(Hwid) -> Result<KBox<T>>,
+    ) -> Result<Hwid, Full> {
+        let (table, writer) = (self.table, &mut *self.writer);
+        if writer.used >= table.capacity() {
+            return Err(Full::Table);
+        }
+        if table.find(&ReadGuard::new(), hash, same).is_some() {
+            return Err(Full::Duplicate);
+        }
+        let index = (hash & table.mask.load(Ordering::Relaxed)) as usize;
+        let Some(page_cell) = table.buckets.get(index / BUCKETS) else {
+            return Err(Full::Memory);
+        };
+        if page_cell.load(Ordering::Acquire).is_null() {
+            let page = KBox::<BucketPage<T>>::init(
+                pin_init::init_array_from_fn(|_| AtomicPtr::new(ptr::null_mut())),
+                GFP_ATOMIC,
+            )
+            .map_err(|_| Full::Memory)?;
+            page_cell.store(KBox::into_raw(page), Ordering::Release);
+        }
+
+        let slot_index = match writer.free.pop() {
+            Some(i) => i,
+            None => {
+                let i = writer.fresh;
+                table.chunk_for(i).map_err(|_| Full::Memory)?;
+                // Room to give it back later, so that removal cannot fail.
+                if writer.free.capacity() <= i as usize {
+                    writer
+                        .free
+                        .reserve(64 + i as usize / 4, GFP_ATOMIC)
+                        .map_err(|_| Full::Memory)?;
+                }
+                writer.fresh = i + 1;
+                i
+            }
+        };
+        let give_back = |writer: &mut Writer| {
+            let _ = writer.free.push_within_capacity(slot_index);
+        };
+        let Some(hwid) = table.with_slot(slot_index, |s| s.acquire(slot_index).ok()) else {
+            return Err(Full::Table);
+        };
+        let entry = match make(hwid) {
+            Ok(e) => KBox::into_raw(e),
+            Err(_) => {
+                table.with_slot(slot_index, |s| s.release(hwid).ok());
+                give_back(writer);
+                return Err(Full::Memory);
+            }
+        };
+        // SAFETY: just boxed; nobody else has it.
+        let links = unsafe { (*entry).links() };
+        if let Some(head) = table.bucket(hash) {
+            links
+                .next
+                .store(head.load(Ordering::Relaxed), Ordering::Relaxed);
+            head.store(entry, Ordering::Release);
+        }
+        table.set_entry(slot_index, entry);
+        writer.used += 1;
+        table.count.store(writer.used, Ordering::Relaxed);
+        Ok(hwid)
     }
 }
 

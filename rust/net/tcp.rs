@@ -10,7 +10,10 @@ mod path;
 mod receive;
 mod transmit;
 
-pub(crate) use path::Path;
+pub(crate) use path::{
+    Hop,
+    Path, //
+};
 pub(crate) use transmit::AppendError;
 
 use core::ptr::{
@@ -32,7 +35,10 @@ use super::sock::{
 use crate::{
     bindings,
     logic::{
-        conn::ConnData,
+        conn::{
+            ConnCached,
+            ConnData, //
+        },
         legacy::HostState,
         rtt::Rtt,
         seq::Seq, //
@@ -45,6 +51,8 @@ const HZ: u32 = bindings::TOE_HZ;
 const ESTABLISHED: u8 = bindings::TCP_ESTABLISHED as u8;
 /// `TCP_CLOSE_WAIT`.
 const CLOSE_WAIT: u8 = bindings::TCP_CLOSE_WAIT as u8;
+/// `SO_KEEPALIVE` among a socket's flags.
+const KEEPOPEN: c_ulong = 1 << bindings::TOE_SOCK_KEEPOPEN;
 /// `TCP_CA_Open`.
 const CA_OPEN: u8 = 0;
 
@@ -289,13 +297,31 @@ impl<'a> LockedSock<'a> {
         u64::from(sent) + u64::from(received)
     }
 
-    /// Kernel level -> hardware level at hand-over: all of it.
+    /// Payload bytes of a full segment (`mss_cache`).
+    pub(crate) fn mss(&self) -> u32 {
+        // SAFETY: the socket is live and locked.
+        unsafe { (*self.tp()).mss_cache }
+    }
+
+    /// The options of [`cached`](Self::cached) that applications set in ways that are
+    /// not intercepted, or often: are they these?
+    #[inline]
+    pub(crate) fn has_options(&self, cached: &ConnCached) -> bool {
+        // SAFETY: the socket is live and locked.
+        let on = unsafe { (*self.as_ptr()).__sk_common.__bindgen_anon_5.skc_flags } & KEEPOPEN != 0;
+        self.priority() == cached.priority
+            && self.cwnd_nonagle().1 == cached.nonagle
+            && on == cached.keepalive.on
+    }
+
+    /// Kernel level -> hardware level at hand-over: all of it. The route is valid.
     pub(crate) fn load_all(&self, c: &mut ConnData) {
         // SAFETY: the socket is live and locked.
         let opt = unsafe { &(*self.tp()).rx_opt };
-        c.snd_wscale = opt.snd_wscale() as u8;
-        c.rcv_wscale = opt.rcv_wscale() as u8;
-        c.ts_ok = opt.tstamp_ok() != 0;
+        c.constant.snd_wscale = opt.snd_wscale() as u8;
+        c.constant.rcv_wscale = opt.rcv_wscale() as u8;
+        c.constant.ts_ok = opt.tstamp_ok() != 0;
+        c.cached = self.cached();
         c.rtt = self.rtt();
         self.load(c);
     }
@@ -340,7 +366,7 @@ impl<'a> LockedSock<'a> {
         c.snd_una = Seq(tp.snd_una);
         c.snd_nxt = Seq(tp.snd_nxt);
         c.snd_wnd = tp.snd_wnd;
-        c.mss = tp.mss_cache;
+        c.cached.mss = tp.mss_cache;
         c.rcv_nxt = Seq(tp.rcv_nxt);
         c.packets_out = tp.packets_out;
     }

@@ -8,7 +8,10 @@ use kernel::{
 };
 
 use crate::{
-    framework::device,
+    framework::{
+        handover,
+        upload, //
+    },
     logic::{
         filter::Filter,
         hold::Rule,
@@ -36,9 +39,11 @@ use super::Port;
 /// Connections a new device takes at most.
 pub(super) const DEFAULT_CAPACITY: u32 = 1 << 16;
 
-static FILES: [Attribute<Port>; 34] = [
+static FILES: [Attribute<Port>; 36] = [
     Attribute::rw(c"policy", show_policy, store_policy),
     Attribute::wo(c"upload_all", store_upload_all),
+    Attribute::wo(c"offload_all", store_offload_all),
+    Attribute::rw(c"batch", show_batch, store_batch),
     Attribute::rw(c"capacity", show_capacity, store_capacity),
     Attribute::rw(c"min_bytes", show_min_bytes, store_min_bytes),
     Attribute::rw(c"min_segments", show_min_segments, store_min_segments),
@@ -92,7 +97,7 @@ static FILES: [Attribute<Port>; 34] = [
     Attribute::ro(c"uploads", show_uploads),
     Attribute::ro(c"refusals", show_refusals),
 ];
-static LIST: AttributeList<34> = AttributeList::new(&FILES);
+static LIST: AttributeList<36> = AttributeList::new(&FILES);
 static LONG_FILES: [LongAttribute<Port>; 2] = [
     LongAttribute::rw(c"rules", read_rules, write_rules),
     LongAttribute::ro(c"rules_hits", read_rules_hits),
@@ -142,7 +147,25 @@ fn store_upload_all(port: &Port, text: &str) -> Result {
     if text != "1" {
         return Err(EINVAL);
     }
-    device::upload_all(port, UploadReason::Admin);
+    upload::upload_all(port, UploadReason::Admin);
+    Ok(())
+}
+
+/// Looks at every connection of the namespace, as the policy does.
+fn store_offload_all(port: &Port, text: &str) -> Result {
+    if text != "1" {
+        return Err(EINVAL);
+    }
+    handover::offload_namespace(port.dev(), port)
+}
+
+fn show_batch(port: &Port, page: &mut Page<'_>) -> Result {
+    show(page, port.offload().device().batch().into())
+}
+
+fn store_batch(port: &Port, text: &str) -> Result {
+    let most = number(text, 1, handover::MOST.into())?;
+    port.offload().device().set_batch(most as u32);
     Ok(())
 }
 

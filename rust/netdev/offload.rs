@@ -2,13 +2,7 @@
 
 //! Where the offload framework meets the device.
 
-use core::{
-    ptr,
-    sync::atomic::{
-        AtomicU32,
-        Ordering::Relaxed, //
-    }, //
-};
+use core::ptr;
 
 use kernel::{
     new_spinlock,
@@ -26,16 +20,15 @@ use crate::{
     dct::{
         self,
         receive::Recent,
-        Dct, //
+        Dct,
+        Entry, //
     },
     framework::{
         connection,
-        device::{
-            self,
-            Device, //
-        },
+        device::Device,
         stats::Stats,
-        target::OffloadTarget, //
+        target::OffloadTarget,
+        upload, //
     },
     logic::{
         hwid::Hwid,
@@ -71,8 +64,6 @@ pub(crate) struct DeviceState {
     /// lock, taken with bottom halves off.
     #[pin]
     waiting: SpinLock<KVVec<Hwid>>,
-    /// Counts what happens to the device's neighbours.
-    neighbours: AtomicU32,
 }
 
 /// The target in `dev`, if `dev` is one of this driver's devices.
@@ -95,7 +86,6 @@ impl DeviceState {
             device <- Device::new(),
             dct: Dct::new(DEFAULT_CAPACITY)?,
             waiting <- new_spinlock!(KVVec::new()),
-            neighbours: AtomicU32::new(0),
         }? Error)
     }
 
@@ -152,7 +142,7 @@ impl DeviceState {
     }
 
     /// The table as debugfs shows it: one line per connection.
-    pub(super) fn show(&self, port: &Port, seq: &SeqFile) -> Result {
+    pub(super) fn show(&self, seq: &SeqFile) -> Result {
         seq_print!(
             seq,
             "hwid local remote mode snd_una snd_nxt snd_wnd rcv_nxt rcv_wnd srtt_us \
@@ -160,83 +150,78 @@ impl DeviceState {
         );
         for index in 0..self.dct.table.slots() {
             let guard = ReadGuard::new();
-            let Some(hwid) = self.dct.table.at(&guard, index).map(|e| e.hwid) else {
+            let Some(entry) = self.dct.table.at(&guard, index) else {
                 continue;
             };
-            let Ok(q) = port.query(hwid) else {
-                continue;
-            };
-            let (d, c) = (q.data, q.counters);
+            let (d, c, was) = (entry.data.peek(), entry.counters.peek(), entry.at_handover);
             seq_print!(
                 seq,
                 "{:#x} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}\n",
-                hwid.raw(),
-                Text(q.tuple.local_end()),
-                Text(q.tuple.remote_end()),
-                q.mode.name(),
+                entry.hwid.raw(),
+                Text(entry.tuple.local_end()),
+                Text(entry.tuple.remote_end()),
+                connection::mode(&entry.sk, &guard).name(),
                 d.snd_una.0,
                 d.snd_nxt.0,
                 d.snd_wnd,
                 d.rcv_nxt.0,
                 d.rcv_wnd,
-                d.rtt.srtt_us >> 3,
-                d.bytes_acked.wrapping_sub(q.at_handover.bytes_acked),
-                d.bytes_received.wrapping_sub(q.at_handover.bytes_received),
+                entry.sk.srtt_us() >> 3,
+                d.bytes_acked.wrapping_sub(was.bytes_acked),
+                d.bytes_received.wrapping_sub(was.bytes_received),
                 c.rx_frames,
                 c.rx_bytes,
                 c.tx_frames,
                 c.tx_bytes,
                 c.specials,
-                Text(q.tuple.vlan),
+                Text(entry.tuple.vlan),
             );
         }
         Ok(())
     }
 
-    /// A number that is another after any change of the device's neighbours: a
-    /// header that was made at this number is right.
-    #[inline(always)]
-    pub(crate) fn neighbours(&self) -> u32 {
-        self.neighbours.load(Relaxed)
-    }
-
-    /// A neighbour on this device changed its state or address. Any context.
-    pub(super) fn neighbours_changed(&self) {
-        self.neighbours.fetch_add(1, Relaxed);
-    }
-
     /// Something happened to `dev`, a device on top of this one: its connections are
     /// uploaded if it `left` or is not what it was. Process context, rtnl held.
-    pub(super) fn layer_changed(&self, dev: &NetDevice, left: bool, _rtnl: &Rtnl) {
+    pub(super) fn layer_changed(&self, port: &Port, dev: &NetDevice, left: bool, _rtnl: &Rtnl) {
         let table = &self.dct.table;
-        for index in 0..table.slots() {
-            let guard = ReadGuard::new();
-            let found = table.at(&guard, index).and_then(|entry| {
-                let layers = entry.layers.as_ref()?;
-                let through = layers.devices().any(|layer| ptr::eq(layer, dev));
-                (through && (left || !layers.intact()))
-                    .then(|| (entry.hwid, ARef::clone(&entry.sk)))
-            });
-            drop(guard);
-            if let Some((hwid, sk)) = found {
-                sk.with_lock(|sk| connection::upload_hwid(sk, hwid, UploadReason::Vlan));
+        let through = |entry: &Entry| {
+            let layers = entry.layers.as_ref()?;
+            let through = layers.devices().any(|layer| ptr::eq(layer, dev));
+            (through && (left || !layers.intact())).then_some(())
+        };
+        let mut first = true;
+        upload::upload_those(port, UploadReason::Vlan, &mut |f| {
+            for index in 0..table.slots() {
+                let guard = ReadGuard::new();
+                let found = table
+                    .at(&guard, index)
+                    .filter(|entry| through(entry).is_some())
+                    .map(|entry| (entry.hwid, ARef::clone(&entry.sk)));
+                drop(guard);
+                if let Some((hwid, sk)) = found {
+                    if core::mem::take(&mut first) {
+                        // Nothing is sent any more until all are uploaded.
+                        self.device.objects().layer_gone(port, dev);
+                    }
+                    f(hwid, sk);
+                }
             }
-        }
+        });
     }
 
     /// The device has another link address. Process context, rtnl held.
     pub(super) fn address_changed(&self, port: &Port, _rtnl: &Rtnl) {
-        device::upload_all(port, UploadReason::RouteChange);
+        upload::upload_all(port, UploadReason::RouteChange);
     }
 
     /// The link goes down: this device or its peer. Process context, rtnl held.
     pub(super) fn link_down(&self, port: &Port, _rtnl: &Rtnl) {
-        device::upload_all(port, UploadReason::LinkDown);
+        upload::upload_all(port, UploadReason::LinkDown);
     }
 
     /// The device leaves: upload everything. Process context, rtnl held.
     pub(super) fn before_unregister(&self, port: &Port, _rtnl: &Rtnl) {
         self.device.set_closed(true);
-        device::upload_all(port, UploadReason::DeviceGone);
+        upload::upload_all(port, UploadReason::DeviceGone);
     }
 }

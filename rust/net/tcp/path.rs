@@ -3,11 +3,22 @@
 //! The path of a socket's frames: route, next hop, header fields that come from
 //! the socket, and what looks at frames on the way.
 
-use kernel::prelude::*;
+use kernel::{
+    ffi::c_int,
+    prelude::*, //
+};
 
 use crate::{
     bindings,
-    logic::filter::Filters,
+    logic::{
+        conn::{
+            ConnCached,
+            Keepalive, //
+        },
+        filter::Filters,
+        tree::state::NeighbourCached,
+        tuple::Family, //
+    },
     net::{
         context::Bh,
         netdev::NetDevice,
@@ -20,24 +31,70 @@ use crate::{
     }, //
 };
 
-impl LockedSock<'_> {
-    /// TTL or hop limit, TOS or traffic class, flow label, don't-fragment.
-    pub(crate) fn header_fields(&self) -> (u8, u8, u32, bool) {
-        // SAFETY: the socket is live and locked, its route cached.
-        unsafe {
-            let tos_flow = bindings::toe_sk_tos_flow(self.as_ptr());
-            let (tos, flow) = if self.is_v6() {
-                ((tos_flow & 0xff) as u8, tos_flow >> 8)
-            } else {
-                (tos_flow as u8, 0)
-            };
-            (
-                bindings::toe_sk_ttl(self.as_ptr()),
-                tos,
-                flow,
-                bindings::toe_sk_df(self.as_ptr()),
-            )
+/// Where a socket's frames go, and by what else its route was chosen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Hop {
+    /// Family of `addr`, which may be another than the connection's.
+    pub(crate) family: Family,
+    /// The next hop's IP address.
+    pub(crate) addr: [u8; 16],
+    /// `SO_MARK`.
+    pub(crate) mark: u32,
+    /// The route's MTU.
+    pub(crate) mtu: u32,
+}
+
+impl Hop {
+    pub(in crate::net) fn new(c: &bindings::toe_hop) -> Self {
+        Hop {
+            family: if c.v6 { Family::V6 } else { Family::V4 },
+            addr: c.addr,
+            mark: c.mark,
+            mtu: c.mtu,
         }
+    }
+}
+
+/// What a number of `toe_neigh_get()` and a link address say.
+fn cached(ret: c_int, mac: [u8; 6]) -> Result<NeighbourCached> {
+    proto::check(ret.min(0))?;
+    let reachable = ret > 0;
+    Ok(NeighbourCached { mac, reachable })
+}
+
+impl LockedSock<'_> {
+    /// What the host owns of the connection, and a target is told. The route is valid.
+    pub(crate) fn cached(&self) -> ConnCached {
+        let mut keepalive = bindings::toe_keepalive::default();
+        // SAFETY: the socket is live and locked, its route cached, `keepalive` ours.
+        unsafe {
+            bindings::toe_sk_keepalive(self.as_ptr(), &mut keepalive);
+            let tos_flow = bindings::toe_sk_tos_flow(self.as_ptr());
+            let flow_label = if self.is_v6() { tos_flow >> 8 } else { 0 };
+            ConnCached {
+                mss: self.mss(),
+                tos: tos_flow as u8,
+                ttl: bindings::toe_sk_ttl(self.as_ptr()),
+                flow_label,
+                df: bindings::toe_sk_df(self.as_ptr()),
+                priority: self.priority(),
+                nonagle: self.cwnd_nonagle().1,
+                keepalive: Keepalive {
+                    on: keepalive.on,
+                    idle_s: keepalive.idle_s,
+                    interval_s: keepalive.interval_s,
+                    probes: keepalive.probes,
+                },
+            }
+        }
+    }
+
+    /// Where its frames go. The route is valid.
+    pub(crate) fn hop(&self) -> Hop {
+        let mut hop = bindings::toe_hop::default();
+        // SAFETY: the socket is live and locked, its route cached, `hop` ours.
+        unsafe { bindings::toe_sk_hop(self.as_ptr(), &mut hop) };
+        Hop::new(&hop)
     }
 
     /// The device of the socket's route while the route is valid, and whether
@@ -63,11 +120,11 @@ impl LockedSock<'_> {
 
     /// The next hop's link address; it is asked if it is stale or unknown. `progress`:
     /// it got what was sent, which spares that.
-    pub(crate) fn neighbour(&self, progress: bool) -> Result<[u8; 6]> {
-        let mut ha = [0; 6];
-        // SAFETY: the socket is live and locked, `ha` has room for an address.
-        proto::check(unsafe { bindings::toe_sk_neigh(self.as_ptr(), ha.as_mut_ptr(), progress) })?;
-        Ok(ha)
+    pub(crate) fn neighbour(&self, progress: bool) -> Result<NeighbourCached> {
+        let mut mac = [0; 6];
+        // SAFETY: the socket is live and locked, `mac` has room for an address.
+        let ret = unsafe { bindings::toe_sk_neigh(self.as_ptr(), mac.as_mut_ptr(), progress) };
+        cached(ret, mac)
     }
 
     /// The clock of the last [`refresh_clock`](Self::refresh_clock), in us.
@@ -132,8 +189,22 @@ impl Path {
 }
 
 impl NetDevice {
-    /// What [`Sock::filters`] could find for some socket of this device, but for
-    /// filters of the socket itself. Any context.
+    /// The link address of the neighbour with this IP address; nobody is asked. `ENOENT`
+    /// if there is none, `EAGAIN` if it is not known. Any context.
+    pub(crate) fn neighbour(&self, family: Family, addr: [u8; 16]) -> Result<NeighbourCached> {
+        let mut mac = [0; 6];
+        let hop = bindings::toe_hop {
+            addr,
+            v6: family == Family::V6,
+            ..Default::default()
+        };
+        // SAFETY: the device is live, `mac` has room for an address.
+        let ret = unsafe { bindings::toe_neigh_peek(self.as_ptr(), &hop, mac.as_mut_ptr()) };
+        cached(ret, mac)
+    }
+
+    /// What [`Sock::filters`] could find for some socket of this device or one on top
+    /// of it, but for filters of the socket itself. Any context.
     pub(crate) fn any_filters(&self) -> Filters {
         // SAFETY: the device is live.
         Filters::from_bits(unsafe { bindings::toe_any_filters(self.as_ptr()) })

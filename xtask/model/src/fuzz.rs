@@ -6,7 +6,7 @@
 //! a host of a few lines works, whatever it transmits, until the target goes on.
 
 use crate::logic::{
-    conn::ConnData,
+    conn::{ConnCached, ConnConst, ConnData, ConnDelegated},
     expect::Expected,
     legacy::{HostState, Legacy, Verdict},
     policy::Limits,
@@ -46,20 +46,27 @@ fn connection(b: &mut Bytes<'_>) -> ConnData {
     let rcv_nxt = Seq(b.u32());
     let unread = u32::from(b.u16());
     ConnData {
-        snd_una,
-        snd_nxt: snd_una.add(u32::from(b.u16())),
-        snd_wnd: b.u32() & 0x3fff_ffff,
-        snd_wl1: rcv_nxt.sub(u32::from(b.u8())),
-        snd_wscale: b.u8(),
-        rcv_wscale: b.u8(),
-        mss: u32::from(b.u16()),
-        rcv_nxt,
-        rcv_wup: rcv_nxt.sub(unread),
-        rcv_wnd: b.u32() & 0x3fff_ffff,
-        ts_ok: b.u8() & 1 != 0,
-        ts_recent: b.u32(),
-        packets_out: u32::from(b.u16()),
-        ..ConnData::default()
+        constant: ConnConst {
+            snd_wscale: b.u8(),
+            rcv_wscale: b.u8(),
+            ts_ok: b.u8() & 1 != 0,
+        },
+        cached: ConnCached {
+            mss: u32::from(b.u16()),
+            ..ConnCached::default()
+        },
+        delegated: ConnDelegated {
+            snd_una,
+            snd_nxt: snd_una.add(u32::from(b.u16())),
+            snd_wnd: b.u32() & 0x3fff_ffff,
+            snd_wl1: rcv_nxt.sub(u32::from(b.u8())),
+            rcv_nxt,
+            rcv_wup: rcv_nxt.sub(unread),
+            rcv_wnd: b.u32() & 0x3fff_ffff,
+            ts_recent: b.u32(),
+            packets_out: u32::from(b.u16()),
+            ..ConnDelegated::default()
+        },
     }
 }
 
@@ -73,7 +80,7 @@ fn nearly_good(b: &mut Bytes<'_>, c: &ConnData) -> Vec<u8> {
     let tags = [b.u8(), b.u8()];
     let template = HeaderTemplate::new(&TemplateParams {
         tuple,
-        ts_ok: c.ts_ok,
+        ts_ok: c.constant.ts_ok,
         ..TemplateParams::default()
     });
     let payload = usize::from(b.u8());

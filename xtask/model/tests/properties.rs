@@ -9,7 +9,7 @@ use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire as smol;
 use toe_model::logic::{
     ack,
-    conn::ConnData,
+    conn::{ConnCached, ConnConst, ConnData, ConnDelegated},
     dct::{AllocError, Chunk, Slots, Storage, CHUNK_SLOTS},
     expect::Expected,
     hwid::Hwid,
@@ -437,14 +437,7 @@ proptest! {
         sml in 0u32..300_000,
     ) {
         let (una, flight, wnd, mss, packets_out) = c;
-        let c = ConnData {
-            snd_una: Seq(una),
-            snd_nxt: Seq(una).add(flight),
-            snd_wnd: wnd,
-            mss,
-            packets_out,
-            ..ConnData::default()
-        };
+        let c = ConnData { cached: ConnCached { mss, ..ConnCached::default() }, delegated: ConnDelegated { snd_una: Seq(una), snd_nxt: Seq(una).add(flight), snd_wnd: wnd, packets_out, ..ConnDelegated::default() }, ..ConnData::default() };
         let (head_len, more, nonagle, in_flight_pkts, cwnd, gso_max_size, gso_max_segs, push) = v;
         let v = SendView { head_len, more, nonagle, in_flight_pkts, cwnd, gso_max_size, gso_max_segs, push, snd_sml: Seq(una).add(sml) };
         if let SendVerdict::Send { bytes, segs } = next_send(&c, &v) {
@@ -466,7 +459,7 @@ proptest! {
         steps in prop::collection::vec((0u32..100_000, 0u32..100_000), 1..50),
         scale in 0u8..15,
     ) {
-        let mut c = ConnData { rcv_nxt: Seq(nxt), rcv_wup: Seq(nxt), rcv_wscale: scale, ..ConnData::default() };
+        let mut c = ConnData { constant: ConnConst { rcv_wscale: scale, ..ConnConst::default() }, delegated: ConnDelegated { rcv_nxt: Seq(nxt), rcv_wup: Seq(nxt), ..ConnDelegated::default() }, ..ConnData::default() };
         for (received, room) in steps {
             c.rcv_nxt = c.rcv_nxt.add(received.min(c.receive_window()));
             let edge = c.rcv_wup.add(c.rcv_wnd);

@@ -5,7 +5,7 @@
 
 use proptest::prelude::*;
 use toe_model::logic::{
-    conn::ConnData,
+    conn::{ConnCached, ConnConst, ConnData, ConnDelegated},
     legacy::{Budget, HostState, Legacy, Verdict},
     policy::Limits,
     reason::{SpecialCase, UploadReason},
@@ -131,20 +131,26 @@ impl Case {
     fn connection(&self) -> ConnData {
         let rcv_nxt = Seq(self.rcv_base);
         ConnData {
-            snd_una: Seq(self.snd_base),
-            snd_nxt: Seq(self.snd_base).add(self.flight as u32),
-            snd_wnd: self.snd_wnd as u32,
-            snd_wl1: rcv_nxt.sub(self.since_update as u32),
-            max_window: 1000,
-            snd_wscale: self.scale,
-            rcv_nxt,
-            rcv_wup: rcv_nxt.sub(self.unacknowledged as u32),
-            rcv_wnd: self.rcv_wnd as u32,
-            ts_ok: self.ts_ok,
-            ts_recent: self.ts_recent,
-            packets_out: 3,
-            bytes_acked: 7,
-            bytes_received: 8,
+            constant: ConnConst {
+                snd_wscale: self.scale,
+                ts_ok: self.ts_ok,
+                ..ConnConst::default()
+            },
+            delegated: ConnDelegated {
+                snd_una: Seq(self.snd_base),
+                snd_nxt: Seq(self.snd_base).add(self.flight as u32),
+                snd_wnd: self.snd_wnd as u32,
+                snd_wl1: rcv_nxt.sub(self.since_update as u32),
+                max_window: 1000,
+                rcv_nxt,
+                rcv_wup: rcv_nxt.sub(self.unacknowledged as u32),
+                rcv_wnd: self.rcv_wnd as u32,
+                ts_recent: self.ts_recent,
+                packets_out: 3,
+                bytes_acked: 7,
+                bytes_received: 8,
+                ..ConnDelegated::default()
+            },
             ..ConnData::default()
         }
     }
@@ -337,14 +343,7 @@ proptest! {
         events in prop::collection::vec(any_event(), 0..60),
     ) {
         let limits = Limits { legacy_max_ms, ..Limits::default() };
-        let mut entry = ConnData {
-            snd_nxt: Seq(snd),
-            rcv_nxt: Seq(rcv),
-            rcv_wup: Seq(rcv).sub(unacknowledged),
-            rcv_wnd: 1234,
-            rcv_wscale: scale,
-            ..ConnData::default()
-        };
+        let mut entry = ConnData { constant: ConnConst { rcv_wscale: scale, ..ConnConst::default() }, delegated: ConnDelegated { snd_nxt: Seq(snd), rcv_nxt: Seq(rcv), rcv_wup: Seq(rcv).sub(unacknowledged), rcv_wnd: 1234, ..ConnDelegated::default() }, ..ConnData::default() };
         let at_start = entry;
         let mut now = 1_000_000;
         let until = now + u64::from(legacy_max_ms);
@@ -382,13 +381,11 @@ proptest! {
             }
             host.rcv_nxt = Seq(rcv).add(expects as u32);
 
-            let wanted = ConnData {
-                snd_nxt: Seq(snd).add(sent),
-                rcv_nxt: Seq(rcv).add(told as u32),
-                rcv_wup: Seq(rcv).add(acked as u32),
-                rcv_wnd: window,
-                ..at_start
-            };
+            let mut wanted = at_start;
+            wanted.snd_nxt = Seq(snd).add(sent);
+            wanted.rcv_nxt = Seq(rcv).add(told as u32);
+            wanted.rcv_wup = Seq(rcv).add(acked as u32);
+            wanted.rcv_wnd = window;
             prop_assert_eq!(entry, wanted);
             prop_assert_eq!((legacy.rx_frames, legacy.tx_frames), (rx, tx));
             let dirty = !host.open || host.out_of_order || host.sack_owed

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use toe_model::logic::{
     ack::{self, AckDecision, AckView},
-    conn::ConnData,
+    conn::{ConnCached, ConnConst, ConnData, ConnDelegated},
     legacy::Budget,
     policy::Limits,
     reason::{SpecialCase, UploadReason},
@@ -165,12 +165,20 @@ impl Endpoint {
             mode: Mode::Host,
             phase: Phase::SynSent,
             c: ConnData {
-                snd_una: isn,
-                snd_nxt: isn,
-                rcv_wscale: cfg.rcv_wscale,
-                mss: cfg.mss,
-                ts_ok: cfg.ts_ok,
-                ..ConnData::default()
+                constant: ConnConst {
+                    rcv_wscale: cfg.rcv_wscale,
+                    ts_ok: cfg.ts_ok,
+                    ..ConnConst::default()
+                },
+                cached: ConnCached {
+                    mss: cfg.mss,
+                    ..ConnCached::default()
+                },
+                delegated: ConnDelegated {
+                    snd_una: isn,
+                    snd_nxt: isn,
+                    ..ConnDelegated::default()
+                },
             },
             template,
             rng: Rng::new(seed),
@@ -275,7 +283,7 @@ impl Endpoint {
         // tcp_cleanup_rbuf(): tell the peer when the window grew a lot.
         if n > 0
             && self.phase == Phase::Established
-            && self.free() >= (2 * self.c.receive_window()).max(2 * self.c.mss)
+            && self.free() >= (2 * self.c.receive_window()).max(2 * self.c.cached.mss)
         {
             self.ack_now = true;
         }
@@ -368,7 +376,7 @@ impl Endpoint {
             self.persist_at = None;
         }
         let view = AckView {
-            rcv_mss: self.c.mss,
+            rcv_mss: self.c.cached.mss,
             scheduled: self.ack_scheduled,
             new_window: self.free(),
             ..AckView::default()
@@ -478,7 +486,7 @@ impl Endpoint {
                 SendVerdict::Wait(_) => return,
             };
             assert!(bytes > 0 && bytes <= head_len && segs > 0);
-            assert_eq!(segs, bytes.div_ceil(self.c.mss));
+            assert_eq!(segs, bytes.div_ceil(self.c.cached.mss));
             assert!(self.c.snd_nxt.add(bytes).at_or_before(self.c.wnd_end()));
             assert!(self.c.packets_out + segs <= self.cwnd);
             if self.delegated() && self.rng.permille(self.cfg.no_memory) {
@@ -497,7 +505,7 @@ impl Endpoint {
         let mut left = bytes;
         let mut seq = self.c.snd_nxt;
         while left > 0 {
-            let len = left.min(self.c.mss);
+            let len = left.min(self.c.cached.mss);
             left -= len;
             let psh = if push && left == 0 { flags::PSH } else { 0 };
             self.emit(now, seq, len, flags::ACK | psh);
@@ -516,7 +524,7 @@ impl Endpoint {
     /// Writes a segment of `len` bytes of the queue from `seq` on.
     pub fn emit(&mut self, now: Time, seq: Seq, len: u32, tcp_flags: u16) {
         // Whole units, as __tcp_select_window() has it.
-        let free = self.free() >> self.c.rcv_wscale << self.c.rcv_wscale;
+        let free = self.free() >> self.c.constant.rcv_wscale << self.c.constant.rcv_wscale;
         let window = ack::select_window(&mut self.c, free);
         let fields = TxFields {
             seq,

@@ -100,7 +100,7 @@ impl Endpoint {
         self.c.rcv_wup = self.c.rcv_nxt;
         self.c.rcv_wnd = self.cfg.rcvbuf.min(65_535);
         self.c.snd_wl1 = self.c.rcv_nxt;
-        self.c.snd_wscale = peer_wscale;
+        self.c.constant.snd_wscale = peer_wscale;
         self.c.snd_wnd = peer_window;
         self.host = Host::new(self.c.snd_una);
         self.phase = Phase::Established;
@@ -163,10 +163,10 @@ impl Endpoint {
         let window = u32::from(s.window);
         self.establish(s.seq.0, scale.unwrap_or(0), window);
         if scale.is_none() {
-            self.c.rcv_wscale = 0;
+            self.c.constant.rcv_wscale = 0;
         }
         let overhead = if self.cfg.ts_ok { 12 } else { 0 };
-        self.c.mss = self.cfg.mss.min(mss) - overhead;
+        self.c.cached.mss = self.cfg.mss.min(mss) - overhead;
         if self.cfg.ts_ok {
             self.c.ts_recent = s.ts.expect("timestamps negotiated").0;
         }
@@ -196,7 +196,7 @@ impl Endpoint {
             self.ack_now = true;
             return;
         }
-        if let (true, Some((tsval, _))) = (self.c.ts_ok, s.ts) {
+        if let (true, Some((tsval, _))) = (self.c.constant.ts_ok, s.ts) {
             if s.seq.at_or_before(self.c.rcv_wup) {
                 self.c.ts_recent = tsval;
                 self.c.ts_recent_stamp = (now / 1_000_000) as i64;
@@ -217,7 +217,7 @@ impl Endpoint {
     }
 
     fn acceptable(&self, s: &Segment, len: u32) -> bool {
-        if self.c.ts_ok {
+        if self.c.constant.ts_ok {
             match s.ts {
                 Some((tsval, _)) if Seq(tsval).at_or_after(Seq(self.c.ts_recent)) => {}
                 _ => return false,
@@ -235,7 +235,7 @@ impl Endpoint {
     fn host_ack(&mut self, now: Time, s: &Segment) {
         let c = &mut self.c;
         let acked = s.ack.dist_from(c.snd_una);
-        let wnd = u32::from(s.window) << c.snd_wscale;
+        let wnd = u32::from(s.window) << c.constant.snd_wscale;
         let newer = s.seq.after(c.snd_wl1) || acked > 0;
         let same = wnd == c.snd_wnd;
         if newer || (s.seq == c.snd_wl1 && (wnd > c.snd_wnd || wnd == 0)) {
@@ -329,7 +329,7 @@ impl Endpoint {
         while let Some(rtx) = self.host.rtx {
             let fin = u32::from(self.host.fin_sent);
             let data_end = self.c.snd_nxt.sub(fin);
-            let flight = rtx.dist_from(self.c.snd_una) / self.c.mss.max(1);
+            let flight = rtx.dist_from(self.c.snd_una) / self.c.cached.mss.max(1);
             if rtx == self.c.snd_nxt {
                 self.host.rtx = None;
                 break;
@@ -342,7 +342,7 @@ impl Endpoint {
                 self.host.rtx = None;
                 break;
             }
-            let len = data_end.dist_from(rtx).min(self.c.mss);
+            let len = data_end.dist_from(rtx).min(self.c.cached.mss);
             self.emit(now, rtx, len, flags::ACK);
             self.host.rtx = Some(rtx.add(len));
         }
@@ -377,7 +377,11 @@ impl Endpoint {
         if self.unsent() == 0 || !self.c.all_acked() {
             return;
         }
-        let fits = self.c.send_window().min(self.unsent()).min(self.c.mss);
+        let fits = self
+            .c
+            .send_window()
+            .min(self.unsent())
+            .min(self.c.cached.mss);
         if fits > 0 {
             self.send_new(now, fits, 1, true);
         } else {

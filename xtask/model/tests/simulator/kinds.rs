@@ -131,8 +131,8 @@ pub const KINDS: [(Kind, Option<SpecialCase>); 47] = [
 
 /// An ACK that says what the endpoint knows already.
 pub fn plain(a: &Endpoint) -> Craft {
-    let window = (a.c.snd_wnd >> a.c.snd_wscale).min(65_535) as u16;
-    let ts = a.c.ts_ok.then_some(a.c.ts_recent);
+    let window = (a.c.snd_wnd >> a.c.constant.snd_wscale).min(65_535) as u16;
+    let ts = a.c.constant.ts_ok.then_some(a.c.ts_recent);
     Craft::new(a.c.rcv_nxt, a.c.snd_una, window, ts)
 }
 

@@ -163,14 +163,14 @@ impl Endpoint {
             SpecialCase::Rto => self.host_rto(now),
             SpecialCase::NoMemory | SpecialCase::ForeignBuffer => self.send(now),
             SpecialCase::PathMtu => {
-                self.c.mss = (self.c.mss / 4 * 3).max(100);
+                self.c.cached.mss = (self.c.cached.mss / 4 * 3).max(100);
                 self.send(now);
             }
             SpecialCase::HostRetransmit => {
                 for sent in &mut self.sent {
                     sent.again = true;
                 }
-                self.emit(now, una, flight.min(self.c.mss), flags::ACK);
+                self.emit(now, una, flight.min(self.c.cached.mss), flags::ACK);
             }
             _ => self.emit(now, una.sub(1), 0, flags::ACK),
         }

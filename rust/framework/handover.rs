@@ -1,0 +1,602 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The decision on an offload, and the hand-over: of one connection, or of as many as
+//! qualify at the same moment in one operation (claims E 1, 21-25, 45-46).
+//!
+//! A batch owns the locks of all its sockets meanwhile, so that it is one tree with the
+//! true state of all of them. Nobody who owns one waits for another
+//! ([`Batch`](crate::net::batch::Batch)): a socket that is not to be had at once is
+//! handed over alone, as is one that nobody has accepted yet.
+
+use kernel::{
+    prelude::*,
+    sync::{
+        aref::ARef,
+        Arc, //
+    }, //
+};
+
+use super::{
+    auto,
+    connection::{
+        self,
+        Connection,
+        Trigger, //
+    },
+    intermediate::Layers,
+    objects::Way,
+    registry::{
+        self,
+        TargetOf, //
+    },
+    rules::{
+        Decided,
+        Outcome, //
+    },
+    stats::Stats,
+    target::{
+        Host,
+        OffloadTarget,
+        Place, //
+    },
+    watch, //
+};
+use crate::{
+    logic::{
+        conn::ConnData,
+        filter::Filter,
+        hwid::Hwid,
+        policy::Candidate,
+        reason::Refusal,
+        rules::Overrides,
+        tree::{
+            state,
+            state::Object,
+            BlockId,
+            Status,
+            Tree,
+            ONE_CONNECTION, //
+        },
+        tuple::{
+            Family,
+            Tuple, //
+        }, //
+    },
+    net::{
+        batch::{
+            Batch,
+            Established, //
+        },
+        context::BhGuard,
+        devref::DevRef,
+        netdev::NetDevice,
+        proto,
+        sock::{
+            LockedSock,
+            Sock,
+            UserLock, //
+        },
+        table::ReadGuard,
+        tcp::Hop,
+        time, //
+    }, //
+};
+
+/// Connections in one operation at most, whatever a device's knob says.
+pub(crate) const MOST: u32 = 512;
+/// And by default.
+pub(crate) const DEFAULT_BATCH: u32 = 64;
+
+/// A connection that passed all checks of the framework.
+struct Ready<'a> {
+    sk: LockedSock<'a>,
+    /// The device that its route leaves through.
+    path_dev: DevRef,
+    layers: Layers,
+    hop: Hop,
+    tuple: Tuple,
+    overrides: Overrides,
+    trigger: Trigger,
+}
+
+/// What becomes of it.
+struct Handed {
+    path: Option<(Hwid, BlockId)>,
+    layers: Option<Arc<Layers>>,
+    result: Result<Hwid, Refusal>,
+}
+
+impl Handed {
+    const fn new() -> Self {
+        Handed {
+            path: None,
+            layers: None,
+            result: Err(Refusal::NoMemory),
+        }
+    }
+}
+
+/// A target, and where it is.
+#[derive(Clone, Copy)]
+struct To<'a> {
+    dev: &'a NetDevice,
+    target: &'a dyn OffloadTarget,
+    target_of: TargetOf,
+}
+
+impl<'a> To<'a> {
+    fn stats(&self) -> &'a Stats {
+        self.target.device().stats()
+    }
+
+    /// By the route of `sk`, with the device that it leaves through.
+    fn find<'s>(sk: &'s LockedSock<'_>) -> Result<(&'s NetDevice, To<'s>), Refusal> {
+        let (path_dev, xfrm) = sk.route().ok_or(Refusal::NoRoute)?;
+        let dev = Layers::below(path_dev);
+        let (target, target_of) = registry::target_of(dev).ok_or(Refusal::NotToeDevice)?;
+        let to = To {
+            dev,
+            target,
+            target_of,
+        };
+        if xfrm && !target.device().bypassed().has(Filter::Xfrm) {
+            return Err(Refusal::Xfrm);
+        }
+        Ok((path_dev, to))
+    }
+}
+
+/// `local` is this host's end.
+pub(super) fn tuple_of(sk: LockedSock<'_>, layers: &Layers) -> Tuple {
+    let (local, remote, lport, rport) = sk.tuple();
+    Tuple {
+        family: if sk.is_v6() { Family::V6 } else { Family::V4 },
+        local,
+        remote,
+        lport,
+        rport,
+        vlan: layers.tags(),
+    }
+}
+
+/// What about the socket itself speaks against an offload.
+fn check_socket(sk: LockedSock<'_>) -> Result<(), Refusal> {
+    let f = sk.facts();
+    let checks = [
+        (f.shutdown && sk.is_connected(), Refusal::Shutdown),
+        (!f.established, Refusal::NotEstablished),
+        (f.has_ulp, Refusal::OtherUlp),
+        (f.mptcp, Refusal::Mptcp),
+        (f.smc, Refusal::Smc),
+        (f.sockmap, Refusal::Sockmap),
+        (!proto::is_plain(sk), Refusal::OtherProto),
+        (f.user_data, Refusal::UserData),
+        (f.repair, Refusal::TcpRepair),
+        (f.md5_ao, Refusal::Md5Ao),
+        (f.fastopen, Refusal::Fastopen),
+        (f.out_of_order, Refusal::OutOfOrder),
+        (f.urgent, Refusal::Urgent),
+        (f.in_recovery, Refusal::Recovery),
+        (f.ecn, Refusal::Ecn),
+        (f.own_cc, Refusal::CongestionControl),
+        (f.pacing, Refusal::Pacing),
+        (f.timestamping, Refusal::UnsupportedOption),
+        (f.ip_options, Refusal::IpOptions),
+        (f.probing, Refusal::ZeroWindow),
+        (f.pressure, Refusal::NoMemory),
+    ];
+    match checks.iter().find(|(bad, _)| *bad) {
+        Some((_, reason)) => Err(*reason),
+        None => Ok(()),
+    }
+}
+
+/// Is everything up on the way to `target` in `dev`?
+fn check_links(
+    dev: &NetDevice,
+    layers: Option<&Layers>,
+    target: &dyn OffloadTarget,
+) -> Result<(), Refusal> {
+    target.device().check_open()?;
+    let down = |dev: &NetDevice| !dev.is_up() || !dev.has_carrier() || dev.is_going();
+    match connection::way(dev, layers).any(down) {
+        true => Err(Refusal::DeviceDown),
+        false => Ok(()),
+    }
+}
+
+/// What would become of the connection of `sk` if it were to be offloaded now. Any
+/// context under the socket lock.
+pub(super) fn would_offload(sk: LockedSock<'_>, trigger: &Trigger) -> Outcome {
+    let mut trigger = Trigger {
+        counts: false,
+        ..*trigger
+    };
+    let result = To::find(&sk)
+        .and_then(|(path_dev, to)| check(sk, path_dev, to, &mut trigger))
+        .err();
+    Outcome {
+        result,
+        rule: match trigger.decided {
+            Decided::By(rule) => rule,
+            Decided::Nobody => None,
+        },
+    }
+}
+
+/// Hands the connection of `sk` over. A refusal leaves it as it is and is
+/// counted. Any context under the socket lock.
+///
+/// `trigger` keeps what the rules said.
+pub(crate) fn offload(sk: LockedSock<'_>, trigger: &mut Trigger) -> Result<Hwid, Refusal> {
+    let (path_dev, to) = To::find(&sk).inspect_err(|reason| count_early(sk, *reason))?;
+    let mut handed = [Handed::new()];
+    match check(sk, path_dev, to, trigger) {
+        Ok(ready) => {
+            let mut places = [const { None }; ONE_CONNECTION];
+            hand_over(to, &[ready], &mut handed, &mut places);
+        }
+        Err(reason) => handed[0].result = Err(reason),
+    }
+    let [handed] = handed;
+    count(to.stats(), handed.result, trigger);
+    handed.result
+}
+
+/// Counts what a decision came to. A refusal that is looked at again is counted once.
+fn count(stats: &Stats, result: Result<Hwid, Refusal>, trigger: &Trigger) {
+    match result {
+        Ok(_) => stats.offloaded(),
+        Err(_) if trigger.retry => {}
+        Err(reason) => stats.refused(reason),
+    }
+}
+
+/// A refusal before the target was found: what is said about the route's device.
+fn count_early(sk: LockedSock<'_>, reason: Refusal) {
+    let dev = sk.route().map(|(dev, _)| Layers::below(dev));
+    if let Some((target, _)) = dev.and_then(registry::target_of) {
+        target.device().stats().refused(reason);
+    }
+}
+
+/// All that the framework checks. What the target then gets, and limits of the
+/// connection's own. `path_dev` is the device that the route leaves through.
+fn check<'a>(
+    sk: LockedSock<'a>,
+    path_dev: &NetDevice,
+    to: To<'_>,
+    trigger: &mut Trigger,
+) -> Result<Ready<'a>, Refusal> {
+    let guard = ReadGuard::new();
+    if connection::of(sk, &guard).is_some() {
+        return Err(Refusal::Already);
+    }
+    drop(guard);
+    let layers = Layers::find(path_dev)?;
+    let tuple = tuple_of(sk, &layers);
+    let device = to.target.device();
+    let mut limits = device.limits();
+    limits.permit(trigger.explicit)?;
+    let mut decided = Decided::Nobody;
+    let rule = device
+        .rules()
+        .decide((sk, path_dev, &tuple), trigger, &mut decided);
+    trigger.decided = decided;
+    let rule = rule?;
+    if let Some(rule) = &rule {
+        rule.apply(&mut limits);
+    }
+    limits.decide(&Candidate {
+        tuple,
+        explicit: trigger.explicit,
+        bytes: sk.bytes_moved(),
+        segments: sk.data_segments(),
+        age_ms: trigger.age_ms(),
+        device_conns: to.target.connections(),
+        now_ms: time::now_ms(),
+        backoff: trigger.backoff,
+    })?;
+    check_socket(sk)?;
+    check_links(to.dev, Some(&layers), to.target)?;
+    let filter = connection::way(to.dev, Some(&layers))
+        .find_map(|dev| connection::filtered(&sk, dev, device));
+    if let Some(filter) = filter {
+        return Err(filter.refusal());
+    }
+    let hop = sk.hop();
+    if !device.objects().knows(path_dev, &hop) {
+        // Asks for it, too.
+        sk.neighbour(false).map_err(|_| Refusal::Neighbour)?;
+    }
+    Ok(Ready {
+        sk,
+        path_dev: DevRef::new(path_dev),
+        layers,
+        hop,
+        tuple,
+        overrides: rule.map_or(Overrides::NONE, |rule| rule.overrides),
+        trigger: *trigger,
+    })
+}
+
+/// Hands all of `ready` over in one operation; what becomes of each is in `handed`.
+/// `places` is room for their tree. Any context under the locks of all of them.
+fn hand_over<'a>(
+    to: To<'_>,
+    ready: &'a [Ready<'_>],
+    handed: &mut [Handed],
+    places: &mut [Place<'a>],
+) {
+    let book = to.target.device().objects().open();
+    let mut tree = Tree::new(places);
+    for (ready, handed) in ready.iter().zip(&mut *handed) {
+        let way = Way {
+            dev: &ready.path_dev,
+            layers: &ready.layers,
+            hop: ready.hop,
+            tuple: ready.tuple,
+        };
+        let added = book.place(to.target, &mut tree, &way).and_then(|placed| {
+            let mut data = ConnData::default();
+            ready.sk.load_all(&mut data);
+            let tuple = ready.tuple;
+            let object = Object::Connection(state::Connection { tuple, data });
+            let block = tree
+                .add(Some(placed.block), object, None, Host::Connection(ready.sk))
+                .map_err(|_| Refusal::NoMemory)?;
+            handed.path = Some((placed.path, block));
+            handed.layers = placed.layers;
+            Ok(())
+        });
+        if let Err(reason) = added {
+            handed.result = Err(reason);
+        }
+    }
+    to.target.initiate(&mut tree);
+    book.made(&tree);
+    for handed in &mut *handed {
+        let Some((path, block)) = handed.path else {
+            continue;
+        };
+        handed.result = match tree.get(block).map(|b| (b.status(), b.handle)) {
+            Some((Status::Done, Some(handle))) => {
+                book.depend(path);
+                Ok(handle.id)
+            }
+            Some((Status::Refused(reason), _)) => Err(reason),
+            _ => Err(Refusal::NoMemory),
+        };
+    }
+    book.sweep(to.target, &tree);
+    drop(book);
+    for (ready, handed) in ready.iter().zip(handed) {
+        if let (Ok(hwid), Some((path, _))) = (handed.result, handed.path) {
+            handed.result = finish(to, ready, handed.layers.take(), hwid, path);
+        }
+    }
+}
+
+/// The target has the connection; from here on the socket's methods know.
+fn finish(
+    to: To<'_>,
+    ready: &Ready<'_>,
+    layers: Option<Arc<Layers>>,
+    hwid: Hwid,
+    path: Hwid,
+) -> Result<Hwid, Refusal> {
+    let sk = ready.sk;
+    // What goes from here on finds the connection at the target, and a filter that came
+    // since the check is found by the first frame, or by the watch.
+    let result = watch::add(to.dev, to.target)
+        .and_then(|()| check_links(to.dev, layers.as_deref(), to.target))
+        .and_then(|()| match layers.as_deref().is_none_or(Layers::intact) {
+            true => Ok(()),
+            false => Err(Refusal::DeviceDown),
+        })
+        .and_then(|()| {
+            let handed = connection::Delegation {
+                hwid,
+                path,
+                dev: to.dev,
+                target_of: to.target_of,
+                layers,
+                trigger: ready.trigger,
+                overrides: ready.overrides,
+            };
+            Connection::install(sk, handed)
+        });
+    if let Err(reason) = result {
+        connection::give_back(sk, to.target, hwid, path);
+        return Err(reason);
+    }
+    let bh = BhGuard::new();
+    let guard = ReadGuard::within(&bh);
+    if let Some(conn) = connection::of(sk, &guard) {
+        to.target.send(sk, conn, None, &bh);
+    }
+    Ok(hwid)
+}
+
+/// A connection to be offloaded, and what came of it.
+pub(super) struct Wanted {
+    pub(super) sk: ARef<Sock>,
+    pub(super) trigger: Trigger,
+    /// How often it was looked at and found not to be ready.
+    pub(super) looks: u32,
+    /// With whether the connection is still open.
+    pub(super) decided: Option<(Result<Hwid, Refusal>, bool)>,
+}
+
+impl Wanted {
+    pub(super) fn new(sk: ARef<Sock>, trigger: Trigger) -> Self {
+        Wanted {
+            sk,
+            trigger,
+            looks: 0,
+            decided: None,
+        }
+    }
+
+    fn alone(&mut self) {
+        let trigger = &mut self.trigger;
+        self.decided = Some(self.sk.with_lock(|sk| (offload(sk, trigger), sk.is_open())));
+    }
+}
+
+/// Decides on all of `list`, as many as may be in one operation. Process context; may
+/// sleep.
+pub(super) fn offload_all(list: &mut [Wanted]) {
+    let mut from = 0;
+    while let Some(rest) = list.get_mut(from..).filter(|rest| !rest.is_empty()) {
+        match rest.first() {
+            Some(first) if first.decided.is_some() => from += 1,
+            Some(_) if rest.len() > 1 => offload_some(rest),
+            _ => rest.iter_mut().for_each(Wanted::alone),
+        }
+    }
+}
+
+/// Decides on the connections of the namespace of `dev` whose routes leave through it,
+/// which `target` is in, whenever they were established. `EPERM` unless the policy is to
+/// decide by itself. Process context; may sleep.
+pub(crate) fn offload_namespace(dev: &NetDevice, target: &dyn OffloadTarget) -> Result {
+    if !target.device().automatic() {
+        return Err(EPERM);
+    }
+    let most = target.device().batch() as usize;
+    let mut sockets = Established::new(dev);
+    loop {
+        let mut list = KVVec::with_capacity(most, GFP_KERNEL)?;
+        let here = |sk: &ARef<Sock>| sk.leaves_by(dev);
+        for sk in sockets.by_ref().filter(here).take(most) {
+            list.push(Wanted::new(sk, Trigger::new(false)), GFP_KERNEL)?;
+        }
+        if list.is_empty() {
+            return Ok(());
+        }
+        offload_all(&mut list);
+        // Those that may be offloaded later are the policy's from here on.
+        list.into_iter().for_each(auto::again);
+    }
+}
+
+/// What is known of one connection of a batch when its lock is given up.
+struct Looked {
+    index: usize,
+    trigger: Trigger,
+    result: Result<Hwid, Refusal>,
+    open: bool,
+}
+
+/// Decides on the first of `list`, and on those that can be in the same operation.
+fn offload_some(list: &mut [Wanted]) {
+    let done = try_batch(list);
+    let mut any = false;
+    for one in done.into_iter().flatten() {
+        if let Some(wanted) = list.get_mut(one.index) {
+            wanted.trigger = one.trigger;
+            wanted.decided = Some((one.result, one.open));
+            any |= one.index == 0;
+        }
+    }
+    if !any {
+        // Its lock was somebody's, or there was no memory.
+        list.iter_mut().take(1).for_each(Wanted::alone);
+    }
+}
+
+/// One operation for the first of `list` whose lock is to be had, and those that go to
+/// the same target.
+fn try_batch(list: &[Wanted]) -> Result<KVVec<Looked>> {
+    let batch = Batch::begin();
+    let most = list.len().min(MOST as usize);
+    let mut done = KVVec::with_capacity(most, GFP_KERNEL)?;
+    let mut locks: KVVec<(usize, UserLock<'_>)> = KVVec::with_capacity(most, GFP_KERNEL)?;
+    let mut ready: KVVec<Ready<'_>> = KVVec::with_capacity(most, GFP_KERNEL)?;
+    let mut at: Option<(DevRef, TargetOf, usize)> = None;
+    for (index, wanted) in list.iter().enumerate() {
+        let room = at.as_ref().map_or(most, |(_, _, room)| *room);
+        if ready.len() >= room || done.len() + ready.len() >= most {
+            break;
+        }
+        let other_class = locks
+            .first()
+            .is_some_and(|(_, first)| !first.sock().same_class(&wanted.sk));
+        if wanted.decided.is_some() || other_class {
+            continue;
+        }
+        let Some(lock) = batch.try_own(&wanted.sk) else {
+            continue;
+        };
+        let sk = *lock;
+        let mut trigger = wanted.trigger;
+        let found = To::find(&sk);
+        let checked = match &found {
+            Ok((path_dev, to)) => {
+                let (dev, ..) = at.get_or_insert_with(|| {
+                    let room = to.target.device().batch() as usize;
+                    (DevRef::new(to.dev), to.target_of, room.min(most))
+                });
+                if !core::ptr::eq(&**dev, to.dev) {
+                    continue;
+                }
+                check(sk, path_dev, *to, &mut trigger)
+            }
+            Err(reason) => {
+                count_early(sk, *reason);
+                Err(*reason)
+            }
+        };
+        match checked {
+            Ok(one) => {
+                ready.push(one, GFP_KERNEL)?;
+                locks.push((index, lock), GFP_KERNEL)?;
+            }
+            Err(reason) => {
+                if let Ok((_, to)) = found {
+                    count(to.stats(), Err(reason), &trigger);
+                }
+                let one = Looked {
+                    index,
+                    trigger,
+                    result: Err(reason),
+                    open: sk.is_open(),
+                };
+                done.push(one, GFP_KERNEL)?;
+            }
+        }
+    }
+    let Some((dev, target_of, _)) = at.filter(|_| !ready.is_empty()) else {
+        return Ok(done);
+    };
+    let Some(target) = target_of(&dev) else {
+        return Ok(done);
+    };
+    let to = To {
+        dev: &dev,
+        target,
+        target_of,
+    };
+    let mut handed = KVVec::with_capacity(ready.len(), GFP_KERNEL)?;
+    for _ in 0..ready.len() {
+        handed.push(Handed::new(), GFP_KERNEL)?;
+    }
+    // A path and a neighbour for each at most, and the layers of all.
+    let mut places = KVVec::new();
+    places.extend_with(3 * ready.len() + ONE_CONNECTION, None, GFP_KERNEL)?;
+    hand_over(to, &ready, &mut handed, &mut places);
+    to.stats().batch(ready.len());
+    drop(places);
+    for ((ready, handed), (index, _)) in ready.iter().zip(handed).zip(&locks) {
+        count(to.stats(), handed.result, &ready.trigger);
+        let one = Looked {
+            index: *index,
+            trigger: ready.trigger,
+            result: handed.result,
+            open: ready.sk.is_open(),
+        };
+        done.push(one, GFP_KERNEL)?;
+    }
+    Ok(done)
+}

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Several connections at a time: their locks, owned together, and where they are
+//! found.
+
+use core::ptr::{
+    self,
+    NonNull, //
+};
+
+use kernel::{
+    sync::aref::ARef,
+    types::NotThreadSafe, //
+};
+
+use super::{
+    netdev::NetDevice,
+    sock::{
+        Sock,
+        UserLock, //
+    }, //
+};
+use crate::bindings;
+
+/// The right to own the locks of several sockets. One task at a time has it.
+///
+/// Nobody who owns a socket's lock by this waits for another one, so that there is no
+/// order between them. The locks are given up before this is.
+///
+/// # Invariants
+///
+/// The mutex of `toe_batch_begin()` is this task's as long as a value exists.
+pub(crate) struct Batch(NotThreadSafe);
+
+impl Batch {
+    /// Waits for another batch to end. Process context, no socket's lock held.
+    pub(crate) fn begin() -> Self {
+        // SAFETY: process context.
+        unsafe { bindings::toe_batch_begin() };
+        // INVARIANT: just taken.
+        Batch(NotThreadSafe)
+    }
+
+    /// The socket's lock, if it is to be had without waiting, and the socket is an
+    /// application's.
+    pub(crate) fn try_own<'a>(&'a self, sk: &'a Sock) -> Option<UserLock<'a>> {
+        // SAFETY: the socket is live, and the mutex held by the type invariant.
+        if !unsafe { bindings::toe_sock_try_own(sk.as_ptr()) } {
+            return None;
+        }
+        // SAFETY: owned just now, as by `lock_sock()`, and released by the value.
+        Some(unsafe { UserLock::assume(sk) })
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        // SAFETY: taken in `begin()`.
+        unsafe { bindings::toe_batch_end() };
+    }
+}
+
+impl Sock {
+    /// Does its cached route leave through `dev`, or a VLAN device on it? Any context;
+    /// the lock need not be held.
+    pub(crate) fn leaves_by(&self, dev: &NetDevice) -> bool {
+        // SAFETY: both are live.
+        unsafe { bindings::toe_sk_leaves_by(self.as_ptr(), dev.as_ptr()) }
+    }
+
+    /// May the locks of both be owned at a time? Always, unless lockdep looks.
+    pub(crate) fn same_class(&self, other: &Sock) -> bool {
+        // SAFETY: both are live.
+        unsafe { bindings::toe_sock_same_class(self.as_ptr(), other.as_ptr()) }
+    }
+}
+
+/// Sockets that are looked up at a time.
+const ROOM: usize = 64;
+
+/// The connections of a device's namespace, whatever they are routed by, as the hash
+/// table of established ones has them. One that is opened or closed meanwhile may be
+/// among them or not. Process context.
+pub(crate) struct Established<'a> {
+    dev: &'a NetDevice,
+    bucket: u32,
+    found: [*mut bindings::sock; ROOM],
+    left: usize,
+}
+
+impl<'a> Established<'a> {
+    /// Of the namespace that `dev` is in.
+    pub(crate) fn new(dev: &'a NetDevice) -> Self {
+        Established {
+            dev,
+            bucket: 0,
+            found: [ptr::null_mut(); ROOM],
+            left: 0,
+        }
+    }
+}
+
+impl Iterator for Established<'_> {
+    type Item = ARef<Sock>;
+
+    fn next(&mut self) -> Option<ARef<Sock>> {
+        while self.left == 0 {
+            if self.bucket == u32::MAX {
+                return None;
+            }
+            // SAFETY: the device is live, and there is room for so many.
+            let found = unsafe {
+                bindings::toe_established(
+                    self.dev.as_ptr(),
+                    &mut self.bucket,
+                    self.found.as_mut_ptr(),
+                    ROOM as u32,
+                )
+            };
+            self.left = found as usize;
+        }
+        self.left -= 1;
+        let raw = NonNull::new(*self.found.get(self.left)?)?;
+        // SAFETY: a full TCP socket with a reference of ours, which moves into the
+        // value.
+        Some(unsafe { ARef::from_raw(raw.cast()) })
+    }
+}
+
+impl Drop for Established<'_> {
+    fn drop(&mut self) {
+        while self.left != 0 {
+            drop(self.next());
+        }
+    }
+}
