@@ -165,50 +165,50 @@ impl Port {
         let (Object::Connection(c), Host::Connection(sk)) = (&block.object, &block.host) else {
             return Err(Refusal::NoMemory);
         };
-        let (sk, tuple, data) = (*sk, c.tuple, c.data);
-        if data.cached.mss < 64 {
+        if c.data.cached.mss < 64 {
             return Err(Refusal::SmallMss);
         }
         let neighbour = &path.neighbour;
-        let hash = tuple.hash(SEED);
-        let dev = self.dev();
-        let queues = dev.real_num_tx_queues().max(1);
-        let queue = host_queue(sk, dev).unwrap_or((hash % queues) as u16);
+        let hash = c.tuple.hash(SEED);
+        let device = self.dev();
+        let queues = device.real_num_tx_queues().max(1);
+        let tx_queue = host_queue(*sk, device).unwrap_or((hash % queues) as u16);
         let changes = self.objects().changes();
         inserter
             .insert(
                 hash,
-                |e| e.tuple == tuple,
-                |hwid| {
+                |e| e.tuple == c.tuple,
+                |id| {
                     let sock = sk.sock();
-                    Ok(KBox::new(
-                        Entry {
-                            links: Links::new(hash, hwid),
-                            tuple,
-                            hwid,
+                    // In place, for it has hundreds of bytes.
+                    KBox::init(
+                        pin_init::init!(Entry {
+                            links: Links::new(hash, id),
+                            tuple: c.tuple,
+                            hwid: id,
                             mac: neighbour.source(),
-                            expected: Expected::new(neighbour.source(), &tuple),
-                            queue: AtomicU16::new(queue),
+                            expected: Expected::new(neighbour.source(), &c.tuple),
+                            queue: AtomicU16::new(tx_queue),
                             kick: AtomicBool::new(false),
                             sk: sock.into(),
-                            dev: DevRef::new(dev),
+                            dev: DevRef::new(device),
                             path: SockArc::new(sock, path.clone()),
                             path_dev: neighbour.dev.clone(),
                             layers: neighbour.layers.clone(),
-                            tag: TagKey::new(tuple.vlan),
-                            data: SockCell::new(sock, data),
+                            tag: TagKey::new(c.tuple.vlan),
+                            data: SockCell::new(sock, c.data),
                             legacy: SockCell::new(sock, Legacy::default()),
-                            at_handover: data,
-                            template: SockCell::new(sock, template(tuple, &data, neighbour)),
+                            at_handover: c.data,
+                            template: SockCell::new(sock, template(c.tuple, &c.data, neighbour)),
                             // The first frame looks: it may have changed since.
-                            next_hop: SockCell::new(sock, NextHop::unknown(changes, data.snd_una)),
+                            next_hop: SockCell::new(sock, NextHop::unknown(changes, c.data.snd_una)),
                             buffer: BufferSlot::new(sock),
                             held: SockCell::new(sock, Held::default()),
                             held_frames: HeldFrames::new(sock),
                             counters: SockCell::new(sock, Counters::default()),
-                        },
+                        }),
                         GFP_ATOMIC,
-                    )?)
+                    )
                 },
             )
             .map_err(|e| match e {
@@ -224,6 +224,8 @@ impl Port {
         let block = tree.get(id)?;
         let handle = block.handle?;
         match (&block.object, &block.host) {
+            // Only what others belong to from now on.
+            (Object::Named(_), _) => return Some(()),
             (Object::Layer(_), _) => find(&objects.layers, handle.id)?.set_valid(true),
             (Object::Neighbour(n), _) => {
                 find(&objects.neighbours, handle.id)?.set(NeighbourWord::new(n.cached));

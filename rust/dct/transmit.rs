@@ -95,12 +95,12 @@ pub(crate) fn run(sk: LockedSock<'_>, entry: &Entry, nonagle: Option<u8>, bh: &B
         let Some(mut head) = sk.send_head().filter(|h| h.len != 0) else {
             break;
         };
-        let (cwnd, socket_nonagle) = sk.cwnd_nonagle();
+        let cwnd = sk.cwnd();
         let (gso_max_size, gso_max_segs) = sk.gso_limits();
         let mut view = SendView {
             head_len: head.len,
             more: head.more,
-            nonagle: nonagle.unwrap_or(socket_nonagle),
+            nonagle: nonagle.unwrap_or_default(),
             in_flight_pkts: 0,
             cwnd,
             gso_max_size,
@@ -112,6 +112,9 @@ pub(crate) fn run(sk: LockedSock<'_>, entry: &Entry, nonagle: Option<u8>, bh: &B
             sk.load_tx(data);
             // Nothing of a delegated connection is lost, SACKed or sent again.
             view.in_flight_pkts = data.packets_out;
+            if nonagle.is_none() {
+                view.nonagle = data.cached.nonagle;
+            }
             (
                 next_send(data, &view),
                 data.cached.mss.max(1),

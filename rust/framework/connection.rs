@@ -31,7 +31,8 @@ use super::{
         OffloadTarget,
         OffloadTree,
         Place, //
-    }, //
+    },
+    watch, //
 };
 use crate::{
     logic::{
@@ -69,6 +70,7 @@ use crate::{
             state::{
                 self,
                 Handle,
+                Level,
                 Object, //
             },
             Status,
@@ -121,6 +123,8 @@ pub(super) struct Delegation<'a> {
     pub(super) dev: &'a NetDevice,
     pub(super) target_of: TargetOf,
     pub(super) layers: Option<Arc<Layers>>,
+    /// What the target was told.
+    pub(super) cached: ConnCached,
     pub(super) trigger: Trigger,
     pub(super) overrides: Overrides,
 }
@@ -140,7 +144,7 @@ impl Connection {
             overrides: of.overrides,
             layers: of.layers,
             path: SockCell::new(sk.sock(), of.path),
-            cached: SockCell::new(sk.sock(), sk.cached()),
+            cached: SockCell::new(sk.sock(), of.cached),
             budget: SockCell::new(sk.sock(), Budget::default()),
         });
         match record {
@@ -277,7 +281,7 @@ pub(super) fn way<'a>(
 
 /// What must see the frames of `sk`, and would not if they skipped `dev`, on the way to
 /// the target of `device`.
-pub(super) fn filtered(sk: &Sock, dev: &NetDevice, device: &Device) -> Option<Filter> {
+fn filtered(sk: &Sock, dev: &NetDevice, device: &Device) -> Option<Filter> {
     sk.filters(dev).without(device.bypassed()).first()
 }
 
@@ -285,25 +289,29 @@ pub(super) fn filtered(sk: &Sock, dev: &NetDevice, device: &Device) -> Option<Fi
 /// depends on. Any context under the socket lock.
 pub(super) fn give_back(sk: LockedSock<'_>, target: &dyn OffloadTarget, hwid: Hwid, path: Hwid) {
     let mut place = [None];
-    target.terminate(&mut part(&mut place, sk, hwid, ConnCached::default()));
+    target.terminate(&mut part(&mut place, sk, hwid, NAMED));
     target.device().objects().open().release(target, path);
 }
 
-/// A part of a tree that is one connection, with cached state to be told.
+/// A connection of which nothing matters but its handle.
+pub(super) const NAMED: Object = Object::Named(Level::Connection);
+
+/// A part of a tree that is one connection.
+#[inline(always)]
 fn part<'s, 'a>(
     place: &'s mut [Place<'a>; 1],
     sk: LockedSock<'a>,
     hwid: Hwid,
-    cached: ConnCached,
+    object: Object,
 ) -> OffloadTree<'s, 'a> {
     let mut tree = Tree::new(place);
     let handle = Some(Handle::connection(hwid));
-    let _ = tree.add(None, object(cached), handle, Host::Connection(sk));
+    let _ = tree.add(None, object, handle, Host::Connection(sk));
     tree
 }
 
-/// A connection of which at most the cached state matters.
-pub(super) fn object(cached: ConnCached) -> Object {
+/// A connection of which only the cached state matters.
+fn object(cached: ConnCached) -> Object {
     Object::Connection(state::Connection {
         data: ConnData {
             cached,
@@ -343,7 +351,7 @@ pub(crate) fn tell(sk: LockedSock<'_>, conn: &Connection) {
     conn.cached.set(sk, now);
     if let Some(target) = conn.target() {
         let mut place = [None];
-        target.update(&mut part(&mut place, sk, conn.hwid, now));
+        target.update(&mut part(&mut place, sk, conn.hwid, object(now)));
         target.device().stats().updated(Update::Option);
     }
 }
@@ -378,9 +386,9 @@ pub(crate) fn rerouted(sk: LockedSock<'_>, path_dev: &NetDevice) -> Result<(), R
     if !target.device().objects().knows(path_dev, &way.hop) {
         sk.neighbour(false).map_err(|_| Refusal::Neighbour)?;
     }
-    let mut places = [const { None }; objects::BLOCKS];
+    let mut places: [_; objects::BLOCKS] = core::array::from_fn(|_| None);
     let mut tree = Tree::new(&mut places);
-    let book = target.device().objects().open();
+    let mut book = target.device().objects().open();
     let old = conn.path.get(sk);
     let moved = book.place(target, &mut tree, &way).and_then(|placed| {
         let new = placed.path;
@@ -411,12 +419,13 @@ fn move_to(
     sk: LockedSock<'_>,
     conn: &Connection,
     target: &dyn OffloadTarget,
-    (path, handle): (Object, Handle),
+    path: Handle,
 ) -> Result<(), Refusal> {
     let cached = sk.cached();
-    let mut places = [const { None }; 2];
+    let mut places: [_; 2] = core::array::from_fn(|_| None);
     let mut tree = Tree::new(&mut places);
-    let on = tree.add(None, path, Some(handle), Host::Handle).ok();
+    let on = Object::Named(Level::Path);
+    let on = tree.add(None, on, Some(path), Host::Handle).ok();
     let handle = Some(Handle::connection(conn.hwid));
     let block = tree
         .add(on, object(cached), handle, Host::Connection(sk))
@@ -486,7 +495,7 @@ pub(crate) fn upload(sk: LockedSock<'_>, reason: UploadReason) {
     }
     if let Some(target) = conn.target() {
         let mut place = [None];
-        target.terminate(&mut part(&mut place, sk, conn.hwid, ConnCached::default()));
+        target.terminate(&mut part(&mut place, sk, conn.hwid, NAMED));
     }
     uploaded(sk, conn, reason);
 }
@@ -509,8 +518,13 @@ pub(super) fn begin_upload(sk: LockedSock<'_>, hwid: Hwid) -> bool {
 pub(super) fn uploaded(sk: LockedSock<'_>, conn: &Connection, reason: UploadReason) {
     let mut again = None;
     if let Some(target) = conn.target() {
-        let objects = target.device().objects();
-        objects.open().release(target, conn.path.get(sk));
+        let mut book = target.device().objects().open();
+        book.release(target, conn.path.get(sk));
+        drop(book);
+        if target.connections() == 0 {
+            // Without memory nothing is swept before the next connection.
+            let _ = watch::add(&conn.dev, target);
+        }
         target.device().stats().uploaded(reason);
         trace::upload(conn.hwid, reason.name());
         if may_return(reason, conn.trigger.explicit) {

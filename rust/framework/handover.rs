@@ -35,6 +35,7 @@ use super::{
     },
     stats::Stats,
     target::{
+        places as places_for,
         Host,
         OffloadTarget,
         Place, //
@@ -43,10 +44,19 @@ use super::{
 };
 use crate::{
     logic::{
-        conn::ConnData,
-        filter::Filter,
+        conn::{
+            ConnCached,
+            ConnData, //
+        },
+        filter::{
+            Filter,
+            Filters, //
+        },
         hwid::Hwid,
-        policy::Candidate,
+        policy::{
+            Candidate,
+            Limits, //
+        },
         reason::Refusal,
         rules::Overrides,
         tree::{
@@ -103,14 +113,17 @@ struct Ready<'a> {
 struct Handed {
     path: Option<(Hwid, BlockId)>,
     layers: Option<Arc<Layers>>,
+    /// What the target was told.
+    cached: ConnCached,
     result: Result<Hwid, Refusal>,
 }
 
 impl Handed {
-    const fn new() -> Self {
+    fn new() -> Self {
         Handed {
             path: None,
             layers: None,
+            cached: ConnCached::default(),
             result: Err(Refusal::NoMemory),
         }
     }
@@ -213,7 +226,7 @@ pub(super) fn would_offload(sk: LockedSock<'_>, trigger: &Trigger) -> Outcome {
         ..*trigger
     };
     let result = To::find(&sk)
-        .and_then(|(path_dev, to)| check(sk, path_dev, to, &mut trigger))
+        .and_then(|(path_dev, to)| check(sk, path_dev, to, &mut trigger, (&mut None, 0)))
         .err();
     Outcome {
         result,
@@ -231,9 +244,9 @@ pub(super) fn would_offload(sk: LockedSock<'_>, trigger: &Trigger) -> Outcome {
 pub(crate) fn offload(sk: LockedSock<'_>, trigger: &mut Trigger) -> Result<Hwid, Refusal> {
     let (path_dev, to) = To::find(&sk).inspect_err(|reason| count_early(sk, *reason))?;
     let mut handed = [Handed::new()];
-    match check(sk, path_dev, to, trigger) {
+    match check(sk, path_dev, to, trigger, (&mut None, 0)) {
         Ok(ready) => {
-            let mut places = [const { None }; ONE_CONNECTION];
+            let mut places: [_; ONE_CONNECTION] = core::array::from_fn(|_| None);
             hand_over(to, &[ready], &mut handed, &mut places);
         }
         Err(reason) => handed[0].result = Err(reason),
@@ -260,23 +273,78 @@ fn count_early(sk: LockedSock<'_>, reason: Refusal) {
     }
 }
 
+/// What connections have in common that leave through the same device: found once for
+/// all that are decided on together.
+struct Common {
+    path_dev: DevRef,
+    v6: bool,
+    layers: Layers,
+    limits: Limits,
+    /// Whether everything is up, and what would not see frames: found when it is asked
+    /// for, for most that are looked at come no further than to their limits.
+    links: Option<Result<(), Refusal>>,
+    filters: Option<Filters>,
+}
+
+impl Common {
+    /// For a connection that leaves through `path_dev`, or what was found for another.
+    fn of<'c>(
+        found: &'c mut Option<Self>,
+        sk: LockedSock<'_>,
+        path_dev: &NetDevice,
+        to: To<'_>,
+    ) -> Result<&'c mut Self, Refusal> {
+        let v6 = sk.is_v6();
+        let same = |c: &Self| core::ptr::eq(&*c.path_dev, path_dev) && c.v6 == v6;
+        if !found.as_ref().is_some_and(same) {
+            *found = Some(Common {
+                path_dev: DevRef::new(path_dev),
+                v6,
+                layers: Layers::find(path_dev)?,
+                limits: to.target.device().limits(),
+                links: None,
+                filters: None,
+            });
+        }
+        found.as_mut().ok_or(Refusal::NoMemory)
+    }
+
+    fn check_way(&mut self, sk: LockedSock<'_>, to: To<'_>) -> Result<(), Refusal> {
+        let layers = &self.layers;
+        (*self
+            .links
+            .get_or_insert_with(|| check_links(to.dev, Some(layers), to.target)))?;
+        let filters = *self.filters.get_or_insert_with(|| {
+            let devices = connection::way(to.dev, Some(layers));
+            devices.fold(Filters::NONE, |all, dev| all.union(sk.way_filters(dev)))
+        });
+        let bypassed = to.target.device().bypassed();
+        match filters.union(sk.own_filters()).without(bypassed).first() {
+            Some(filter) => Err(filter.refusal()),
+            None => Ok(()),
+        }
+    }
+}
+
 /// All that the framework checks. What the target then gets, and limits of the
-/// connection's own. `path_dev` is the device that the route leaves through.
+/// connection's own. `path_dev` is the device that the route leaves through; `before` how
+/// many will be handed over with it.
 fn check<'a>(
     sk: LockedSock<'a>,
     path_dev: &NetDevice,
     to: To<'_>,
     trigger: &mut Trigger,
+    (common, before): (&mut Option<Common>, usize),
 ) -> Result<Ready<'a>, Refusal> {
     let guard = ReadGuard::new();
     if connection::of(sk, &guard).is_some() {
         return Err(Refusal::Already);
     }
     drop(guard);
-    let layers = Layers::find(path_dev)?;
-    let tuple = tuple_of(sk, &layers);
+    let common = Common::of(common, sk, path_dev, to)?;
+    let tuple = tuple_of(sk, &common.layers);
     let device = to.target.device();
-    let mut limits = device.limits();
+    let mut limits = &common.limits;
     limits.permit(trigger.explicit)?;
     let mut decided = Decided::Nobody;
     let rule = device
@@ -284,8 +352,11 @@ fn check<'a>(
         .decide((sk, path_dev, &tuple), trigger, &mut decided);
     trigger.decided = decided;
     let rule = rule?;
+    let mut own;
     if let Some(rule) = &rule {
-        rule.apply(&mut limits);
+        own = *limits;
+        rule.apply(&mut own);
+        limits = &own;
     }
     limits.decide(&Candidate {
         tuple,
@@ -293,17 +364,12 @@ fn check<'a>(
         bytes: sk.bytes_moved(),
         segments: sk.data_segments(),
         age_ms: trigger.age_ms(),
-        device_conns: to.target.connections(),
+        device_conns: to.target.connections().saturating_add(before as u32),
         now_ms: time::now_ms(),
         backoff: trigger.backoff,
     })?;
     check_socket(sk)?;
-    check_links(to.dev, Some(&layers), to.target)?;
-    let filter = connection::way(to.dev, Some(&layers))
-        .find_map(|dev| connection::filtered(&sk, dev, device));
-    if let Some(filter) = filter {
-        return Err(filter.refusal());
-    }
+    common.check_way(sk, to)?;
     let hop = sk.hop();
     if !device.objects().knows(path_dev, &hop) {
         // Asks for it, too.
@@ -311,8 +377,8 @@ fn check<'a>(
     }
     Ok(Ready {
         sk,
-        path_dev: DevRef::new(path_dev),
-        layers,
+        path_dev: common.path_dev.clone(),
+        layers: common.layers.clone(),
         hop,
         tuple,
         overrides: rule.map_or(Overrides::NONE, |rule| rule.overrides),
@@ -328,7 +394,7 @@ fn hand_over<'a>(
     handed: &mut [Handed],
     places: &mut [Place<'a>],
 ) {
-    let book = to.target.device().objects().open();
+    let mut book = to.target.device().objects().open();
     let mut tree = Tree::new(places);
     for (ready, handed) in ready.iter().zip(&mut *handed) {
         let way = Way {
@@ -340,6 +406,7 @@ fn hand_over<'a>(
         let added = book.place(to.target, &mut tree, &way).and_then(|placed| {
             let mut data = ConnData::default();
             ready.sk.load_all(&mut data);
+            handed.cached = data.cached;
             let tuple = ready.tuple;
             let object = Object::Connection(state::Connection { tuple, data });
             let block = tree
@@ -370,9 +437,16 @@ fn hand_over<'a>(
     }
     book.sweep(to.target, &tree);
     drop(book);
+    // What goes from here on finds the connections at the target, and a filter that came
+    // since the check is found by the first frame, or by the watch.
+    let up = watch::add(to.dev, to.target).and_then(|()| check_links(to.dev, None, to.target));
     for (ready, handed) in ready.iter().zip(handed) {
         if let (Ok(hwid), Some((path, _))) = (handed.result, handed.path) {
-            handed.result = finish(to, ready, handed.layers.take(), hwid, path);
+            let finished = up.and_then(|()| finish(to, ready, handed, hwid, path));
+            if let Err(reason) = finished {
+                connection::give_back(ready.sk, to.target, hwid, path);
+                handed.result = Err(reason);
+            }
         }
     }
 }
@@ -381,41 +455,32 @@ fn hand_over<'a>(
 fn finish(
     to: To<'_>,
     ready: &Ready<'_>,
-    layers: Option<Arc<Layers>>,
+    handed: &mut Handed,
     hwid: Hwid,
     path: Hwid,
-) -> Result<Hwid, Refusal> {
+) -> Result<(), Refusal> {
     let sk = ready.sk;
-    // What goes from here on finds the connection at the target, and a filter that came
-    // since the check is found by the first frame, or by the watch.
-    let result = watch::add(to.dev, to.target)
-        .and_then(|()| check_links(to.dev, layers.as_deref(), to.target))
-        .and_then(|()| match layers.as_deref().is_none_or(Layers::intact) {
-            true => Ok(()),
-            false => Err(Refusal::DeviceDown),
-        })
-        .and_then(|()| {
-            let handed = connection::Delegation {
-                hwid,
-                path,
-                dev: to.dev,
-                target_of: to.target_of,
-                layers,
-                trigger: ready.trigger,
-                overrides: ready.overrides,
-            };
-            Connection::install(sk, handed)
-        });
-    if let Err(reason) = result {
-        connection::give_back(sk, to.target, hwid, path);
-        return Err(reason);
+    let layers = handed.layers.take();
+    if layers.as_deref().is_some_and(|layers| !layers.intact()) {
+        return Err(Refusal::DeviceDown);
     }
+    let delegation = connection::Delegation {
+        hwid,
+        path,
+        dev: to.dev,
+        target_of: to.target_of,
+        layers,
+        cached: handed.cached,
+        trigger: ready.trigger,
+        overrides: ready.overrides,
+    };
+    Connection::install(sk, delegation)?;
     let bh = BhGuard::new();
     let guard = ReadGuard::within(&bh);
     if let Some(conn) = connection::of(sk, &guard) {
         to.target.send(sk, conn, None, &bh);
     }
-    Ok(hwid)
+    Ok(())
 }
 
 /// A connection to be offloaded, and what came of it.
@@ -515,6 +580,7 @@ fn try_batch(list: &[Wanted]) -> Result<KVVec<Looked>> {
     let mut locks: KVVec<(usize, UserLock<'_>)> = KVVec::with_capacity(most, GFP_KERNEL)?;
     let mut ready: KVVec<Ready<'_>> = KVVec::with_capacity(most, GFP_KERNEL)?;
     let mut at: Option<(DevRef, TargetOf, usize)> = None;
+    let mut common = None;
     for (index, wanted) in list.iter().enumerate() {
         let room = at.as_ref().map_or(most, |(_, _, room)| *room);
         if ready.len() >= room || done.len() + ready.len() >= most {
@@ -541,7 +607,8 @@ fn try_batch(list: &[Wanted]) -> Result<KVVec<Looked>> {
                 if !core::ptr::eq(&**dev, to.dev) {
                     continue;
                 }
-                check(sk, path_dev, *to, &mut trigger)
+                let with = (&mut common, ready.len());
+                check(sk, path_dev, *to, &mut trigger, with)
             }
             Err(reason) => {
                 count_early(sk, *reason);
@@ -583,8 +650,7 @@ fn try_batch(list: &[Wanted]) -> Result<KVVec<Looked>> {
         handed.push(Handed::new(), GFP_KERNEL)?;
     }
     // A path and a neighbour for each at most, and the layers of all.
-    let mut places = KVVec::new();
-    places.extend_with(3 * ready.len() + ONE_CONNECTION, None, GFP_KERNEL)?;
+    let mut places = places_for(3 * ready.len() + ONE_CONNECTION)?;
     hand_over(to, &ready, &mut handed, &mut places);
     to.stats().batch(ready.len());
     drop(places);

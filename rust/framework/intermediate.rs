@@ -153,11 +153,23 @@ impl Layer {
 
 /// The layers between a neighbour and the target's device, as they were when the
 /// neighbour's object was made. The target has them.
-#[derive(Clone)]
 pub(crate) struct Layers {
     /// The one that the route leaves through first.
     list: [Option<Layer>; MAX_TAGS],
     tags: Tags,
+}
+
+impl Clone for Layers {
+    fn clone(&self) -> Self {
+        Layers {
+            // There are none, mostly.
+            list: match self.tags.is_empty() {
+                true => [const { None }; MAX_TAGS],
+                false => self.list.clone(),
+            },
+            tags: self.tags,
+        }
+    }
 }
 
 impl Layers {

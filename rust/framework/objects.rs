@@ -91,7 +91,8 @@ use crate::{
             ReadGuard,
             Table, //
         },
-        tcp::Hop, //
+        tcp::Hop,
+        time, //
     },
     text::Text, //
 };
@@ -100,6 +101,12 @@ use crate::{
 const MOST: u32 = 1 << 16;
 /// Layers of a device at most: VLAN identifiers on VLAN identifiers.
 const MOST_LAYERS: u32 = 1 << 13;
+
+/// A path is kept for so many ms after its last connection: the next one is often not
+/// far, and making the objects costs more than offloading it.
+const IDLE_MS: u64 = 1000;
+/// But so many at most.
+const MOST_IDLE: usize = 64;
 
 /// Blocks of a tree that leads to a path: all layers, neighbour and path.
 pub(super) const BLOCKS: usize = crate::logic::tree::MAX_DEPTH - 1;
@@ -174,6 +181,8 @@ struct NeighbourRecord {
 struct PathRecord {
     links: Links<PathRecord>,
     entry: Entry,
+    /// When its last connection went, in ms.
+    idle_ms: AtomicU64,
     state: PathConst,
     /// The neighbour.
     on: Hwid,
@@ -231,6 +240,7 @@ pub(super) struct Way<'a> {
 }
 
 /// A path in the book, and in a tree.
+#[derive(Clone)]
 pub(super) struct Placed {
     pub(super) path: Hwid,
     pub(super) block: BlockId,
@@ -247,9 +257,18 @@ pub(crate) struct Objects {
     neighbours: Table<NeighbourRecord>,
     #[pin]
     paths: Table<PathRecord>,
-    /// Number of the tree that is being built.
     #[pin]
-    book: SpinLock<u64>,
+    book: SpinLock<State>,
+}
+
+/// What the lock guards, besides what is written in records.
+struct State {
+    /// Number of the tree that is being built.
+    tree: u64,
+    /// Paths that lost their last connection lately, and may have got another one.
+    idle: [Option<Hwid>; MOST_IDLE],
+    /// The place in `idle` that is taken next.
+    next: usize,
 }
 
 fn no_room(full: Full) -> Refusal {
@@ -312,18 +331,24 @@ impl Objects {
             layers <- Table::new(MOST_LAYERS, MOST_LAYERS),
             neighbours <- Table::new(MOST, MOST),
             paths <- Table::new(MOST, MOST),
-            book <- new_spinlock!(0),
+            book <- new_spinlock!(State {
+                tree: 0,
+                idle: [None; MOST_IDLE],
+                next: 0,
+            }),
         }? Error)
     }
 
     /// Opens the book. Any context; not below another device's.
     pub(super) fn open(&self) -> Book<'_> {
         let bh = BhGuard::new();
-        let mut tree = self.book.lock();
-        *tree = tree.wrapping_add(1) & (u64::MAX >> 16);
+        let mut state = self.book.lock();
+        state.tree = state.tree.wrapping_add(1) & (u64::MAX >> 16);
         Book {
             objects: self,
-            tree,
+            state,
+            last: None,
+            news: false,
             bh,
         }
     }
@@ -381,6 +406,12 @@ impl Objects {
         tell_neighbour(target, &record, now);
     }
 
+    /// Terminates what nothing depended on for a while; or at once, for a device goes or
+    /// has another address. `true`: something is left. Any context.
+    pub(crate) fn sweep(&self, target: &dyn OffloadTarget, at_once: bool) -> bool {
+        self.open().sweep_idle(target, at_once)
+    }
+
     /// A layer's device is not what it was: nothing is sent through it until all that
     /// depends on it is uploaded.
     pub(crate) fn layer_gone(&self, target: &dyn OffloadTarget, dev: &NetDevice) {
@@ -393,7 +424,7 @@ impl Objects {
             };
             if let Some(handle) = record.entry.handle(Level::Layer) {
                 let mut place = [None];
-                target.invalidate(&mut one(&mut place, record.object(), handle));
+                target.invalidate(&mut named(&mut place, handle));
                 target.device().stats().updated(Update::Invalid);
             }
         }
@@ -435,8 +466,7 @@ impl Objects {
             };
             let on = record.on.and_then(|on| self.layers.get(&guard, on));
             let on = on.and_then(|on| on.entry.handle(Level::Layer));
-            let object = record.object();
-            self.show_one(target, seq, &record.entry, object, on);
+            self.show_one(target, seq, &record.entry, Level::Layer, on);
         }
         for index in 0..self.neighbours.slots() {
             let guard = ReadGuard::new();
@@ -445,8 +475,7 @@ impl Objects {
             };
             let on = record.on.and_then(|on| self.layers.get(&guard, on));
             let on = on.and_then(|on| on.entry.handle(Level::Layer));
-            let object = record.object();
-            self.show_one(target, seq, &record.entry, object, on);
+            self.show_one(target, seq, &record.entry, Level::Neighbour, on);
         }
         for index in 0..self.paths.slots() {
             let guard = ReadGuard::new();
@@ -455,8 +484,7 @@ impl Objects {
             };
             let on = self.neighbours.get(&guard, record.on);
             let on = on.and_then(|on| on.entry.handle(Level::Neighbour));
-            let object = record.object();
-            self.show_one(target, seq, &record.entry, object, on);
+            self.show_one(target, seq, &record.entry, Level::Path, on);
         }
         Ok(())
     }
@@ -467,15 +495,14 @@ impl Objects {
         target: &dyn OffloadTarget,
         seq: &SeqFile,
         entry: &Entry,
-        object: Object,
+        level: Level,
         on: Option<Handle>,
     ) {
-        let level = object.level();
         let Some(handle) = entry.handle(level) else {
             return;
         };
         let mut place = [None];
-        let mut tree = one(&mut place, object, handle);
+        let mut tree = named(&mut place, handle);
         target.query(&mut tree);
         let Some(block) = tree.first().and_then(|id| tree.get(id)) else {
             return;
@@ -535,7 +562,7 @@ impl core::fmt::Display for Described<'_> {
                     p.cached.mtu
                 )?;
             }
-            Object::Connection(_) => {}
+            Object::Connection(_) | Object::Named(_) => {}
         }
         if !self.valid {
             write!(f, " invalid")?;
@@ -544,7 +571,15 @@ impl core::fmt::Display for Described<'_> {
     }
 }
 
-/// A part of a tree that is one object.
+/// A part of a tree that is one object which the target has.
+pub(super) fn named<'s, 'a>(
+    place: &'s mut [super::target::Place<'a>; 1],
+    handle: Handle,
+) -> OffloadTree<'s, 'a> {
+    one(place, Object::Named(handle.level), handle)
+}
+
+/// The same, with its state.
 pub(super) fn one<'s, 'a>(
     place: &'s mut [super::target::Place<'a>; 1],
     object: Object,
@@ -585,8 +620,13 @@ fn tell_neighbour(target: &dyn OffloadTarget, record: &NeighbourRecord, now: Nei
 /// The book while it is open.
 pub(super) struct Book<'o> {
     objects: &'o Objects,
+    /// The way that was placed last: connections that follow each other often have the
+    /// same.
+    last: Option<(*const NetDevice, Hop, PathConst, Placed)>,
+    /// Something in the tree is to be made.
+    news: bool,
     // The lock must be free again before bottom halves are on: in this order.
-    tree: SpinLockGuard<'o, u64>,
+    state: SpinLockGuard<'o, State>,
     bh: BhGuard,
 }
 
@@ -594,17 +634,36 @@ impl Book<'_> {
     /// Puts the path of `way` into a tree, with what it lies on, unless the target has
     /// them or they are there already.
     pub(super) fn place<'a>(
-        &self,
+        &mut self,
         target: &dyn OffloadTarget,
         tree: &mut OffloadTree<'_, 'a>,
         way: &Way<'a>,
     ) -> Result<Placed, Refusal> {
+        let (dev, hop) = (core::ptr::from_ref(way.dev), way.hop);
+        let state = PathConst::new(&way.tuple, hop.mark);
+        if let Some((last_dev, last_hop, last_state, placed)) = &self.last {
+            if *last_dev == dev && *last_hop == hop && *last_state == state {
+                return Ok(placed.clone());
+            }
+        }
+        let placed = self.place_new(target, tree, way, state)?;
+        self.last = Some((dev, hop, state, placed.clone()));
+        Ok(placed)
+    }
+
+    fn place_new<'a>(
+        &mut self,
+        target: &dyn OffloadTarget,
+        tree: &mut OffloadTree<'_, 'a>,
+        way: &Way<'a>,
+        state: PathConst,
+    ) -> Result<Placed, Refusal> {
         let guard = ReadGuard::within(&self.bh);
         let objects = self.objects;
         let wanted = way.neighbour();
-        let state = PathConst::new(&way.tuple, way.hop.mark);
         let known = objects.find_neighbour(&guard, way.dev, (wanted.family, wanted.hop));
         let Some(neighbour) = known else {
+            self.news = true;
             let id = self.new_neighbour(tree, way, wanted)?;
             let neighbour = objects.neighbours.get(&guard, id);
             let neighbour = neighbour.ok_or(Refusal::NoMemory)?;
@@ -622,16 +681,17 @@ impl Book<'_> {
             path.state == state && path.on == on
         });
         let Some(path) = path else {
+            self.news = true;
             return self.new_path(tree, &neighbour, on, state, way.hop.mtu);
         };
-        let block = match path.entry.block(*self.tree) {
+        let block = match path.entry.block(self.state.tree) {
             Some(block) => block,
             None => {
                 let handle = path.entry.handle(Level::Path);
                 let block = tree
-                    .add(None, path.object(), handle, Host::Handle)
+                    .add(None, Object::Named(Level::Path), handle, Host::Handle)
                     .map_err(|_| Refusal::NoMemory)?;
-                path.entry.set_block(*self.tree, block);
+                path.entry.set_block(self.state.tree, block);
                 block
             }
         };
@@ -653,14 +713,14 @@ impl Book<'_> {
         state: PathConst,
         mtu: u32,
     ) -> Result<Placed, Refusal> {
-        let below = match neighbour.entry.block(*self.tree) {
+        let below = match neighbour.entry.block(self.state.tree) {
             Some(block) => block,
             None => {
                 let handle = neighbour.entry.handle(Level::Neighbour);
                 let block = tree
-                    .add(None, neighbour.object(), handle, Host::Handle)
+                    .add(None, Object::Named(Level::Neighbour), handle, Host::Handle)
                     .map_err(|_| Refusal::NoMemory)?;
-                neighbour.entry.set_block(*self.tree, block);
+                neighbour.entry.set_block(self.state.tree, block);
                 block
             }
         };
@@ -676,6 +736,7 @@ impl Book<'_> {
                     let record = PathRecord {
                         links: Links::new(hash, id),
                         entry: Entry::new(),
+                        idle_ms: AtomicU64::new(0),
                         state,
                         on,
                         told: AtomicU32::new(mtu),
@@ -693,7 +754,7 @@ impl Book<'_> {
             Ok(block) => {
                 let guard = ReadGuard::within(&self.bh);
                 if let Some(record) = self.objects.paths.get(&guard, path) {
-                    record.entry.set_block(*self.tree, block);
+                    record.entry.set_block(self.state.tree, block);
                 }
                 Ok(Placed {
                     path,
@@ -756,7 +817,7 @@ impl Book<'_> {
             Ok(block) => {
                 let guard = ReadGuard::within(&self.bh);
                 if let Some(record) = self.objects.neighbours.get(&guard, id) {
-                    record.entry.set_block(*self.tree, block);
+                    record.entry.set_block(self.state.tree, block);
                 }
                 Ok(id)
             }
@@ -801,7 +862,7 @@ impl Book<'_> {
                     .map_err(no_room)?,
             };
             let record = table.get(&guard, id).ok_or(Refusal::NoMemory)?;
-            let block = match record.entry.block(*self.tree) {
+            let block = match record.entry.block(self.state.tree) {
                 Some(block) => block,
                 None => {
                     let handle = record.entry.handle(Level::Layer);
@@ -821,7 +882,7 @@ impl Book<'_> {
                     }
                 }
             };
-            record.entry.set_block(*self.tree, block);
+            record.entry.set_block(self.state.tree, block);
             below = Some((id, block));
         }
         Ok(below)
@@ -838,6 +899,9 @@ impl Book<'_> {
     /// The target has been given the tree: what it made has a handle, and counts as a
     /// dependant of what it lies on.
     pub(super) fn made(&self, tree: &OffloadTree<'_, '_>) {
+        if !self.news {
+            return;
+        }
         let guard = ReadGuard::within(&self.bh);
         let objects = self.objects;
         for block in tree.walk().filter_map(|id| tree.get(id)) {
@@ -877,6 +941,9 @@ impl Book<'_> {
     /// What was put into the tree and is of no use goes again: what the target did not
     /// make, and what nothing depends on.
     pub(super) fn sweep(&self, target: &dyn OffloadTarget, tree: &OffloadTree<'_, '_>) {
+        if !self.news {
+            return;
+        }
         let mut at = tree.first_down();
         while let Some(id) = at {
             if let Some((Host::New(id, _), object)) = tree.get(id).map(|b| (&b.host, &b.object)) {
@@ -886,14 +953,58 @@ impl Book<'_> {
         }
     }
 
-    /// One connection less depends on the path; what nothing depends on any more is
-    /// terminated.
-    pub(super) fn release(&self, target: &dyn OffloadTarget, path: Hwid) {
+    /// One connection less depends on the path. Of those on which nothing depends any
+    /// more a few are kept for a moment, unless the device goes.
+    pub(super) fn release(&mut self, target: &dyn OffloadTarget, path: Hwid) {
         let guard = ReadGuard::within(&self.bh);
-        let record = self.objects.paths.get(&guard, path);
-        if record.is_some_and(|path| path.entry.depend(false) == 0) {
-            self.forget(target, Level::Path, path);
+        let Some(record) = self.objects.paths.get(&guard, path) else {
+            return;
+        };
+        if record.entry.depend(false) != 0 {
+            return;
         }
+        let neighbour = self.objects.neighbours.get(&guard, record.on);
+        if target.device().check_open().is_err() || neighbour.is_none_or(|n| n.dev.is_going()) {
+            self.forget(target, Level::Path, path);
+            return;
+        }
+        record.idle_ms.store(time::now_ms(), Relaxed);
+        let state = &mut *self.state;
+        if state.idle.contains(&Some(path)) {
+            return;
+        }
+        let place = state.next % MOST_IDLE;
+        state.next = place + 1;
+        let other = state.idle.get_mut(place).and_then(|slot| slot.replace(path));
+        if let Some(other) = other {
+            self.forget(target, Level::Path, other);
+        }
+    }
+
+    /// Terminates paths that nothing depended on for a while, or all such paths. `true`:
+    /// some are left.
+    fn sweep_idle(&mut self, target: &dyn OffloadTarget, all: bool) -> bool {
+        let guard = ReadGuard::within(&self.bh);
+        let now = time::now_ms();
+        let mut left = false;
+        for place in 0..MOST_IDLE {
+            let Some(path) = self.state.idle.get(place).copied().flatten() else {
+                continue;
+            };
+            let record = self.objects.paths.get(&guard, path);
+            let idle = record.filter(|r| r.entry.dependants.load(Relaxed) == 0);
+            if !all && idle.is_some_and(|r| now < r.idle_ms.load(Relaxed) + IDLE_MS) {
+                left = true;
+                continue;
+            }
+            if let Some(slot) = self.state.idle.get_mut(place) {
+                *slot = None;
+            }
+            if idle.is_some() {
+                self.forget(target, Level::Path, path);
+            }
+        }
+        left
     }
 
     /// Terminates an object, and those below it, as far as nothing depends on them.
@@ -903,19 +1014,19 @@ impl Book<'_> {
         let mut next = Some((level, id));
         while let Some((level, id)) = next.take() {
             let guard = ReadGuard::within(&self.bh);
-            let (entry, object, on) = match level {
+            let (entry, on) = match level {
                 Level::Path => match objects.paths.get(&guard, id).map(EntryRef::into_ref) {
-                    Some(r) => (&r.entry, r.object(), Some((Level::Neighbour, r.on))),
+                    Some(r) => (&r.entry, Some((Level::Neighbour, r.on))),
                     None => return,
                 },
                 Level::Neighbour => {
                     match objects.neighbours.get(&guard, id).map(EntryRef::into_ref) {
-                        Some(r) => (&r.entry, r.object(), r.on.map(|on| (Level::Layer, on))),
+                        Some(r) => (&r.entry, r.on.map(|on| (Level::Layer, on))),
                         None => return,
                     }
                 }
                 Level::Layer => match objects.layers.get(&guard, id).map(EntryRef::into_ref) {
-                    Some(r) => (&r.entry, r.object(), r.on.map(|on| (Level::Layer, on))),
+                    Some(r) => (&r.entry, r.on.map(|on| (Level::Layer, on))),
                     None => return,
                 },
                 Level::Connection => return,
@@ -925,7 +1036,7 @@ impl Book<'_> {
             }
             if let Some(handle) = entry.handle(level) {
                 let mut place = [None];
-                target.terminate(&mut one(&mut place, object, handle));
+                target.terminate(&mut named(&mut place, handle));
                 // Only what was made was counted by what it lies on.
                 next = on.filter(|(level, on)| match level {
                     Level::Neighbour => objects
@@ -947,10 +1058,13 @@ impl Book<'_> {
     }
 
     /// The path's handle, for a part of a tree with it at the bottom.
-    pub(super) fn path(&self, path: Hwid) -> Option<(Object, Handle)> {
+    pub(super) fn path(&self, path: Hwid) -> Option<Handle> {
         let guard = ReadGuard::within(&self.bh);
-        let record = self.objects.paths.get(&guard, path)?;
-        Some((record.object(), record.entry.handle(Level::Path)?))
+        self.objects
+            .paths
+            .get(&guard, path)?
+            .entry
+            .handle(Level::Path)
     }
 }
 

@@ -3,6 +3,7 @@
 //! What a driver implements to take connections.
 
 use kernel::{
+    prelude::*,
     sync::{
         aref::ARef,
         Arc, //
@@ -69,6 +70,15 @@ pub(crate) type OffloadTree<'s, 'a> = Tree<'s, Host<'a>>;
 
 /// A place for a block of such a tree.
 pub(crate) type Place<'a> = Option<Block<Host<'a>>>;
+
+/// Room for a tree of so many blocks. Process context; may sleep.
+pub(super) fn places<'a>(blocks: usize) -> Result<KVVec<Place<'a>>> {
+    let mut places = KVVec::with_capacity(blocks, GFP_KERNEL)?;
+    for _ in 0..blocks {
+        places.push(None, GFP_KERNEL)?;
+    }
+    Ok(places)
+}
 
 /// What a target did for one connection.
 #[derive(Clone, Copy, Default)]

@@ -9,15 +9,18 @@ use kernel::{
 };
 
 use super::{
-    connection,
+    connection::{
+        self,
+        NAMED, //
+    },
     target::{
+        places as places_for,
         Host,
         OffloadTarget, //
     }, //
 };
 use crate::{
     logic::{
-        conn::ConnCached,
         hwid::Hwid,
         reason::UploadReason,
         tree::{
@@ -35,8 +38,8 @@ use crate::{
     }, //
 };
 
-/// Connections that are terminated in one operation at most.
-const CHUNK: usize = 64;
+/// Connections that are terminated in one operation at most: bits of a word.
+const CHUNK: usize = u64::BITS as usize;
 
 type Named = (Hwid, ARef<Sock>);
 
@@ -73,22 +76,26 @@ fn alone(hwid: Hwid, sk: &Sock, reason: UploadReason) {
 
 /// Those whose locks are to be had in one operation, the others after that, each alone.
 fn upload_some(target: &dyn OffloadTarget, reason: UploadReason, list: &[Named]) {
-    if list.len() > 1 {
-        // Without memory each is taken alone.
-        let _ = try_batch(target, reason, list);
-    }
-    for (hwid, sk) in list {
-        alone(*hwid, sk, reason);
+    // Without memory each is taken alone.
+    let done = match list.len() > 1 {
+        true => try_batch(target, reason, list).unwrap_or(0),
+        false => 0,
+    };
+    for (index, (hwid, sk)) in list.iter().enumerate() {
+        if done & 1 << index == 0 {
+            alone(*hwid, sk, reason);
+        }
     }
 }
 
-fn try_batch(target: &dyn OffloadTarget, reason: UploadReason, list: &[Named]) -> Result {
+/// A bit for each that is done: uploaded, or not the connection any more.
+fn try_batch(target: &dyn OffloadTarget, reason: UploadReason, list: &[Named]) -> Result<u64> {
     let batch = Batch::begin();
     let mut locks: KVVec<UserLock<'_>> = KVVec::with_capacity(list.len(), GFP_KERNEL)?;
-    let mut places = KVVec::new();
-    places.extend_with(list.len(), None, GFP_KERNEL)?;
+    let mut places = places_for(list.len())?;
     let mut tree = Tree::new(&mut places);
-    for (hwid, sk) in list {
+    let mut done = 0;
+    for (index, (hwid, sk)) in list.iter().enumerate() {
         let first = locks.first();
         if first.is_some_and(|first| !first.sock().same_class(sk)) {
             continue;
@@ -96,11 +103,11 @@ fn try_batch(target: &dyn OffloadTarget, reason: UploadReason, list: &[Named]) -
         let Some(lock) = batch.try_own(sk) else {
             continue;
         };
+        done |= 1 << index;
         if connection::begin_upload(*lock, *hwid) {
-            let object = connection::object(ConnCached::default());
             let handle = Some(Handle::connection(*hwid));
             // There is room for all.
-            let _ = tree.add(None, object, handle, Host::Connection(*lock));
+            let _ = tree.add(None, NAMED, handle, Host::Connection(*lock));
             let _ = locks.push(lock, GFP_KERNEL);
         }
     }
@@ -111,5 +118,5 @@ fn try_batch(target: &dyn OffloadTarget, reason: UploadReason, list: &[Named]) -
             connection::uploaded(**lock, conn, reason);
         }
     }
-    Ok(())
+    Ok(done)
 }

@@ -70,8 +70,8 @@ pub(crate) fn start() -> Result<Published<Worker<Watch>>> {
     WATCH.publish(KBox::pin_init(Worker::new(watch), GFP_KERNEL)?)
 }
 
-/// The target in `dev` has taken a connection: the device is looked after for as long
-/// as it has any. Any context.
+/// The target in `dev` has taken a connection, or given the last one up: the device is
+/// looked after for as long as it has any, or what they leave behind. Any context.
 pub(super) fn add(dev: &NetDevice, target: &dyn OffloadTarget) -> Result<(), Refusal> {
     // The connection was counted before: see `Watch::is_idle()`.
     fence(Ordering::SeqCst);
@@ -162,11 +162,23 @@ impl Job for Watch {
         let mut index = 0;
         while let Some(dev) = watch.at(index) {
             match registry::target_of(&dev) {
-                Some((target, _)) if !Watch::is_idle(target) => {
-                    look(&dev, target);
+                Some((target, _)) => {
+                    let device = target.device();
+                    let idle = Watch::is_idle(target);
+                    let left = device.objects().sweep(target, false);
+                    match idle {
+                        false => look(&dev, target),
+                        // What connections leave behind is looked after for a while. As
+                        // in `is_idle()`, `add()` may be quicker.
+                        true if left && !device.set_watched(true) => {}
+                        true => {
+                            watch.forget(index);
+                            continue;
+                        }
+                    }
                     index += 1;
                 }
-                _ => watch.forget(index),
+                None => watch.forget(index),
             }
         }
         if index != 0 {

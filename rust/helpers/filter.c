@@ -132,13 +132,22 @@ static u8 toe_sock_ops(const struct sock *sk)
 #endif
 }
 
-u32 toe_sk_filters(struct sock *sk, struct net_device *dev)
+u32 toe_way_filters(struct sock *sk, struct net_device *dev)
 {
 	u32 ret;
 
 	rcu_read_lock();
 	ret = toe_dev_filters(dev);
 	ret |= toe_net_filters(sock_net(sk), toe_carries_v6(sk));
+	rcu_read_unlock();
+	return ret;
+}
+
+u32 toe_own_filters(struct sock *sk)
+{
+	u32 ret = 0;
+
+	rcu_read_lock();
 	if (toe_cgroup_filters(sk))
 		ret |= TOE_FILTER_CGROUP_BPF;
 	if (rcu_access_pointer(sk->sk_filter))
@@ -181,7 +190,7 @@ u32 toe_any_filters(struct net_device *dev)
 }
 
 /*
- * Could toe_sk_filters() find something that sees what is sent? For every frame,
+ * Could toe_way_filters() or toe_own_filters() find something that sees what is sent? For every frame,
  * so few branches. What only sees what is received is for the worker to find; a
  * new xfrm policy makes the route invalid.
  */

@@ -29,19 +29,21 @@ enum toe_path {
 	TOE_PATH_INVALID	= 1 << 0,
 	/* It leaves through another device, or this one is down. */
 	TOE_PATH_ELSEWHERE	= 1 << 1,
-	/* toe_sk_filters() is worth to be asked. */
+	/* toe_way_filters() and toe_own_filters() are worth to be asked. */
 	TOE_PATH_SUSPECT	= 1 << 2,
 };
 
 /*
- * A set of enum toe_filter: what would not see the frames of @sk, whose frames leave
- * through @dev. Any context; the socket's lock need not be held.
+ * Sets of enum toe_filter: what would not see the frames of @sk, whose frames leave
+ * through @dev; of the device and the namespace, and of the socket itself. Any context;
+ * the socket's lock need not be held.
  */
-u32 toe_sk_filters(struct sock *sk, struct net_device *dev);
+u32 toe_way_filters(struct sock *sk, struct net_device *dev);
+u32 toe_own_filters(struct sock *sk);
 
 /*
- * What toe_sk_filters() could find for some socket at @dev, but for filters of a
- * socket. Any context.
+ * What toe_way_filters() could find for some socket at @dev, and toe_own_filters()
+ * but for filters of a socket. Any context.
  */
 u32 toe_any_filters(struct net_device *dev);
 

@@ -90,6 +90,14 @@ impl Filter {
 pub struct Filters(u32);
 
 impl Filters {
+    /// None of them.
+    pub const NONE: Self = Self(0);
+
+    /// Those of both sets.
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// The set with these [bits](Filter::bit).
     pub const fn from_bits(bits: u32) -> Self {
         Self(bits)

@@ -198,7 +198,7 @@ impl<'s, H> Tree<'s, H> {
     }
 
     /// A place for a block: one that was never used, or else one that a split left.
-    fn place(&mut self) -> Option<usize> {
+    fn free(&mut self) -> Option<usize> {
         if self.fresh < self.blocks.len() {
             self.fresh += 1;
             return Some(self.fresh - 1);
@@ -208,6 +208,8 @@ impl<'s, H> Tree<'s, H> {
 
     /// Puts an object on another one, or at the bottom, behind those that are there.
     /// `handle` if the target has it already.
+    // Inlined, so that an object is made where it stays: most have hundreds of bytes.
+    #[inline(always)]
     pub fn add(
         &mut self,
         on: Option<BlockId>,
@@ -215,17 +217,7 @@ impl<'s, H> Tree<'s, H> {
         handle: Option<Handle>,
         host: H,
     ) -> Result<BlockId, TreeError> {
-        let below = match on {
-            Some(id) => Some(self.get(id).ok_or(TreeError::Misplaced)?.object.level()),
-            None => None,
-        };
-        let level = object.level();
-        let too_deep = level == Level::Layer && self.depth(on) >= MAX_TAGS;
-        if !level.fits_on(below) || too_deep || handle.is_some_and(|h| h.level != level) {
-            return Err(TreeError::Misplaced);
-        }
-        let place = self.place().ok_or(TreeError::Full)?;
-        let id = BlockId(place as u16);
+        let (place, id) = self.place(on, object.level(), handle)?;
         if let Some(slot) = self.blocks.get_mut(place) {
             *slot = Some(Block {
                 object,
@@ -238,9 +230,28 @@ impl<'s, H> Tree<'s, H> {
                 on,
             });
         }
-        self.len += 1;
         self.append(on, id);
         Ok(id)
+    }
+
+    /// The place for an object of a level on another one, if it belongs there.
+    fn place(
+        &mut self,
+        on: Option<BlockId>,
+        level: Level,
+        handle: Option<Handle>,
+    ) -> Result<(usize, BlockId), TreeError> {
+        let below = match on {
+            Some(id) => Some(self.get(id).ok_or(TreeError::Misplaced)?.object.level()),
+            None => None,
+        };
+        let too_deep = level == Level::Layer && self.depth(on) >= MAX_TAGS;
+        if !level.fits_on(below) || too_deep || handle.is_some_and(|h| h.level != level) {
+            return Err(TreeError::Misplaced);
+        }
+        let place = self.free().ok_or(TreeError::Full)?;
+        self.len += 1;
+        Ok((place, BlockId(place as u16)))
     }
 
     /// Links a block as the last of those on `on`.

@@ -25,7 +25,8 @@ unsafe impl<T: Sync> Sync for RcuBox<T> {}
 unsafe impl<T: Send> Send for RcuBox<T> {}
 
 impl<T: Send + Sync> RcuBox<T> {
-    /// Any context.
+    /// Any context. Inlined, so that the value is made where it stays.
+    #[inline(always)]
     pub(crate) fn new(value: T) -> Result<KBox<Self>> {
         Ok(KBox::new(
             RcuBox {

@@ -310,7 +310,7 @@ impl<'a> LockedSock<'a> {
         // SAFETY: the socket is live and locked.
         let on = unsafe { (*self.as_ptr()).__sk_common.__bindgen_anon_5.skc_flags } & KEEPOPEN != 0;
         self.priority() == cached.priority
-            && self.cwnd_nonagle().1 == cached.nonagle
+            && self.nonagle() == cached.nonagle
             && on == cached.keepalive.on
     }
 

@@ -207,11 +207,15 @@ impl DeviceState {
                 }
             }
         });
+        if left || !dev.is_up() {
+            self.device.objects().sweep(port, true);
+        }
     }
 
     /// The device has another link address. Process context, rtnl held.
     pub(super) fn address_changed(&self, port: &Port, _rtnl: &Rtnl) {
         upload::upload_all(port, UploadReason::RouteChange);
+        self.device.objects().sweep(port, true);
     }
 
     /// The link goes down: this device or its peer. Process context, rtnl held.
@@ -223,5 +227,6 @@ impl DeviceState {
     pub(super) fn before_unregister(&self, port: &Port, _rtnl: &Rtnl) {
         self.device.set_closed(true);
         upload::upload_all(port, UploadReason::DeviceGone);
+        self.device.objects().sweep(port, true);
     }
 }

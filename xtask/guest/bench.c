@@ -13,6 +13,8 @@
  *	                     close, COUNT times, the server forks for each
  *	           idle      COUNT connections that stay open: what offloading and
  *	                     uploading one costs
+ *	           batch     the same, all of them offloaded by the policy, so many in
+ *	                     one operation
  *	TRANSPORT  tcp       TCP as it is
  *	           ulp       TCP, both ends offloaded by setsockopt(TCP_ULP, "toe")
  *	           unix      AF_UNIX
@@ -315,7 +317,7 @@ static void server(int ready)
 			}
 			close(fd);
 		}
-	} else if (!strcmp(workload, "idle")) {
+	} else if (!strcmp(workload, "idle") || !strcmp(workload, "batch")) {
 		for (;;)
 			take(listening);
 	} else {
@@ -369,18 +371,82 @@ static int by_value(const void *a, const void *b)
 	return *x < *y ? -1 : *x > *y;
 }
 
+/* Writes to a file of the client's device. */
+static void knob(const char *name, const char *value)
+{
+	const char *dev = getenv("BENCH_DEV");
+	char path[256];
+	int fd;
+
+	if (!dev)
+		die("BENCH_DEV");
+	snprintf(path, sizeof(path), "/sys/class/net/%s/toe/%s", dev, name);
+	fd = open(path, O_WRONLY);
+	if (fd < 0 || write(fd, value, strlen(value)) != (ssize_t)strlen(value))
+		die(path);
+	close(fd);
+}
+
+static int *dial_all(void)
+{
+	int *fds = calloc(count, sizeof(*fds));
+	long i;
+
+	if (!fds)
+		die("memory");
+	for (i = 0; i < count; i++)
+		fds[i] = dial();
+	return fds;
+}
+
+/* What offload_all takes, with nothing of before left to do. */
+static double offload_all(void)
+{
+	unsigned long long start;
+
+	knob("policy", "auto");
+	start = now();
+	knob("offload_all", "1");
+	start = now() - start;
+	knob("policy", "off");
+	knob("upload_all", "1");
+	/* What was uploaded is looked at once more, and refused. */
+	usleep(50000);
+	return start;
+}
+
+static void batch(void)
+{
+	static const int sizes[] = { 1, 8, 64, 512 };
+	double nothing;
+	unsigned int i;
+	char text[16];
+
+	knob("min_segments", "0");
+	offload_all();
+	/* The walk through the table of connections. */
+	nothing = offload_all();
+	dial_all();
+	usleep(50000);
+	for (i = 0; i < sizeof(sizes) / sizeof(*sizes); i++) {
+		snprintf(text, sizeof(text), "%d", sizes[i]);
+		knob("batch", text);
+		offload_all();
+		printf("batch_%d %.1f\n", sizes[i], (offload_all() - nothing) / count);
+	}
+	knob("min_segments", "8");
+	knob("batch", "64");
+	knob("policy", "ulp");
+}
+
 static void idle(void)
 {
 	unsigned long long *took = calloc(count, sizeof(*took)), start, sum = 0;
-	int *fds = calloc(count, sizeof(*fds)), knob;
-	const char *dev = getenv("BENCH_DEV");
-	char path[256];
+	int *fds = dial_all();
 	long i;
 
-	if (!took || !fds || !dev)
-		die("idle");
-	for (i = 0; i < count; i++)
-		fds[i] = dial();
+	if (!took)
+		die("memory");
 	for (i = 0; i < count; i++) {
 		start = now();
 		offload(fds[i]);
@@ -390,13 +456,8 @@ static void idle(void)
 	qsort(took, count, sizeof(*took), by_value);
 	printf("offload %.1f\n", (double)sum / count);
 	printf("offload_p99 %.1f\n", (double)took[count - 1 - count / 100]);
-	snprintf(path, sizeof(path), "/sys/class/net/%s/toe/upload_all", dev);
-	knob = open(path, O_WRONLY);
-	if (knob < 0)
-		die(path);
 	start = now();
-	if (write(knob, "1\n", 2) != 2)
-		die(path);
+	knob("upload_all", "1");
 	printf("upload %.1f\n", (double)(now() - start) / count);
 }
 
@@ -409,6 +470,10 @@ static void client(void)
 	enter("BENCH_CLIENT_NS");
 	if (!strcmp(workload, "idle")) {
 		idle();
+		return;
+	}
+	if (!strcmp(workload, "batch")) {
+		batch();
 		return;
 	}
 	if (strcmp(workload, "connect")) {
@@ -440,7 +505,7 @@ int main(int argc, char **argv)
 	pid_t pid;
 
 	if (argc < 5) {
-		fprintf(stderr, "usage: bench pingpong|special|stream|connect|idle tcp|ulp|unix SIZE COUNT [ROUNDS]\n");
+		fprintf(stderr, "usage: bench pingpong|special|stream|connect|idle|batch tcp|ulp|unix SIZE COUNT [ROUNDS]\n");
 		return 2;
 	}
 	workload = argv[1];

@@ -40,7 +40,7 @@ one() { # TRANSPORT NAME WORKLOAD SIZE COUNT
 	esac
 	if [ "$1" = toe ]; then how=ulp; fi
 	# /sys shows the devices of the namespace it was mounted in.
-	if [ "$3" = idle ]; then run=(ip netns exec c-toe) BENCH_CLIENT_NS=; fi
+	if [[ $3 == @(idle|batch) ]]; then run=(ip netns exec c-toe) BENCH_CLIENT_NS=; fi
 	out=$("${run[@]}" "$bench" "$3" $how "$4" "$5" "$count") || { echo "@failed: $1 $2"; failed=1; return; }
 	while read -r word value; do
 		case $word in
@@ -74,7 +74,7 @@ for ((round = 1; round <= rounds; round++)); do
 		done
 	done
 	for t; do
-		[ "$t" = toe ] && one toe offload idle 64 "$(n 500)"
+		[ "$t" = toe ] && one toe offload idle 64 "$(n 500)" && one toe batch batch 64 "$(n 512)"
 	done
 done
 exit $failed

@@ -53,6 +53,10 @@ const COSTS: &[(&str, &str)] = &[
     ("offload", "offload of a connection, mean"),
     ("offload_p99", "offload of a connection, p99"),
     ("upload", "upload of a connection, mean"),
+    ("batch_1", "offload by the policy, 1 at a time"),
+    ("batch_8", "offload by the policy, 8 at a time"),
+    ("batch_64", "offload by the policy, 64 at a time"),
+    ("batch_512", "offload by the policy, 512 at a time"),
 ];
 
 /// Rounds by transport, workload.

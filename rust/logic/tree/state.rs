@@ -214,6 +214,9 @@ pub enum Object {
     Path(Path),
     /// See there.
     Connection(Connection),
+    /// One of this kind that the target has: its handle says which, and nothing else of
+    /// it matters to the operation.
+    Named(Level),
 }
 
 impl Object {
@@ -224,11 +227,13 @@ impl Object {
             Self::Neighbour(_) => Level::Neighbour,
             Self::Path(_) => Level::Path,
             Self::Connection(_) => Level::Connection,
+            Self::Named(level) => *level,
         }
     }
 
     /// Is it the same thing as `other`, whatever else is known of it: does the constant
-    /// state agree? Two objects of a kind on the same one below are one then.
+    /// state agree? Two objects of a kind on the same one below are one then. Of one that
+    /// is only named nobody knows.
     pub fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Layer(a), Self::Layer(b)) => a.constant == b.constant,

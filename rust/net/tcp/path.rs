@@ -78,7 +78,7 @@ impl LockedSock<'_> {
                 flow_label,
                 df: bindings::toe_sk_df(self.as_ptr()),
                 priority: self.priority(),
-                nonagle: self.cwnd_nonagle().1,
+                nonagle: self.nonagle(),
                 keepalive: Keepalive {
                     on: keepalive.on,
                     idle_s: keepalive.idle_s,
@@ -161,8 +161,20 @@ impl Sock {
     /// What would not see the socket's frames if `dev` had the connection. Any
     /// context; the lock need not be held.
     pub(crate) fn filters(&self, dev: &NetDevice) -> Filters {
+        self.way_filters(dev).union(self.own_filters())
+    }
+
+    /// Of those the ones that are the device's or the namespace's: the same for all
+    /// sockets that carry the same family.
+    pub(crate) fn way_filters(&self, dev: &NetDevice) -> Filters {
         // SAFETY: socket and device are live; reads what may change any time.
-        Filters::from_bits(unsafe { bindings::toe_sk_filters(self.as_ptr(), dev.as_ptr()) })
+        Filters::from_bits(unsafe { bindings::toe_way_filters(self.as_ptr(), dev.as_ptr()) })
+    }
+
+    /// And those of this socket, or its cgroup.
+    pub(crate) fn own_filters(&self) -> Filters {
+        // SAFETY: the socket is live; reads what may change any time.
+        Filters::from_bits(unsafe { bindings::toe_own_filters(self.as_ptr()) })
     }
 }
 

@@ -172,10 +172,16 @@ impl LockedSock<'_> {
         }
     }
 
-    /// Congestion window in segments, and Nagle's flags (`TCP_NAGLE_*`).
-    pub(crate) fn cwnd_nonagle(&self) -> (u32, u8) {
+    /// Congestion window in segments.
+    pub(crate) fn cwnd(&self) -> u32 {
         // SAFETY: the socket is live and locked.
-        unsafe { ((*self.tp()).snd_cwnd, (*self.tp()).nonagle()) }
+        unsafe { (*self.tp()).snd_cwnd }
+    }
+
+    /// Nagle's flags (`TCP_NAGLE_*`).
+    pub(crate) fn nonagle(&self) -> u8 {
+        // SAFETY: the socket is live and locked.
+        unsafe { (*self.tp()).nonagle() }
     }
 
     /// Last byte of the most recent small segment (Minshall's variant of Nagle).
