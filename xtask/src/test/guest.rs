@@ -59,6 +59,7 @@ const CHECKED: &[&str] = &[
     "test_requests.sh",
     "test_special.sh",
     "test_torture.sh",
+    "test_tree.sh",
 ];
 
 /// Tests that are not programs, by their name in `run-tests` and in results.

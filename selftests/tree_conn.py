@@ -1,0 +1,189 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""A connection that looks at what its offload does, for test_tree.sh.
+
+    tree_conn.py serve ADDRESS PORT READY
+    tree_conn.py options|slow_start ADDRESS PORT DEVICE
+    tree_conn.py many ADDRESS PORT COUNT ULP READY GO [BYTES]
+
+`serve` sends back what comes; it makes the file READY when it listens. `options` and
+`slow_start` run where DEVICE is. `many` opens COUNT connections, has them offloaded if
+ULP is 1, makes the file READY, waits for the file GO, and then sends BYTES over each and
+compares what comes back. Says what is wrong and exits with 1.
+"""
+
+import os
+import selectors
+import socket
+import struct
+import subprocess
+import sys
+import time
+
+TCP_ULP = 31
+
+
+def counters(dev):
+    text = subprocess.run(["ethtool", "-S", dev], capture_output=True, text=True).stdout
+    pairs = (line.split(":") for line in text.splitlines() if line.count(":") == 1)
+    return {k.strip(): int(v) for k, v in pairs if v.strip()}
+
+
+def serve(address, port, ready):
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.create_server((address, port), family=family, backlog=600)
+    open(ready, "w").close()
+    waiting = {}
+    sel = selectors.DefaultSelector()
+    sel.register(listener, selectors.EVENT_READ)
+    while True:
+        for key, _ in sel.select():
+            s = key.fileobj
+            if s is listener:
+                s = listener.accept()[0]
+                s.setblocking(False)
+                waiting[s] = b""
+                sel.register(s, selectors.EVENT_READ)
+                continue
+            try:
+                if not waiting[s]:
+                    waiting[s] = s.recv(1 << 16)
+                    if not waiting[s]:
+                        raise EOFError
+                waiting[s] = waiting[s][s.send(waiting[s]) :]
+            except BlockingIOError:
+                pass
+            except (OSError, EOFError):
+                sel.unregister(s)
+                del waiting[s]
+                s.close()
+                continue
+            sel.modify(s, selectors.EVENT_WRITE if waiting[s] else selectors.EVENT_READ)
+
+
+def many(address, port, count, ulp, ready, go, size=20000):
+    conns = [socket.create_connection((address, port)) for _ in range(count)]
+    for s in conns:
+        if ulp:
+            s.setsockopt(socket.IPPROTO_TCP, TCP_ULP, b"toe")
+    open(ready, "w").close()
+    while not os.path.exists(go):
+        time.sleep(0.02)
+    data = os.urandom(size)
+    for i, s in enumerate(conns):
+        s.settimeout(60)
+        s.sendall(data[i:])
+    for i, s in enumerate(conns):
+        back = b""
+        while len(back) < size - i:
+            some = s.recv(1 << 16)
+            if not some:
+                sys.exit(f"connection {i} of {count} ended early")
+            back += some
+        if back != data[i:]:
+            sys.exit(f"connection {i} of {count}: wrong bytes")
+        s.close()
+
+
+def window(s):
+    """cwnd and ssthresh, from TCP_INFO."""
+    info = s.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+    words = struct.unpack_from("=24I", info, 8)
+    return words[18], words[17]
+
+
+def drained(s):
+    """Waits until all that was sent is acknowledged."""
+    for _ in range(200):
+        info = s.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+        if struct.unpack_from("=24I", info, 8)[4] == 0:
+            return
+        time.sleep(0.05)
+    sys.exit("what was sent is not acknowledged")
+
+
+def options(s, dev):
+    """Each option becomes an update of the connection's object, and nothing else."""
+    steps = [
+        ("SO_PRIORITY", socket.SOL_SOCKET, 12, 5),
+        ("SO_KEEPALIVE", socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+        ("TCP_KEEPIDLE", socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 77),
+        ("TCP_KEEPINTVL", socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 33),
+        ("TCP_KEEPCNT", socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 5),
+        ("TCP_NODELAY", socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+        ("TCP_CORK", socket.IPPROTO_TCP, socket.TCP_CORK, 1),
+        ("TCP_CORK off", socket.IPPROTO_TCP, socket.TCP_CORK, 0),
+    ]
+    if s.family == socket.AF_INET:
+        steps += [
+            ("IP_TOS", socket.IPPROTO_IP, socket.IP_TOS, 0x10),
+            ("IP_TTL", socket.IPPROTO_IP, socket.IP_TTL, 33),
+        ]
+    else:
+        steps += [
+            ("IPV6_TCLASS", socket.IPPROTO_IPV6, socket.IPV6_TCLASS, 0x10),
+            ("IPV6_UNICAST_HOPS", socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, 33),
+        ]
+    for name, level, opt, value in steps:
+        before = counters(dev)
+        s.setsockopt(level, opt, value)
+        s.sendall(b"x" * 100)
+        drained(s)
+        after = counters(dev)
+        # Some make the host stack look for another route: the target is told with that.
+        told = [after[c] - before[c] for c in ("toe_update_option", "toe_update_route")]
+        if max(told) < 1:
+            sys.exit(f"{name}: the target was not told")
+        if after["toe_uploads"] != before["toe_uploads"]:
+            sys.exit(f"{name}: the connection was uploaded")
+    # What is what it was is not told again.
+    before = counters(dev)
+    for _, level, opt, value in steps[-1:] * 3:
+        s.setsockopt(level, opt, value)
+    if counters(dev)["toe_update_option"] != before["toe_update_option"]:
+        sys.exit("the target was told of what is the same")
+
+
+def slow_start(s, dev):
+    """Congestion window and threshold move over, on, and back."""
+    first = window(s)
+    s.setsockopt(socket.IPPROTO_TCP, TCP_ULP, b"toe")
+    if window(s) != first:
+        sys.exit(f"window and threshold {first} became {window(s)} by the offload")
+    for _ in range(64):
+        s.sendall(b"x" * 16384)
+    drained(s)
+    grown = window(s)
+    if grown[0] <= first[0]:
+        sys.exit(f"the window does not grow: {first[0]}, then {grown[0]}")
+    if grown[1] != first[1]:
+        sys.exit(f"slow start ended without a loss: threshold {grown[1]}")
+    handled = counters(dev)
+    if handled["toe_tx_bytes"] < 1 << 18:
+        sys.exit(f"only {handled['toe_tx_bytes']} bytes were sent by the target")
+    with open(f"/sys/class/net/{dev}/toe/upload_all", "w") as f:
+        f.write("1")
+    if window(s) != grown:
+        sys.exit(f"window and threshold {grown} became {window(s)} by the upload")
+    s.sendall(b"x" * 100000)
+    drained(s)
+
+
+def main():
+    what, address, port, *rest = sys.argv[1:]
+    if what == "serve":
+        serve(address, int(port), *rest)
+    if what == "many":
+        count, ulp, ready, go, *size = rest
+        many(address, int(port), int(count), int(ulp), ready, go, *map(int, size))
+        return
+    (dev,) = rest
+    s = socket.create_connection((address, int(port)))
+    if what == "options":
+        s.setsockopt(socket.IPPROTO_TCP, TCP_ULP, b"toe")
+        options(s, dev)
+    else:
+        slow_start(s, dev)
+
+
+main()
