@@ -201,7 +201,10 @@ impl Port {
                             at_handover: c.data,
                             template: SockCell::new(sock, template(c.tuple, &c.data, neighbour)),
                             // The first frame looks: it may have changed since.
-                            next_hop: SockCell::new(sock, NextHop::unknown(changes, c.data.snd_una)),
+                            next_hop: SockCell::new(
+                                sock,
+                                NextHop::unknown(changes, c.data.snd_una)
+                            ),
                             buffer: BufferSlot::new(sock),
                             held: SockCell::new(sock, Held::default()),
                             held_frames: HeldFrames::new(sock),

@@ -137,9 +137,11 @@ impl Job for Auto {
     fn run(worker: &Worker<Self>) {
         let now = time::now_ms();
         let mut due = KVVec::new();
-        for (due_ms, wanted) in worker.job().candidates.take() {
+        for (due_ms, mut wanted) in worker.job().candidates.take() {
             if due_ms > now {
                 push(worker, due_ms, wanted);
+            } else if !wanted.is_due() {
+                look_later(worker, wanted);
             } else if due.reserve(1, GFP_KERNEL).is_ok() {
                 let _ = due.push(wanted, GFP_KERNEL);
             }

@@ -49,6 +49,8 @@ pub(crate) struct Device {
     limits: SpinLock<Limits>,
     /// Copy of the policy for the paths that look at every frame.
     policy: AtomicU32,
+    /// Copy of `min_segments`.
+    min_segments: AtomicU32,
     /// Bit per [`Filter`] that the administrator lets offloaded frames skip.
     bypass: AtomicU32,
     /// The device is going: nothing is offloaded to it any more.
@@ -73,6 +75,7 @@ impl Device {
         try_pin_init!(Device {
             limits <- new_spinlock!(Limits::default()),
             policy: AtomicU32::new(Policy::default() as u32),
+            min_segments: AtomicU32::new(Limits::default().min_segments),
             bypass: AtomicU32::new(0),
             closed: AtomicBool::new(false),
             watched: AtomicBool::new(false),
@@ -126,6 +129,8 @@ impl Device {
         let mut limits = self.limits.lock();
         f(&mut limits)?;
         self.policy.store(limits.policy as u32, Ordering::Relaxed);
+        self.min_segments
+            .store(limits.min_segments, Ordering::Relaxed);
         Ok(())
     }
 
@@ -133,6 +138,16 @@ impl Device {
     #[inline]
     pub(crate) fn automatic(&self) -> bool {
         self.policy.load(Ordering::Relaxed) == Policy::Auto as u32
+    }
+
+    /// A connection with fewer segments than that is not offloaded for sure, unless its
+    /// application asks. Cheap.
+    pub(super) fn least_segments(&self) -> u64 {
+        match self.automatic() && self.rules.is_empty() {
+            true => self.min_segments.load(Ordering::Relaxed).into(),
+            // By a rule it may be denied for good, or need not have that many.
+            false => 0,
+        }
     }
 
     /// The filters that frames may skip.

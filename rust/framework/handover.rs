@@ -55,10 +55,14 @@ use crate::{
         hwid::Hwid,
         policy::{
             Candidate,
-            Limits, //
+            Limits,
+            MAX_BATCH, //
         },
         reason::Refusal,
-        rules::Overrides,
+        rules::{
+            Knob,
+            Overrides, //
+        },
         tree::{
             state,
             state::Object,
@@ -93,7 +97,7 @@ use crate::{
 };
 
 /// Connections in one operation at most, whatever a device's knob says.
-pub(crate) const MOST: u32 = 512;
+pub(crate) const MOST: u32 = MAX_BATCH;
 /// And by default.
 pub(crate) const DEFAULT_BATCH: u32 = 64;
 
@@ -503,6 +507,28 @@ impl Wanted {
         }
     }
 
+    /// Looks without the lock, which most that come here are too young for: `false` if
+    /// the connection is not to be decided on now, which is noted.
+    pub(super) fn is_due(&mut self) -> bool {
+        if !self.sk.is_open_now() {
+            self.decided = Some((Err(Refusal::NotEstablished), false));
+            return false;
+        }
+        let guard = ReadGuard::new();
+        let dev = self.sk.base_device(&guard);
+        let Some((target, _)) = dev.and_then(registry::target_of) else {
+            return true;
+        };
+        let device = target.device();
+        if self.trigger.explicit || self.sk.data_segments_now() >= device.least_segments() {
+            return true;
+        }
+        let result = Err(Refusal::MinSegments);
+        count(device.stats(), result, &self.trigger);
+        self.decided = Some((result, true));
+        false
+    }
+
     fn alone(&mut self) {
         let trigger = &mut self.trigger;
         self.decided = Some(self.sk.with_lock(|sk| (offload(sk, trigger), sk.is_open())));
@@ -533,7 +559,11 @@ pub(crate) fn offload_namespace(dev: &NetDevice, target: &dyn OffloadTarget) -> 
     let mut sockets = Established::new(dev);
     loop {
         let mut list = KVVec::with_capacity(most, GFP_KERNEL)?;
-        let here = |sk: &ARef<Sock>| sk.leaves_by(dev);
+        let here = |sk: &ARef<Sock>| {
+            let guard = ReadGuard::new();
+            sk.base_device(&guard)
+                .is_some_and(|base| core::ptr::eq(base, dev))
+        };
         for sk in sockets.by_ref().filter(here).take(most) {
             list.push(Wanted::new(sk, Trigger::new(false)), GFP_KERNEL)?;
         }
@@ -617,6 +647,10 @@ fn try_batch(list: &[Wanted]) -> Result<KVVec<Looked>> {
         };
         match checked {
             Ok(one) => {
+                // A rule may want fewer: with this one there are enough.
+                if let (Some(own), Some((.., room))) = (one.overrides.get(Knob::Batch), &mut at) {
+                    *room = (*room).min((own as usize).max(ready.len() + 1));
+                }
                 ready.push(one, GFP_KERNEL)?;
                 locks.push((index, lock), GFP_KERNEL)?;
             }

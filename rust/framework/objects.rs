@@ -669,12 +669,14 @@ impl Book<'_> {
             let neighbour = neighbour.ok_or(Refusal::NoMemory)?;
             return self.new_path(tree, &neighbour, id, state, way.hop.mtu);
         };
-        if neighbour.state.source != wanted.source || neighbour.told().get().is_none() {
-            // Its connections are being uploaded, or will be; then it is made anew.
-            return Err(match neighbour.state.source == wanted.source {
-                true => Refusal::Neighbour,
-                false => Refusal::DeviceDown,
-            });
+        if neighbour.state.source != wanted.source {
+            // Its connections are being uploaded; then it is made anew.
+            return Err(Refusal::DeviceDown);
+        }
+        if neighbour.told() == NeighbourWord::INVALID {
+            let now = way.dev.neighbour(wanted.family, wanted.hop);
+            let cached = now.map_err(|_| Refusal::Neighbour)?;
+            tell_neighbour(target, &neighbour, NeighbourWord::new(cached));
         }
         let on = neighbour.links.id();
         let path = objects.paths.find(&guard, state.hash(on), |path| {
@@ -975,7 +977,10 @@ impl Book<'_> {
         }
         let place = state.next % MOST_IDLE;
         state.next = place + 1;
-        let other = state.idle.get_mut(place).and_then(|slot| slot.replace(path));
+        let other = state
+            .idle
+            .get_mut(place)
+            .and_then(|slot| slot.replace(path));
         if let Some(other) = other {
             self.forget(target, Level::Path, other);
         }

@@ -378,6 +378,11 @@ impl Rules {
 
     // --- the decision
 
+    /// Are there none? Any context.
+    pub(super) fn is_empty(&self) -> bool {
+        self.set.get(&ReadGuard::new()).is_none()
+    }
+
     /// What the rules say of the connection of `sk`, whose route leaves through `dev`:
     /// the rule that is met, or why it is not offloaded. `None`: there are no rules.
     /// Any context under the socket lock.

@@ -46,16 +46,11 @@ bool toe_sock_same_class(const struct sock *a, const struct sock *b)
 #endif
 }
 
-bool toe_sk_leaves_by(struct sock *sk, const struct net_device *dev)
+struct net_device *toe_sk_base_dev(struct sock *sk)
 {
-	struct dst_entry *dst;
-	bool ret;
+	struct dst_entry *dst = rcu_dereference(sk->sk_dst_cache);
 
-	rcu_read_lock();
-	dst = rcu_dereference(sk->sk_dst_cache);
-	ret = dst && toe_vlan_base(dst_dev_rcu(dst)) == dev;
-	rcu_read_unlock();
-	return ret;
+	return dst ? toe_vlan_base(dst_dev_rcu(dst)) : NULL;
 }
 
 static bool toe_is_established(const struct sock *sk, const struct net *net)

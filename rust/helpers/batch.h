@@ -23,8 +23,8 @@ bool toe_sock_try_own(struct sock *sk);
 /* May both be owned at a time? lockdep counts locks of one class as one. */
 bool toe_sock_same_class(const struct sock *a, const struct sock *b);
 
-/* Does the cached route leave through @dev, or a VLAN device on it? Any context. */
-bool toe_sk_leaves_by(struct sock *sk, const struct net_device *dev);
+/* RCU. The device below all VLAN devices that the cached route leaves through, or NULL. */
+struct net_device *toe_sk_base_dev(struct sock *sk);
 
 /*
  * Connections of the namespace of @dev in the bucket *@bucket of the hash table of established ones, and

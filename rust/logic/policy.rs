@@ -60,6 +60,9 @@ impl Policy {
     }
 }
 
+/// Connections that are offloaded in one operation at most, whatever is set.
+pub const MAX_BATCH: u32 = 512;
+
 /// A set of addresses that start with the same bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Prefix {

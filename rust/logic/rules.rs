@@ -313,34 +313,36 @@ pub enum Knob {
     MaxUploads = 6,
     /// As `upload_window_ms`.
     UploadWindow = 7,
+    /// As `batch`.
+    Batch = 8,
 }
 
 /// Limits of a connection that are not the device's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Overrides {
     /// Bit per [`Knob`].
-    given: u8,
-    values: [u32; 8],
+    given: u16,
+    values: [u32; 9],
 }
 
 impl Overrides {
     /// None.
     pub const NONE: Self = Self {
         given: 0,
-        values: [0; 8],
+        values: [0; 9],
     };
 
     fn set(&mut self, knob: Knob, value: u32) {
         if let Some(place) = self.values.get_mut(knob as usize) {
             *place = value;
-            self.given |= 1 << knob as u8;
+            self.given |= 1 << knob as u16;
         }
     }
 
     /// The value, if the connection has one of its own.
     #[inline]
     pub fn get(&self, knob: Knob) -> Option<u32> {
-        if self.given & (1 << knob as u8) == 0 {
+        if self.given & (1 << knob as u16) == 0 {
             return None;
         }
         self.values.get(knob as usize).copied()
@@ -637,7 +639,7 @@ mod tests {
     fn settings() {
         let small = Small::parse(
             "any => offload after_bytes 64k after_time 2s user_buffer off legacy_falls 3 \\\n\
-             reoffload_delay 1min upload_window 1h\nend",
+             reoffload_delay 1min upload_window 1h batch 12\nend",
         );
         assert!(small.is_ok());
         let Ok(small) = small else {
@@ -654,6 +656,15 @@ mod tests {
         assert_eq!(limits.legacy_max_ms, before.legacy_max_ms);
         assert!(small.rules[0].overrides.get(Knob::UserBuffer) == Some(0));
         assert!(small.rules[0].overrides.get(Knob::LegacyMax).is_none());
+        assert!(small.rules[0].overrides.get(Knob::Batch) == Some(12));
+        for bad in ["0", "513", "x", "-1", ""] {
+            let mut text = [b' '; 40];
+            let rule = b"any => offload batch     \nend";
+            text[..rule.len()].copy_from_slice(rule);
+            text[21..21 + bad.len()].copy_from_slice(bad.as_bytes());
+            let text = core::str::from_utf8(&text[..rule.len()]);
+            assert!(text.is_ok_and(|text| Small::parse(text).is_err()));
+        }
         // A rule that does not say when leaves that to the device.
         for (text, segments) in [
             ("any => offload legacy_max 1s\nend", before.min_segments),

@@ -18,7 +18,8 @@ use super::{
     sock::{
         Sock,
         UserLock, //
-    }, //
+    },
+    table::ReadGuard, //
 };
 use crate::bindings;
 
@@ -61,11 +62,15 @@ impl Drop for Batch {
 }
 
 impl Sock {
-    /// Does its cached route leave through `dev`, or a VLAN device on it? Any context;
-    /// the lock need not be held.
-    pub(crate) fn leaves_by(&self, dev: &NetDevice) -> bool {
-        // SAFETY: both are live.
-        unsafe { bindings::toe_sk_leaves_by(self.as_ptr(), dev.as_ptr()) }
+    /// The device that its cached route leaves through, below all VLAN devices, at this
+    /// moment. Any context; the lock need not be held.
+    pub(crate) fn base_device<'g>(&self, _guard: &'g ReadGuard<'_>) -> Option<&'g NetDevice> {
+        // SAFETY: the socket is live, and the guard an RCU section, for which a device
+        // that was found in it stays.
+        unsafe {
+            let dev = bindings::toe_sk_base_dev(self.as_ptr());
+            (!dev.is_null()).then(|| NetDevice::from_raw(dev))
+        }
     }
 
     /// May the locks of both be owned at a time? Always, unless lockdep looks.

@@ -81,6 +81,27 @@ pub(crate) struct Facts {
 }
 
 impl Sock {
+    /// As [`LockedSock::data_segments`], at this moment. Any context; the lock need not be
+    /// held.
+    pub(crate) fn data_segments_now(&self) -> u64 {
+        let tp: *mut bindings::tcp_sock = self.as_ptr().cast();
+        // SAFETY: the socket is live; racy reads of plain fields.
+        let (sent, received) = unsafe {
+            (
+                read_volatile(addr_of!((*tp).data_segs_out)),
+                read_volatile(addr_of!((*tp).data_segs_in)),
+            )
+        };
+        u64::from(sent) + u64::from(received)
+    }
+
+    /// Is it ESTABLISHED or in CLOSE_WAIT at this moment? Any context.
+    pub(crate) fn is_open_now(&self) -> bool {
+        // SAFETY: the socket is live; a racy read of a plain field.
+        let state = unsafe { read_volatile(addr_of!((*self.as_ptr()).__sk_common.skc_state)) };
+        matches!(state, ESTABLISHED | CLOSE_WAIT)
+    }
+
     /// Smoothed round trip time in 1/8 us, for display.
     pub(crate) fn srtt_us(&self) -> u32 {
         let tp: *mut bindings::tcp_sock = self.as_ptr().cast();

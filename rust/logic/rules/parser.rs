@@ -9,7 +9,10 @@
 
 use super::{
     super::{
-        policy::Prefix,
+        policy::{
+            Prefix,
+            MAX_BATCH, //
+        },
         tuple::{
             Family,
             Tuple, //
@@ -606,6 +609,7 @@ impl<'t> Parser<'t, '_, '_> {
             "reoffload_delay_max" => Knob::ReoffloadDelayMax,
             "max_uploads" => Knob::MaxUploads,
             "upload_window" => Knob::UploadWindow,
+            "batch" => Knob::Batch,
             _ => return self.expected("a setting or the end of the line"),
         };
         self.fresh(rule.overrides.get(knob).is_none())?;
@@ -617,6 +621,9 @@ impl<'t> Parser<'t, '_, '_> {
                     .filter(|n| *n > 0),
             })?,
             Knob::LegacyFalls | Knob::MaxUploads => self.value(COUNT, number)?,
+            Knob::Batch => self.value("a number from 1 to 512", |t| {
+                number(t).filter(|n| (1..=MAX_BATCH).contains(n))
+            })?,
             Knob::LegacyWindow => self.value(TIME, |t| limited(t).filter(|ms| *ms > 0))?,
             _ => self.value(TIME, limited)?,
         };

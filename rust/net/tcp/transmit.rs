@@ -17,6 +17,7 @@ use crate::{
     bindings,
     logic::{
         seq::Seq,
+        transmit::NAGLE_PUSH,
         window,
         wire, //
     },
@@ -178,10 +179,11 @@ impl LockedSock<'_> {
         unsafe { (*self.tp()).snd_cwnd }
     }
 
-    /// Nagle's flags (`TCP_NAGLE_*`).
+    /// Nagle's flags (`TCP_NAGLE_*`) as the application set them: `TCP_NAGLE_PUSH` is of
+    /// the moment, and who sets it pushes, too.
     pub(crate) fn nonagle(&self) -> u8 {
         // SAFETY: the socket is live and locked.
-        unsafe { (*self.tp()).nonagle() }
+        unsafe { (*self.tp()).nonagle() & !NAGLE_PUSH }
     }
 
     /// Last byte of the most recent small segment (Minshall's variant of Nagle).
