@@ -5,7 +5,7 @@
 
 use proptest::prelude::*;
 use toe_model::logic::{
-    conn::{ConnCached, ConnConst, ConnData, ConnDelegated},
+    conn::{ConnConst, ConnData, ConnDelegated},
     legacy::{Budget, HostState, Legacy, Verdict},
     policy::Limits,
     reason::{SpecialCase, UploadReason},
