@@ -215,6 +215,35 @@ t_path_mtu() {
 	expect_no_objects
 }
 
+# What `ip monitor` says of neighbours, routes and addresses while a connection moves
+# data and its path changes is the same with and without an offload.
+monitored() { # [ulp]
+	fresh
+	bg ip -n $A -4 monitor neigh route address >"$WORK/monitor"
+	pause 0.5
+	held_conns 4 4 "$1"
+	ip -n $A route add 198.18.0.0/24 dev $DA
+	ip -n $A neigh replace $B4 lladdr "$(mac_of_b)" nud reachable dev $DA
+	ip -n $A route add $B4/32 dev $DA mtu lock 1200
+	pause 0.5
+	let_go
+	wait $held || fail "the connections failed"
+	ip -n $A route del $B4/32
+	ip -n $A route del 198.18.0.0/24 dev $DA
+	pause 0.5
+	end_bg
+	sed "s/$(mac_of_b)/MAC/" "$WORK/monitor" | sort | uniq -c
+}
+mac_of_b() { ip -n $B -o link show dev $DB | sed 's/.*ether \([^ ]*\).*/\1/'; }
+t_monitor() {
+	local host target
+	host=$(monitored) || fail "$host"
+	target=$(monitored ulp) || fail "$target"
+	[ "$(echo "$host" | wc -l)" -ge 4 ] || fail "only: $host"
+	[ "$host" = "$target" ] || fail "host stack: $host; target: $target"
+	expect_no_entries
+}
+
 t_options() { # FAMILY
 	need_toe
 	need python3 ethtool
@@ -366,6 +395,6 @@ t_knobs() {
 }
 
 pair_up || skip_all "cannot set up the pair"
-run "shared 4" "shared 6" two_paths layers "neighbour 4" "neighbour 6" invalid address path_mtu \
+run "shared 4" "shared 6" two_paths layers "neighbour 4" "neighbour 6" invalid address path_mtu monitor \
 	"options 4" "options 6" "slow_start 4" "slow_start 6" "together 4 64" "together 6 64" \
 	"together 4 8" "together 4 1" partly "churn 4" "churn 6" stress deleted knobs

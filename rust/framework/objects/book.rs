@@ -1,0 +1,589 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The book of a device's objects while it is open: what becomes part of a tree, what
+//! depends on what, and what goes.
+
+use core::sync::atomic::{
+    AtomicU32,
+    AtomicU64,
+    Ordering::Relaxed, //
+};
+
+use kernel::{
+    prelude::*,
+    sync::{
+        Arc,
+        SpinLockGuard, //
+    }, //
+};
+
+use super::{
+    super::{
+        intermediate::Layers,
+        target::{
+            Host,
+            OffloadTarget,
+            OffloadTree,
+            Parts, //
+        }, //
+    },
+    named,
+    one,
+    tell_neighbour,
+    Entry,
+    LayerRecord,
+    NeighbourRecord,
+    Objects,
+    PathRecord,
+    State,
+    MOST_IDLE, //
+};
+use crate::{
+    logic::{
+        hwid::Hwid,
+        reason::{
+            Refusal,
+            Update, //
+        },
+        tree::{
+            state::{
+                Handle,
+                Level,
+                Neighbour,
+                NeighbourConst,
+                NeighbourWord,
+                Object,
+                Path,
+                PathCached,
+                PathConst, //
+            },
+            BlockId, //
+        },
+        tuple::Tuple, //
+    },
+    net::{
+        context::BhGuard,
+        devref::DevRef,
+        netdev::NetDevice,
+        table::{
+            EntryRef,
+            Full,
+            Links,
+            ReadGuard, //
+        },
+        tcp::Hop,
+        time, //
+    }, //
+};
+
+/// A path is kept for so many ms after its last connection: the next one is often not
+/// far, and making the objects costs more than offloading it.
+const IDLE_MS: u64 = 1000;
+
+/// Where a connection's frames go.
+pub(in crate::framework) struct Way<'a> {
+    /// The device that its route leaves through.
+    pub(in crate::framework) dev: &'a NetDevice,
+    /// The layers between that and the target's device.
+    pub(in crate::framework) layers: &'a Layers,
+    pub(in crate::framework) hop: Hop,
+    pub(in crate::framework) tuple: Tuple,
+}
+
+/// A path in the book, and in a tree.
+#[derive(Clone)]
+pub(in crate::framework) struct Placed {
+    pub(in crate::framework) path: Hwid,
+    pub(in crate::framework) block: BlockId,
+    /// The layers as the target has them.
+    pub(in crate::framework) layers: Option<Arc<Layers>>,
+}
+
+fn no_room(full: Full) -> Refusal {
+    match full {
+        Full::Memory => Refusal::NoMemory,
+        Full::Table | Full::Duplicate => Refusal::TableFull,
+    }
+}
+
+impl Way<'_> {
+    fn neighbour(&self) -> NeighbourConst {
+        NeighbourConst {
+            device: self.dev.ifindex() as u32,
+            source: self.dev.address_now(),
+            family: self.hop.family,
+            hop: self.hop.addr,
+        }
+    }
+}
+
+/// The book while it is open.
+pub(in crate::framework) struct Book<'o> {
+    pub(super) objects: &'o Objects,
+    /// The way that was placed last: connections that follow each other often have the
+    /// same.
+    pub(super) last: Option<(*const NetDevice, Hop, PathConst, Placed)>,
+    /// Something in the tree is to be made.
+    pub(super) news: bool,
+    // The lock must be free again before bottom halves are on: in this order.
+    pub(super) state: SpinLockGuard<'o, State>,
+    pub(super) bh: BhGuard,
+}
+
+impl Book<'_> {
+    /// Puts the path of `way` into a tree, with what it lies on, unless the target has
+    /// them or they are there already.
+    pub(in crate::framework) fn place<'a>(
+        &mut self,
+        target: &dyn OffloadTarget,
+        tree: &mut OffloadTree<'_, 'a>,
+        way: &Way<'a>,
+    ) -> Result<Placed, Refusal> {
+        let (dev, hop) = (core::ptr::from_ref(way.dev), way.hop);
+        let state = PathConst::new(&way.tuple, hop.mark);
+        if let Some((last_dev, last_hop, last_state, placed)) = &self.last {
+            if *last_dev == dev && *last_hop == hop && *last_state == state {
+                return Ok(placed.clone());
+            }
+        }
+        let placed = self.place_new(target, tree, way, state)?;
+        self.last = Some((dev, hop, state, placed.clone()));
+        Ok(placed)
+    }
+
+    fn place_new<'a>(
+        &mut self,
+        target: &dyn OffloadTarget,
+        tree: &mut OffloadTree<'_, 'a>,
+        way: &Way<'a>,
+        state: PathConst,
+    ) -> Result<Placed, Refusal> {
+        let guard = ReadGuard::within(&self.bh);
+        let objects = self.objects;
+        let wanted = way.neighbour();
+        let known = objects.find_neighbour(&guard, way.dev, (wanted.family, wanted.hop));
+        let Some(neighbour) = known else {
+            self.news = true;
+            let id = self.new_neighbour(tree, way, wanted)?;
+            let neighbour = objects.neighbours.get(&guard, id);
+            let neighbour = neighbour.ok_or(Refusal::NoMemory)?;
+            return self.new_path(tree, &neighbour, id, state, way.hop.mtu);
+        };
+        if neighbour.state.source != wanted.source {
+            // Its connections are being uploaded; then it is made anew.
+            return Err(Refusal::DeviceDown);
+        }
+        if neighbour.told() == NeighbourWord::INVALID {
+            let now = way.dev.neighbour(wanted.family, wanted.hop);
+            let cached = now.map_err(|_| Refusal::Neighbour)?;
+            tell_neighbour(target, &neighbour, NeighbourWord::new(cached));
+        }
+        let on = neighbour.links.id();
+        let path = objects.paths.find(&guard, state.hash(on), |path| {
+            path.state == state && path.on == on
+        });
+        let Some(path) = path else {
+            self.news = true;
+            return self.new_path(tree, &neighbour, on, state, way.hop.mtu);
+        };
+        let block = match path.entry.block(self.state.tree) {
+            Some(block) => block,
+            None => {
+                let handle = path.entry.handle(Level::Path);
+                let block = tree
+                    .add(None, Object::Named(Level::Path), handle, Host::Handle)
+                    .map_err(|_| Refusal::NoMemory)?;
+                path.entry.set_block(self.state.tree, block);
+                block
+            }
+        };
+        if path.told.load(Relaxed) != way.hop.mtu {
+            tell_mtu(target, &path, way.hop.mtu);
+        }
+        Ok(Placed {
+            path: path.links.id(),
+            block,
+            layers: neighbour.layers.clone(),
+        })
+    }
+
+    fn new_path(
+        &self,
+        tree: &mut OffloadTree<'_, '_>,
+        neighbour: &NeighbourRecord,
+        on: Hwid,
+        state: PathConst,
+        mtu: u32,
+    ) -> Result<Placed, Refusal> {
+        let below = match neighbour.entry.block(self.state.tree) {
+            Some(block) => block,
+            None => {
+                let handle = neighbour.entry.handle(Level::Neighbour);
+                let block = tree
+                    .add(None, Object::Named(Level::Neighbour), handle, Host::Handle)
+                    .map_err(|_| Refusal::NoMemory)?;
+                neighbour.entry.set_block(self.state.tree, block);
+                block
+            }
+        };
+        let hash = state.hash(on);
+        let path = self
+            .objects
+            .paths
+            .inserter()
+            .insert(
+                hash,
+                |_| false,
+                |id| {
+                    let record = PathRecord {
+                        links: Links::new(hash, id),
+                        entry: Entry::new(),
+                        idle_ms: AtomicU64::new(0),
+                        state,
+                        on,
+                        told: AtomicU32::new(mtu),
+                    };
+                    Ok(KBox::new(record, GFP_ATOMIC)?)
+                },
+            )
+            .map_err(no_room)?;
+        let object = Object::Path(Path {
+            constant: state,
+            cached: PathCached { mtu },
+            ..Path::default()
+        });
+        match tree.add(Some(below), object, None, Host::New(path, Parts::Plain)) {
+            Ok(block) => {
+                let guard = ReadGuard::within(&self.bh);
+                if let Some(record) = self.objects.paths.get(&guard, path) {
+                    record.entry.set_block(self.state.tree, block);
+                }
+                Ok(Placed {
+                    path,
+                    block,
+                    layers: neighbour.layers.clone(),
+                })
+            }
+            Err(_) => {
+                self.objects.paths.remove(path);
+                Err(Refusal::NoMemory)
+            }
+        }
+    }
+
+    fn new_neighbour<'a>(
+        &self,
+        tree: &mut OffloadTree<'_, 'a>,
+        way: &Way<'a>,
+        state: NeighbourConst,
+    ) -> Result<Hwid, Refusal> {
+        let cached = way
+            .dev
+            .neighbour(state.family, state.hop)
+            .map_err(|_| Refusal::Neighbour)?;
+        let layers = way.layers.share()?;
+        let below = self.layers(tree, way.layers)?;
+        let (on, below) = (below.map(|(on, _)| on), below.map(|(_, block)| block));
+        let hash = state.hash();
+        let id = self
+            .objects
+            .neighbours
+            .inserter()
+            .insert(
+                hash,
+                |_| false,
+                |id| {
+                    let record = NeighbourRecord {
+                        links: Links::new(hash, id),
+                        entry: Entry::new(),
+                        dev: DevRef::new(way.dev),
+                        state,
+                        layers: layers.clone(),
+                        on,
+                        told: AtomicU64::new(NeighbourWord::new(cached).raw()),
+                    };
+                    Ok(KBox::new(record, GFP_ATOMIC)?)
+                },
+            )
+            .map_err(no_room)?;
+        let object = Object::Neighbour(Neighbour {
+            constant: state,
+            cached,
+            ..Neighbour::default()
+        });
+        let parts = Parts::Neighbour {
+            dev: way.dev,
+            layers,
+        };
+        match tree.add(below, object, None, Host::New(id, parts)) {
+            Ok(block) => {
+                let guard = ReadGuard::within(&self.bh);
+                if let Some(record) = self.objects.neighbours.get(&guard, id) {
+                    record.entry.set_block(self.state.tree, block);
+                }
+                Ok(id)
+            }
+            Err(_) => {
+                self.objects.neighbours.remove(id);
+                Err(Refusal::NoMemory)
+            }
+        }
+    }
+
+    /// The layers of a way, from the lowest up: the uppermost one, if there are any.
+    fn layers(
+        &self,
+        tree: &mut OffloadTree<'_, '_>,
+        layers: &Layers,
+    ) -> Result<Option<(Hwid, BlockId)>, Refusal> {
+        let guard = ReadGuard::within(&self.bh);
+        let table = &self.objects.layers;
+        let mut below: Option<(Hwid, BlockId)> = None;
+        for (state, dev) in layers.states() {
+            let on = below.map(|(on, _)| on);
+            let hash = u32::from(state.id) ^ state.device.rotate_left(12);
+            let known = table.find(&guard, hash, |l| l.state == state && l.on == on);
+            let id = match known {
+                Some(record) => record.links.id(),
+                None => table
+                    .inserter()
+                    .insert(
+                        hash,
+                        |_| false,
+                        |id| {
+                            let record = LayerRecord {
+                                links: Links::new(hash, id),
+                                entry: Entry::new(),
+                                dev: DevRef::new(dev),
+                                state,
+                                on,
+                            };
+                            Ok(KBox::new(record, GFP_ATOMIC)?)
+                        },
+                    )
+                    .map_err(no_room)?,
+            };
+            let record = table.get(&guard, id).ok_or(Refusal::NoMemory)?;
+            let block = match record.entry.block(self.state.tree) {
+                Some(block) => block,
+                None => {
+                    let handle = record.entry.handle(Level::Layer);
+                    let host = match handle {
+                        Some(_) => Host::Handle,
+                        None => Host::New(id, Parts::Plain),
+                    };
+                    let on = below.map(|(_, block)| block);
+                    match tree.add(on, record.object(), handle, host) {
+                        Ok(block) => block,
+                        Err(_) => {
+                            if handle.is_none() {
+                                table.remove(id);
+                            }
+                            return Err(Refusal::NoMemory);
+                        }
+                    }
+                }
+            };
+            record.entry.set_block(self.state.tree, block);
+            below = Some((id, block));
+        }
+        Ok(below)
+    }
+
+    /// One more connection depends on the path.
+    pub(in crate::framework) fn depend(&self, path: Hwid) {
+        let guard = ReadGuard::within(&self.bh);
+        if let Some(path) = self.objects.paths.get(&guard, path) {
+            path.entry.depend(true);
+        }
+    }
+
+    /// The target has been given the tree: what it made has a handle, and counts as a
+    /// dependant of what it lies on.
+    pub(in crate::framework) fn made(&self, tree: &OffloadTree<'_, '_>) {
+        if !self.news {
+            return;
+        }
+        let guard = ReadGuard::within(&self.bh);
+        let objects = self.objects;
+        for block in tree.walk().filter_map(|id| tree.get(id)) {
+            let (Host::New(id, _), Some(handle)) = (&block.host, block.handle) else {
+                continue;
+            };
+            match handle.level {
+                Level::Layer => {
+                    let record = objects.layers.get(&guard, *id);
+                    record.inspect(|r| r.entry.handle.store(handle.id.raw(), Relaxed));
+                    self.layer_depends(&guard, record.and_then(|r| r.on));
+                }
+                Level::Neighbour => {
+                    let record = objects.neighbours.get(&guard, *id);
+                    record.inspect(|r| r.entry.handle.store(handle.id.raw(), Relaxed));
+                    self.layer_depends(&guard, record.and_then(|r| r.on));
+                }
+                Level::Path => {
+                    let record = objects.paths.get(&guard, *id);
+                    record.inspect(|r| r.entry.handle.store(handle.id.raw(), Relaxed));
+                    let on = record.and_then(|r| objects.neighbours.get(&guard, r.on));
+                    on.inspect(|on| {
+                        on.entry.depend(true);
+                    });
+                }
+                Level::Connection => {}
+            }
+        }
+    }
+
+    fn layer_depends(&self, guard: &ReadGuard<'_>, on: Option<Hwid>) {
+        if let Some(on) = on.and_then(|on| self.objects.layers.get(guard, on)) {
+            on.entry.depend(true);
+        }
+    }
+
+    /// What was put into the tree and is of no use goes again: what the target did not
+    /// make, and what nothing depends on.
+    pub(in crate::framework) fn sweep(
+        &self,
+        target: &dyn OffloadTarget,
+        tree: &OffloadTree<'_, '_>,
+    ) {
+        if !self.news {
+            return;
+        }
+        let mut at = tree.first_down();
+        while let Some(id) = at {
+            if let Some((Host::New(id, _), object)) = tree.get(id).map(|b| (&b.host, &b.object)) {
+                self.forget(target, object.level(), *id);
+            }
+            at = tree.after_down(id);
+        }
+    }
+
+    /// One connection less depends on the path. Of those on which nothing depends any
+    /// more a few are kept for a moment, unless the device goes.
+    pub(in crate::framework) fn release(&mut self, target: &dyn OffloadTarget, path: Hwid) {
+        let guard = ReadGuard::within(&self.bh);
+        let Some(record) = self.objects.paths.get(&guard, path) else {
+            return;
+        };
+        if record.entry.depend(false) != 0 {
+            return;
+        }
+        let neighbour = self.objects.neighbours.get(&guard, record.on);
+        if target.device().check_open().is_err() || neighbour.is_none_or(|n| n.dev.is_going()) {
+            self.forget(target, Level::Path, path);
+            return;
+        }
+        record.idle_ms.store(time::now_ms(), Relaxed);
+        let state = &mut *self.state;
+        if state.idle.contains(&Some(path)) {
+            return;
+        }
+        let place = state.next % MOST_IDLE;
+        state.next = place + 1;
+        let other = state
+            .idle
+            .get_mut(place)
+            .and_then(|slot| slot.replace(path));
+        if let Some(other) = other {
+            self.forget(target, Level::Path, other);
+        }
+    }
+
+    /// Terminates paths that nothing depended on for a while, or all such paths. `true`:
+    /// some are left.
+    pub(super) fn sweep_idle(&mut self, target: &dyn OffloadTarget, all: bool) -> bool {
+        let guard = ReadGuard::within(&self.bh);
+        let now = time::now_ms();
+        let mut left = false;
+        for place in 0..MOST_IDLE {
+            let Some(path) = self.state.idle.get(place).copied().flatten() else {
+                continue;
+            };
+            let record = self.objects.paths.get(&guard, path);
+            let idle = record.filter(|r| r.entry.dependants.load(Relaxed) == 0);
+            if !all && idle.is_some_and(|r| now < r.idle_ms.load(Relaxed) + IDLE_MS) {
+                left = true;
+                continue;
+            }
+            if let Some(slot) = self.state.idle.get_mut(place) {
+                *slot = None;
+            }
+            if idle.is_some() {
+                self.forget(target, Level::Path, path);
+            }
+        }
+        left
+    }
+
+    /// Terminates an object, and those below it, as far as nothing depends on them.
+    #[cold]
+    fn forget(&self, target: &dyn OffloadTarget, level: Level, id: Hwid) {
+        let objects = self.objects;
+        let mut next = Some((level, id));
+        while let Some((level, id)) = next.take() {
+            let guard = ReadGuard::within(&self.bh);
+            let (entry, on) = match level {
+                Level::Path => match objects.paths.get(&guard, id).map(EntryRef::into_ref) {
+                    Some(r) => (&r.entry, Some((Level::Neighbour, r.on))),
+                    None => return,
+                },
+                Level::Neighbour => {
+                    match objects.neighbours.get(&guard, id).map(EntryRef::into_ref) {
+                        Some(r) => (&r.entry, r.on.map(|on| (Level::Layer, on))),
+                        None => return,
+                    }
+                }
+                Level::Layer => match objects.layers.get(&guard, id).map(EntryRef::into_ref) {
+                    Some(r) => (&r.entry, r.on.map(|on| (Level::Layer, on))),
+                    None => return,
+                },
+                Level::Connection => return,
+            };
+            if entry.dependants.load(Relaxed) != 0 {
+                return;
+            }
+            if let Some(handle) = entry.handle(level) {
+                let mut place = [None];
+                target.terminate(&mut named(&mut place, handle));
+                // Only what was made was counted by what it lies on.
+                next = on.filter(|(level, on)| match level {
+                    Level::Neighbour => objects
+                        .neighbours
+                        .get(&guard, *on)
+                        .is_some_and(|r| r.entry.depend(false) == 0),
+                    _ => objects
+                        .layers
+                        .get(&guard, *on)
+                        .is_some_and(|r| r.entry.depend(false) == 0),
+                });
+            }
+            match level {
+                Level::Path => objects.paths.remove(id),
+                Level::Neighbour => objects.neighbours.remove(id),
+                _ => objects.layers.remove(id),
+            };
+        }
+    }
+
+    /// The path's handle, for a part of a tree with it at the bottom.
+    pub(in crate::framework) fn path(&self, path: Hwid) -> Option<Handle> {
+        let guard = ReadGuard::within(&self.bh);
+        self.objects
+            .paths
+            .get(&guard, path)?
+            .entry
+            .handle(Level::Path)
+    }
+}
+
+/// The route of a path has another MTU. The book is open.
+#[cold]
+fn tell_mtu(target: &dyn OffloadTarget, path: &PathRecord, mtu: u32) {
+    path.told.store(mtu, Relaxed);
+    if let Some(handle) = path.entry.handle(Level::Path) {
+        let mut place = [None];
+        target.update(&mut one(&mut place, path.object(), handle));
+        target.device().stats().updated(Update::PathMtu);
+    }
+}
