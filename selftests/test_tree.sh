@@ -217,11 +217,11 @@ t_path_mtu() {
 
 # What `ip monitor` says of neighbours, routes and addresses while a connection moves
 # data and its path changes is the same with and without an offload.
-monitored() { # [ulp]
+monitored() { # FILE [ulp]
 	fresh
 	bg ip -n $A -4 monitor neigh route address >"$WORK/monitor"
 	pause 0.5
-	held_conns 4 4 "$1"
+	held_conns 4 4 "$2"
 	ip -n $A route add 198.18.0.0/24 dev $DA
 	ip -n $A neigh replace $B4 lladdr "$(mac_of_b)" nud reachable dev $DA
 	ip -n $A route add $B4/32 dev $DA mtu lock 1200
@@ -232,15 +232,16 @@ monitored() { # [ulp]
 	ip -n $A route del 198.18.0.0/24 dev $DA
 	pause 0.5
 	end_bg
-	sed "s/$(mac_of_b)/MAC/" "$WORK/monitor" | sort | uniq -c
+	sed "s/$(mac_of_b)/MAC/" "$WORK/monitor" | sort | uniq -c >"$1"
 }
 mac_of_b() { ip -n $B -o link show dev $DB | sed 's/.*ether \([^ ]*\).*/\1/'; }
 t_monitor() {
-	local host target
-	host=$(monitored) || fail "$host"
-	target=$(monitored ulp) || fail "$target"
-	[ "$(echo "$host" | wc -l)" -ge 4 ] || fail "only: $host"
-	[ "$host" = "$target" ] || fail "host stack: $host; target: $target"
+	monitored "$WORK/host"
+	monitored "$WORK/target" ulp
+	is_toe && expect_ge "$(ctr a toe_offloads)" 4 "offloads"
+	expect_ge "$(wc -l <"$WORK/host")" 4 "lines of ip monitor"
+	cmp -s "$WORK/host" "$WORK/target" ||
+		fail "host stack: $(cat "$WORK/host"); target: $(cat "$WORK/target")"
 	expect_no_entries
 }
 
@@ -297,6 +298,27 @@ t_together() { # FAMILY BATCH
 	expect_ge "$(delta a toe_upload_admin)" $n "uploads"
 	knob a policy auto
 	knob a offload_all 1 || fail "offload_all"
+	held_end
+	expect_no_entries
+	expect_no_objects
+}
+
+# A rule may want smaller operations than the device's knob.
+t_rule_batch() {
+	local batches batched
+	need_tree
+	fresh
+	held_conns 4 24
+	printf 'any => offload at_establishment batch 4\nend\n' |
+		in_a sh -c "cat >/sys/class/net/$DA/toe/rules" || fail "rules"
+	knob a policy auto
+	snap a
+	knob a offload_all 1 || fail "offload_all"
+	expect_eq "$(delta a toe_offloads)" 24 "offloads"
+	batches=$(delta a toe_batches) batched=$(delta a toe_batched)
+	expect_ge "$batches" 4 "batches"
+	expect_le "$batched" $((batches * 4)) "connections in $batches batches"
+	knob a rules none
 	held_end
 	expect_no_entries
 	expect_no_objects
@@ -397,4 +419,4 @@ t_knobs() {
 pair_up || skip_all "cannot set up the pair"
 run "shared 4" "shared 6" two_paths layers "neighbour 4" "neighbour 6" invalid address path_mtu monitor \
 	"options 4" "options 6" "slow_start 4" "slow_start 6" "together 4 64" "together 6 64" \
-	"together 4 8" "together 4 1" partly "churn 4" "churn 6" stress deleted knobs
+	"together 4 8" "together 4 1" rule_batch partly "churn 4" "churn 6" stress deleted knobs
