@@ -472,8 +472,11 @@ pub(crate) fn count_special(target: &dyn OffloadTarget, hwid: Hwid, case: Specia
 /// under the socket lock.
 pub(crate) fn resynchronised(sk: LockedSock<'_>, conn: &Connection, stay: &Legacy) {
     if conn.step(sk, ModeEvent::Resync).is_ok() {
-        // The flow label for one, which is another one after a timeout.
-        tell(sk, conn);
+        match sk.is_v6() {
+            // The flow label, which is another one after a timeout.
+            true => tell(sk, conn),
+            false => follow(sk, conn),
+        }
         if let Some(target) = conn.target() {
             let stats = target.device().stats();
             stats.resynchronised(stay.rx_frames, stay.tx_frames);

@@ -100,6 +100,8 @@ use crate::{
 pub(crate) const MOST: u32 = MAX_BATCH;
 /// And by default.
 pub(crate) const DEFAULT_BATCH: u32 = 64;
+/// For fewer the memory for their tree costs more than one operation saves.
+const FEW: usize = 4;
 
 /// A connection that passed all checks of the framework.
 struct Ready<'a> {
@@ -542,8 +544,8 @@ pub(super) fn offload_all(list: &mut [Wanted]) {
     while let Some(rest) = list.get_mut(from..).filter(|rest| !rest.is_empty()) {
         match rest.first() {
             Some(first) if first.decided.is_some() => from += 1,
-            Some(_) if rest.len() > 1 => offload_some(rest),
-            _ => rest.iter_mut().for_each(Wanted::alone),
+            Some(_) if rest.len() >= FEW => offload_some(rest),
+            _ => rest.iter_mut().take(1).for_each(Wanted::alone),
         }
     }
 }
@@ -636,6 +638,9 @@ fn try_batch(list: &[Wanted]) -> Result<KVVec<Looked>> {
                 });
                 if !core::ptr::eq(&**dev, to.dev) {
                     continue;
+                }
+                if to.target.device().batch() == 1 {
+                    return Ok(done);
                 }
                 let with = (&mut common, ready.len());
                 check(sk, path_dev, *to, &mut trigger, with)
