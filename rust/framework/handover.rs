@@ -512,7 +512,7 @@ impl Wanted {
     /// Looks without the lock, which most that come here are too young for: `false` if
     /// the connection is not to be decided on now, which is noted.
     pub(super) fn is_due(&mut self) -> bool {
-        if !self.sk.is_open_now() {
+        if self.sk.has_ended() {
             self.decided = Some((Err(Refusal::NotEstablished), false));
             return false;
         }

@@ -95,11 +95,19 @@ impl Sock {
         u64::from(sent) + u64::from(received)
     }
 
-    /// Is it ESTABLISHED or in CLOSE_WAIT at this moment? Any context.
-    pub(crate) fn is_open_now(&self) -> bool {
+    /// Is the connection closed by this end, or reset, at this moment? One that is about
+    /// to be established is not: its state is written after the tracepoint that tells of
+    /// it. Any context.
+    pub(crate) fn has_ended(&self) -> bool {
         // SAFETY: the socket is live; a racy read of a plain field.
         let state = unsafe { read_volatile(addr_of!((*self.as_ptr()).__sk_common.skc_state)) };
-        matches!(state, ESTABLISHED | CLOSE_WAIT)
+        !matches!(
+            u32::from(state),
+            bindings::TCP_ESTABLISHED
+                | bindings::TCP_CLOSE_WAIT
+                | bindings::TCP_SYN_SENT
+                | bindings::TCP_SYN_RECV
+        )
     }
 
     /// Smoothed round trip time in 1/8 us, for display.
