@@ -116,12 +116,13 @@ fn may_change(reason: Refusal) -> bool {
     ) || Filter::ALL.iter().any(|filter| filter.refusal() == reason)
 }
 
-/// Notes a connection again that was decided on, if that may end otherwise later.
-fn look_later(worker: &Worker<Auto>, mut wanted: Wanted) {
+/// Notes a connection again that was decided on, if that may end otherwise later. `now`
+/// is when the look began: the time that others took does not delay the next one.
+fn look_later(worker: &Worker<Auto>, now: u64, mut wanted: Wanted) {
     if let Some((Err(reason), true)) = wanted.decided.take() {
         if may_change(reason) {
             wanted.trigger.retry = true;
-            let due_ms = policy::look_again(time::now_ms(), wanted.looks);
+            let due_ms = policy::look_again(now, wanted.looks);
             wanted.looks += 1;
             push(worker, due_ms, wanted);
         }
@@ -130,7 +131,7 @@ fn look_later(worker: &Worker<Auto>, mut wanted: Wanted) {
 
 /// As [`look_later`], for whoever is not the worker.
 pub(super) fn again(wanted: Wanted) {
-    AUTO.with(|worker| look_later(worker, wanted));
+    AUTO.with(|worker| look_later(worker, time::now_ms(), wanted));
 }
 
 impl Job for Auto {
@@ -141,13 +142,13 @@ impl Job for Auto {
             if due_ms > now {
                 push(worker, due_ms, wanted);
             } else if !wanted.is_due() {
-                look_later(worker, wanted);
+                look_later(worker, now, wanted);
             } else if due.reserve(1, GFP_KERNEL).is_ok() {
                 let _ = due.push(wanted, GFP_KERNEL);
             }
         }
         handover::offload_all(&mut due);
         due.into_iter()
-            .for_each(|wanted| look_later(worker, wanted));
+            .for_each(|wanted| look_later(worker, now, wanted));
     }
 }
