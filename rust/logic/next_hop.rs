@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What an entry knows of its next hop: the link address is *cached* state, which
-//! follows the host's neighbour; that frames arrive there is *delegated* state, which
-//! the host is told (claims E 3, E 17).
+//! When an entry looked at the objects that it lies on: the neighbour's link address is
+//! *cached* state, of which the entry has a copy in its header; that frames arrive there
+//! is *delegated* state, which the host is told (claims E 3, E 17).
 //!
 //! A neighbour of which nothing is heard gets stale (RFC 4861 section 7.3). The host
-//! stack looks at it with each packet; the target looks at it when something about
-//! the device's neighbours has changed, and else about once a second.
+//! stack looks at it with each packet; an entry looks when an object of the target was
+//! changed, and else about once a second.
 
 use super::seq::Seq;
 
 /// When the next hop was looked at, and what there was to tell.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NextHop {
-    /// The device's count of changes of its neighbours.
+    /// The target's count of changes of its objects.
     changes: u32,
     /// The second, as [`second`] counts them.
     second: u32,
