@@ -42,7 +42,8 @@ use kernel::{
 
 use crate::{
     framework::{
-        connection::Connection,
+        connection::Record,
+        hold as holding,
         intermediate::Layers,
         release,
         target::Counters, //
@@ -182,6 +183,10 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
+        if self.held.peek().any() {
+            // The device left while a task owned the socket.
+            holding::released();
+        }
         self.take_kick();
     }
 }
@@ -240,10 +245,10 @@ impl Dct {
 /// The entry of a connection that the framework hands to this target.
 #[inline]
 pub(crate) fn entry_of<'g>(
-    conn: &Connection,
+    conn: &Record,
     guard: &'g ReadGuard<'_>,
 ) -> Option<EntryRef<'g, Entry>> {
-    conn.dev()
+    conn.dev()?
         .driver::<Port>()?
         .offload()
         .dct()

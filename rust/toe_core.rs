@@ -12,9 +12,11 @@ use framework::{
         ULP_NAME, //
     },
     objects,
+    upload,
     watch, //
 };
 use net::{
+    calls,
     netevent,
     proto,
     tracepoint,
@@ -52,7 +54,9 @@ struct Toe {
     #[pin]
     _events: netevent::NetEventRegistration<objects::Events>,
     _hold: worker::Published<worker::Worker<hold::Hold>>,
-    _quiet: proto::Quiesce,
+    _recall: upload::Recall,
+    _neutralise: proto::Neutralise,
+    _quiet: calls::Quiesce,
     _proto: proto::Registration<SocketHooks>,
 }
 
@@ -60,8 +64,10 @@ impl kernel::InPlaceModule for Toe {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         // Initialised in this order, so that what may be called is there first.
         try_pin_init!(Toe {
-            _proto: proto::Registration::new()?,
-            _quiet: proto::Quiesce,
+            _proto: proto::Registration::new(ULP_NAME)?,
+            _quiet: calls::Quiesce,
+            _neutralise: proto::Neutralise,
+            _recall: upload::Recall,
             _hold: hold::start()?,
             _watch: watch::start()?,
             _auto: auto::start()?,

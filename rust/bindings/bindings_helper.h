@@ -32,10 +32,12 @@
 #include <net/sock.h>
 #include <net/tcp.h>
 #include <net/tcp_states.h>
+#include <net/tls.h>
 #include <net/transp_v6.h>
 
 #include "batch.h"
 #include "buffer.h"
+#include "calls.h"
 #include "device.h"
 #include "filter.h"
 #include "rules.h"

@@ -36,7 +36,7 @@ use crate::{
         SEED, //
     },
     framework::{
-        connection::Connection,
+        connection::Record,
         device::Device,
         target::{
             Counters,
@@ -425,14 +425,18 @@ impl OffloadTarget for Port {
         }
     }
 
-    fn send(&self, sk: LockedSock<'_>, conn: &Connection, nonagle: Option<u8>, bh: &Bh) {
+    fn abandon(&self, hwid: Hwid) {
+        self.offload().dct().table.remove(hwid);
+    }
+
+    fn send(&self, sk: LockedSock<'_>, conn: &Record, nonagle: Option<u8>, bh: &Bh) {
         let guard = ReadGuard::within(bh);
         if let Some(entry) = self.offload().dct().get(&guard, conn.hwid()) {
             transmit::run(sk, &entry, nonagle, bh);
         }
     }
 
-    fn host_frame(&self, sk: LockedSock<'_>, conn: &Connection, skb: SkBuff) -> HostFrame {
+    fn host_frame(&self, sk: LockedSock<'_>, conn: &Record, skb: SkBuff) -> HostFrame {
         let bh = BhGuard::new();
         let guard = ReadGuard::within(&bh);
         match self.offload().dct().get(&guard, conn.hwid()) {
@@ -441,7 +445,7 @@ impl OffloadTarget for Port {
         }
     }
 
-    fn resynchronise(&self, sk: LockedSock<'_>, conn: &Connection) -> bool {
+    fn resynchronise(&self, sk: LockedSock<'_>, conn: &Record) -> bool {
         let bh = BhGuard::new();
         let guard = ReadGuard::within(&bh);
         let entry = self.offload().dct().get(&guard, conn.hwid());
@@ -470,7 +474,7 @@ impl OffloadTarget for Port {
         }
     }
 
-    fn flush(&self, sk: LockedSock<'_>, conn: &Connection) {
+    fn flush(&self, sk: LockedSock<'_>, conn: &Record) {
         let bh = BhGuard::new();
         let guard = ReadGuard::within(&bh);
         if let Some(entry) = self.offload().dct().get(&guard, conn.hwid()) {
@@ -478,21 +482,21 @@ impl OffloadTarget for Port {
         }
     }
 
-    fn reader_comes(&self, sk: LockedSock<'_>, conn: &Connection) {
+    fn reader_comes(&self, sk: LockedSock<'_>, conn: &Record) {
         let guard = ReadGuard::new();
         if let Some(entry) = self.offload().dct().get(&guard, conn.hwid()) {
             entry.held.with_mut(sk, Held::reader_comes);
         }
     }
 
-    fn request_expired(&self, sk: LockedSock<'_>, conn: &Connection, now_ms: u64) -> Option<u64> {
+    fn request_expired(&self, sk: LockedSock<'_>, conn: &Record, now_ms: u64) -> Option<u64> {
         let bh = BhGuard::new();
         let guard = ReadGuard::within(&bh);
         let entry = self.offload().dct().get(&guard, conn.hwid())?;
         hold::expired(sk, &entry, now_ms, &bh)
     }
 
-    fn released(&self, sk: LockedSock<'_>, conn: &Connection) {
+    fn released(&self, sk: LockedSock<'_>, conn: &Record) {
         let bh = BhGuard::new();
         let guard = ReadGuard::within(&bh);
         if let Some(entry) = self.offload().dct().get(&guard, conn.hwid()) {

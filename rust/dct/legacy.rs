@@ -6,9 +6,12 @@
 
 use crate::{
     dct::Entry,
-    framework::connection::{
-        self,
-        Connection, //
+    framework::{
+        connection::{
+            self,
+            Record, //
+        },
+        upload, //
     },
     logic::{
         legacy::{
@@ -40,7 +43,7 @@ fn connection<'g>(
     sk: LockedSock<'_>,
     entry: &Entry,
     guard: &'g ReadGuard<'_>,
-) -> Option<&'g Connection> {
+) -> Option<&'g Record> {
     connection::of(sk, guard).filter(|conn| conn.hwid() == entry.hwid)
 }
 
@@ -129,7 +132,7 @@ pub(crate) fn resynchronise(sk: LockedSock<'_>, entry: &Entry, bh: &Bh) -> bool 
     match verdict {
         Verdict::Wait => false,
         Verdict::Upload(reason) => {
-            connection::upload(sk, reason);
+            upload::upload(sk, reason);
             false
         }
         Verdict::Resync => {

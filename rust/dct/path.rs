@@ -12,7 +12,10 @@ use crate::{
         legacy,
         Entry, //
     },
-    framework::connection,
+    framework::{
+        connection,
+        upload, //
+    },
     logic::{
         filter::Filter,
         next_hop::{
@@ -49,7 +52,7 @@ impl Detour {
     pub(super) fn take(self, sk: LockedSock<'_>, entry: &Entry, bh: &Bh) {
         match self {
             Self::Legacy(case) => legacy::enter(sk, entry, case, bh),
-            Self::Upload(reason) => connection::upload(sk, reason),
+            Self::Upload(reason) => upload::upload(sk, reason),
         }
     }
 }

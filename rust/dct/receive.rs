@@ -25,15 +25,12 @@ use crate::{
         Entry, //
     },
     framework::{
-        connection::{
-            self,
-            Connection, //
-        },
+        connection,
         hold as holding,
-        intermediate::Layers, //
+        intermediate::Layers,
+        upload as framework, //
     },
     logic::{
-        filter::Filter,
         hwid::Hwid,
         reason::{
             SpecialCase,
@@ -158,7 +155,7 @@ fn deliver(
     // The connection may have gone to the host since the look-up. A user that
     // owns the socket may change this until the backlog is processed, which
     // looks again.
-    let conn = match proto::context::<Connection>(sk.sock(), guard) {
+    let conn = match connection::of_now(sk.sock(), guard) {
         Some(conn) if conn.hwid() == entry.hwid => conn,
         _ => {
             drop(sk);
@@ -190,6 +187,12 @@ fn deliver(
         return None;
     }
     skb.fill_cb(seg, v6);
+    // As `tcp_v4_rcv()`, also for frames that the host finishes.
+    if seg.hop_limit < LockedSock::least_ttl(sk.sock(), v6) {
+        sk.count_too_far(&skb, &entry.path_dev, len - u32::from(l3_off));
+        skb.drop_because(DropReason::MinTtl);
+        return None;
+    }
     port.offload().stats().received(queue, len);
     // As `tcp_v4_rcv()`: under the spin lock, whoever owns the socket.
     sk.count_in(&skb, &entry.path_dev, len - u32::from(l3_off));
@@ -223,7 +226,7 @@ pub(super) fn again(
     bh: &Bh,
     delegated: impl FnOnce(LockedSock<'_>, &Entry, SkBuff, &Segment, &Bh),
 ) {
-    let conn = proto::context::<Connection>(&sk, guard);
+    let conn = connection::of(sk, guard);
     let entry = conn.and_then(|conn| Some((conn, dct::entry_of(conn, guard)?)));
     match (entry, wire::parse_tcp(skb.data(), skb.len())) {
         (Some((conn, entry)), Some(seg)) if conn.delegated(sk) => {
@@ -241,8 +244,8 @@ pub(super) fn again(
 #[cold]
 fn legacy_receive(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment, bh: &Bh) {
     hold::flush(sk, entry, bh);
-    if filtered(sk, entry) {
-        upload(sk, skb, UploadReason::SocketFilter);
+    if let Some(reason) = filtered(sk) {
+        upload(sk, skb, reason);
     } else if legacy::resynchronise(sk, entry, bh) {
         process(sk, entry, skb, seg, bh);
     } else {
@@ -268,16 +271,21 @@ fn received_via(
     });
 }
 
-/// Was a filter attached to the socket that may not be skipped?
+/// Was something attached to the socket, or its cgroup, that looks at received frames and
+/// may not be skipped?
 #[inline(always)]
-fn filtered(sk: LockedSock<'_>, entry: &Entry) -> bool {
-    sk.has_filter() && !filter_bypassed(entry)
+fn filtered(sk: LockedSock<'_>) -> Option<UploadReason> {
+    match sk.is_watched() {
+        false => None,
+        true => watched_by(sk),
+    }
 }
 
 #[cold]
-fn filter_bypassed(entry: &Entry) -> bool {
-    let port = entry.dev.driver::<Port>();
-    port.is_some_and(|port| port.offload().device().bypassed().has(Filter::Socket))
+fn watched_by(sk: LockedSock<'_>) -> Option<UploadReason> {
+    let guard = ReadGuard::new();
+    let filter = connection::of(sk, &guard)?.filtered(&sk)?;
+    Some(filter.upload())
 }
 
 /// The host's receive function, in the RCU section it is used to. A filter of the
@@ -295,7 +303,7 @@ fn host_receive(sk: LockedSock<'_>, mut skb: SkBuff) {
 /// Gives the connection to the host, and the segment with it.
 #[cold]
 fn upload(sk: LockedSock<'_>, skb: SkBuff, reason: UploadReason) {
-    connection::upload(sk, reason);
+    framework::upload(sk, reason);
     host_receive(sk, skb);
 }
 
@@ -312,8 +320,8 @@ fn process(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment, bh: &B
 
 /// As [`process`], now.
 pub(super) fn finish(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment, bh: &Bh) {
-    if filtered(sk, entry) {
-        return upload(sk, skb, UploadReason::SocketFilter);
+    if let Some(reason) = filtered(sk) {
+        return upload(sk, skb, reason);
     }
     if sk.wants_host() {
         return upload(sk, skb, UploadReason::Setsockopt);

@@ -21,9 +21,12 @@ use crate::{
         path::path,
         Entry, //
     },
-    framework::connection::{
-        self,
-        Connection, //
+    framework::{
+        connection::{
+            self,
+            Record, //
+        },
+        upload, //
     },
     logic::{
         reason::{
@@ -51,10 +54,7 @@ use crate::{
     },
     net::{
         context::Bh,
-        proto::{
-            self,
-            HostFrame, //
-        },
+        proto::HostFrame,
         skb::{
             DropReason,
             SkBuff, //
@@ -80,7 +80,7 @@ pub(crate) fn run(sk: LockedSock<'_>, entry: &Entry, nonagle: Option<u8>, bh: &B
         return true;
     }
     if sk.wants_host() {
-        connection::upload(sk, UploadReason::Setsockopt);
+        upload::upload(sk, UploadReason::Setsockopt);
         return false;
     }
     sk.refresh_clock();
@@ -161,7 +161,7 @@ pub(crate) fn run(sk: LockedSock<'_>, entry: &Entry, nonagle: Option<u8>, bh: &B
             .with(sk, |t| dress(&mut skb, t, &fields, 0).is_some());
         if !built {
             skb.drop_because(DropReason::NotSpecified);
-            connection::upload(sk, UploadReason::Error);
+            upload::upload(sk, UploadReason::Error);
             return false;
         }
         if segs > 1 {
@@ -179,7 +179,7 @@ pub(crate) fn run(sk: LockedSock<'_>, entry: &Entry, nonagle: Option<u8>, bh: &B
             }
             Err(SendError::Down(skb)) => {
                 skb.drop_because(DropReason::DevReady);
-                connection::upload(sk, UploadReason::LinkDown);
+                upload::upload(sk, UploadReason::LinkDown);
                 return false;
             }
         };
@@ -295,7 +295,7 @@ fn host_intention(sk: LockedSock<'_>, flags: u16, seq: Seq, payload: u32) -> Opt
 /// has the connection. Under the socket lock, any context.
 pub(crate) fn host_frame(
     sk: LockedSock<'_>,
-    conn: &Connection,
+    conn: &Record,
     entry: &Entry,
     mut skb: SkBuff,
     bh: &Bh,
@@ -305,7 +305,7 @@ pub(crate) fn host_frame(
     };
     if conn.delegated(sk) {
         if h.flags & flags::FIN != 0 {
-            connection::upload(sk, UploadReason::Shutdown);
+            upload::upload(sk, UploadReason::Shutdown);
             return HostFrame::Pass(skb);
         }
         if let Some(case) = host_intention(sk, h.flags, h.seq, h.payload) {
@@ -348,7 +348,7 @@ pub(crate) fn host_frame(
         .with(sk, |t| dress(&mut skb, t, &fields, tcp_len).is_some());
     if !built {
         skb.drop_because(DropReason::NotSpecified);
-        connection::upload(sk, UploadReason::Error);
+        upload::upload(sk, UploadReason::Error);
         return HostFrame::Taken(0);
     }
     sk.count_host_out(skb.len() - wire::ETH_LEN as u32);
@@ -369,7 +369,7 @@ pub(crate) fn host_frame(
 pub(crate) fn kick(entry: &Entry, bh: &Bh) {
     let guard = ReadGuard::within(bh);
     let lock = entry.sk.bh_lock();
-    let Some(conn) = proto::context::<Connection>(lock.sock(), &guard) else {
+    let Some(conn) = connection::of_now(lock.sock(), &guard) else {
         return;
     };
     match lock.try_own() {

@@ -112,6 +112,7 @@ fn may_change(reason: Refusal) -> bool {
             | Refusal::ZeroWindow
             | Refusal::Backoff
             | Refusal::NoMemory
+            | Refusal::Contended
             | Refusal::DeviceDown
     ) || Filter::ALL.iter().any(|filter| filter.refusal() == reason)
 }

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A connection between host and target: its record, what the target is told of it,
-//! and the way back.
+//! A connection between host and target: its record, and what the target is told of it.
 //!
 //! Everything here runs under the socket's lock. Since the target of an
 //! emulated NIC writes every change through to `struct tcp_sock` before it lets
 //! the lock go, the host stack can take over between any two frames.
+
+use core::sync::atomic::{
+    AtomicU64,
+    Ordering::Relaxed, //
+};
 
 use kernel::{
     prelude::*,
@@ -13,10 +17,8 @@ use kernel::{
 };
 
 use super::{
-    auto,
     device::Device,
     handover::tuple_of,
-    hold,
     hooks::SocketHooks,
     intermediate::Layers,
     objects::{
@@ -24,7 +26,7 @@ use super::{
         Way, //
     },
     registry::TargetOf,
-    release,
+    release::AtRelease,
     rules::Decided,
     target::{
         Host,
@@ -32,7 +34,7 @@ use super::{
         OffloadTree,
         Place, //
     },
-    watch, //
+    upload, //
 };
 use crate::{
     logic::{
@@ -78,15 +80,23 @@ use crate::{
         }, //
     },
     net::{
+        calls::ModulePin,
         devref::DevRef,
         lock_cell::SockCell,
         netdev::NetDevice,
-        proto,
-        rcu_box::RcuBox,
+        proto::{
+            self,
+            InstallError, //
+        },
+        record::{
+            self,
+            Parts, //
+        },
         skb::SkBuff,
         sock::{
             LockedSock,
-            Sock, //
+            Sock,
+            UserLock, //
         },
         table::ReadGuard,
         time,
@@ -98,23 +108,40 @@ use crate::{
 /// and it holds what leads to the target's entry and back.
 pub(crate) struct Connection {
     hwid: Hwid,
-    dev: DevRef,
-    target_of: TargetOf,
     mode: SockCell<Mode>,
-    saved: proto::Saved,
     /// Who wanted it, with the history of uploads: outlives this record in [`auto`].
     trigger: Trigger,
     /// Limits that a rule has set.
     overrides: Overrides,
-    /// The layers between the route's device and `dev`.
-    layers: Option<Arc<Layers>>,
-    /// Its path in the [book](super::objects) of the device.
-    path: SockCell<Hwid>,
+    /// Its path in the [book](super::objects) of the device, 0 for none. Written with
+    /// the book open.
+    path: AtomicU64,
     /// What the target was told.
     cached: SockCell<ConnCached>,
     /// How many special cases are still allowed.
     budget: SockCell<Budget>,
+    /// What the owner of the socket does when he lets it go.
+    at_release: AtRelease,
 }
+
+/// Where the connection is: given up when a device leaves, whoever owns the socket.
+pub(crate) struct Attached {
+    dev: DevRef,
+    target_of: TargetOf,
+    /// The layers between the route's device and `dev`.
+    layers: Option<Arc<Layers>>,
+}
+
+/// The parts of a record.
+pub(crate) struct Delegated;
+
+impl Parts for Delegated {
+    type Value = Connection;
+    type Attached = Attached;
+}
+
+/// A record, as it is found.
+pub(crate) type Record = record::Record<Delegated>;
 
 /// What a connection that a target has taken has besides its socket.
 pub(super) struct Delegation<'a> {
@@ -129,92 +156,114 @@ pub(super) struct Delegation<'a> {
     pub(super) overrides: Overrides,
 }
 
-impl Connection {
-    /// Puts the record, and our methods, on the socket of a connection that a target
-    /// has taken. Any context under the socket lock.
-    pub(super) fn install(sk: LockedSock<'_>, of: Delegation<'_>) -> Result<(), Refusal> {
-        let saved = proto::install::<SocketHooks>(sk).map_err(|_| Refusal::NoMemory)?;
-        let record = RcuBox::new(Connection {
-            hwid: of.hwid,
-            dev: DevRef::new(of.dev),
-            target_of: of.target_of,
-            mode: SockCell::new(sk.sock(), Mode::Offloading),
-            saved,
-            trigger: of.trigger,
-            overrides: of.overrides,
-            layers: of.layers,
-            path: SockCell::new(sk.sock(), of.path),
-            cached: SockCell::new(sk.sock(), of.cached),
-            budget: SockCell::new(sk.sock(), Budget::default()),
-        });
-        match record {
-            Ok(record) => {
-                let _ = record.step(sk, ModeEvent::Accept);
-                trace::offload(of.hwid);
-                proto::set_context(sk, record);
-                Ok(())
-            }
-            Err(_) => {
-                proto::restore(sk, &saved);
-                Err(Refusal::NoMemory)
-            }
-        }
+/// Puts a record, and our methods, on the socket of a connection that a target has
+/// taken. Any context under the socket lock.
+pub(super) fn install(sk: LockedSock<'_>, of: Delegation<'_>) -> Result<(), Refusal> {
+    let value = Connection {
+        hwid: of.hwid,
+        mode: SockCell::new(sk.sock(), Mode::Offloading),
+        trigger: of.trigger,
+        overrides: of.overrides,
+        path: AtomicU64::new(of.path.raw()),
+        cached: SockCell::new(sk.sock(), of.cached),
+        budget: SockCell::new(sk.sock(), Budget::default()),
+        at_release: AtRelease::new(sk.is_owned()),
+    };
+    let _ = value.step(sk, ModeEvent::Accept);
+    let attached = Attached {
+        dev: DevRef::new(of.dev),
+        target_of: of.target_of,
+        layers: of.layers,
+    };
+    let record = Record::new(&sk, value, attached).map_err(|_| Refusal::NoMemory)?;
+    proto::install::<SocketHooks, _>(sk, record).map_err(|e| match e {
+        InstallError::Memory => Refusal::NoMemory,
+        InstallError::Taken => Refusal::Contended,
+    })?;
+    trace::offload(of.hwid);
+    Ok(())
+}
+
+impl Record {
+    /// Who wanted it.
+    pub(super) fn trigger(&self) -> Trigger {
+        self.value().trigger
     }
 
     /// The hardware connection identifier.
     #[inline]
     pub(crate) fn hwid(&self) -> Hwid {
-        self.hwid
+        self.value().hwid
     }
 
-    /// The device that has the connection.
-    pub(crate) fn dev(&self) -> &NetDevice {
-        &self.dev
+    /// The device that has the connection, and the target in it; `None` once the device
+    /// leaves.
+    pub(crate) fn dev(&self) -> Option<&NetDevice> {
+        Some(&self.attached()?.dev)
     }
 
-    /// Does the target own the delegated state?
+    /// Does the target own the delegated state? Not if somebody waits for the socket's
+    /// owner to give the connection back.
     #[inline]
     pub(crate) fn delegated(&self, sk: LockedSock<'_>) -> bool {
-        self.mode.get(sk) == Mode::Delegated
+        self.value().mode.get(sk) == Mode::Delegated && !self.value().at_release.has_upload()
     }
 
     /// Has the target the entry, while the host stack works?
     #[inline]
     pub(crate) fn in_legacy(&self, sk: LockedSock<'_>) -> bool {
-        self.mode.get(sk) == Mode::Legacy
+        self.value().mode.get(sk) == Mode::Legacy
     }
 
-    /// `None` once the device has lost its driver state.
+    /// `None` once the device leaves, or has lost its driver state.
     #[inline]
     pub(crate) fn target(&self) -> Option<&dyn OffloadTarget> {
-        (self.target_of)(&self.dev)
+        let attached = self.attached()?;
+        (attached.target_of)(&attached.dev)
     }
 
     /// What must see the connection's frames, and does not: on any device of their way.
     /// Any context; the lock need not be held.
     pub(crate) fn filtered(&self, sk: &Sock) -> Option<Filter> {
         let device = self.target()?.device();
-        let layers = self.layers.as_deref();
-        way(&self.dev, layers).find_map(|dev| filtered(sk, dev, device))
+        let attached = self.attached()?;
+        let layers = attached.layers.as_deref();
+        way(&attached.dev, layers).find_map(|dev| filtered(sk, dev, device))
     }
 
     /// The limits of its device, and those of its own.
-    fn limits(&self, target: &dyn OffloadTarget) -> Limits {
+    pub(super) fn limits(&self, target: &dyn OffloadTarget) -> Limits {
         let mut limits = target.device().limits();
-        self.overrides.apply(&mut limits);
+        self.value().overrides.apply(&mut limits);
         limits
     }
 
     /// Which of its calls a user buffer is posted for.
     pub(super) fn user_buffer_rule(&self, target: &dyn OffloadTarget) -> buffer::Rule {
         let mut rule = target.device().user_buffer_rule();
-        if let Some(min) = self.overrides.get(Knob::UserBuffer) {
+        if let Some(min) = self.value().overrides.get(Knob::UserBuffer) {
             rule.min = min;
         }
         rule
     }
 
-    fn step(&self, sk: LockedSock<'_>, event: ModeEvent) -> Result {
+    /// What happens when the socket's owner lets it go.
+    pub(super) fn at_release(&self) -> &AtRelease {
+        &self.value().at_release
+    }
+
+    /// Takes its path out, with the book open: whoever does so gives it up.
+    pub(super) fn take_path(&self) -> Option<Hwid> {
+        Hwid::from_raw(self.value().path.swap(0, Relaxed))
+    }
+
+    fn path(&self) -> Option<Hwid> {
+        Hwid::from_raw(self.value().path.load(Relaxed))
+    }
+}
+
+impl Connection {
+    pub(super) fn step(&self, sk: LockedSock<'_>, event: ModeEvent) -> Result {
         let next = self.mode.get(sk).next(event).map_err(|_| EINVAL)?;
         self.mode.set(sk, next);
         Ok(())
@@ -223,13 +272,38 @@ impl Connection {
 
 /// The record of the connection of `sk`, while it is offloaded.
 #[inline]
-pub(crate) fn of<'g>(sk: LockedSock<'_>, guard: &'g ReadGuard<'_>) -> Option<&'g Connection> {
-    proto::context::<Connection>(&sk, guard)
+pub(crate) fn of<'g>(sk: LockedSock<'_>, guard: &'g ReadGuard<'_>) -> Option<&'g Record> {
+    of_now(&sk, guard)
+}
+
+/// The same at this moment. Any context; the lock need not be held.
+#[inline]
+pub(crate) fn of_now<'g>(sk: &Sock, guard: &'g ReadGuard<'_>) -> Option<&'g Record> {
+    proto::context::<Delegated>(sk, guard)
 }
 
 /// Who owns the connection of `sk` at this moment, for display.
 pub(crate) fn mode(sk: &Sock, guard: &ReadGuard<'_>) -> Mode {
-    proto::context::<Connection>(sk, guard).map_or(Mode::Host, |conn| conn.mode.peek())
+    of_now(sk, guard).map_or(Mode::Host, |conn| conn.value().mode.peek())
+}
+
+/// Keeps the module loaded for a call that may sleep for as long as a user likes. Any
+/// context but softirq.
+pub(super) fn pin(sk: &Sock, call: &'static CStr) -> ModulePin {
+    let guard = ReadGuard::new();
+    let dev = of_now(sk, &guard).and_then(Record::dev);
+    ModulePin::get(sk, call, dev)
+}
+
+/// The socket's lock for a call of its user's. Who has it may sleep in memory that a user
+/// serves: it is waited for with the module held. `None`: the module is on its way out.
+/// Process context.
+pub(super) fn lock<'a>(sk: &'a Sock, call: &'static CStr) -> Option<UserLock<'a>> {
+    if let Some(lock) = sk.lock_nowait() {
+        return Some(lock);
+    }
+    let pin = pin(sk, call);
+    pin.held().then(|| sk.lock())
 }
 
 /// Who wants the offload.
@@ -298,7 +372,7 @@ pub(super) const NAMED: Object = Object::Named(Level::Connection);
 
 /// A part of a tree that is one connection.
 #[inline(always)]
-fn part<'s, 'a>(
+pub(super) fn part<'s, 'a>(
     place: &'s mut [Place<'a>; 1],
     sk: LockedSock<'a>,
     hwid: Hwid,
@@ -325,8 +399,8 @@ fn object(cached: ConnCached) -> Object {
 /// (`SO_PRIORITY`, `SO_KEEPALIVE`), may be others: it is told. Any context under the
 /// socket lock.
 #[inline]
-pub(crate) fn follow(sk: LockedSock<'_>, conn: &Connection) {
-    if !conn.cached.with(sk, |cached| sk.has_options(cached)) {
+pub(crate) fn follow(sk: LockedSock<'_>, conn: &Record) {
+    if !conn.value().cached.with(sk, |cached| sk.has_options(cached)) {
         tell(sk, conn);
     }
 }
@@ -335,12 +409,12 @@ pub(crate) fn follow(sk: LockedSock<'_>, conn: &Connection) {
 /// soon as there is a valid route, which the state is a part of. Any context under the
 /// socket lock.
 #[cold]
-pub(crate) fn tell(sk: LockedSock<'_>, conn: &Connection) {
+pub(crate) fn tell(sk: LockedSock<'_>, conn: &Record) {
     if sk.route().is_none() {
         return;
     }
     let now = sk.cached();
-    let told = conn.cached.get(sk);
+    let told = conn.value().cached.get(sk);
     let same = ConnCached {
         mss: now.mss,
         ..told
@@ -348,10 +422,10 @@ pub(crate) fn tell(sk: LockedSock<'_>, conn: &Connection) {
     if now == same {
         return;
     }
-    conn.cached.set(sk, now);
+    conn.value().cached.set(sk, now);
     if let Some(target) = conn.target() {
         let mut place = [None];
-        target.update(&mut part(&mut place, sk, conn.hwid, object(now)));
+        target.update(&mut part(&mut place, sk, conn.hwid(), object(now)));
         target.device().stats().updated(Update::Option);
     }
 }
@@ -365,7 +439,8 @@ pub(crate) fn look_at_neighbour(sk: LockedSock<'_>, progress: bool) -> bool {
     let target = of(sk, &guard).and_then(|conn| Some((conn, conn.target()?)));
     target.is_some_and(|(conn, target)| {
         let objects = target.device().objects();
-        objects.look_at_neighbour(target, sk, conn.path.get(sk), progress)
+        let path = conn.path();
+        path.is_some_and(|path| objects.look_at_neighbour(target, sk, path, progress))
     })
 }
 
@@ -389,7 +464,7 @@ pub(crate) fn rerouted(sk: LockedSock<'_>, path_dev: &NetDevice) -> Result<(), R
     let mut places: [_; objects::BLOCKS] = core::array::from_fn(|_| None);
     let mut tree = Tree::new(&mut places);
     let mut book = target.device().objects().open();
-    let old = conn.path.get(sk);
+    let old = conn.path().ok_or(Refusal::DeviceDown)?;
     let moved = book.place(target, &mut tree, &way).and_then(|placed| {
         let new = placed.path;
         if new != old {
@@ -400,7 +475,7 @@ pub(crate) fn rerouted(sk: LockedSock<'_>, path_dev: &NetDevice) -> Result<(), R
         let path = book.path(new).ok_or(Refusal::NoMemory);
         let moved = path.and_then(|path| move_to(sk, conn, target, path));
         if moved.is_ok() {
-            conn.path.set(sk, new);
+            conn.value().path.store(new.raw(), Relaxed);
         }
         if new != old {
             book.release(target, if moved.is_ok() { old } else { new });
@@ -417,7 +492,7 @@ pub(crate) fn rerouted(sk: LockedSock<'_>, path_dev: &NetDevice) -> Result<(), R
 /// it is different there.
 fn move_to(
     sk: LockedSock<'_>,
-    conn: &Connection,
+    conn: &Record,
     target: &dyn OffloadTarget,
     path: Handle,
 ) -> Result<(), Refusal> {
@@ -426,14 +501,14 @@ fn move_to(
     let mut tree = Tree::new(&mut places);
     let on = Object::Named(Level::Path);
     let on = tree.add(None, on, Some(path), Host::Handle).ok();
-    let handle = Some(Handle::connection(conn.hwid));
+    let handle = Some(Handle::connection(conn.hwid()));
     let block = tree
         .add(on, object(cached), handle, Host::Connection(sk))
         .map_err(|_| Refusal::NoMemory)?;
     target.update(&mut tree);
     match tree.get(block).map(|block| block.status()) {
         Some(Status::Done) => {
-            conn.cached.set(sk, cached);
+            conn.value().cached.set(sk, cached);
             Ok(())
         }
         _ => Err(Refusal::NoMemory),
@@ -443,21 +518,22 @@ fn move_to(
 /// The target of `conn` found a special case: the host stack goes on with the
 /// connection, and the target keeps its entry, within these limits. `None`: there were
 /// too many, and it was uploaded. Any context under the socket lock.
-pub(crate) fn special(sk: LockedSock<'_>, conn: &Connection, case: SpecialCase) -> Option<Limits> {
+pub(crate) fn special(sk: LockedSock<'_>, conn: &Record, case: SpecialCase) -> Option<Limits> {
     let Some(target) = conn.target() else {
-        upload(sk, UploadReason::DeviceGone);
+        upload::upload(sk, UploadReason::DeviceGone);
         return None;
     };
-    count_special(target, conn.hwid, case);
+    count_special(target, conn.hwid(), case);
     let limits = conn.limits(target);
     let allowed = conn
+        .value()
         .budget
         .with_mut(sk, |budget| budget.fall(time::now_ms(), &limits));
     if let Err(reason) = allowed {
-        upload(sk, reason);
+        upload::upload(sk, reason);
         return None;
     }
-    conn.step(sk, ModeEvent::Special).ok()?;
+    conn.value().step(sk, ModeEvent::Special).ok()?;
     sk.resume_host();
     Some(limits)
 }
@@ -470,8 +546,8 @@ pub(crate) fn count_special(target: &dyn OffloadTarget, hwid: Hwid, case: Specia
 
 /// The target goes on with the connection after `stay` in legacy mode. Any context
 /// under the socket lock.
-pub(crate) fn resynchronised(sk: LockedSock<'_>, conn: &Connection, stay: &Legacy) {
-    if conn.step(sk, ModeEvent::Resync).is_ok() {
+pub(crate) fn resynchronised(sk: LockedSock<'_>, conn: &Record, stay: &Legacy) {
+    if conn.value().step(sk, ModeEvent::Resync).is_ok() {
         match sk.is_v6() {
             // The flow label, which is another one after a timeout.
             true => tell(sk, conn),
@@ -481,109 +557,16 @@ pub(crate) fn resynchronised(sk: LockedSock<'_>, conn: &Connection, stay: &Legac
             let stats = target.device().stats();
             stats.resynchronised(stay.rx_frames, stay.tx_frames);
         }
-        trace::resync(conn.hwid, stay.rx_frames, stay.tx_frames);
+        trace::resync(conn.hwid(), stay.rx_frames, stay.tx_frames);
     }
-}
-
-/// Takes the connection of `sk` back to the host stack, which goes on with it
-/// when this returns; nothing happens if it is not offloaded. Any context under
-/// the socket lock.
-pub(crate) fn upload(sk: LockedSock<'_>, reason: UploadReason) {
-    let guard = ReadGuard::new();
-    let Some(conn) = of(sk, &guard) else {
-        return;
-    };
-    if conn.step(sk, ModeEvent::Upload).is_err() {
-        return;
-    }
-    if let Some(target) = conn.target() {
-        let mut place = [None];
-        target.terminate(&mut part(&mut place, sk, conn.hwid, NAMED));
-    }
-    uploaded(sk, conn, reason);
-}
-
-/// The first half of an upload, for several at a time: `true` if `sk` is the connection
-/// that `hwid` names, which is to be terminated now, and then [`uploaded`]. Under the
-/// socket lock, nothing of the host stack below us.
-pub(super) fn begin_upload(sk: LockedSock<'_>, hwid: Hwid) -> bool {
-    let guard = ReadGuard::new();
-    if of(sk, &guard).is_none_or(|conn| conn.hwid != hwid) {
-        return false;
-    }
-    hold::flush(sk);
-    let conn = of(sk, &guard).filter(|conn| conn.hwid == hwid);
-    conn.is_some_and(|conn| conn.step(sk, ModeEvent::Upload).is_ok())
-}
-
-/// The target has terminated the connection: the host stack goes on when this returns.
-/// Any context under the socket lock.
-pub(super) fn uploaded(sk: LockedSock<'_>, conn: &Connection, reason: UploadReason) {
-    let mut again = None;
-    if let Some(target) = conn.target() {
-        let mut book = target.device().objects().open();
-        book.release(target, conn.path.get(sk));
-        drop(book);
-        if target.connections() == 0 {
-            // Without memory nothing is swept before the next connection.
-            let _ = watch::add(&conn.dev, target);
-        }
-        target.device().stats().uploaded(reason);
-        trace::upload(conn.hwid, reason.name());
-        if may_return(reason, conn.trigger.explicit) {
-            let mut trigger = conn.trigger;
-            trigger.retry = false;
-            trigger
-                .backoff
-                .uploaded(time::now_ms(), &conn.limits(target));
-            again = Some(trigger);
-        }
-    }
-    let saved = conn.saved;
-    let _ = conn.step(sk, ModeEvent::Uploaded);
-    proto::clear_context::<Connection>(sk);
-    proto::restore(sk, &saved);
-    release::forget_ulp(sk);
-    sk.resume_host();
-    if let Some(trigger) = again {
-        auto::revisit(sk.sock(), trigger);
-    }
-}
-
-/// May the policy offload the connection again later?
-fn may_return(reason: UploadReason, explicit: bool) -> bool {
-    // What an administrator takes back from an application, the application has
-    // to ask for again; what the policy took, the policy decides.
-    if matches!(reason, UploadReason::Admin | UploadReason::LinkDown) {
-        return !explicit;
-    }
-    !matches!(
-        reason,
-        UploadReason::Close
-            | UploadReason::Shutdown
-            | UploadReason::Disconnect
-            | UploadReason::Ulp
-            | UploadReason::Sockmap
-            | UploadReason::Setsockopt
-            | UploadReason::DeviceGone
-    )
 }
 
 /// A frame from the backlog, parsed and matched, its first byte the TCP header: the
 /// target's, or the host's. Under the socket lock, nothing of the host stack below us.
 pub(crate) fn backlog(sk: LockedSock<'_>, skb: SkBuff) {
     let guard = ReadGuard::new();
-    match of(sk, &guard).and_then(Connection::target) {
+    match of(sk, &guard).and_then(Record::target) {
         Some(target) => target.backlog(sk, skb),
         None => proto::host_receive(sk, skb),
-    }
-}
-
-/// [`upload`], if `sk` is still the connection that `hwid` names.
-pub(crate) fn upload_hwid(sk: LockedSock<'_>, hwid: Hwid, reason: UploadReason) {
-    let guard = ReadGuard::new();
-    if of(sk, &guard).is_some_and(|c| c.hwid == hwid) {
-        hold::flush(sk);
-        upload(sk, reason);
     }
 }

@@ -5,6 +5,7 @@
 use core::sync::atomic::{
     AtomicBool,
     AtomicU32,
+    AtomicU64,
     Ordering, //
 };
 
@@ -56,6 +57,8 @@ pub(crate) struct Device {
     /// The device is going: nothing is offloaded to it any more.
     closed: AtomicBool,
     watched: AtomicBool,
+    /// What was installed on the way of its connections when they were last looked at.
+    filters_sign: AtomicU64,
     stats: Stats,
     /// [`Rule`]'s fields.
     user_buffer: [AtomicU32; 2],
@@ -79,6 +82,7 @@ impl Device {
             bypass: AtomicU32::new(0),
             closed: AtomicBool::new(false),
             watched: AtomicBool::new(false),
+            filters_sign: AtomicU64::new(0),
             stats: Stats::new(),
             user_buffer: [
                 AtomicU32::new(Rule::DEFAULT.min),
@@ -172,6 +176,11 @@ impl Device {
     /// said before; orders what is before and after.
     pub(super) fn set_watched(&self, watched: bool) -> bool {
         self.watched.swap(watched, Ordering::SeqCst)
+    }
+
+    /// What [`watch`](super::watch) found now, and what before.
+    pub(super) fn set_filters_sign(&self, sign: u64) -> u64 {
+        self.filters_sign.swap(sign, Ordering::Relaxed)
     }
 
     /// Which calls a user buffer is posted for.

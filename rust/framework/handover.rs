@@ -20,7 +20,6 @@ use super::{
     auto,
     connection::{
         self,
-        Connection,
         Trigger, //
     },
     intermediate::Layers,
@@ -40,6 +39,7 @@ use super::{
         OffloadTarget,
         Place, //
     },
+    upload,
     watch, //
 };
 use crate::{
@@ -58,7 +58,10 @@ use crate::{
             Limits,
             MAX_BATCH, //
         },
-        reason::Refusal,
+        reason::{
+            Refusal,
+            UploadReason, //
+        },
         rules::{
             Knob,
             Overrides, //
@@ -192,6 +195,7 @@ fn check_socket(sk: LockedSock<'_>) -> Result<(), Refusal> {
         (f.user_data, Refusal::UserData),
         (f.repair, Refusal::TcpRepair),
         (f.md5_ao, Refusal::Md5Ao),
+        (f.psp, Refusal::Psp),
         (f.fastopen, Refusal::Fastopen),
         (f.out_of_order, Refusal::OutOfOrder),
         (f.urgent, Refusal::Urgent),
@@ -480,7 +484,12 @@ fn finish(
         trigger: ready.trigger,
         overrides: ready.overrides,
     };
-    Connection::install(sk, delegation)?;
+    connection::install(sk, delegation)?;
+    if to.target.device().check_open().is_err() {
+        // It leaves, and whoever took its connections back may have come before.
+        upload::upload(sk, UploadReason::DeviceGone);
+        return Ok(());
+    }
     let bh = BhGuard::new();
     let guard = ReadGuard::within(&bh);
     if let Some(conn) = connection::of(sk, &guard) {
@@ -533,7 +542,11 @@ impl Wanted {
 
     fn alone(&mut self) {
         let trigger = &mut self.trigger;
-        self.decided = Some(self.sk.with_lock(|sk| (offload(sk, trigger), sk.is_open())));
+        self.decided = Some(self.sk.with_lock(
+            |sk| (offload(sk, trigger), sk.is_open()),
+            // Who owns it may do so for long.
+            |_| (Err(Refusal::Contended), true),
+        ));
     }
 }
 

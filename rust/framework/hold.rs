@@ -21,7 +21,7 @@ use super::{
     agenda::Agenda,
     connection::{
         self,
-        Connection, //
+        Record, //
     },
     stats::Stats,
     target::OffloadTarget, //
@@ -110,6 +110,9 @@ impl Drop for Knobs {
     }
 }
 
+/// A socket that somebody owned is looked at again after so long.
+const BUSY_MS: u64 = 5;
+
 /// A socket that the worker has to look at.
 struct Item {
     sk: ARef<Sock>,
@@ -118,18 +121,22 @@ struct Item {
 }
 
 impl Item {
-    /// Does what is due at `now_ms`. `Some`: again at that time. Process context, may
-    /// sleep.
+    /// Does what is due at `now_ms`. `Some`: again at that time. Process context; does not
+    /// wait.
     fn look(&mut self, now_ms: u64) -> Option<u64> {
         let frames = &mut self.frames;
-        self.sk.with_lock(|sk| {
-            while let Some(skb) = frames.pop() {
-                connection::backlog(sk, skb);
-            }
-            let guard = ReadGuard::new();
-            let conn = connection::of(sk, &guard)?;
-            conn.target()?.request_expired(sk, conn, now_ms)
-        })
+        self.sk.with_lock(
+            |sk| {
+                while let Some(skb) = frames.pop() {
+                    connection::backlog(sk, skb);
+                }
+                let guard = ReadGuard::new();
+                let conn = connection::of(sk, &guard)?;
+                conn.target()?.request_expired(sk, conn, now_ms)
+            },
+            // Its owner may take long.
+            |_| Some(now_ms.saturating_add(BUSY_MS)),
+        )
     }
 }
 
@@ -202,7 +209,7 @@ pub(super) fn reader(sk: LockedSock<'_>, waits: bool) {
     });
 }
 
-fn with_target(sk: LockedSock<'_>, f: impl FnOnce(&dyn OffloadTarget, &Connection)) {
+fn with_target(sk: LockedSock<'_>, f: impl FnOnce(&dyn OffloadTarget, &Record)) {
     let guard = ReadGuard::new();
     if let Some(conn) = connection::of(sk, &guard) {
         if let Some(target) = conn.target() {

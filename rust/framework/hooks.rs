@@ -17,7 +17,8 @@ use super::{
     hold,
     receive,
     release,
-    send, //
+    send,
+    upload, //
 };
 use crate::{
     logic::{
@@ -93,11 +94,29 @@ fn classify(opt: SockOpt) -> OptionKind {
     }
 }
 
-fn locked_upload(sk: &Sock, reason: UploadReason) {
+/// `false`: the module is on its way out, and all connections go back by that.
+fn locked_upload(sk: &Sock, reason: UploadReason, call: &'static CStr) -> bool {
     if proto::is_ours(sk) {
-        let locked = sk.lock();
+        let Some(locked) = connection::lock(sk, call) else {
+            return false;
+        };
         hold::flush(*locked);
-        connection::upload(*locked, reason);
+        upload::upload(*locked, reason);
+    }
+    true
+}
+
+/// Tells the target of an option that it has cached.
+fn tell(sk: &Sock) {
+    if !proto::is_ours(sk) {
+        return;
+    }
+    let Some(locked) = connection::lock(sk, c"setsockopt") else {
+        return;
+    };
+    let guard = ReadGuard::new();
+    if let Some(conn) = connection::of(*locked, &guard) {
+        connection::tell(*locked, conn);
     }
 }
 
@@ -111,36 +130,45 @@ impl Hooks for SocketHooks {
     }
 
     fn before_close(sk: &Sock) {
-        locked_upload(sk, UploadReason::Close);
+        locked_upload(sk, UploadReason::Close, c"close");
     }
 
-    fn before_setsockopt(sk: &Sock, opt: SockOpt, value: &OptValue) -> bool {
-        let OptionKind::NeedsHost(reason) = classify(opt) else {
-            return false;
+    fn setsockopt(
+        sk: &Sock,
+        opt: SockOpt,
+        value: &OptValue,
+        host: impl FnOnce() -> i32,
+    ) -> Option<i32> {
+        let reason = match classify(opt) {
+            OptionKind::Harmless => return None,
+            // The value may be in memory that takes its time.
+            OptionKind::Cached => {
+                let pin = connection::pin(sk, c"setsockopt");
+                if !pin.held() {
+                    return None;
+                }
+                let ret = host();
+                if ret == 0 {
+                    tell(sk);
+                }
+                return Some(ret);
+            }
+            OptionKind::NeedsHost(reason) => reason,
         };
-        // What is offloaded already needs not be asked for.
-        if matches!(reason, UploadReason::Ulp) && value.is(ULP_NAME) && proto::is_ours(sk) {
-            return true;
+        if matches!(reason, UploadReason::Ulp) {
+            let pin = connection::pin(sk, c"setsockopt");
+            // What is offloaded already needs not be asked for.
+            if pin.held() && value.is(ULP_NAME) && proto::is_ours(sk) {
+                return Some(0);
+            }
         }
-        locked_upload(sk, reason);
-        false
-    }
-
-    fn after_setsockopt(sk: &Sock, opt: SockOpt) {
-        if !matches!(classify(opt), OptionKind::Cached) || !proto::is_ours(sk) {
-            return;
-        }
-        let locked = sk.lock();
-        let guard = ReadGuard::new();
-        if let Some(conn) = connection::of(*locked, &guard) {
-            connection::tell(*locked, conn);
-        }
-        drop(guard);
+        locked_upload(sk, reason, c"setsockopt");
+        None
     }
 
     fn before_locked(sk: LockedSock<'_>, call: Call) {
         hold::flush(sk);
-        connection::upload(
+        upload::upload(
             sk,
             match call {
                 Call::Shutdown => UploadReason::Shutdown,
@@ -150,11 +178,7 @@ impl Hooks for SocketHooks {
     }
 
     fn unhash(sk: LockedSock<'_>) {
-        connection::upload(sk, UploadReason::Close);
-    }
-
-    fn psock(sk: LockedSock<'_>) {
-        connection::upload(sk, UploadReason::Sockmap);
+        upload::upload(sk, UploadReason::Close);
     }
 
     fn backlog_rcv(sk: LockedSock<'_>, skb: SkBuff) {
@@ -166,14 +190,8 @@ impl Hooks for SocketHooks {
         release::awaited()
     }
 
-    fn release(sk: LockedSock<'_>) {
-        release::forget_ulp(sk);
-        let guard = ReadGuard::new();
-        if let Some(conn) = connection::of(sk, &guard) {
-            if let Some(target) = conn.target() {
-                target.released(sk, conn);
-            }
-        }
+    fn release(sk: LockedSock<'_>, awaited: bool) {
+        release::release(sk, awaited);
     }
 
     fn queue_xmit(sk: LockedSock<'_>, skb: SkBuff) -> HostFrame {
@@ -196,12 +214,9 @@ impl Ulp for SocketHooks {
             ..Trigger::new(true)
         };
         match handover::offload(sk, &mut trigger) {
-            // The name is on the socket when this returns, and off it again
-            // when the socket is released.
-            Ok(_) | Err(Refusal::Already) => {
-                release::wait();
-                Ok(())
-            }
+            // The first frame may have brought it back already.
+            Ok(_) if proto::is_ours(&sk) => Ok(()),
+            Ok(_) => Err(errno::EOPNOTSUPP()),
             Err(Refusal::NotEstablished) if !sk.is_connected() => Err(errno::ENOTCONN()),
             Err(Refusal::NoMemory) => Err(ENOMEM),
             Err(_) => Err(errno::EOPNOTSUPP()),

@@ -17,7 +17,7 @@ use kernel::{
 use super::{
     connection::{
         self,
-        Connection, //
+        Record, //
     },
     hold,
     registry,
@@ -36,7 +36,6 @@ use crate::{
         netdev::NetDevice,
         proto::{
             self,
-            ModulePin,
             Msg,
             Received, //
         },
@@ -55,7 +54,7 @@ use crate::{
 /// Does a buffer pay for a call that waits for `want` bytes?
 fn pays(sk: &Sock, want: u32) -> bool {
     let guard = ReadGuard::new();
-    proto::context::<Connection>(sk, &guard)
+    connection::of_now(sk, &guard)
         .and_then(|conn| Some((conn.target()?, conn)))
         .is_some_and(|(target, conn)| {
             let rule = conn.user_buffer_rule(target);
@@ -66,7 +65,7 @@ fn pays(sk: &Sock, want: u32) -> bool {
 /// Calls `f` with the target of the connection, if it has the delegated state.
 fn with_target<R>(
     sk: LockedSock<'_>,
-    f: impl FnOnce(&dyn OffloadTarget, &Connection) -> R,
+    f: impl FnOnce(&dyn OffloadTarget, &Record) -> R,
 ) -> Option<R> {
     let guard = ReadGuard::new();
     let conn = connection::of(sk, &guard)?;
@@ -105,7 +104,7 @@ fn post(
         target.device().stats().buffers.posted();
         // What waited for it.
         target.flush(sk, conn);
-        Some((timeout, DevRef::new(conn.dev())))
+        Some((timeout, DevRef::new(conn.dev()?)))
     })?
 }
 
@@ -145,7 +144,9 @@ pub(super) fn recvmsg(sk: &Sock, msg: &mut Msg<'_>, flags: u32) -> Received {
         }
     }
     if hold::active() && proto::is_ours(sk) {
-        hold::reader(*sk.lock(), flags & c::MSG_DONTWAIT == 0);
+        if let Some(locked) = connection::lock(sk, c"recvmsg") {
+            hold::reader(*locked, flags & c::MSG_DONTWAIT == 0);
+        }
     }
     Received::Host
 }
@@ -158,9 +159,16 @@ fn by_buffer(sk: &Sock, msg: &mut Msg<'_>, flags: u32) -> Option<Received> {
         return None;
     }
     let len = whole.min(MAX_BYTES);
-    // Where it cannot be pinned, the host finds the right answer.
-    let buffer = Pinned::new(sk, msg, len).ok()?;
-    let locked = sk.lock();
+    let buffer = {
+        // Whoever serves the memory may take his time.
+        let pin = connection::pin(sk, c"recvmsg");
+        if !pin.held() {
+            return None;
+        }
+        // Where it cannot be pinned, the host finds the right answer.
+        Pinned::new(sk, msg, len).ok()?
+    };
+    let locked = connection::lock(sk, c"recvmsg")?;
     let sk = *locked;
     // If not, the socket is let go before the buffer is.
     let (mut timeout, dev) = post(sk, msg, &buffer, (len, want))?;
@@ -209,7 +217,7 @@ fn short(sk: LockedSock<'_>, buffer: &Pinned, msg: &mut Msg<'_>, out: u32) -> Re
 /// The connection is the host's now. Waits for what is left of the call's time, for
 /// the host's function would wait for all of it again.
 fn rest_of_time(sk: LockedSock<'_>, timeout: &mut c_long) -> Received {
-    let pin = ModulePin::get();
+    let pin = connection::pin(&sk, c"recvmsg");
     if !pin.held() {
         // The module is on its way out: better late than not unloaded.
         return Received::Host;

@@ -324,8 +324,17 @@ impl Rules {
             return Err(ENOENT);
         };
         let trigger = Trigger::new(facts.request);
-        let outcome = sk.with_lock(|sk| handover::would_offload(sk, &trigger));
+        let outcome = sk.with_lock(
+            |sk| Some(handover::would_offload(sk, &trigger)),
+            |_| None,
+        );
         drop(sk);
+        let Some(outcome) = outcome else {
+            loader
+                .answer
+                .set(format_args!("another task uses the connection: try again"));
+            return Err(EBUSY);
+        };
         loader.answer = self.explain(&ReadGuard::new(), outcome);
         Ok(())
     }

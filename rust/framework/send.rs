@@ -16,11 +16,11 @@ use crate::{
         NAGLE_PUSH, //
     },
     net::{
+        calls::ModulePin,
         consts as c,
         context::Doorbell,
         proto::{
             self,
-            ModulePin,
             Msg, //
         },
         sock::{
@@ -60,13 +60,20 @@ fn delegated(sk: LockedSock<'_>) -> bool {
     })
 }
 
+/// From here on the call may sleep for as long as somebody likes. `false`: not any more,
+/// the module is on its way out.
+fn hold_module(sk: LockedSock<'_>, pin: &mut Option<ModulePin>) -> bool {
+    pin.get_or_insert_with(|| connection::pin(&sk, c"sendmsg"))
+        .held()
+}
+
 /// `None`: the host's `sendmsg` shall do all of it. Process context, unlocked.
 pub(super) fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>> {
     let flags = msg.flags();
     if flags & !PLAIN != 0 || msg.has_control() || msg.len() == 0 || !proto::is_ours(sk) {
         return None;
     }
-    let locked = sk.lock();
+    let locked = connection::lock(sk, c"sendmsg")?;
     let sk = *locked;
     if !delegated(sk) || !sk.is_open() || !sk.may_write() {
         return None;
@@ -77,7 +84,7 @@ pub(super) fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>> {
     let mut pin = None;
     let mut done = 0;
     let failed = loop {
-        match sk.append(msg, sk.size_goal()) {
+        match sk.append(msg, sk.size_goal(), pin.is_some()) {
             Ok(n) => {
                 done += n;
                 if done >= want {
@@ -93,7 +100,9 @@ pub(super) fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>> {
                 if !doorbell(sk, Some(NAGLE_PUSH)) {
                     break Some(AppendError::Memory);
                 }
-                pin.get_or_insert_with(ModulePin::get);
+                if !hold_module(sk, &mut pin) {
+                    break Some(AppendError::Memory);
+                }
                 if let Err(e) = sk.wait_memory(&mut timeout) {
                     break Some(AppendError::Other(e));
                 }
@@ -101,6 +110,9 @@ pub(super) fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>> {
                     break Some(AppendError::Memory);
                 }
             }
+            // What takes long to be there is waited for with the module held.
+            Err(AppendError::Fault) if hold_module(sk, &mut pin) => {}
+            Err(AppendError::Fault) => break Some(AppendError::Memory),
             Err(e) => break Some(e),
         }
     };
@@ -108,7 +120,9 @@ pub(super) fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>> {
     match failed {
         Some(AppendError::Memory | AppendError::Full) => {
             // It goes on where the engine stopped, and may sleep.
-            pin.get_or_insert_with(ModulePin::get);
+            if !hold_module(sk, &mut pin) {
+                return (done != 0).then_some(Ok(done));
+            }
             match sk.host_sendmsg(msg) {
                 Ok(n) => return Some(Ok(done + n)),
                 Err(_) if done != 0 => return Some(Ok(done)),

@@ -11,7 +11,7 @@ use kernel::{
 };
 
 use super::{
-    connection::Connection,
+    connection::Record,
     device::Device,
     intermediate::Layers, //
 };
@@ -108,7 +108,7 @@ pub(crate) struct Counters {
 ///
 /// The methods that take a [`LockedSock`] are called with the socket's lock held,
 /// in any context, the others without; none of them may sleep. A target asks for
-/// things by calling [`connection::upload`](super::connection::upload) under the
+/// things by calling [`upload()`](super::upload::upload) under the
 /// same lock, with a reason; the host has all state back when that returns.
 ///
 /// A target whose state lives in another memory fetches it in `terminate` and
@@ -145,17 +145,22 @@ pub(crate) trait OffloadTarget: Send + Sync {
     /// leaves down.
     fn terminate(&self, tree: &mut OffloadTree<'_, '_>);
 
+    /// Gives a connection up whose socket a task owns, for the device leaves: nothing of
+    /// it may keep the device. What the target has of it and did not process is lost. No
+    /// lock held but the socket's spin lock.
+    fn abandon(&self, hwid: Hwid);
+
     /// There is unsent data in the socket's send queue. `nonagle` overrides the
     /// socket's Nagle setting for this call (`TCP_NAGLE_*`).
-    fn send(&self, sk: LockedSock<'_>, conn: &Connection, nonagle: Option<u8>, bh: &Bh);
+    fn send(&self, sk: LockedSock<'_>, conn: &Record, nonagle: Option<u8>, bh: &Bh);
 
     /// The host stack transmits on the connection by itself: some frame while it is
     /// delegated, every frame in legacy mode.
-    fn host_frame(&self, sk: LockedSock<'_>, conn: &Connection, skb: SkBuff) -> HostFrame;
+    fn host_frame(&self, sk: LockedSock<'_>, conn: &Record, skb: SkBuff) -> HostFrame;
 
     /// The connection is in legacy mode, and about to be used: takes it again if the
     /// host stack is through with the special case. `true`: it is delegated.
-    fn resynchronise(&self, sk: LockedSock<'_>, conn: &Connection) -> bool;
+    fn resynchronise(&self, sk: LockedSock<'_>, conn: &Record) -> bool;
 
     /// A frame of the connection that waited in the socket's backlog.
     fn backlog(&self, sk: LockedSock<'_>, skb: SkBuff);
@@ -173,19 +178,19 @@ pub(crate) trait OffloadTarget: Send + Sync {
 
     /// Payload that is held for want of a user buffer is processed now. Nothing of
     /// the host stack is below us.
-    fn flush(&self, sk: LockedSock<'_>, conn: &Connection);
+    fn flush(&self, sk: LockedSock<'_>, conn: &Record);
 
     /// A reader is about to wait in the host stack: the next payload is not held.
-    fn reader_comes(&self, sk: LockedSock<'_>, conn: &Connection);
+    fn reader_comes(&self, sk: LockedSock<'_>, conn: &Record);
 
     /// The time that [`hold::expire_at`](super::hold::expire_at) was told has come:
     /// what has been held since then is processed. `Some`: it is called again at that
     /// time. As [`flush`](Self::flush).
-    fn request_expired(&self, sk: LockedSock<'_>, conn: &Connection, now_ms: u64) -> Option<u64>;
+    fn request_expired(&self, sk: LockedSock<'_>, conn: &Record, now_ms: u64) -> Option<u64>;
 
     /// The socket's owner lets it go, which the target [waits for](super::release)
     /// at one socket at least: data may wait to be sent.
-    fn released(&self, sk: LockedSock<'_>, conn: &Connection);
+    fn released(&self, sk: LockedSock<'_>, conn: &Record);
 
     /// Calls `f` with the hwid and the socket of every connection. Process context.
     fn for_each(&self, f: &mut dyn FnMut(Hwid, ARef<Sock>));

@@ -1,94 +1,351 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Many connections given back at a time: whole trees, or what lies on a part of one
-//! (claims E 10, 47).
+//! The way back to the host stack: of one connection, of many at a time (claims E 10,
+//! 47), and of those that cannot be had.
+//!
+//! Whoever wants connections back that are not his own never waits for a socket's owner,
+//! who may sleep in memory that a user serves: the owner gives the connection back when
+//! he lets the socket go ([`release`](super::release)). If its device leaves, what the
+//! connection has of the device goes at once ([`Owned::let_go`]).
 
 use kernel::{
+    pr_warn_once,
     prelude::*,
     sync::aref::ARef, //
 };
 
 use super::{
+    auto,
     connection::{
         self,
+        Delegated,
+        Record,
         NAMED, //
     },
+    hold,
+    hooks::SocketHooks,
+    release,
     target::{
         places as places_for,
         Host,
         OffloadTarget, //
-    }, //
+    },
+    watch, //
 };
 use crate::{
     logic::{
         hwid::Hwid,
+        policy::may_return,
         reason::UploadReason,
+        state::ModeEvent,
         tree::{
             state::Handle,
+            Status,
             Tree, //
         }, //
     },
     net::{
         batch::Batch,
+        proto,
+        record,
         sock::{
+            BhLock,
+            LockedSock,
             Sock,
             UserLock, //
         },
-        table::ReadGuard, //
+        table::ReadGuard,
+        time,
+        trace, //
     }, //
 };
+
+// --- one connection
+
+/// Takes the connection of `sk` back to the host stack, which goes on with it
+/// when this returns; nothing happens if it is not offloaded. Any context under
+/// the socket lock.
+pub(crate) fn upload(sk: LockedSock<'_>, reason: UploadReason) {
+    let guard = ReadGuard::new();
+    let Some(conn) = connection::of(sk, &guard) else {
+        return;
+    };
+    if conn.value().step(sk, ModeEvent::Upload).is_err() {
+        return;
+    }
+    if let Some(target) = conn.target() {
+        let mut place = [None];
+        target.terminate(&mut connection::part(&mut place, sk, conn.hwid(), NAMED));
+    }
+    uploaded(sk, conn, reason);
+}
+
+/// The first half of an upload, for several at a time: `true` if `sk` is the connection
+/// that `hwid` names, which is to be terminated now, and then [`uploaded`]. Under the
+/// socket lock, nothing of the host stack below us.
+fn begin(sk: LockedSock<'_>, hwid: Hwid) -> bool {
+    let guard = ReadGuard::new();
+    if connection::of(sk, &guard).is_none_or(|conn| conn.hwid() != hwid) {
+        return false;
+    }
+    hold::flush(sk);
+    let conn = connection::of(sk, &guard).filter(|conn| conn.hwid() == hwid);
+    conn.is_some_and(|conn| conn.value().step(sk, ModeEvent::Upload).is_ok())
+}
+
+/// The target has terminated the connection: the host stack goes on when this returns.
+/// Any context under the socket lock.
+fn uploaded(sk: LockedSock<'_>, conn: &Record, reason: UploadReason) {
+    let mut again = None;
+    if let Some((target, dev)) = conn.target().zip(conn.dev()) {
+        forget_path(conn, target);
+        if target.connections() == 0 {
+            // Without memory nothing is swept before the next connection.
+            let _ = watch::add(dev, target);
+        }
+        count(conn, target, reason);
+        let mut trigger = conn.trigger();
+        if may_return(reason, trigger.explicit) {
+            trigger.retry = false;
+            trigger
+                .backoff
+                .uploaded(time::now_ms(), &conn.limits(target));
+            again = Some(trigger);
+        }
+    }
+    let _ = conn.value().step(sk, ModeEvent::Uploaded);
+    proto::remove::<SocketHooks, _>(sk, conn);
+    sk.resume_host();
+    if let Some(trigger) = again {
+        auto::revisit(sk.sock(), trigger);
+    }
+}
+
+fn forget_path(conn: &Record, target: &dyn OffloadTarget) {
+    let mut book = target.device().objects().open();
+    if let Some(path) = conn.take_path() {
+        book.release(target, path);
+    }
+}
+
+fn count(conn: &Record, target: &dyn OffloadTarget, reason: UploadReason) {
+    target.device().stats().uploaded(reason);
+    trace::upload(conn.hwid(), reason.name());
+}
+
+/// [`upload`], if `sk` is still the connection that `hwid` names. Under the socket lock,
+/// nothing of the host stack below us.
+pub(super) fn upload_hwid(sk: LockedSock<'_>, hwid: Hwid, reason: UploadReason) {
+    let guard = ReadGuard::new();
+    if connection::of(sk, &guard).is_some_and(|c| c.hwid() == hwid) {
+        hold::flush(sk);
+        upload(sk, reason);
+    }
+}
+
+/// Has the target the connection, at this moment?
+fn has(sk: LockedSock<'_>, target: &dyn OffloadTarget, hwid: Hwid) -> bool {
+    let mut place = [None];
+    let mut tree = connection::part(&mut place, sk, hwid, NAMED);
+    target.query(&mut tree);
+    let status = tree.first().and_then(|id| Some(tree.get(id)?.status()));
+    status == Some(Status::Done)
+}
+
+/// The target has an entry for `sk` that the socket does not know of: whatever became of
+/// its pointer, the record is in the list. Under the socket lock.
+#[cold]
+fn upload_lost(sk: LockedSock<'_>, target: &dyn OffloadTarget, hwid: Hwid, reason: UploadReason) {
+    let guard = ReadGuard::new();
+    let lost = |conn: &Record, of: &Sock| core::ptr::eq(of, sk.sock()) && conn.hwid() == hwid;
+    record::search::<Delegated, _>(&guard, lost, |conn| {
+        pr_warn_once!("a socket has lost its connection: who has overwritten icsk_ulp_data?\n");
+        let mut place = [None];
+        target.terminate(&mut connection::part(&mut place, sk, hwid, NAMED));
+        forget_path(conn, target);
+        count(conn, target, reason);
+        proto::remove::<SocketHooks, _>(sk, conn);
+        sk.resume_host();
+        // Who has our methods may put them back: from here on each release looks.
+        release::wait();
+    });
+}
+
+// --- a connection whose socket a task owns
+
+/// Asks the owner of a socket to give its connection back. The spin lock is held, so that
+/// he does not let it go meanwhile.
+pub(super) struct Owned<'a, 'l>(pub(super) &'a BhLock<'l>);
+
+impl Owned<'_, '_> {
+    /// If it is the connection that `hwid` names. One that is being handed over has no
+    /// record yet: the end of the hand-over looks whether the device leaves.
+    fn ask(&self, target: &dyn OffloadTarget, hwid: Hwid, reason: UploadReason, leaves: bool) {
+        let guard = ReadGuard::new();
+        let conn = connection::of_now(self.0.sock(), &guard);
+        let Some(conn) = conn.filter(|conn| conn.hwid() == hwid) else {
+            return;
+        };
+        conn.at_release().ask(reason);
+        if leaves {
+            Self::let_go(conn, target, hwid, reason);
+        }
+    }
+
+    /// Nothing of the connection keeps the device any more. Frames that the target has
+    /// and did not process are lost, and sent again.
+    fn let_go(conn: &Record, target: &dyn OffloadTarget, hwid: Hwid, reason: UploadReason) {
+        if conn.target().is_none() {
+            return;
+        }
+        target.abandon(hwid);
+        forget_path(conn, target);
+        count(conn, target, reason);
+        record::detach(conn);
+    }
+}
+
+/// The owner of `sk` gives the connection back. The spin lock is held.
+pub(super) fn ask_owner(lock: &BhLock<'_>, hwid: Hwid, reason: UploadReason) {
+    let guard = ReadGuard::new();
+    let conn = connection::of_now(lock.sock(), &guard);
+    if let Some(conn) = conn.filter(|conn| conn.hwid() == hwid) {
+        conn.at_release().ask(reason);
+    }
+}
+
+/// No socket has our methods any more when this was dropped: those whose owners have not
+/// let them go yet lose them. By then all devices are gone.
+pub(crate) struct Recall;
+
+impl Drop for Recall {
+    fn drop(&mut self) {
+        while let Some(sk) = record::any_socket::<Delegated>() {
+            let of_it = |_: &Record, of: &Sock| core::ptr::eq(of, &*sk);
+            sk.with_lock(
+                |sk| {
+                    upload(sk, UploadReason::DeviceGone);
+                    let guard = ReadGuard::new();
+                    record::search::<Delegated, _>(&guard, of_it, |conn| {
+                        proto::remove::<SocketHooks, _>(sk, conn);
+                    });
+                },
+                |lock| {
+                    let guard = ReadGuard::new();
+                    record::search::<Delegated, _>(&guard, of_it, |conn| {
+                        proto::remove_under_owner::<SocketHooks, _>(lock, conn);
+                    });
+                },
+            );
+        }
+    }
+}
+
+// --- many
 
 /// Connections that are terminated in one operation at most: bits of a word.
 const CHUNK: usize = u64::BITS as usize;
 
 type Named = (Hwid, ARef<Sock>);
 
+/// Why connections are taken back, and whether a device leaves, so that nothing may keep
+/// it.
+#[derive(Clone, Copy)]
+struct Why {
+    reason: UploadReason,
+    leaves: bool,
+}
+
 /// Takes every connection of `target` back to the host stack. Process context,
-/// may sleep; rtnl may be held. Connections offloaded meanwhile may remain
-/// unless the device is closed.
-pub(crate) fn upload_all(target: &dyn OffloadTarget, reason: UploadReason) {
-    upload_those(target, reason, &mut |f| target.for_each(f));
+/// does not wait; rtnl may be held. Connections offloaded meanwhile may remain
+/// unless the device is closed, and those whose sockets are owned until their owners let
+/// them go; but if the device `leaves`, nothing keeps it when this returns. `false`: some
+/// of the latter.
+pub(crate) fn upload_all(target: &dyn OffloadTarget, reason: UploadReason, leaves: bool) -> bool {
+    upload_those(target, reason, leaves, &mut |f| target.for_each(f))
+}
+
+/// [`upload_all`], by the administrator: who owns a socket for no longer than a moment has
+/// given the connection back when this returns. Process context; waits that long.
+pub(crate) fn upload_all_soon(target: &dyn OffloadTarget, reason: UploadReason) {
+    const ROUNDS: u32 = 50;
+
+    let mut rounds = 0;
+    let mut all = upload_all(target, reason, false);
+    while !all && rounds < ROUNDS {
+        time::sleep_ms(2);
+        rounds += 1;
+        all = true;
+        target.for_each(&mut |_, sk| {
+            let guard = ReadGuard::new();
+            let conn = connection::of_now(&sk, &guard);
+            all &= conn.is_none_or(|conn| !conn.at_release().has_upload());
+        });
+    }
 }
 
 /// What calls a function for connections, without any lock held.
 pub(crate) type ForEach<'a> = &'a mut dyn FnMut(&mut dyn FnMut(Hwid, ARef<Sock>));
 
 /// Takes the connections of `target` back that `each` finds. As [`upload_all`].
-pub(crate) fn upload_those(target: &dyn OffloadTarget, reason: UploadReason, each: ForEach<'_>) {
+pub(crate) fn upload_those(
+    target: &dyn OffloadTarget,
+    reason: UploadReason,
+    leaves: bool,
+    each: ForEach<'_>,
+) -> bool {
+    let why = Why { reason, leaves };
+    let mut all = true;
     let mut list: KVVec<Named> = KVVec::new();
     each(&mut |hwid, sk| {
         if list.reserve(1, GFP_KERNEL).is_err() {
-            alone(hwid, &sk, reason);
+            all &= alone(target, hwid, &sk, why);
             return;
         }
         let _ = list.push((hwid, sk), GFP_KERNEL);
         if list.len() == CHUNK {
-            upload_some(target, reason, &list);
+            all &= upload_some(target, why, &list);
             list.clear();
         }
     });
-    upload_some(target, reason, &list);
+    upload_some(target, why, &list) && all
 }
 
-fn alone(hwid: Hwid, sk: &Sock, reason: UploadReason) {
-    sk.with_lock(|sk| connection::upload_hwid(sk, hwid, reason));
+/// `false`: the owner of its socket will do it.
+fn alone(target: &dyn OffloadTarget, hwid: Hwid, sk: &Sock, why: Why) -> bool {
+    sk.with_lock(
+        |sk| {
+            upload_hwid(sk, hwid, why.reason);
+            if has(sk, target, hwid) {
+                upload_lost(sk, target, hwid, why.reason);
+            }
+            true
+        },
+        |lock| {
+            Owned(lock).ask(target, hwid, why.reason, why.leaves);
+            false
+        },
+    )
 }
 
 /// Those whose locks are to be had in one operation, the others after that, each alone.
-fn upload_some(target: &dyn OffloadTarget, reason: UploadReason, list: &[Named]) {
+/// `false`: the owners of some will do it.
+fn upload_some(target: &dyn OffloadTarget, why: Why, list: &[Named]) -> bool {
     // Without memory each is taken alone.
     let done = match list.len() > 1 {
-        true => try_batch(target, reason, list).unwrap_or(0),
+        true => try_batch(target, why.reason, list).unwrap_or(0),
         false => 0,
     };
+    let mut all = true;
     for (index, (hwid, sk)) in list.iter().enumerate() {
         if done & 1 << index == 0 {
-            alone(*hwid, sk, reason);
+            all &= alone(target, *hwid, sk, why);
         }
     }
+    all
 }
 
-/// A bit for each that is done: uploaded, or not the connection any more.
+/// A bit for each that is uploaded.
 fn try_batch(target: &dyn OffloadTarget, reason: UploadReason, list: &[Named]) -> Result<u64> {
     let batch = Batch::begin();
     let mut locks: KVVec<UserLock<'_>> = KVVec::with_capacity(list.len(), GFP_KERNEL)?;
@@ -103,8 +360,8 @@ fn try_batch(target: &dyn OffloadTarget, reason: UploadReason, list: &[Named]) -
         let Some(lock) = batch.try_own(sk) else {
             continue;
         };
-        done |= 1 << index;
-        if connection::begin_upload(*lock, *hwid) {
+        if begin(*lock, *hwid) {
+            done |= 1 << index;
             let handle = Some(Handle::connection(*hwid));
             // There is room for all.
             let _ = tree.add(None, NAMED, handle, Host::Connection(*lock));
@@ -115,7 +372,7 @@ fn try_batch(target: &dyn OffloadTarget, reason: UploadReason, list: &[Named]) -
     for lock in &locks {
         let guard = ReadGuard::new();
         if let Some(conn) = connection::of(**lock, &guard) {
-            connection::uploaded(**lock, conn, reason);
+            uploaded(**lock, conn, reason);
         }
     }
     Ok(done)

@@ -17,16 +17,21 @@ use core::sync::atomic::{
 use kernel::{
     new_spinlock,
     prelude::*,
-    sync::SpinLock, //
+    sync::{
+        aref::ARef,
+        SpinLock, //
+    }, //
 };
 
 use super::{
     connection::{
         self,
-        Connection, //
+        Delegated,
+        Record, //
     },
     registry,
-    target::OffloadTarget, //
+    target::OffloadTarget,
+    upload, //
 };
 use crate::{
     logic::{
@@ -38,7 +43,7 @@ use crate::{
         context::BhGuard,
         devref::DevRef,
         netdev::NetDevice,
-        proto,
+        record,
         sock::Sock,
         table::ReadGuard,
         worker::{
@@ -128,38 +133,74 @@ impl Watch {
     }
 }
 
-/// Takes back what something new would see. Process context, sleeps.
-fn look(dev: &NetDevice, target: &dyn OffloadTarget) {
+/// Is there anything that some connection of the device must not skip? If that is new,
+/// all its connections are looked at. Process context.
+fn look(dev: &NetDevice, target: &dyn OffloadTarget) -> bool {
     let device = target.device();
-    let found = dev.any_filters().without(device.bypassed());
-    if found.first().is_none() {
-        return;
+    let bypassed = device.bypassed();
+    // In this order: what comes between is seen the next time.
+    let sign = dev.filters_sign() ^ u64::from(bypassed.bits());
+    let any = dev.any_filters().without(bypassed).first().is_some();
+    if device.set_filters_sign(sign) != sign && any {
+        target.for_each(&mut |hwid, sk| look_at(hwid, &sk));
     }
-    target.for_each(&mut |hwid, sk| look_at(hwid, &sk));
+    any
+}
+
+/// Connections that are looked at in one go.
+const ROOM: usize = 32;
+
+/// Looks at the connections that `next` gives to what it is called with: how many.
+fn look_at_some(next: impl FnOnce(&mut dyn FnMut(&Record, &Sock)) -> usize) -> usize {
+    let mut some: [Option<(Hwid, ARef<Sock>)>; ROOM] = [const { None }; ROOM];
+    let mut places = some.iter_mut();
+    let found = next(&mut |conn, sk| {
+        if let (Some(place), Some(sk)) = (places.next(), sk.try_hold()) {
+            *place = Some((conn.hwid(), sk));
+        }
+    });
+    for (hwid, sk) in some.into_iter().flatten() {
+        look_at(hwid, &sk);
+    }
+    found
+}
+
+/// Looks at the connections that were handed over since the last time, and at a few of
+/// the others: what is installed in the place of something else, where it was, within one
+/// period, is found in time, too.
+fn look_at_new() {
+    while look_at_some(|f| record::new_ones::<Delegated>(ROOM, f)) == ROOM {}
+    look_at_some(|f| record::next_ones::<Delegated>(ROOM, f));
 }
 
 fn look_at(hwid: Hwid, sk: &Sock) {
-    if filtered(sk).is_none() || sk.has_owner() {
-        // Who owns the socket may sleep in a page fault for as long as he likes. If he
-        // sends, the target looks; if not, the next round finds him gone.
+    if filtered(sk).is_none() {
         return;
     }
-    sk.with_lock(|sk| {
-        if let Some(filter) = filtered(&sk) {
-            connection::upload_hwid(sk, hwid, filter.upload());
-        }
-    });
+    sk.with_lock(
+        |sk| {
+            if let Some(filter) = filtered(&sk) {
+                upload::upload_hwid(sk, hwid, filter.upload());
+            }
+        },
+        |lock| {
+            if let Some(filter) = filtered(lock.sock()) {
+                upload::ask_owner(lock, hwid, filter.upload());
+            }
+        },
+    );
 }
 
 fn filtered(sk: &Sock) -> Option<Filter> {
     let guard = ReadGuard::new();
-    proto::context::<Connection>(sk, &guard)?.filtered(sk)
+    connection::of_now(sk, &guard)?.filtered(sk)
 }
 
 impl Job for Watch {
     fn run(worker: &Worker<Self>) {
         let watch = worker.job();
         let mut index = 0;
+        let mut any = false;
         while let Some(dev) = watch.at(index) {
             match registry::target_of(&dev) {
                 Some((target, _)) => {
@@ -167,7 +208,7 @@ impl Job for Watch {
                     let idle = Watch::is_idle(target);
                     let left = device.objects().sweep(target, false);
                     match idle {
-                        false => look(&dev, target),
+                        false => any |= look(&dev, target),
                         // What connections leave behind is looked after for a while. As
                         // in `is_idle()`, `add()` may be quicker.
                         true if left && !device.set_watched(true) => {}
@@ -180,6 +221,11 @@ impl Job for Watch {
                 }
                 None => watch.forget(index),
             }
+        }
+        match any {
+            true => look_at_new(),
+            // Whatever comes from now on is new.
+            false => record::pass_new(),
         }
         if index != 0 {
             worker.run_in(PERIOD_MS);

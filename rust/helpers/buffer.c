@@ -9,30 +9,6 @@
 
 /* --- recvmsg() ----------------------------------------------------------- */
 
-static toe_recv_fn toe_recv_hook;
-/* No shorter request is posted by any device. */
-static size_t toe_recv_min = SIZE_MAX;
-/* Calls with any of these flags are the host's. */
-static unsigned int toe_recv_odd = ~(unsigned int)TOE_RECV_FLAGS;
-
-void toe_recv_set(toe_recv_fn fn)
-{
-	toe_recv_hook = fn;
-}
-
-void toe_recv_allow(size_t min)
-{
-	if (min < READ_ONCE(toe_recv_min))
-		WRITE_ONCE(toe_recv_min, min);
-}
-
-/* Payload may be held anywhere: every call has to ask for it, from now on. */
-void toe_recv_allow_all(void)
-{
-	WRITE_ONCE(toe_recv_odd, 0);
-	WRITE_ONCE(toe_recv_min, 0);
-}
-
 /* Under the socket lock, any context. */
 bool toe_recv_waiter(struct sock *sk)
 {
@@ -44,41 +20,6 @@ bool toe_recv_waiter(struct sock *sk)
 	      skwq_has_sleeper(rcu_dereference(sk->sk_wq));
 	rcu_read_unlock();
 	return ret;
-}
-
-#if __has_attribute(musttail)
-#define toe_tail_call __attribute__((musttail)) return
-#elif defined(CONFIG_FRAME_POINTER)
-#error "this compiler cannot be made to jump: no musttail, and -fno-optimize-sibling-calls"
-#else
-#define toe_tail_call return
-#endif
-
-static noinline int toe_recv_wanted(struct sock *sk, struct msghdr *msg,
-				    size_t len, int flags)
-{
-	int ret = toe_recv_hook(sk, msg, len, flags);
-
-	if (ret == TOE_RECV_HOST_NOWAIT)
-		flags |= MSG_DONTWAIT;
-	else if (ret != TOE_RECV_HOST)
-		return ret;
-	toe_tail_call READ_ONCE(tcp_prot.recvmsg)(sk, msg, len, flags);
-}
-
-/*
- * proto::recvmsg of a delegated connection. A reader may sleep in the host's
- * function for ever, which must not keep the module loaded: it is left to that by
- * a jump, with nothing of ours on the stack. synchronize_rcu_tasks() covers the
- * few instructions here that nothing counts.
- */
-int toe_recvmsg(struct sock *sk, struct msghdr *msg, size_t len, int flags)
-{
-	if (unlikely(len >= READ_ONCE(toe_recv_min)) &&
-	    !(flags & READ_ONCE(toe_recv_odd)) &&
-	    skb_queue_empty_lockless(&sk->sk_receive_queue))
-		toe_tail_call toe_recv_wanted(sk, msg, len, flags);
-	toe_tail_call READ_ONCE(tcp_prot.recvmsg)(sk, msg, len, flags);
 }
 
 /* Under the socket lock: does nothing about socket or call need the host's own? */

@@ -6,23 +6,6 @@
 #include <linux/bvec.h>
 #include <linux/uio.h>
 
-/* What toe_recv_fn returns when it is no result of the call. */
-enum {
-	/* The host's recvmsg() shall do it. */
-	TOE_RECV_HOST		= 1 << 20,
-	/* The same, without waiting: what there is, or why there is nothing. */
-	TOE_RECV_HOST_NOWAIT,
-};
-
-/* Flags with which a call may be served from a posted buffer. */
-enum {
-	TOE_RECV_FLAGS = MSG_WAITALL | MSG_NOSIGNAL | MSG_WAITFORONE |
-			 MSG_CMSG_CLOEXEC | MSG_CMSG_COMPAT,
-};
-
-typedef int (*toe_recv_fn)(struct sock *sk, struct msghdr *msg, size_t len,
-			   int flags);
-
 struct toe_buffer {
 	struct bio_vec *bvec;	/* one for each page, pinned */
 	unsigned int pages;
@@ -40,10 +23,6 @@ struct toe_recv_view {
 	bool signal;
 };
 
-int toe_recvmsg(struct sock *sk, struct msghdr *msg, size_t len, int flags);
-void toe_recv_set(toe_recv_fn fn);
-void toe_recv_allow(size_t min);
-void toe_recv_allow_all(void);
 bool toe_recv_waiter(struct sock *sk);
 
 bool toe_recv_plain(struct sock *sk, struct msghdr *msg);

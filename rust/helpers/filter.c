@@ -2,6 +2,8 @@
 
 #include <linux/bpf-cgroup.h>
 #include <linux/filter.h>
+#include <linux/hash.h>
+#include <linux/jump_label.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter_ipv4.h>
 #include <linux/netfilter_ipv6.h>
@@ -167,6 +169,87 @@ static int toe_upper_filters(struct net_device *dev,
 	*ret |= toe_net_filters(dev_net_rcu(dev), false);
 	*ret |= toe_net_filters(dev_net_rcu(dev), true);
 	return 0;
+}
+
+static u64 toe_mix(u64 sign, u64 value)
+{
+	return (rol64(sign, 5) ^ value) * GOLDEN_RATIO_64;
+}
+
+static u64 toe_net_sign(struct net *net, u64 sign)
+{
+#ifdef CONFIG_NETFILTER
+	unsigned int i;
+
+	/* Made anew whenever a hook comes or goes. */
+	for (i = 0; i < NF_INET_NUMHOOKS; i++) {
+		sign = toe_mix(sign, (unsigned long)rcu_access_pointer(net->nf.hooks_ipv4[i]));
+		sign = toe_mix(sign, (unsigned long)rcu_access_pointer(net->nf.hooks_ipv6[i]));
+	}
+#endif
+#ifdef CONFIG_XFRM
+	sign = toe_mix(sign, READ_ONCE(net->xfrm.policy_count[XFRM_POLICY_OUT]));
+	sign = toe_mix(sign, READ_ONCE(net->xfrm.policy_count[XFRM_POLICY_IN]));
+#endif
+	return sign;
+}
+
+static int toe_upper_sign(struct net_device *dev,
+			  struct netdev_nested_priv *priv)
+{
+	unsigned int i, queues = READ_ONCE(dev->real_num_tx_queues);
+	u64 sign = toe_mix(*(u64 *)priv->data, dev->ifindex);
+
+	for (i = 0; i < queues; i++)
+		sign = toe_mix(sign, (unsigned long)rcu_access_pointer(
+				netdev_get_tx_queue(dev, i)->qdisc_sleeping));
+#ifdef CONFIG_NET_XGRESS
+	sign = toe_mix(sign, (unsigned long)rcu_access_pointer(dev->tcx_ingress));
+	sign = toe_mix(sign, (unsigned long)rcu_access_pointer(dev->tcx_egress));
+#endif
+#ifdef CONFIG_NETFILTER_INGRESS
+	sign = toe_mix(sign, (unsigned long)rcu_access_pointer(dev->nf_hooks_ingress));
+#endif
+#ifdef CONFIG_NETFILTER_EGRESS
+	sign = toe_mix(sign, (unsigned long)rcu_access_pointer(dev->nf_hooks_egress));
+#endif
+	sign = toe_mix(sign, (unsigned long)rcu_access_pointer(dev->xdp_prog));
+	*(u64 *)priv->data = toe_net_sign(dev_net_rcu(dev), sign);
+	return 0;
+}
+
+/*
+ * Another one when anything is installed that toe_any_filters() looks at: the cost is
+ * that of the devices, not of the connections.
+ */
+u64 toe_filters_sign(struct net_device *dev)
+{
+	u64 sign = 0;
+	struct netdev_nested_priv priv = { .data = &sign };
+
+	rcu_read_lock();
+	toe_upper_sign(dev, &priv);
+	netdev_walk_all_upper_dev_rcu(dev, toe_upper_sign, &priv);
+	rcu_read_unlock();
+#ifdef CONFIG_CGROUP_BPF
+	sign = toe_mix(sign, static_key_count(&cgroup_bpf_enabled_key[CGROUP_INET_EGRESS].key));
+	sign = toe_mix(sign, static_key_count(&cgroup_bpf_enabled_key[CGROUP_INET_INGRESS].key));
+	sign = toe_mix(sign, static_key_count(&cgroup_bpf_enabled_key[CGROUP_SOCK_OPS].key));
+#endif
+	return sign;
+}
+
+/* For every frame that is received: does anything of the socket's own look at it? */
+bool toe_sk_watched(struct sock *sk)
+{
+	if (unlikely(rcu_access_pointer(sk->sk_filter)) || unlikely(toe_sock_ops(sk)))
+		return true;
+#ifdef CONFIG_CGROUP_BPF
+	return cgroup_bpf_enabled(CGROUP_INET_INGRESS) &&
+	       cgroup_bpf_sock_enabled(sk, CGROUP_INET_INGRESS);
+#else
+	return false;
+#endif
 }
 
 /* Devices on top of it may be those that routes leave through. */

@@ -46,6 +46,8 @@ u32 toe_own_filters(struct sock *sk);
  * but for filters of a socket. Any context.
  */
 u32 toe_any_filters(struct net_device *dev);
+u64 toe_filters_sign(struct net_device *dev);
+bool toe_sk_watched(struct sock *sk);
 
 /*
  * A set of enum toe_path, for a frame about to leave by @dev. Under the socket lock,

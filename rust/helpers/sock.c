@@ -2,6 +2,7 @@
 
 #include <linux/unaligned.h>
 #include <linux/delay.h>
+#include <linux/kmemleak.h>
 #include <linux/tracepoint.h>
 #include <net/addrconf.h>
 #include <net/arp.h>
@@ -45,6 +46,44 @@ void toe_lock_sock(struct sock *sk)
 	lock_sock(sk);
 }
 
+/* lock_sock(), unless it would have to wait. */
+bool toe_lock_sock_nowait(struct sock *sk)
+{
+	bool free;
+
+	might_sleep();
+	spin_lock_bh(&sk->sk_lock.slock);
+	free = !sk->sk_lock.owned;
+	if (free)
+		sk->sk_lock.owned = 1;
+	spin_unlock_bh(&sk->sk_lock.slock);
+	if (free)
+		mutex_acquire(&sk->sk_lock.dep_map, 0, 1, _RET_IP_);
+	return free;
+}
+
+/* The holder of the spin lock, which found no owner, becomes it. */
+void toe_bh_unlock_own(struct sock *sk)
+{
+	sk->sk_lock.owned = 1;
+	bh_unlock_sock(sk);
+}
+
+void toe_sock_owned_from_here(struct sock *sk)
+{
+	mutex_acquire(&sk->sk_lock.dep_map, 0, 1, _RET_IP_);
+}
+
+/*
+ * Under the spin lock: does anybody wait for the socket? Who comes right now spins, and
+ * would get the lock without having slept.
+ */
+bool toe_sock_awaited(struct sock *sk)
+{
+	return waitqueue_active(&sk->sk_lock.wq) ||
+	       spin_is_contended(&sk->sk_lock.slock);
+}
+
 void toe_sock_hold(struct sock *sk)
 {
 	sock_hold(sk);
@@ -77,6 +116,103 @@ void toe_sk_incoming(struct sock *sk, struct sk_buff *skb)
 	sk_mark_napi_id(sk, skb);
 }
 
+/* --- methods and record of a delegated connection ---------------------- */
+
+/*
+ * Under the socket lock. In one section of sk_callback_lock, under which
+ * sk_psock_init() looks at the ULP and at sk_user_data: either it finds the one, or we
+ * the other. Lockless readers load the record first and look at sk_prot afterwards.
+ */
+bool toe_sk_claim(struct sock *sk, const struct toe_methods *to,
+		  const struct tcp_ulp_ops *identity, void *record,
+		  const struct proto *host)
+{
+	struct inet_connection_sock *icsk = inet_csk(sk);
+	bool ok;
+
+	write_lock_bh(&sk->sk_callback_lock);
+	ok = sk->sk_prot == host && !icsk->icsk_ulp_ops && !icsk->icsk_ulp_data &&
+	     !rcu_access_pointer(sk->sk_user_data);
+	if (ok) {
+		rcu_assign_pointer(icsk->icsk_ulp_data, record);
+		WRITE_ONCE(sk->sk_backlog_rcv, to->backlog_rcv);
+		WRITE_ONCE(icsk->icsk_af_ops, to->af_ops);
+		WRITE_ONCE(icsk->icsk_ulp_ops, identity);
+		smp_store_release(&sk->sk_prot, to->prot);
+	}
+	write_unlock_bh(&sk->sk_callback_lock);
+	return ok;
+}
+
+/*
+ * The reverse: what is still @of the record's is put back. No lock but the socket's: in-kernel
+ * users hold sk_callback_lock for reading when they call tcp_read_sock(), which may
+ * lead here. The identity goes last, so that whoever finds no ULP finds the host's
+ * methods. Returns the ULP that was there, if it was of ours.
+ */
+const struct tcp_ulp_ops *toe_sk_disclaim(struct sock *sk,
+					  const struct toe_methods *of,
+					  const struct toe_methods *to,
+					  const void *record)
+{
+	struct inet_connection_sock *icsk = inet_csk(sk);
+	const struct tcp_ulp_ops *ulp = icsk->icsk_ulp_ops;
+
+	if (icsk->icsk_af_ops == of->af_ops)
+		WRITE_ONCE(icsk->icsk_af_ops, to->af_ops);
+	if (sk->sk_backlog_rcv == of->backlog_rcv)
+		WRITE_ONCE(sk->sk_backlog_rcv, to->backlog_rcv);
+	/* IPV6_ADDRFORM changes the former when it finds the host's methods. */
+	if (sk->sk_prot == of->prot)
+		smp_store_release(&sk->sk_prot, to->prot);
+	if (rcu_access_pointer(icsk->icsk_ulp_data) != record)
+		return NULL;
+	RCU_INIT_POINTER(icsk->icsk_ulp_data, NULL);
+	smp_store_release(&icsk->icsk_ulp_ops, NULL);
+	return ulp;
+}
+
+/*
+ * Under the spin lock of a socket that a task owns, which is in the host's code or will
+ * be: the host goes on when the task lets the socket go. As toe_tcp_resume_host(), which
+ * the task's work would be disturbed by.
+ */
+void toe_sk_resume_later(struct sock *sk)
+{
+	WRITE_ONCE(tcp_sk(sk)->pred_flags, 0);
+	if (!test_and_set_bit(TCP_TSQ_DEFERRED, &sk->sk_tsq_flags))
+		sock_hold(sk);
+}
+
+/* __tcp_set_ulp() clears it, for ULPs whose sendmsg() cannot do zero copy. */
+void toe_sk_support_zc(struct sock *sk)
+{
+	if (sk->sk_socket)
+		set_bit(SOCK_SUPPORT_ZC, &sk->sk_socket->flags);
+}
+
+/*
+ * A table of methods stays for ever: who takes sk_prot for its own may put it back at any
+ * time (ovpn_tcp_socket_detach()). Nothing in it is of the module any more.
+ */
+void toe_proto_leave(struct proto *table, const struct proto *host)
+{
+	memcpy(table, host, sizeof(*table));
+	kmemleak_not_leak(table);
+}
+
+/* In memory that stays for ever: what reads it may sleep, without a reference. */
+struct tcp_ulp_ops *toe_ulp_alloc(const char *name)
+{
+	struct tcp_ulp_ops *ops = kzalloc(sizeof(*ops), GFP_KERNEL);
+
+	if (ops) {
+		strscpy(ops->name, name, sizeof(ops->name));
+		kmemleak_not_leak(ops);
+	}
+	return ops;
+}
+
 /* --- facts for the offload decision ----------------------------------- */
 
 void toe_sock_facts(struct sock *sk, struct toe_sock_facts *facts)
@@ -89,6 +225,9 @@ void toe_sock_facts(struct sock *sk, struct toe_sock_facts *facts)
 #endif
 #ifdef CONFIG_TCP_AO
 	facts->md5_ao |= !!rcu_access_pointer(tp->ao_info);
+#endif
+#ifdef CONFIG_INET_PSP
+	facts->psp = !!rcu_access_pointer(sk->psp_assoc);
 #endif
 	facts->mptcp = sk_is_mptcp(sk);
 #if IS_ENABLED(CONFIG_SMC)
@@ -246,50 +385,11 @@ void toe_sk_keepalive(const struct sock *sk, struct toe_keepalive *k)
 	k->probes = keepalive_probes(tp);
 }
 
-/* --- modules, calls in flight ------------------------------------------ */
-
-static DEFINE_PER_CPU(long, toe_calls);
-
-/* A task entered / left one of our socket methods. */
-void toe_call_enter(void)
-{
-	this_cpu_inc(toe_calls);
-}
-
-void toe_call_leave(void)
-{
-	this_cpu_dec(toe_calls);
-}
-
-long toe_calls_in_flight(void)
-{
-	long sum = 0;
-	int cpu;
-
-	for_each_possible_cpu(cpu)
-		sum += *per_cpu_ptr(&toe_calls, cpu);
-	return sum;
-}
+/* --- modules, time ----------------------------------------------------- */
 
 void toe_module_put(struct module *module)
 {
 	module_put(module);
-}
-
-bool toe_module_tryget(void)
-{
-	return try_module_get(THIS_MODULE);
-}
-
-void toe_module_unpin(void)
-{
-	module_put(THIS_MODULE);
-}
-
-/* Until no task can be on its way into a method that was replaced. */
-void toe_synchronize_tasks(void)
-{
-	synchronize_rcu_tasks();
 }
 
 void toe_msleep(unsigned int ms)

@@ -22,6 +22,7 @@ enum { TOE_SOCK_KEEPOPEN = SOCK_KEEPOPEN };
 /* Fields that are bit fields or sit behind inlines, read in one go. */
 struct toe_sock_facts {
 	bool md5_ao;
+	bool psp;
 	bool mptcp;
 	bool smc;
 	bool fastopen;
@@ -47,6 +48,13 @@ struct toe_hop {
 	bool v6;	/* is the next hop's address one of IPv6? */
 };
 
+/* What is replaced on a socket. */
+struct toe_methods {
+	struct proto *prot;
+	const struct inet_connection_sock_af_ops *af_ops;
+	int (*backlog_rcv)(struct sock *sk, struct sk_buff *skb);
+};
+
 struct toe_keepalive {
 	u32 idle_s;
 	u32 interval_s;
@@ -59,6 +67,21 @@ void toe_bh_unlock_sock(struct sock *sk);
 bool toe_sock_owned(struct sock *sk);
 bool toe_sock_owned_now(const struct sock *sk);
 void toe_lock_sock(struct sock *sk);
+bool toe_lock_sock_nowait(struct sock *sk);
+void toe_bh_unlock_own(struct sock *sk);
+void toe_sock_owned_from_here(struct sock *sk);
+bool toe_sock_awaited(struct sock *sk);
+bool toe_sk_claim(struct sock *sk, const struct toe_methods *to,
+		  const struct tcp_ulp_ops *identity, void *record,
+		  const struct proto *host);
+const struct tcp_ulp_ops *toe_sk_disclaim(struct sock *sk,
+					  const struct toe_methods *of,
+					  const struct toe_methods *to,
+					  const void *record);
+void toe_sk_resume_later(struct sock *sk);
+void toe_sk_support_zc(struct sock *sk);
+void toe_proto_leave(struct proto *table, const struct proto *host);
+struct tcp_ulp_ops *toe_ulp_alloc(const char *name);
 void toe_sock_hold(struct sock *sk);
 void toe_sock_put(struct sock *sk);
 bool toe_sock_tryhold(struct sock *sk);
@@ -85,12 +108,7 @@ void toe_sk_hop(struct sock *sk, struct toe_hop *hop);
 void toe_sk_keepalive(const struct sock *sk, struct toe_keepalive *k);
 int toe_sk_reroute(struct sock *sk);
 
-void toe_call_enter(void);
-void toe_call_leave(void);
-long toe_calls_in_flight(void);
 void toe_module_put(struct module *module);
-bool toe_module_tryget(void);
-void toe_module_unpin(void);
 
 u16 toe_ip_id(struct sock *sk, u32 segs);
 u8 toe_sk_ttl(struct sock *sk);
@@ -111,7 +129,6 @@ void toe_tracepoint_sync(void);
 void toe_init_work(struct delayed_work *work, work_func_t func);
 void toe_schedule_work(struct delayed_work *work, u32 delay_ms);
 void toe_cancel_work(struct delayed_work *work);
-void toe_synchronize_tasks(void);
 void toe_msleep(unsigned int ms);
 bool toe_tcp_rmem_ok(struct sock *sk, struct sk_buff *skb);
 bool toe_tcp_queue_rcv(struct sock *sk, struct sk_buff *skb, u32 hdr_len,
@@ -125,7 +142,7 @@ void toe_tcp_rearm(struct sock *sk);
 void toe_tcp_cong_avoid(struct sock *sk, u32 ack, u32 acked, s32 rtt_us);
 bool toe_tcp_mtu_current(struct sock *sk);
 size_t toe_msg_left(const struct msghdr *msg);
-int toe_tcp_append(struct sock *sk, struct msghdr *msg, u32 goal);
+int toe_tcp_append(struct sock *sk, struct msghdr *msg, u32 goal, bool fault);
 void toe_tcp_mark_push(struct sock *sk);
 int toe_tcp_wait_memory(struct sock *sk, long *timeo);
 long toe_tcp_sndtimeo(struct sock *sk, bool nonblock);
@@ -134,6 +151,8 @@ struct sk_buff *toe_tcp_xmit_clone(struct sk_buff *skb);
 void toe_tcp_sent(struct sock *sk, struct sk_buff *skb, u32 mss);
 void toe_tcp_count_in(struct sock *sk, struct sk_buff *skb,
 		      struct net_device *dev, u32 len);
+void toe_tcp_count_too_far(struct sock *sk, struct sk_buff *skb,
+			   struct net_device *dev, u32 len);
 bool toe_tcp_csum_ok(struct sk_buff *skb, u32 l4_off, u32 l4_len, bool v6);
 void toe_tcp_check_probe_timer(struct sock *sk);
 bool toe_skb_orphan_frags_rx(struct sk_buff *skb);

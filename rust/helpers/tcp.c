@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 #include <linux/skbuff_ref.h>
+#include <linux/uaccess.h>
 #include <linux/unaligned.h>
 #include <net/addrconf.h>
 #include <net/ip.h>
@@ -426,9 +427,10 @@ void toe_tcp_mark_push(struct sock *sk)
 /*
  * The inner loop of tcp_sendmsg_locked(): copies from @msg to the tail of the
  * send queue until the tail has @goal bytes. Returns the bytes copied, -EAGAIN
- * if the send buffer is full, or another error.
+ * if the send buffer is full, or another error. Unless the caller may @fault, which
+ * may take as long as the memory's owner likes, -EFAULT may be no error.
  */
-int toe_tcp_append(struct sock *sk, struct msghdr *msg, u32 goal)
+int toe_tcp_append(struct sock *sk, struct msghdr *msg, u32 goal, bool fault)
 {
 	struct tcp_sock *tp = tcp_sk(sk);
 	struct sk_buff *skb = tcp_write_queue_tail(sk);
@@ -488,8 +490,12 @@ new_buffer:
 			err = -ENOBUFS;
 			break;
 		}
+		if (!fault)
+			pagefault_disable();
 		err = skb_copy_to_page_nocache(sk, &msg->msg_iter, skb,
 					       pfrag->page, pfrag->offset, copy);
+		if (!fault)
+			pagefault_enable();
 		if (err)
 			break;
 		if (merge) {
@@ -738,15 +744,14 @@ void toe_tcp_resume_host(struct sock *sk)
 /* --- SNMP: an offloaded frame counts like any other --------------------- */
 
 /* What ip_rcv_core() or ip6_rcv_core(), and tcp_v4_rcv() or tcp_v6_rcv() count. */
-void toe_tcp_count_in(struct sock *sk, struct sk_buff *skb,
-		      struct net_device *dev, u32 len)
+static __always_inline void toe_count_in(struct sock *sk, struct sk_buff *skb,
+					 struct net_device *dev, u32 len)
 {
 	u32 ecn = IPSTATS_MIB_NOECTPKTS +
 		  (TCP_SKB_CB(skb)->ip_dsfield & INET_ECN_MASK);
 	u32 segs = max_t(u16, 1, skb_shinfo(skb)->gso_segs);
 	struct net *net = sock_net(sk);
 
-	tcp_segs_in(tcp_sk(sk), skb);
 	__TCP_INC_STATS(net, TCP_MIB_INSEGS);
 #if IS_ENABLED(CONFIG_IPV6)
 	if (skb->protocol == htons(ETH_P_IPV6)) {
@@ -764,6 +769,21 @@ void toe_tcp_count_in(struct sock *sk, struct sk_buff *skb,
 	__IP_UPD_PO_STATS(net, IPSTATS_MIB_IN, len);
 	__IP_ADD_STATS(net, ecn, segs);
 	__IP_INC_STATS(net, IPSTATS_MIB_INDELIVERS);
+}
+
+void toe_tcp_count_in(struct sock *sk, struct sk_buff *skb,
+		      struct net_device *dev, u32 len)
+{
+	tcp_segs_in(tcp_sk(sk), skb);
+	toe_count_in(sk, skb, dev, len);
+}
+
+/* The same, of a frame that came from farther away than the socket allows. */
+void toe_tcp_count_too_far(struct sock *sk, struct sk_buff *skb,
+			   struct net_device *dev, u32 len)
+{
+	toe_count_in(sk, skb, dev, len);
+	__NET_INC_STATS(sock_net(sk), LINUX_MIB_TCPMINTTLDROP);
 }
 
 bool toe_pskb_trim(struct sk_buff *skb, u32 len)

@@ -98,6 +98,11 @@ impl Filters {
         Self(self.0 | other.0)
     }
 
+    /// Their [bits](Filter::bit).
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
     /// The set with these [bits](Filter::bit).
     pub const fn from_bits(bits: u32) -> Self {
         Self(bits)

@@ -4,7 +4,10 @@
 //! hysteresis that keeps a connection from going back and forth.
 
 use super::{
-    reason::Refusal,
+    reason::{
+        Refusal,
+        UploadReason, //
+    },
     tuple::{
         Family,
         Tuple, //
@@ -334,6 +337,23 @@ impl Backoff {
     }
 }
 
+/// May the policy offload a connection again later that was uploaded for `reason`?
+/// `explicit`: its application had asked for the offload.
+pub const fn may_return(reason: UploadReason, explicit: bool) -> bool {
+    match reason {
+        // What an administrator takes back from an application, the application has
+        // to ask for again; what the policy took, the policy decides.
+        UploadReason::Admin | UploadReason::LinkDown => !explicit,
+        UploadReason::Close
+        | UploadReason::Shutdown
+        | UploadReason::Disconnect
+        | UploadReason::Ulp
+        | UploadReason::Setsockopt
+        | UploadReason::DeviceGone => false,
+        _ => true,
+    }
+}
+
 #[cfg(any(test, CONFIG_KUNIT = "y"))]
 #[cfg_attr(not(test), kernel::macros::kunit_tests(toe_policy))]
 mod tests {
@@ -499,5 +519,19 @@ mod tests {
         }
         // Those that wait longest are looked at together.
         assert_eq!(look_again(5000, 12), look_again(5119, 99));
+    }
+
+    #[test]
+    fn what_was_taken_back_for_good_does_not_return() {
+        for reason in UploadReason::ALL {
+            let asked = may_return(*reason, true);
+            let found = may_return(*reason, false);
+            match reason {
+                UploadReason::Admin | UploadReason::LinkDown => assert!(!asked && found),
+                _ => assert_eq!(asked, found),
+            }
+        }
+        assert!(may_return(UploadReason::Contended, true));
+        assert!(!may_return(UploadReason::Setsockopt, false));
     }
 }

@@ -65,6 +65,8 @@ named! {
         OtherUlp = "other_ulp",
         /// The socket is in `TCP_REPAIR` mode.
         TcpRepair = "tcp_repair",
+        /// The socket has a PSP association.
+        Psp = "psp",
         /// TCP-MD5 (RFC 2385) or TCP-AO (RFC 5925) keys are in use.
         Md5Ao = "md5_ao",
         /// Received data waits for a gap to be filled.
@@ -116,6 +118,8 @@ named! {
         PortLimit = "port_limit",
         /// The remote address is outside of the configured prefix.
         AddressLimit = "address_limit",
+        /// Another task uses the socket at that moment.
+        Contended = "contended",
         /// The connection is a subflow of an MPTCP connection.
         Mptcp = "mptcp",
         /// The connection belongs to an SMC socket.
@@ -179,8 +183,9 @@ named! {
         Setsockopt = "setsockopt",
         /// Another upper layer protocol was asked for.
         Ulp = "ulp",
-        /// The socket was put into a sockmap.
-        Sockmap = "sockmap",
+        /// Others waited for the socket while it was handed over, in calls that would not
+        /// know of it.
+        Contended = "contended",
         /// The administrator asked for it.
         Admin = "admin",
         /// The link went down.

@@ -6,6 +6,7 @@
 //! type; contexts and locks are values that functions ask for ([`context`]).
 
 pub(crate) mod batch;
+pub(crate) mod calls;
 pub(crate) mod consts;
 pub(crate) mod context;
 pub(crate) mod counter;
@@ -27,6 +28,7 @@ pub(crate) mod proto;
 pub(crate) mod qstats;
 pub(crate) mod rcu_box;
 pub(crate) mod rcu_slot;
+pub(crate) mod record;
 pub(crate) mod ring;
 pub(crate) mod rtnl;
 pub(crate) mod skb;

@@ -4,9 +4,16 @@
 //! `struct inet_connection_sock_af_ops` with some methods replaced, set on one
 //! socket at a time, as kernel TLS and sockmap do.
 //!
+//! What a delegated connection's socket has of ours is set by [`install`] and put back by
+//! [`remove`]: the tables, the record, and the [sign](super::ulp) that there is one. None of
+//! the tables' functions is ever left to anybody who could outlive the module: what copies
+//! or keeps `sk_prot` (kTLS, sockmap) finds the sign before, and goes away.
+//!
 //! A reader may sleep in the host's `recvmsg` for ever, which must not keep the
-//! module loaded. The replaced method therefore ends in a jump to it
-//! (`toe_recvmsg()`): a task that sleeps there has left our code.
+//! module loaded. The replaced methods therefore end in a jump to the host's
+//! (`rust/helpers/calls.c`): a task that sleeps there has left our code.
+
+mod adapter;
 
 use core::{
     marker::PhantomData,
@@ -26,7 +33,6 @@ use kernel::{
     error::to_result,
     ffi::{
         c_int,
-        c_long,
         c_uint, //
     },
     prelude::*,
@@ -35,15 +41,23 @@ use kernel::{
 
 use super::{
     errno,
-    rcu_box::RcuBox,
+    record::{
+        self,
+        Parts,
+        Record, //
+    },
     skb::SkBuff,
     sock::{
+        BhLock,
         LockedSock,
         Sock, //
     },
-    table::ReadGuard, //
+    table::ReadGuard,
+    ulp, //
 };
 use crate::bindings;
+
+use adapter::Adapter;
 
 /// `SOL_TCP` option or other level, as `setsockopt(2)` names it.
 #[derive(Clone, Copy)]
@@ -85,24 +99,26 @@ pub(crate) trait Hooks: 'static {
     fn recvmsg(sk: &Sock, msg: &mut Msg<'_>, flags: u32) -> Received;
     /// Process context, socket unlocked: `close(2)` is about to run.
     fn before_close(sk: &Sock);
-    /// Process context, socket unlocked: before the host's `setsockopt`. `true`:
-    /// there is nothing left for it to do.
-    fn before_setsockopt(sk: &Sock, opt: SockOpt, value: &OptValue) -> bool;
+    /// Process context, socket unlocked. What the call returns, or `None`: the host's
+    /// own does it when we are out of the way. `host` is the host's own, too.
+    fn setsockopt(
+        sk: &Sock,
+        opt: SockOpt,
+        value: &OptValue,
+        host: impl FnOnce() -> c_int,
+    ) -> Option<c_int>;
     /// Socket lock held as a user: before the host's `shutdown` or `disconnect`.
     fn before_locked(sk: LockedSock<'_>, call: Call);
-    /// Process context, socket unlocked, after the host's `setsockopt`.
-    fn after_setsockopt(sk: &Sock, opt: SockOpt);
     /// Socket lock held, any context: the socket leaves the hash tables.
     fn unhash(sk: LockedSock<'_>);
-    /// Socket lock held as a user: a psock is about to replace `sk_prot`.
-    fn psock(sk: LockedSock<'_>);
     /// Socket lock held as a user: frames that arrived meanwhile.
     fn backlog_rcv(sk: LockedSock<'_>, skb: SkBuff);
     /// Is [`Self::release`] to be called for any socket at all? Asked at every
     /// release of every socket that has our methods.
     fn release_awaited() -> bool;
-    /// Socket lock held as a user, from `release_sock()`.
-    fn release(sk: LockedSock<'_>);
+    /// Socket lock held as a user and as a spin lock, from `release_sock()`. `awaited`:
+    /// another task waits for the lock.
+    fn release(sk: LockedSock<'_>, awaited: bool);
     /// Socket lock held, any context: the host stack transmits.
     fn queue_xmit(sk: LockedSock<'_>, skb: SkBuff) -> HostFrame;
 }
@@ -206,12 +222,23 @@ pub(crate) fn host_receive(sk: LockedSock<'_>, skb: SkBuff) {
     }
 }
 
-/// The method tables while the module is loaded; freed on drop, when no socket
-/// uses them any more.
+/// The method tables while the module is loaded.
 pub(crate) struct Registration<H: Hooks>(PhantomData<H>);
 
 impl<H: Hooks> Registration<H> {
-    pub(crate) fn new() -> Result<Self> {
+    /// Once, when the module is loaded; `name` is what delegated connections are called.
+    pub(crate) fn new(name: &CStr) -> Result<Self> {
+        // SAFETY: nothing of ours has run yet.
+        unsafe { record::init() };
+        ulp::make_identity(name)?;
+        let hooks = bindings::toe_call_hooks {
+            sendmsg: Some(Adapter::<H>::sendmsg),
+            recvmsg: Some(Adapter::<H>::recvmsg),
+            close: Some(Adapter::<H>::close),
+            setsockopt: Some(Adapter::<H>::setsockopt),
+        };
+        // SAFETY: what they are called by are the sockets with our methods.
+        unsafe { bindings::toe_call_hooks_set(&hooks) };
         let this = Registration(PhantomData);
         for (i, tables) in TABLES.iter().enumerate() {
             let base: *const bindings::proto = if i == 1 {
@@ -222,58 +249,56 @@ impl<H: Hooks> Registration<H> {
             // SAFETY: the tables were filled in at boot and stay as they are;
             // a bitwise copy is what kernel TLS takes, too.
             let mut copy = KBox::new(unsafe { ptr::read(base) }, GFP_KERNEL)?;
-            copy.close = Some(Adapter::<H>::close);
+            copy.close = Some(bindings::toe_close);
             copy.shutdown = Some(Adapter::<H>::shutdown);
             copy.disconnect = Some(Adapter::<H>::disconnect);
-            copy.setsockopt = Some(Adapter::<H>::setsockopt);
-            copy.sendmsg = Some(Adapter::<H>::sendmsg);
+            copy.setsockopt = Some(bindings::toe_setsockopt);
+            copy.sendmsg = Some(bindings::toe_sendmsg);
             copy.recvmsg = Some(bindings::toe_recvmsg);
-            // SAFETY: what it is called by are the sockets with our methods.
-            unsafe { bindings::toe_recv_set(Some(Adapter::<H>::recvmsg)) };
             copy.release_cb = Some(Adapter::<H>::release_cb);
             copy.unhash = Some(Adapter::<H>::unhash);
-            #[cfg(CONFIG_BPF_SYSCALL)]
-            {
-                copy.psock_update_sk_prot = Some(Adapter::<H>::psock_update);
-            }
+            // `psock_update_sk_prot` stays the host's: a psock keeps it.
             tables.proto.store(KBox::into_raw(copy), Ordering::Release);
         }
         Ok(this)
     }
 }
 
+/// Nobody calls the methods any more on drop, whoever has kept a table. Before
+/// [`Quiesce`](super::calls::Quiesce).
+pub(crate) struct Neutralise;
+
+impl Drop for Neutralise {
+    fn drop(&mut self) {
+        for (i, tables) in TABLES.iter().enumerate() {
+            let host = match i {
+                1 => addr_of!(bindings::tcpv6_prot),
+                _ => addr_of!(bindings::tcp_prot),
+            };
+            let proto = tables.proto.swap(ptr::null_mut(), Ordering::AcqRel);
+            if !proto.is_null() {
+                // SAFETY: our copy of the host's table, which becomes one in full: its
+                // readers find the one method or the other.
+                unsafe { bindings::toe_proto_leave(proto, host) };
+            }
+        }
+    }
+}
+
 impl<H: Hooks> Drop for Registration<H> {
     fn drop(&mut self) {
         for tables in &TABLES {
-            let proto = tables.proto.swap(ptr::null_mut(), Ordering::AcqRel);
-            if !proto.is_null() {
-                // SAFETY: came from `KBox::into_raw()`; no socket points to it
-                // any more (all were uploaded) and no task is in its methods.
-                drop(unsafe { KBox::from_raw(proto) });
-            }
             for slot in &tables.af_ops {
                 let pair = slot.swap(ptr::null_mut(), Ordering::AcqRel);
                 if !pair.is_null() {
-                    // SAFETY: as above.
+                    // SAFETY: came from `KBox::into_raw()`; no socket points to it any
+                    // more (all were uploaded) and no task is in its methods.
                     drop(unsafe { KBox::from_raw(pair) });
                 }
             }
         }
     }
 }
-
-/// What [`install`] replaced, to be put back by [`restore`].
-#[derive(Clone, Copy)]
-pub(crate) struct Saved {
-    proto: *mut bindings::proto,
-    af_ops: *const bindings::inet_connection_sock_af_ops,
-    backlog_rcv: Option<unsafe extern "C" fn(*mut bindings::sock, *mut bindings::sk_buff) -> c_int>,
-}
-
-// SAFETY: pointers to static tables of the kernel.
-unsafe impl Send for Saved {}
-// SAFETY: as above.
-unsafe impl Sync for Saved {}
 
 /// Does the socket use the host stack's own methods, and no others?
 pub(crate) fn is_plain(sk: LockedSock<'_>) -> bool {
@@ -321,400 +346,117 @@ fn af_ops_copy<H: Hooks>(
     Err(errno::EOPNOTSUPP())
 }
 
-/// Puts our methods on the socket. It must be [`is_plain`].
-pub(crate) fn install<H: Hooks>(sk: LockedSock<'_>) -> Result<Saved> {
-    let raw = sk.as_ptr();
-    let icsk = raw.cast::<bindings::inet_connection_sock>();
-    let ours = TABLES[index(&sk)].proto.load(Ordering::Acquire);
-    if ours.is_null() {
-        return Err(ENODEV);
-    }
-    // SAFETY: the socket is live and locked; a TCP socket is an
-    // inet_connection_sock. Lockless readers of `skc_prot` see one table or the
-    // other, both valid.
-    unsafe {
-        let saved = Saved {
-            proto: (*raw).__sk_common.skc_prot,
-            af_ops: (*icsk).icsk_af_ops,
-            backlog_rcv: (*raw).sk_backlog_rcv,
-        };
-        let af_ops = af_ops_copy::<H>(sk, saved.af_ops)?;
-        (*raw).sk_backlog_rcv = Some(Adapter::<H>::backlog_rcv);
-        ptr::write_volatile(addr_of_mut!((*icsk).icsk_af_ops), af_ops);
-        ptr::write_volatile(addr_of_mut!((*raw).__sk_common.skc_prot), ours);
-        Ok(saved)
-    }
+/// Why [`install`] did not.
+pub(crate) enum InstallError {
+    /// No memory, or the module is not ready.
+    Memory,
+    /// The socket is not the host stack's alone any more.
+    Taken,
 }
 
-/// Puts the host stack's methods back.
-pub(crate) fn restore(sk: LockedSock<'_>, saved: &Saved) {
-    let raw = sk.as_ptr();
-    let icsk = raw.cast::<bindings::inet_connection_sock>();
-    // SAFETY: as in `install()`.
-    unsafe {
-        ptr::write_volatile(addr_of_mut!((*raw).__sk_common.skc_prot), saved.proto);
-        ptr::write_volatile(addr_of_mut!((*icsk).icsk_af_ops), saved.af_ops);
-        (*raw).sk_backlog_rcv = saved.backlog_rcv;
-    }
-}
-
-/// Puts the framework's record of an offloaded connection into the socket.
-pub(crate) fn set_context<T: Send + Sync>(sk: LockedSock<'_>, context: KBox<RcuBox<T>>) {
+/// Gives the record to the socket, with our methods and the sign. Process context, or
+/// softirq; nobody below us holds `sk_callback_lock`.
+pub(crate) fn install<H: Hooks, P: Parts>(
+    sk: LockedSock<'_>,
+    record: KBox<Record<P>>,
+) -> Result<(), InstallError> {
     let icsk = sk.as_ptr().cast::<bindings::inet_connection_sock>();
-    let ptr = RcuBox::into_context(context);
-    // SAFETY: the socket is live and locked; without an upper layer protocol
-    // `icsk_ulp_data` is nobody else's.
-    unsafe { ptr::write_volatile(addr_of_mut!((*icsk).icsk_ulp_data), ptr) }
+    // SAFETY: the socket is live and locked; a TCP socket is an inet_connection_sock.
+    let original = unsafe { (*icsk).icsk_af_ops };
+    let to = bindings::toe_methods {
+        prot: TABLES[index(&sk)].proto.load(Ordering::Acquire),
+        af_ops: af_ops_copy::<H>(sk, original).map_err(|_| InstallError::Memory)?,
+        backlog_rcv: Some(Adapter::<H>::backlog_rcv),
+    };
+    let identity = ulp::identity();
+    if to.prot.is_null() || identity.is_null() {
+        return Err(InstallError::Memory);
+    }
+    let raw = KBox::into_raw(record);
+    // SAFETY: the socket is live and locked; what it is given is complete.
+    if !unsafe { bindings::toe_sk_claim(sk.as_ptr(), &to, identity, raw.cast(), base(&sk)) } {
+        // SAFETY: from `KBox::into_raw()`, and nobody has seen it.
+        drop(unsafe { KBox::from_raw(raw) });
+        return Err(InstallError::Taken);
+    }
+    if let Some(record) = NonNull::new(raw) {
+        record::list(record);
+    }
+    Ok(())
 }
 
-/// The record [`set_context`] put there. `T` is the one type ever put there.
+/// What is ours on the socket, and what was there before.
+fn methods<H: Hooks>(sk: &Sock) -> (bindings::toe_methods, bindings::toe_methods) {
+    let icsk = sk.as_ptr().cast::<bindings::inet_connection_sock>();
+    let host = base(sk);
+    // SAFETY: the socket is live; one of the static tables.
+    unsafe {
+        let ours = bindings::toe_methods {
+            prot: TABLES[index(sk)].proto.load(Ordering::Acquire),
+            af_ops: (*icsk).icsk_af_ops,
+            backlog_rcv: Some(Adapter::<H>::backlog_rcv),
+        };
+        let hosts = bindings::toe_methods {
+            prot: host,
+            af_ops: original_af_ops(sk),
+            backlog_rcv: (*host).backlog_rcv,
+        };
+        (ours, hosts)
+    }
+}
+
+/// Puts the host stack's methods back and takes the record from the socket, as far as
+/// they are there; the record is freed after a grace period. Any context under the
+/// socket's lock.
+pub(crate) fn remove<H: Hooks, P: Parts>(sk: LockedSock<'_>, record: &Record<P>) {
+    put_back::<H, P>(&sk, record);
+}
+
+/// [`remove`], though a task owns the socket, which `lock` proves to be locked against
+/// others: it is not in our code, or leaves it without another look at the record.
+pub(crate) fn remove_under_owner<H: Hooks, P: Parts>(lock: &BhLock<'_>, record: &Record<P>) {
+    put_back::<H, P>(lock.sock(), record);
+    // SAFETY: the socket is live, its spin lock held.
+    unsafe { bindings::toe_sk_resume_later(lock.sock().as_ptr()) }
+}
+
+/// The socket has our methods and no record: somebody had taken `sk_prot` for his own, and
+/// has put it back. Under the socket's lock.
+#[cold]
+pub(crate) fn heal(sk: LockedSock<'_>) {
+    // SAFETY: the socket is live and locked; lockless readers find one table or the other.
+    unsafe { ptr::write_volatile(addr_of_mut!((*sk.as_ptr()).__sk_common.skc_prot), base(&sk)) }
+}
+
+fn put_back<H: Hooks, P: Parts>(sk: &Sock, record: &Record<P>) {
+    let (of, to) = methods::<H>(sk);
+    // SAFETY: the socket is live, and locked in one of the ways that the callers name;
+    // what it gets back are static tables of the kernel.
+    let ulp = unsafe {
+        bindings::toe_sk_disclaim(sk.as_ptr(), &of, &to, ptr::from_ref(record).cast())
+    };
+    ulp::put(ulp);
+    record::unlist(record);
+}
+
+/// The record [`install`] put there. `P` is the one type ever put there.
 ///
-/// It stays valid during `_guard` even if a nested call takes it out.
+/// It stays valid during `_guard` even if a nested call takes it out. Any context; the
+/// lock need not be held.
 #[inline]
-pub(crate) fn context<'g, T: Send + Sync>(sk: &Sock, _guard: &'g ReadGuard<'_>) -> Option<&'g T> {
+pub(crate) fn context<'g, P: Parts>(sk: &Sock, _guard: &'g ReadGuard<'_>) -> Option<&'g Record<P>> {
+    let icsk = sk.as_ptr().cast::<bindings::inet_connection_sock>();
+    // SAFETY: the socket is live; another's record that is found here is not followed.
+    let record = unsafe {
+        (*addr_of!((*icsk).icsk_ulp_data).cast::<AtomicPtr<_>>()).load(Ordering::Acquire)
+    };
+    // In this order: with our methods there, what was read before was ours. Nobody
+    // else's record goes from a socket that lives.
     if !is_ours(sk) {
         return None;
     }
-    let icsk = sk.as_ptr().cast::<bindings::inet_connection_sock>();
-    // SAFETY: our methods are the socket's, so the pointer is null or ours; it
-    // is freed a grace period after it was taken out.
-    unsafe {
-        RcuBox::<T>::from_context(ptr::read_volatile(addr_of!((*icsk).icsk_ulp_data))).map(|b| &**b)
-    }
-}
-
-/// Takes the record out; it is freed after a grace period.
-pub(crate) fn clear_context<T: Send + Sync>(sk: LockedSock<'_>) {
-    let icsk = sk.as_ptr().cast::<bindings::inet_connection_sock>();
-    // SAFETY: the socket is live and locked, and our methods still installed.
-    unsafe {
-        let ptr = (*icsk).icsk_ulp_data;
-        ptr::write_volatile(addr_of_mut!((*icsk).icsk_ulp_data), ptr::null_mut());
-        if !ptr.is_null() {
-            RcuBox::<T>::free(ptr);
-        }
-    }
-}
-
-/// Tasks inside our methods right now, over all CPUs.
-pub(crate) fn calls_in_flight() -> i64 {
-    // SAFETY: no preconditions.
-    unsafe { bindings::toe_calls_in_flight() as i64 }
-}
-
-/// Waits on drop until no task is in our methods or on its way into them, and
-/// no RCU callback of ours is left. All sockets have their own methods back.
-pub(crate) struct Quiesce;
-
-impl Drop for Quiesce {
-    fn drop(&mut self) {
-        // SAFETY: process context.
-        unsafe { bindings::toe_synchronize_tasks() };
-        // Calls that may sleep without bound hold a reference on the module,
-        // which is gone by now: what is left ends soon.
-        let mut rounds = 0u32;
-        while calls_in_flight() > 0 {
-            rounds += 1;
-            if rounds % 500 == 0 {
-                pr_warn!("waiting for {} system calls to end\n", calls_in_flight());
-            }
-            // SAFETY: process context.
-            unsafe { bindings::toe_msleep(10) };
-        }
-        // SAFETY: process context; the last instructions of those calls.
-        unsafe { bindings::toe_synchronize_tasks() };
-        super::table::barrier();
-    }
-}
-
-/// Counts this task as being inside the module until it is dropped.
-struct InFlight;
-
-impl InFlight {
-    fn enter() -> Self {
-        // SAFETY: no preconditions.
-        unsafe { bindings::toe_call_enter() };
-        InFlight
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        // SAFETY: no preconditions.
-        unsafe { bindings::toe_call_leave() }
-    }
-}
-
-/// Keeps the module loaded while a task may sleep in it without bound, so that
-/// `rmmod` answers EBUSY at once instead of waiting for it.
-pub(crate) struct ModulePin(bool);
-
-impl ModulePin {
-    /// Takes a reference unless the module is being unloaded already.
-    pub(crate) fn get() -> Self {
-        // SAFETY: no preconditions.
-        ModulePin(unsafe { bindings::toe_module_tryget() })
-    }
-
-    /// Is it one, or is the module being unloaded?
-    pub(crate) fn held(&self) -> bool {
-        self.0
-    }
-}
-
-impl Drop for ModulePin {
-    fn drop(&mut self) {
-        if self.0 {
-            // SAFETY: gives up the reference taken in `get()`.
-            unsafe { bindings::toe_module_unpin() }
-        }
-    }
-}
-
-struct Adapter<H: Hooks>(PhantomData<H>);
-
-impl<H: Hooks> Adapter<H> {
-    /// # Safety
-    ///
-    /// Called by the socket layer as `proto::sendmsg`.
-    unsafe extern "C" fn sendmsg(
-        sk: *mut bindings::sock,
-        msg: *mut bindings::msghdr,
-        len: usize,
-    ) -> c_int {
-        let _call = InFlight::enter();
-        // SAFETY: the socket layer holds a reference for the call.
-        let sock = unsafe { Sock::from_raw(sk) };
-        if let Some(raw) = NonNull::new(msg) {
-            let mut m = Msg {
-                raw,
-                len,
-                _life: PhantomData,
-            };
-            if let Some(ret) = H::sendmsg(sock, &mut m) {
-                return match ret {
-                    Ok(n) => n as c_int,
-                    Err(e) => e.to_errno(),
-                };
-            }
-        }
-        // It may sleep for as long as the peer does not read.
-        let _pin = ModulePin::get();
-        // SAFETY: the host's own method, called as the socket layer would.
-        unsafe { bindings::tcp_sendmsg(sk, msg, len) }
-    }
-
-    /// # Safety
-    ///
-    /// Called by `toe_recvmsg()`, with its arguments.
-    unsafe extern "C" fn recvmsg(
-        sk: *mut bindings::sock,
-        msg: *mut bindings::msghdr,
-        len: usize,
-        flags: c_int,
-    ) -> c_int {
-        let _call = InFlight::enter();
-        // SAFETY: the socket layer holds a reference for the call.
-        let sock = unsafe { Sock::from_raw(sk) };
-        let Some(raw) = NonNull::new(msg) else {
-            return bindings::TOE_RECV_HOST as c_int;
-        };
-        let mut msg = Msg {
-            raw,
-            len,
-            _life: PhantomData,
-        };
-        match H::recvmsg(sock, &mut msg, flags as u32) {
-            Received::Done(Ok(n)) => n as c_int,
-            Received::Done(Err(e)) => e.to_errno(),
-            Received::Host => bindings::TOE_RECV_HOST as c_int,
-            Received::HostNoWait => bindings::TOE_RECV_HOST_NOWAIT as c_int,
-        }
-    }
-
-    /// # Safety
-    ///
-    /// Called by the socket layer as `proto::close`.
-    unsafe extern "C" fn close(sk: *mut bindings::sock, timeout: c_long) {
-        let _call = InFlight::enter();
-        // SAFETY: the caller holds a reference.
-        let sock = unsafe { Sock::from_raw(sk) };
-        let _pin = ModulePin::get();
-        H::before_close(sock);
-        // SAFETY: the host's own method.
-        unsafe { bindings::tcp_close(sk, timeout) }
-    }
-
-    /// # Safety
-    ///
-    /// Called by the socket layer as `proto::shutdown`, with the socket locked.
-    unsafe extern "C" fn shutdown(sk: *mut bindings::sock, how: c_int) {
-        let _call = InFlight::enter();
-        // SAFETY: the caller holds a reference.
-        let sock = unsafe { Sock::from_raw(sk) };
-        // SAFETY: `inet_shutdown()` locked the socket.
-        H::before_locked(unsafe { LockedSock::assume(sock) }, Call::Shutdown);
-        // SAFETY: the host's own method, from its static table.
-        unsafe {
-            if let Some(f) = (*base(sock)).shutdown {
-                f(sk, how);
-            }
-        }
-    }
-
-    /// # Safety
-    ///
-    /// Called by the socket layer as `proto::disconnect`, with the socket locked.
-    unsafe extern "C" fn disconnect(sk: *mut bindings::sock, flags: c_int) -> c_int {
-        let _call = InFlight::enter();
-        // SAFETY: the caller holds a reference.
-        let sock = unsafe { Sock::from_raw(sk) };
-        // SAFETY: `inet_stream_connect()` locked the socket.
-        H::before_locked(unsafe { LockedSock::assume(sock) }, Call::Disconnect);
-        // SAFETY: the host's own method.
-        match unsafe { (*base(sock)).disconnect } {
-            // SAFETY: as above.
-            Some(f) => unsafe { f(sk, flags) },
-            None => errno::EOPNOTSUPP().to_errno(),
-        }
-    }
-
-    /// # Safety
-    ///
-    /// Called by the socket layer as `proto::setsockopt`, socket unlocked.
-    unsafe extern "C" fn setsockopt(
-        sk: *mut bindings::sock,
-        level: c_int,
-        name: c_int,
-        val: bindings::sockptr_t,
-        len: c_uint,
-    ) -> c_int {
-        let _call = InFlight::enter();
-        // SAFETY: the caller holds a reference.
-        let sock = unsafe { Sock::from_raw(sk) };
-        let opt = SockOpt { level, name };
-        if H::before_setsockopt(sock, opt, &OptValue { val, len }) {
-            return 0;
-        }
-        // SAFETY: the host's own method.
-        let ret = match unsafe { (*base(sock)).setsockopt } {
-            // SAFETY: as above, with the caller's arguments.
-            Some(f) => unsafe { f(sk, level, name, val, len) },
-            None => errno::ENOPROTOOPT().to_errno(),
-        };
-        if ret == 0 {
-            H::after_setsockopt(sock, opt);
-        }
-        ret
-    }
-
-    /// # Safety
-    ///
-    /// Called by `release_sock()` with the socket owned by the caller.
-    unsafe extern "C" fn release_cb(sk: *mut bindings::sock) {
-        if H::release_awaited() {
-            // SAFETY: the caller owns the socket lock.
-            H::release(unsafe { LockedSock::assume(Sock::from_raw(sk)) });
-        }
-        // SAFETY: the host's own method, the same one for both families.
-        unsafe {
-            if let Some(f) = bindings::tcp_prot.release_cb {
-                f(sk);
-            }
-        }
-    }
-
-    /// # Safety
-    ///
-    /// Called by the host stack as `proto::unhash`, with the socket locked.
-    unsafe extern "C" fn unhash(sk: *mut bindings::sock) {
-        // SAFETY: the caller holds the socket lock.
-        let sock = unsafe { Sock::from_raw(sk) };
-        // SAFETY: as above.
-        H::unhash(unsafe { LockedSock::assume(sock) });
-        // SAFETY: the host's own method.
-        unsafe {
-            if let Some(f) = (*base(sock)).unhash {
-                f(sk);
-            }
-        }
-    }
-
-    /// # Safety
-    ///
-    /// Called by sockmap as `proto::psock_update_sk_prot`, socket locked.
-    #[cfg(CONFIG_BPF_SYSCALL)]
-    unsafe extern "C" fn psock_update(
-        sk: *mut bindings::sock,
-        psock: *mut bindings::sk_psock,
-        restore: bool,
-    ) -> c_int {
-        // SAFETY: the caller holds the socket lock.
-        let sock = unsafe { Sock::from_raw(sk) };
-        // SAFETY: as above.
-        H::psock(unsafe { LockedSock::assume(sock) });
-        // The psock remembered our methods as those to go back to.
-        let host = base(sock);
-        // SAFETY: sockmap owns the psock it passes, under the socket's lock.
-        unsafe {
-            let ours = TABLES[index(sock)].proto.load(Ordering::Acquire);
-            if ptr::eq((*psock).sk_proto, ours) {
-                (*psock).sk_proto = host;
-                (*psock).saved_unhash = (*host).unhash;
-                (*psock).saved_destroy = (*host).destroy;
-                (*psock).saved_close = (*host).close;
-            }
-        }
-        // SAFETY: the host's own method.
-        match unsafe { (*base(sock)).psock_update_sk_prot } {
-            // SAFETY: as above.
-            Some(f) => unsafe { f(sk, psock, restore) },
-            None => EINVAL.to_errno(),
-        }
-    }
-
-    /// # Safety
-    ///
-    /// Called through `sk_backlog_rcv` with the socket owned by a user.
-    unsafe extern "C" fn backlog_rcv(
-        sk: *mut bindings::sock,
-        skb: *mut bindings::sk_buff,
-    ) -> c_int {
-        // SAFETY: the caller owns the socket lock.
-        let sock = unsafe { Sock::from_raw(sk) };
-        // SAFETY: the backlog's frame is handed over.
-        let skb = unsafe { SkBuff::from_raw(skb) };
-        // SAFETY: as above.
-        H::backlog_rcv(unsafe { LockedSock::assume(sock) }, skb);
-        0
-    }
-
-    /// # Safety
-    ///
-    /// Called by `tcp_transmit_skb()` with the socket locked.
-    unsafe extern "C" fn queue_xmit(
-        sk: *mut bindings::sock,
-        skb: *mut bindings::sk_buff,
-        fl: *mut bindings::flowi,
-    ) -> c_int {
-        // SAFETY: the caller holds the socket lock.
-        let sock = unsafe { Sock::from_raw(sk) };
-        // SAFETY: `tcp_transmit_skb()` hands the frame over.
-        let frame = unsafe { SkBuff::from_raw(skb) };
-        // SAFETY: as above.
-        match H::queue_xmit(unsafe { LockedSock::assume(sock) }, frame) {
-            HostFrame::Taken(ret) => ret,
-            HostFrame::Pass(skb) => {
-                let original = original_af_ops(sock);
-                // SAFETY: `original` is a static table of the kernel.
-                match unsafe { (*original).queue_xmit } {
-                    // SAFETY: called as the host stack would.
-                    Some(f) => unsafe { f(sk, skb.into_raw(), fl) },
-                    None => errno::EOPNOTSUPP().to_errno(),
-                }
-            }
-        }
-    }
+    // SAFETY: null, or ours, and freed a grace period after it was taken out.
+    unsafe { Record::from_raw(record) }
 }
 
 /// The table our copy on the socket was made from, or the socket's own.

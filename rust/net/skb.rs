@@ -50,6 +50,8 @@ pub(crate) enum DropReason {
     SocketFilter = bindings::skb_drop_reason_SKB_DROP_REASON_SOCKET_FILTER,
     /// The socket's backlog is full.
     SocketBacklog = bindings::skb_drop_reason_SKB_DROP_REASON_SOCKET_BACKLOG,
+    /// From farther away than the socket allows.
+    MinTtl = bindings::skb_drop_reason_SKB_DROP_REASON_TCP_MINTTL,
 }
 
 /// An owned frame.

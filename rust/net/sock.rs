@@ -75,36 +75,54 @@ impl Sock {
         }
     }
 
-    /// `lock_sock()`. Process context; sleeps.
+    /// `lock_sock()`. Process context; sleeps for as long as the owner likes, who may
+    /// sleep in memory that a user serves: for that user's own calls only.
     pub(crate) fn lock(&self) -> UserLock<'_> {
         // SAFETY: the socket is live.
         unsafe { bindings::toe_lock_sock(self.as_ptr()) };
         // SAFETY: this task owns the socket lock until `UserLock` is dropped.
-        UserLock(unsafe { LockedSock::assume(self) })
+        unsafe { UserLock::assume(self) }
     }
 
-    /// Runs `f`, which does not sleep, under the socket's lock. Process context;
-    /// sleeps.
+    /// [`lock`](Self::lock), unless somebody owns it. Process context.
+    pub(crate) fn lock_nowait(&self) -> Option<UserLock<'_>> {
+        // SAFETY: the socket is live.
+        if !unsafe { bindings::toe_lock_sock_nowait(self.as_ptr()) } {
+            return None;
+        }
+        // SAFETY: this task owns the socket lock until `UserLock` is dropped.
+        Some(unsafe { UserLock::assume(self) })
+    }
+
+    /// Runs `f` under the socket's lock, or `busy`, in which nobody else can take or give
+    /// up the lock, if a task owns it. Neither sleeps. Process context; does not wait.
     ///
     /// Nobody may own the lock of a connection that was not accepted yet: its
     /// listener's end expects that (`inet_csk_listen_stop()`). Such a one is locked
     /// as in softirq.
-    pub(crate) fn with_lock<R>(&self, f: impl FnOnce(LockedSock<'_>) -> R) -> R {
-        if !self.has_socket() {
+    pub(crate) fn with_lock<R>(
+        &self,
+        f: impl FnOnce(LockedSock<'_>) -> R,
+        busy: impl FnOnce(&BhLock<'_>) -> R,
+    ) -> R {
+        {
             let _bh = BhGuard::new();
             let lock = self.bh_lock();
-            if let Some(sk) = lock.try_own() {
-                return f(sk);
+            match lock.try_own() {
+                None => return busy(&lock),
+                Some(sk) if !self.has_socket() => return f(sk),
+                // SAFETY: nobody owns the socket, whose spin lock is held, and given up.
+                Some(_) => unsafe { bindings::toe_bh_unlock_own(self.as_ptr()) },
             }
+            core::mem::forget(lock);
         }
-        // Accepted by now, or closed already: it has, or had, a user.
-        f(*self.lock())
-    }
-
-    /// Does a user own the lock at this moment? Any context.
-    pub(crate) fn has_owner(&self) -> bool {
-        // SAFETY: the socket is live.
-        unsafe { bindings::toe_sock_owned_now(self.as_ptr()) }
+        // SAFETY: for lockdep; this task owns the lock since above, and gives it up by
+        // this value.
+        let lock = unsafe {
+            bindings::toe_sock_owned_from_here(self.as_ptr());
+            UserLock::assume(self)
+        };
+        f(*lock)
     }
 
     /// Is it an application's: accepted, and not closed?
@@ -166,6 +184,12 @@ impl<'a> LockedSock<'a> {
     pub(crate) fn sock(&self) -> &'a Sock {
         self.0
     }
+
+    /// Is it the lock of a user, who lets it go by `release_sock()`?
+    pub(crate) fn is_owned(&self) -> bool {
+        // SAFETY: the socket is live and locked.
+        unsafe { bindings::toe_sock_owned_now(self.0.as_ptr()) }
+    }
 }
 
 impl Deref for LockedSock<'_> {
@@ -219,6 +243,7 @@ impl<'a> BhLock<'a> {
         }
     }
 
+    /// The socket.
     pub(crate) fn sock(&self) -> &'a Sock {
         self.0
     }

@@ -62,6 +62,7 @@ pub(crate) struct Facts {
     pub(crate) has_ulp: bool,
     pub(crate) repair: bool,
     pub(crate) md5_ao: bool,
+    pub(crate) psp: bool,
     pub(crate) mptcp: bool,
     pub(crate) smc: bool,
     pub(crate) fastopen: bool,
@@ -217,6 +218,7 @@ impl<'a> LockedSock<'a> {
                 has_ulp: !icsk.icsk_ulp_ops.is_null() || !icsk.icsk_ulp_data.is_null(),
                 repair: tp.repair() != 0,
                 md5_ao: c.md5_ao,
+                psp: c.psp,
                 mptcp: c.mptcp,
                 smc: c.smc,
                 fastopen: c.fastopen,
@@ -249,24 +251,86 @@ impl<'a> LockedSock<'a> {
         icsk.icsk_probes_out != 0 || (tp.snd_wnd == 0 && icsk.icsk_backoff != 0)
     }
 
+    /// Does anything of the socket's own, or of its cgroup's, look at received frames?
+    #[inline]
+    pub(crate) fn is_watched(&self) -> bool {
+        // SAFETY: the socket is live.
+        unsafe { bindings::toe_sk_watched(self.as_ptr()) }
+    }
+
     /// Is a packet filter attached? It must see every frame.
     pub(crate) fn has_filter(&self) -> bool {
         // SAFETY: the socket is live; the pointer is only compared with null.
         unsafe { !(*self.as_ptr()).sk_filter.is_null() }
     }
 
-    /// Has the application asked for pacing or timestamps? `SOL_SOCKET` options
-    /// pass no method of the socket, so the engines look.
+    /// Was something set on the socket that only the host stack does? Options of level
+    /// `SOL_SOCKET` pass no method of the socket, nor do BPF programs, and a call that
+    /// entered the host's `setsockopt` before the hand-over may run on after it: the
+    /// engines look.
     #[inline]
     pub(crate) fn wants_host(&self) -> bool {
         const RCVTSTAMP: c_ulong = 1 << bindings::TOE_SOCK_RCVTSTAMP;
         let sk = self.as_ptr();
-        // SAFETY: the socket is live; racy reads of plain fields.
+        // SAFETY: the socket is live and locked; racy reads of plain fields, and of a
+        // congestion control that the socket has a reference to.
         unsafe {
+            let ca = &*(*self.icsk()).icsk_ca_ops;
             read_volatile(addr_of!((*sk).sk_pacing_status)) != 0
                 || read_volatile(addr_of!((*sk).sk_tsflags)) != 0
                 || read_volatile(addr_of!((*sk).__sk_common.__bindgen_anon_5.skc_flags)) & RCVTSTAMP
                     != 0
+                || ca.cong_control.is_some()
+                || ca.cong_avoid.is_none()
+                || ca.in_ack_event.is_some()
+                || (*self.tp()).repair() != 0
+                || self.has_keys()
+                || self.has_ip_options()
+        }
+    }
+
+    /// Keys of TCP-MD5 or TCP-AO?
+    #[inline]
+    fn has_keys(&self) -> bool {
+        let mut any = false;
+        #[cfg(CONFIG_TCP_MD5SIG)]
+        {
+            // SAFETY: the socket is live; the pointer is only compared with null.
+            any |= unsafe { !(*self.tp()).md5sig_info.is_null() };
+        }
+        #[cfg(CONFIG_TCP_AO)]
+        {
+            // SAFETY: as above.
+            any |= unsafe { !(*self.tp()).ao_info.is_null() };
+        }
+        any
+    }
+
+    /// IP options or extension headers for frames that are sent?
+    #[inline]
+    fn has_ip_options(&self) -> bool {
+        let inet = self.as_ptr().cast::<bindings::inet_sock>();
+        // SAFETY: the socket is live; the pointers are only compared with null. What
+        // carries IPv6 has a `pinet6`.
+        unsafe {
+            match self.is_v6() {
+                false => !(*inet).inet_opt.is_null(),
+                true => !(*(*inet).pinet6).opt.is_null(),
+            }
+        }
+    }
+
+    /// The least TTL, or hop limit, that a received frame must have (RFC 5082).
+    #[inline]
+    pub(crate) fn least_ttl(sk: &Sock, v6: bool) -> u8 {
+        let inet = sk.as_ptr().cast::<bindings::inet_sock>();
+        // SAFETY: the socket is live; racy reads of plain fields, as the host's. What
+        // carries IPv6 has a `pinet6`.
+        unsafe {
+            match v6 {
+                false => read_volatile(addr_of!((*inet).min_ttl)),
+                true => read_volatile(addr_of!((*(*inet).pinet6).min_hopcount)),
+            }
         }
     }
 
@@ -338,9 +402,35 @@ impl<'a> LockedSock<'a> {
     pub(crate) fn has_options(&self, cached: &ConnCached) -> bool {
         // SAFETY: the socket is live and locked.
         let on = unsafe { (*self.as_ptr()).__sk_common.__bindgen_anon_5.skc_flags } & KEEPOPEN != 0;
+        let (tos, ttl) = self.tos_ttl();
         self.priority() == cached.priority
             && self.nonagle() == cached.nonagle
             && on == cached.keepalive.on
+            && tos == cached.tos
+            && (ttl < 0 || ttl == i16::from(cached.ttl))
+    }
+
+    /// TOS or traffic class, and TTL or hop limit if one was set, of frames that are sent.
+    #[inline]
+    fn tos_ttl(&self) -> (u8, i16) {
+        let inet = self.as_ptr().cast::<bindings::inet_sock>();
+        // SAFETY: the socket is live; racy reads of plain fields. What carries IPv6 has a
+        // `pinet6`.
+        unsafe {
+            match self.is_v6() {
+                false => (
+                    read_volatile(addr_of!((*inet).tos)),
+                    read_volatile(addr_of!((*inet).uc_ttl)),
+                ),
+                true => {
+                    let np = (*inet).pinet6;
+                    (
+                        read_volatile(addr_of!((*np).tclass)),
+                        read_volatile(addr_of!((*np).hop_limit)),
+                    )
+                }
+            }
+        }
     }
 
     /// Kernel level -> hardware level at hand-over: all of it. The route is valid.

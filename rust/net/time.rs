@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Clocks for decisions.
+//! Clocks for decisions, and a pause.
 
 use crate::bindings;
 
@@ -8,4 +8,10 @@ use crate::bindings;
 pub(crate) fn now_ms() -> u64 {
     // SAFETY: no preconditions.
     unsafe { bindings::toe_now_ms() }
+}
+
+/// Process context.
+pub(crate) fn sleep_ms(ms: u32) {
+    // SAFETY: process context.
+    unsafe { bindings::toe_msleep(ms) }
 }

@@ -1,14 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `setsockopt(TCP_ULP, "toe")`: the application's way to ask for an offload.
+//! The upper layer protocol `toe`: the application's way to ask for an offload, and the
+//! sign on the socket of a delegated connection.
 //!
-//! The name stays on the socket no longer than the system call: an upper layer
-//! protocol in place would shut out TLS and sockmap, which an application may
-//! ask for later.
+//! A call that entered the host's `setsockopt()` before the hand-over may run on after
+//! it. What stands between `TCP_ULP "tls"` and a copy of our methods in kTLS's own tables
+//! is that there is a protocol already (`EEXIST`); `sk_psock_init()` looks at the same.
+//! It is also what `getsockopt(TCP_ULP)` and `ss -i` show.
+//!
+//! Two tables. [`REGISTERED`] can be asked for, and its reference on the module is the
+//! call's. [`IDENTITY`] is on delegated sockets; it has neither owner nor functions, so
+//! that whatever the host does with it is nothing. `tcp_diag` and `getsockopt()` read the
+//! pointer without a lock, and the latter sleeps in user memory with it: neither table is
+//! ever freed.
 
 use core::{
     marker::PhantomData,
-    ptr,
+    ptr::{
+        self,
+        addr_of_mut, //
+    },
     sync::atomic::{
         AtomicPtr,
         Ordering, //
@@ -17,11 +28,9 @@ use core::{
 
 use kernel::{
     error::from_result,
-    ffi::{
-        c_char,
-        c_int, //
-    },
-    prelude::*, //
+    ffi::c_int,
+    prelude::*,
+    str::CStrExt, //
 };
 
 use super::sock::{
@@ -36,8 +45,30 @@ pub(crate) trait Ulp: 'static {
     fn init(sk: LockedSock<'_>) -> Result;
 }
 
-/// The registered table; null while there is none.
-static OPS: AtomicPtr<bindings::tcp_ulp_ops> = AtomicPtr::new(ptr::null_mut());
+/// The table that is registered; null while there is none.
+static REGISTERED: AtomicPtr<bindings::tcp_ulp_ops> = AtomicPtr::new(ptr::null_mut());
+/// The sign of a delegated connection; null before the module is loaded.
+static IDENTITY: AtomicPtr<bindings::tcp_ulp_ops> = AtomicPtr::new(ptr::null_mut());
+
+fn alloc(name: &CStr) -> Result<*mut bindings::tcp_ulp_ops> {
+    // SAFETY: process context, a name that ends.
+    let ops = unsafe { bindings::toe_ulp_alloc(name.as_char_ptr()) };
+    if ops.is_null() {
+        return Err(ENOMEM);
+    }
+    Ok(ops)
+}
+
+/// Makes the sign. Process context, once.
+pub(in crate::net) fn make_identity(name: &CStr) -> Result {
+    IDENTITY.store(alloc(name)?, Ordering::Release);
+    Ok(())
+}
+
+/// The sign of a delegated connection.
+pub(in crate::net) fn identity() -> *const bindings::tcp_ulp_ops {
+    IDENTITY.load(Ordering::Acquire)
+}
 
 /// Registered until it is dropped.
 pub(crate) struct Registration<U: Ulp>(PhantomData<U>);
@@ -45,25 +76,16 @@ pub(crate) struct Registration<U: Ulp>(PhantomData<U>);
 impl<U: Ulp> Registration<U> {
     /// Registers `name`, at most 15 bytes.
     pub(crate) fn new(name: &CStr, module: &'static ThisModule) -> Result<Self> {
-        let mut ops = KBox::new(bindings::tcp_ulp_ops::default(), GFP_KERNEL)?;
-        let bytes = name.to_bytes();
-        if bytes.len() >= ops.name.len() {
-            return Err(EINVAL);
-        }
-        for (to, from) in ops.name.iter_mut().zip(bytes) {
-            *to = *from as c_char;
-        }
-        ops.init = Some(Self::init);
-        ops.owner = module.as_ptr().cast();
-        let ops = KBox::into_raw(ops);
-        // SAFETY: the table stays where it is until it is unregistered.
-        let ret = unsafe { bindings::tcp_register_ulp(ops) };
-        if ret != 0 {
-            // SAFETY: from `KBox::into_raw()` and not registered.
-            drop(unsafe { KBox::from_raw(ops) });
-            return Err(Error::from_errno(ret));
-        }
-        OPS.store(ops, Ordering::Release);
+        let ops = alloc(name)?;
+        // SAFETY: just made, and nobody else's yet; the table stays where it is.
+        let ret = unsafe {
+            (*ops).init = Some(Self::init);
+            (*ops).clone = Some(never_cloned);
+            (*ops).owner = module.as_ptr().cast();
+            bindings::tcp_register_ulp(ops)
+        };
+        super::proto::check(ret)?;
+        REGISTERED.store(ops, Ordering::Release);
         Ok(Registration(PhantomData))
     }
 
@@ -74,42 +96,60 @@ impl<U: Ulp> Registration<U> {
         from_result(|| {
             // SAFETY: the caller holds the socket lock for the call.
             let sk = unsafe { LockedSock::assume(Sock::from_raw(sk)) };
-            U::init(sk)?;
-            Ok(0)
+            // `__tcp_set_ulp()` cleared it, and does not put it back if it is refused.
+            let zero_copy = super::proto::is_plain(sk);
+            let result = U::init(sk);
+            if zero_copy && (super::proto::is_plain(sk) || super::proto::is_ours(&sk)) {
+                // SAFETY: the socket is live and locked.
+                unsafe { bindings::toe_sk_support_zc(sk.as_ptr()) };
+            }
+            result.map(|()| 0)
         })
     }
 }
 
+/// No listener ever has the protocol. With it there `__tcp_set_ulp()` asks [`Ulp::init`] for
+/// a listener, too, which refuses and puts back what was changed.
+///
+/// # Safety
+///
+/// Called for the clone of a socket with this protocol.
+unsafe extern "C" fn never_cloned(
+    _req: *const bindings::request_sock,
+    _newsk: *mut bindings::sock,
+    _priority: bindings::gfp_t,
+) {
+}
+
 impl<U: Ulp> Drop for Registration<U> {
     fn drop(&mut self) {
-        let ops = OPS.swap(ptr::null_mut(), Ordering::AcqRel);
-        if !ops.is_null() {
-            // SAFETY: registered in `new()`. `tcp_unregister_ulp()` waits for
-            // readers of the list.
-            unsafe {
-                bindings::tcp_unregister_ulp(ops);
-                drop(KBox::from_raw(ops));
-            }
+        let ops = REGISTERED.load(Ordering::Acquire);
+        // SAFETY: registered in `new()`. `tcp_unregister_ulp()` waits for readers of the
+        // list; those that found it by then have a reference on the module.
+        unsafe { bindings::tcp_unregister_ulp(ops) };
+    }
+}
+
+/// The request is over: the sign takes the place of the table that was asked for, with
+/// whose reference on the module goes. Socket lock held, by the task that asked.
+#[inline]
+pub(crate) fn settle(sk: LockedSock<'_>) {
+    let icsk = sk.as_ptr().cast::<bindings::inet_connection_sock>();
+    // SAFETY: the socket is live and locked; lockless readers find one table or the
+    // other.
+    unsafe {
+        let asked = (*icsk).icsk_ulp_ops;
+        if ptr::eq(asked, REGISTERED.load(Ordering::Acquire)) && !asked.is_null() {
+            ptr::write_volatile(addr_of_mut!((*icsk).icsk_ulp_ops), identity());
+            put(asked);
         }
     }
 }
 
-/// Takes our name off the socket and gives up the module reference that came
-/// with it. `false`: it was not there. Socket lock held.
-#[inline]
-pub(crate) fn forget(sk: LockedSock<'_>) -> bool {
-    let icsk = sk.as_ptr().cast::<bindings::inet_connection_sock>();
-    // SAFETY: the socket is live and locked; the reference on the module was
-    // taken by `tcp_set_ulp()`.
-    unsafe {
-        let there = (*icsk).icsk_ulp_ops;
-        let ops = OPS.load(Ordering::Acquire);
-        if there.is_null() || !ptr::eq(there, ops) {
-            return false;
-        }
-        let owner = (*ops).owner;
-        (*icsk).icsk_ulp_ops = ptr::null();
-        bindings::toe_module_put(owner);
-        true
+/// `ops` is not on its socket any more.
+pub(in crate::net) fn put(ops: *const bindings::tcp_ulp_ops) {
+    if ptr::eq(ops, REGISTERED.load(Ordering::Acquire)) && !ops.is_null() {
+        // SAFETY: the reference that `tcp_set_ulp()` took for the socket.
+        unsafe { bindings::toe_module_put((*ops).owner) }
     }
 }

@@ -147,7 +147,7 @@ fn store_upload_all(port: &Port, text: &str) -> Result {
     if text != "1" {
         return Err(EINVAL);
     }
-    upload::upload_all(port, UploadReason::Admin);
+    upload::upload_all_soon(port, UploadReason::Admin);
     Ok(())
 }
 

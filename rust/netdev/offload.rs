@@ -190,7 +190,7 @@ impl DeviceState {
             (through && (left || !layers.intact())).then_some(())
         };
         let mut first = true;
-        upload::upload_those(port, UploadReason::Vlan, &mut |f| {
+        upload::upload_those(port, UploadReason::Vlan, left, &mut |f| {
             for index in 0..table.slots() {
                 let guard = ReadGuard::new();
                 let found = table
@@ -214,19 +214,19 @@ impl DeviceState {
 
     /// The device has another link address. Process context, rtnl held.
     pub(super) fn address_changed(&self, port: &Port, _rtnl: &Rtnl) {
-        upload::upload_all(port, UploadReason::RouteChange);
+        upload::upload_all(port, UploadReason::RouteChange, false);
         self.device.objects().sweep(port, true);
     }
 
     /// The link goes down: this device or its peer. Process context, rtnl held.
     pub(super) fn link_down(&self, port: &Port, _rtnl: &Rtnl) {
-        upload::upload_all(port, UploadReason::LinkDown);
+        upload::upload_all(port, UploadReason::LinkDown, false);
     }
 
     /// The device leaves: upload everything. Process context, rtnl held.
     pub(super) fn before_unregister(&self, port: &Port, _rtnl: &Rtnl) {
         self.device.set_closed(true);
-        upload::upload_all(port, UploadReason::DeviceGone);
+        upload::upload_all(port, UploadReason::DeviceGone, true);
         self.device.objects().sweep(port, true);
     }
 }

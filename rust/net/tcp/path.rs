@@ -222,6 +222,13 @@ impl NetDevice {
         Filters::from_bits(unsafe { bindings::toe_any_filters(self.as_ptr()) })
     }
 
+    /// Another number when something of what [`any_filters`](Self::any_filters) finds
+    /// was installed. Any context.
+    pub(crate) fn filters_sign(&self) -> u64 {
+        // SAFETY: the device is live.
+        unsafe { bindings::toe_filters_sign(self.as_ptr()) }
+    }
+
     /// The link address at this moment.
     pub(crate) fn address_now(&self) -> [u8; 6] {
         let mut mac = [0; 6];

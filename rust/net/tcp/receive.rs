@@ -440,4 +440,19 @@ impl BhLock<'_> {
         // live.
         unsafe { bindings::toe_tcp_count_in(self.sock().as_ptr(), skb.as_ptr(), dev.as_ptr(), len) }
     }
+
+    /// Counts a frame that came from farther away than the socket allows
+    /// (`TCPMinTTLDrop`). As [`count_in`](Self::count_in).
+    #[cold]
+    pub(crate) fn count_too_far(&self, skb: &SkBuff, dev: &NetDevice, len: u32) {
+        // SAFETY: as in `count_in()`.
+        unsafe {
+            bindings::toe_tcp_count_too_far(
+                self.sock().as_ptr(),
+                skb.as_ptr(),
+                dev.as_ptr(),
+                len,
+            )
+        }
+    }
 }

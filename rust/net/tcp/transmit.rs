@@ -50,6 +50,8 @@ pub(crate) enum AppendError {
     Full,
     /// Memory is short: the host's own `sendmsg` knows what to do.
     Memory,
+    /// The user's memory is not there, and may be if it is waited for.
+    Fault,
     /// The user's buffer, for one (`EFAULT`).
     Other(Error),
 }
@@ -248,12 +250,20 @@ impl LockedSock<'_> {
     }
 
     /// Appends bytes of `msg` to the send queue, at most until its last buffer
-    /// holds `goal`. Process context, socket owned; may sleep in the copy.
-    pub(crate) fn append(&self, msg: &mut Msg<'_>, goal: u32) -> Result<usize, AppendError> {
+    /// holds `goal`. Process context, socket owned. With `fault` it may sleep in the copy
+    /// for as long as whoever serves the memory likes.
+    pub(crate) fn append(
+        &self,
+        msg: &mut Msg<'_>,
+        goal: u32,
+        fault: bool,
+    ) -> Result<usize, AppendError> {
         // SAFETY: this task owns the socket, the message is the caller's.
-        let n = unsafe { bindings::toe_tcp_append(self.as_ptr(), msg.as_ptr(), goal) };
+        let n = unsafe { bindings::toe_tcp_append(self.as_ptr(), msg.as_ptr(), goal, fault) };
         if n >= 0 {
             Ok(n as usize)
+        } else if n == EFAULT.to_errno() && !fault {
+            Err(AppendError::Fault)
         } else if n == EAGAIN.to_errno() {
             Err(AppendError::Full)
         } else if n == errno::ENOBUFS().to_errno() {
