@@ -244,10 +244,7 @@ impl Dct {
 
 /// The entry of a connection that the framework hands to this target.
 #[inline]
-pub(crate) fn entry_of<'g>(
-    conn: &Record,
-    guard: &'g ReadGuard<'_>,
-) -> Option<EntryRef<'g, Entry>> {
+pub(crate) fn entry_of<'g>(conn: &Record, guard: &'g ReadGuard<'_>) -> Option<EntryRef<'g, Entry>> {
     conn.dev()?
         .driver::<Port>()?
         .offload()

@@ -400,7 +400,11 @@ fn object(cached: ConnCached) -> Object {
 /// socket lock.
 #[inline]
 pub(crate) fn follow(sk: LockedSock<'_>, conn: &Record) {
-    if !conn.value().cached.with(sk, |cached| sk.has_options(cached)) {
+    if !conn
+        .value()
+        .cached
+        .with(sk, |cached| sk.has_options(cached))
+    {
         tell(sk, conn);
     }
 }

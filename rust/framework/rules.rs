@@ -324,10 +324,7 @@ impl Rules {
             return Err(ENOENT);
         };
         let trigger = Trigger::new(facts.request);
-        let outcome = sk.with_lock(
-            |sk| Some(handover::would_offload(sk, &trigger)),
-            |_| None,
-        );
+        let outcome = sk.with_lock(|sk| Some(handover::would_offload(sk, &trigger)), |_| None);
         drop(sk);
         let Some(outcome) = outcome else {
             loader

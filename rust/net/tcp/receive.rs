@@ -447,12 +447,7 @@ impl BhLock<'_> {
     pub(crate) fn count_too_far(&self, skb: &SkBuff, dev: &NetDevice, len: u32) {
         // SAFETY: as in `count_in()`.
         unsafe {
-            bindings::toe_tcp_count_too_far(
-                self.sock().as_ptr(),
-                skb.as_ptr(),
-                dev.as_ptr(),
-                len,
-            )
+            bindings::toe_tcp_count_too_far(self.sock().as_ptr(), skb.as_ptr(), dev.as_ptr(), len)
         }
     }
 }
