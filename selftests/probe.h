@@ -6,7 +6,8 @@
 
 struct probe {
 	const char *addr, *client_ns, *server_ns, *before, *after, *expect, *table, *bpf, *dev, *cgroup;
-	bool ulp_try, both, slow;
+	bool ulp_try, both, slow, user;
+	unsigned int rounds;
 	int listener, c, s;	/* both ends of one connection, in one process */
 	uint64_t pos_cs, pos_sc;
 };
@@ -64,6 +65,53 @@ void expect_resynchronised(uint64_t hwid, const char *name);
 /* recv() by io_uring; ENOSYS if the kernel has none. `async`: by a worker thread. */
 ssize_t uring_recv(int sock, void *buf, size_t len, int flags, bool async);
 
+/* TCP_ULP by any name: 0 or -errno. */
+int raw_ulp(int fd, const char *name);
+/* Keys of kTLS for a direction. */
+void start_tls(int fd, int direction, uint8_t key);
+void both_keys(void);
+/* A key for the peer `sa`, whose port does not count: 0 or -errno. */
+size_t md5_key_for(const struct sockaddr *sa, socklen_t len, void *key);
+
+/* Sockmaps of one socket; 0 or -errno. */
+int sockmap_create(void);
+int sockmap_update(int map, int fd);
+int sockmap_delete(int map);
+/* A program puts each socket that the cgroup's processes connect into the map. */
+void sock_ops_sockmap(int map);
+/*
+ * A program has found the client in a sockmap that it is in no longer; then it puts it
+ * into another one.
+ */
+void sockmap_bpf_prepare(void);
+int sockmap_bpf_call(void);
+
+/* An association of PSP with the client's socket, on the first device that has it. */
+void psp_prepare(void);
+int psp_call(void);
+void psp_granted(void);
+
+/* Ends the probe as skipped. */
+void lacking(const char *what) __attribute__((noreturn));
+
+/*
+ * A page that makes whoever touches it wait: slow_touched() says that somebody does,
+ * slow_serve() lets him go on, and after slow_forget() it is as new. One a process.
+ */
+#define SLOW_PAGE 4096
+uint8_t *slow_page(void);
+bool slow_touched(unsigned int ms);
+void slow_serve(uint8_t *page, const void *data, size_t len);
+void slow_forget(uint8_t *page);
+
+/* Is the client delegated? Needs --table, or a module that says its name. */
+bool is_delegated(void);
+/* The name of the client's upper layer protocol, which may be none. */
+const char *ulp_name(int fd);
+
+/* One message by io_uring's zero-copy send, as send(). */
+ssize_t uring_send_zc(int sock, const void *buf, size_t len);
+
 int ping(int argc, char **argv);
 int inject(const char *name);
 int legacy(const char *name);
@@ -73,5 +121,7 @@ int nth(const char *what);
 int buffer(const char *name);
 int hold(const char *name);
 int filter(const char *name);
+int contend(const char *name);
+int outlive(const char *name);
 
 #endif

@@ -21,6 +21,8 @@
 #include <linux/bpf.h>
 #include <linux/filter.h>
 
+#include "probe_bpf.h"
+
 /* What Documentation/networking/toe.rst promises: frames skip a filter no longer. */
 #define BOUND_MS 100
 
@@ -28,12 +30,6 @@
 #define ATTACH_TCX_INGRESS 46
 #define ATTACH_TCX_EGRESS 47
 #define OPT_SOCK_OPS_CB_FLAGS 1008
-
-#define INSN(c, d, s, o, i) ((struct bpf_insn){ .code = c, .dst_reg = d, .src_reg = s, .off = o, .imm = i })
-#define MOV(reg, value) INSN(BPF_ALU64 | BPF_MOV | BPF_K, reg, 0, 0, value)
-#define MOV_REG(reg, from) INSN(BPF_ALU64 | BPF_MOV | BPF_X, reg, from, 0, 0)
-#define CALL(helper) INSN(BPF_JMP | BPF_CALL, 0, 0, 0, helper)
-#define RETURN INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0)
 
 static int link_fd = -1, prog_fd = -1;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* One receive by io_uring, without a library. */
+/* One request of io_uring, without a library. */
 #define _GNU_SOURCE
 #include "probe.h"
 
@@ -20,7 +20,8 @@ static void *ring(int fd, size_t len, off_t offset)
 	return at;
 }
 
-ssize_t uring_recv(int sock, void *buf, size_t len, int flags, bool async)
+/* One request, and what it came to. A zero-copy send says later that it is done, too. */
+static ssize_t one_request(const struct io_uring_sqe *request)
 {
 	struct io_uring_params params = { 0 };
 	int fd = syscall(SYS_io_uring_setup, 1, &params);
@@ -40,14 +41,7 @@ ssize_t uring_recv(int sock, void *buf, size_t len, int flags, bool async)
 	cq = ring(fd, cq_len, IORING_OFF_CQ_RING);
 	sqe = ring(fd, params.sq_entries * sizeof(*sqe), IORING_OFF_SQES);
 
-	memset(sqe, 0, sizeof(*sqe));
-	sqe->opcode = IORING_OP_RECV;
-	/* Both wait by polling, for a socket can be polled. */
-	sqe->flags = async ? IOSQE_ASYNC : 0;
-	sqe->fd = sock;
-	sqe->addr = (uintptr_t)buf;
-	sqe->len = len;
-	sqe->msg_flags = flags;
+	*sqe = *request;
 	((unsigned int *)(sq + params.sq_off.array))[0] = 0;
 	atomic_store((_Atomic unsigned int *)(sq + params.sq_off.tail), 1);
 	do {
@@ -55,7 +49,7 @@ ssize_t uring_recv(int sock, void *buf, size_t len, int flags, bool async)
 			      atomic_load((_Atomic unsigned int *)(sq + params.sq_off.head)) ? 0 : 1,
 			      1, IORING_ENTER_GETEVENTS, NULL, 0);
 	} while (ret < 0 && errno == EINTR);
-	if (ret < 0 || atomic_load((_Atomic unsigned int *)(cq + params.cq_off.tail)) != 1)
+	if (ret < 0 || !atomic_load((_Atomic unsigned int *)(cq + params.cq_off.tail)))
 		fatal("io_uring_enter: %m");
 	cqe = (struct io_uring_cqe *)(cq + params.cq_off.cqes);
 	ret = cqe->res;
@@ -68,4 +62,25 @@ ssize_t uring_recv(int sock, void *buf, size_t len, int flags, bool async)
 		return -1;
 	}
 	return ret;
+}
+
+ssize_t uring_recv(int sock, void *buf, size_t len, int flags, bool async)
+{
+	struct io_uring_sqe request = {
+		.opcode = IORING_OP_RECV,
+		/* Both wait by polling, for a socket can be polled. */
+		.flags = async ? IOSQE_ASYNC : 0,
+		.fd = sock, .addr = (uintptr_t)buf, .len = len, .msg_flags = flags,
+	};
+
+	return one_request(&request);
+}
+
+ssize_t uring_send_zc(int sock, const void *buf, size_t len)
+{
+	struct io_uring_sqe request = {
+		.opcode = IORING_OP_SEND_ZC, .fd = sock, .addr = (uintptr_t)buf, .len = len,
+	};
+
+	return one_request(&request);
 }

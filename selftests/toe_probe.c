@@ -17,6 +17,11 @@
  *   hold NAME     delegated, its payload held until a buffer is posted
  *   filter NAME   a filter that is installed before the offload, or after it; needs
  *                 --table
+ *   contend NAME  another thread asks for something else at the same moment (with
+ *                 --slow by memory that is there only after the hand-over; with --user
+ *                 both are nobody); needs --table
+ *   outlive NAME  what others keep of a delegated connection, and use when it is with
+ *                 the host again, or when the module is gone (--before)
  *   ping NS ADDR COUNT SIZE [df]
  *
  * Exit code: 0 as expected, 1 not, 2 wrong use, 4 the kernel lacks what the
@@ -49,7 +54,7 @@
 
 #define CHUNK 8192
 
-struct probe p = { .addr = "127.0.0.1", .expect = "refused" };
+struct probe p = { .addr = "127.0.0.1", .expect = "refused", .rounds = 20 };
 
 void fatal(const char *fmt, ...)
 {
@@ -63,7 +68,7 @@ void fatal(const char *fmt, ...)
 	exit(1);
 }
 
-static void lacking(const char *what)
+void lacking(const char *what)
 {
 	fprintf(stderr, "toe_probe: this kernel lacks %s: %m\n", what);
 	exit(4);
@@ -176,7 +181,7 @@ void exchange(unsigned int rounds)
 	}
 }
 
-static int raw_ulp(int fd, const char *name)
+int raw_ulp(int fd, const char *name)
 {
 	return setsockopt(fd, IPPROTO_TCP, TCP_ULP, name, strlen(name)) ? -errno : 0;
 }
@@ -226,11 +231,20 @@ static int attach_filter(int fd)
 	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog));
 }
 
-static void md5_key(int fd, const struct sockaddr *sa, socklen_t len)
+size_t md5_key_for(const struct sockaddr *sa, socklen_t len, void *at)
 {
 	struct tcp_md5sig key = { .tcpm_keylen = 6, .tcpm_key = "secret" };
 
 	memcpy(&key.tcpm_addr, sa, len);
+	memcpy(at, &key, sizeof(key));
+	return sizeof(key);
+}
+
+static void md5_key(int fd, const struct sockaddr *sa, socklen_t len)
+{
+	struct tcp_md5sig key;
+
+	md5_key_for(sa, len, &key);
 	if (setsockopt(fd, IPPROTO_TCP, TCP_MD5SIG, &key, sizeof(key)))
 		lacking("TCP_MD5SIG");
 }
@@ -257,23 +271,39 @@ static void establish_md5(void)
 	meet();
 }
 
-/* Puts a socket into a map, and gives the map. */
-static int into_sockmap(int fd)
+int sockmap_create(void)
 {
 	union bpf_attr attr = {
 		.map_type = BPF_MAP_TYPE_SOCKMAP, .key_size = 4, .value_size = 4, .max_entries = 1,
 	};
-	uint32_t key = 0, value = fd;
 	int map = syscall(SYS_bpf, BPF_MAP_CREATE, &attr, sizeof(attr));
 
 	if (map < 0)
 		lacking("sockmap");
-	memset(&attr, 0, sizeof(attr));
-	attr.map_fd = map;
-	attr.key = (uintptr_t)&key;
-	attr.value = (uintptr_t)&value;
-	if (syscall(SYS_bpf, BPF_MAP_UPDATE_ELEM, &attr, sizeof(attr)))
-		fatal("cannot put the socket into a sockmap: %m");
+	return map;
+}
+
+static int sockmap_do(int map, int cmd, int fd)
+{
+	uint32_t key = 0, value = fd;
+	union bpf_attr attr = {
+		.map_fd = map, .key = (uintptr_t)&key,
+		.value = cmd == BPF_MAP_UPDATE_ELEM ? (uintptr_t)&value : 0,
+	};
+
+	return syscall(SYS_bpf, cmd, &attr, sizeof(attr)) ? -errno : 0;
+}
+
+int sockmap_update(int map, int fd) { return sockmap_do(map, BPF_MAP_UPDATE_ELEM, fd); }
+int sockmap_delete(int map) { return sockmap_do(map, BPF_MAP_DELETE_ELEM, 0); }
+
+/* Puts a socket into a map, and gives the map. */
+static int into_sockmap(int fd)
+{
+	int map = sockmap_create(), ret = sockmap_update(map, fd);
+
+	if (ret)
+		fatal("cannot put the socket into a sockmap: %s", strerror(-ret));
 	return map;
 }
 
@@ -372,7 +402,7 @@ static int refuse(const char *name)
 
 /* ---- upload ---- */
 
-static void start_tls(int fd, int direction, uint8_t key)
+void start_tls(int fd, int direction, uint8_t key)
 {
 	struct tls12_crypto_info_aes_gcm_128 ci = {
 		.info = { TLS_1_2_VERSION, TLS_CIPHER_AES_GCM_128 },
@@ -382,6 +412,14 @@ static void start_tls(int fd, int direction, uint8_t key)
 	memset(ci.salt, key + 1, sizeof(ci.salt));
 	if (setsockopt(fd, SOL_TLS, direction, &ci, sizeof(ci)))
 		lacking("AES-GCM for kTLS");
+}
+
+void both_keys(void)
+{
+	start_tls(p.c, TLS_TX, 1);
+	start_tls(p.s, TLS_RX, 1);
+	start_tls(p.s, TLS_TX, 2);
+	start_tls(p.c, TLS_RX, 2);
 }
 
 static void both_tls(void)
@@ -397,10 +435,7 @@ static void both_tls(void)
 	err = raw_ulp(p.s, "tls");
 	if (err)
 		fatal("TCP_ULP tls on the server: %s", strerror(-err));
-	start_tls(p.c, TLS_TX, 1);
-	start_tls(p.s, TLS_RX, 1);
-	start_tls(p.s, TLS_TX, 2);
-	start_tls(p.c, TLS_RX, 2);
+	both_keys();
 }
 
 static void sockmap(int fd)
@@ -538,7 +573,8 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{ "client-ns", 1, 0, 'c' }, { "server-ns", 1, 0, 's' }, { "before", 1, 0, 'b' },
 		{ "expect", 1, 0, 'e' }, { "ulp-try", 0, 0, 't' }, { "both", 0, 0, '2' }, { "table", 1, 0, 'f' },
-		{ "after", 1, 0, 'a' }, { "bpf", 1, 0, 'p' }, { "dev", 1, 0, 'd' }, { "cgroup", 1, 0, 'g' }, { "slow", 0, 0, 'l' }, { 0 },
+		{ "after", 1, 0, 'a' }, { "bpf", 1, 0, 'p' }, { "dev", 1, 0, 'd' }, { "cgroup", 1, 0, 'g' }, { "slow", 0, 0, 'l' },
+		{ "user", 0, 0, 'u' }, { "rounds", 1, 0, 'r' }, { 0 },
 	};
 	int o;
 
@@ -557,6 +593,8 @@ int main(int argc, char **argv)
 		case 'd': p.dev = optarg; break;
 		case 'g': p.cgroup = optarg; break;
 		case 'l': p.slow = true; break;
+		case 'u': p.user = true; break;
+		case 'r': p.rounds = atoi(optarg); break;
 		default: return 2;
 		}
 	}
@@ -565,7 +603,7 @@ int main(int argc, char **argv)
 	if (argc >= 1 && !strcmp(argv[0], "ping"))
 		return ping(argc - 1, argv + 1);
 	if (argc < 2) {
-		fprintf(stderr, "usage: toe_probe [--client-ns NS] [--server-ns NS] [--before CMD] [--expect ok|refused|exists] [--ulp-try] [--both] [--table FILE] [--after CMD] [--bpf KIND] [--dev NAME] [--cgroup DIR] [--slow] refuse|upload|inject|legacy|race|nth|buffer|hold|filter NAME [ADDRESS]\n");
+		fprintf(stderr, "usage: toe_probe [--client-ns NS] [--server-ns NS] [--before CMD] [--expect ok|refused|exists] [--ulp-try] [--both] [--table FILE] [--after CMD] [--bpf KIND] [--dev NAME] [--cgroup DIR] [--slow] [--user] [--rounds N] refuse|upload|inject|legacy|race|nth|buffer|hold|filter|contend|outlive NAME [ADDRESS]\n");
 		return 2;
 	}
 	if (argc > 2)
@@ -588,5 +626,9 @@ int main(int argc, char **argv)
 		return hold(argv[1]);
 	if (!strcmp(argv[0], "filter"))
 		return filter(argv[1]);
+	if (!strcmp(argv[0], "contend"))
+		return contend(argv[1]);
+	if (!strcmp(argv[0], "outlive"))
+		return outlive(argv[1]);
 	return 2;
 }
