@@ -27,7 +27,7 @@
 #include "probe_bpf.h"
 
 /* Newer than the headers of some distributions. */
-#define JCOND 0xe0
+#define JCOND 0xe0	/* of class BPF_JMP */
 #define TYPE_SK_LOOKUP 30
 #define ATTACH_SK_LOOKUP 36
 
@@ -99,7 +99,7 @@ void sockmap_bpf_prepare(void)
 			MAP_VALUE(BPF_REG_7, array),
 			INSN(BPF_ST | BPF_MEM | BPF_W, BPF_REG_7, 0, 0, 1),
 			/* While nobody says that it may go on, but not for ever. */
-			INSN(JCOND, 0, 0, 3, 0),
+			INSN(BPF_JMP | JCOND, 0, 0, 3, 0),
 			INSN(BPF_LDX | BPF_MEM | BPF_W, BPF_REG_1, BPF_REG_7, 4, 0),
 			INSN(BPF_JMP | BPF_JNE | BPF_K, BPF_REG_1, 0, 1, 0),
 			INSN(BPF_JMP | BPF_JA, 0, 0, -4, 0),

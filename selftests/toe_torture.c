@@ -270,6 +270,11 @@ static void *slot_main(void *arg)
 	return NULL;
 }
 
+struct tconn *some_conn(uint64_t *rng)
+{
+	return slots[rnd_below(rng, opt.slots)].conn;
+}
+
 /* ---- the whole ---- */
 
 static void watch(uint64_t clear)
@@ -328,6 +333,8 @@ static void report(void)
 	printf("# flips: %llu offloads, %llu uploads, %llu refusals, %llu special cases, %llu resynchronisations\n",
 	       flips("toe_offloads"), flips("toe_uploads"), flips("toe_refusals"),
 	       flips("toe_specials"), flips("toe_resyncs"));
+	printf("# by other threads: %llu options set on connections, %llu of them kTLS\n",
+	       (unsigned long long)totals.foreign, (unsigned long long)totals.tls);
 	printf("# user buffers: %llu posted, %llu bytes placed\n", flips("toe_buf_posted"),
 	       flips("toe_buf_direct_bytes"));
 	printf("# uploads of a:");

@@ -93,6 +93,9 @@ struct worker {
 	uint64_t rng;
 };
 
+/* One of the connections that live at this moment, or NULL; it may end at any moment. */
+struct tconn *some_conn(uint64_t *rng);
+
 void *tx_main(void *worker);
 void *rx_main(void *worker);
 void keepalive(int fd, bool on);
@@ -100,7 +103,7 @@ void keepalive(int fd, bool on);
 /* What all connections did, for the report. */
 struct totals {
 	_Atomic uint64_t connections, aborted, retried, bytes[2], ulp_ok, ulp_refused, options,
-		zc_sent, oob, no_memory, peeked, mapped;
+		zc_sent, oob, no_memory, peeked, mapped, foreign, tls;
 };
 
 extern struct totals totals;
