@@ -1,10 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# What else an application may ask of a delegated connection: sockmap, options, ...
+# What else an application may ask of a delegated connection: options, a shutdown, ...
 
 . "$(dirname "$0")/lib.sh"
 
-t_sockmap() { asked sockmap sockmap "$1"; }
 t_repair() { asked repair setsockopt "$1"; }
 t_filter() { asked filter - "$1"; }
 t_pacing() { asked pacing setsockopt "$1"; }
@@ -17,5 +16,5 @@ t_keepalive() { asked keepalive - "$1"; }
 t_idle() { asked idle - "$1"; }
 
 pair_up || skip_all "cannot set up the pair"
-run "sockmap 4" "sockmap 6" "repair 4" "filter 4" "pacing 4" "timestamp 4" "disconnect 4" "disconnect 6" "shutdown 4" \
+run "repair 4" "filter 4" "pacing 4" "timestamp 4" "disconnect 4" "disconnect 6" "shutdown 4" \
 	"shutdown 6" "shutdown_rd 4" "options 4" "options 6" "keepalive 4" "idle 4"

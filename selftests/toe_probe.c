@@ -438,14 +438,6 @@ static void both_tls(void)
 	both_keys();
 }
 
-static void sockmap(int fd)
-{
-	int map = into_sockmap(fd);
-
-	exchange(8);
-	close(map);
-}
-
 static void try_options(int fd)
 {
 	static const struct { int level, name, value; } options[] = {
@@ -506,8 +498,6 @@ static int upload(const char *name)
 	} else if (!strcmp(name, "filter")) {
 		if (attach_filter(p.c))
 			fatal("SO_ATTACH_FILTER: %m");
-	} else if (!strcmp(name, "sockmap")) {
-		sockmap(p.c);
 	} else if (!strcmp(name, "options")) {
 		try_options(p.c);
 	} else if (!strcmp(name, "urg")) {
