@@ -521,9 +521,28 @@ mod tests {
         }
     }
 
+    /// The line of the rule that `f` meets, 99 on an error. On the stack for as long as
+    /// this takes only.
+    #[inline(never)]
+    fn line_of(text: &str, f: &Facts) -> u32 {
+        match Small::parse(text) {
+            Ok(small) => small.line(f),
+            Err(_) => 99,
+        }
+    }
+
+    /// What becomes of `f`.
+    #[inline(never)]
+    fn verdict(text: &str, f: &Facts) -> Option<Verdict> {
+        match Small::parse(text) {
+            Ok(small) => Some(small.evaluate(f)),
+            Err(_) => None,
+        }
+    }
+
     /// The line of the rule that [`web`] meets, 99 on an error.
     fn line(text: &str) -> u32 {
-        Small::parse(text).map_or(99, |s| s.line(&web()))
+        line_of(text, &web())
     }
 
     #[test]
@@ -586,7 +605,7 @@ mod tests {
                 ..Facts::default()
             };
             let expected = if met == "any" { 1 } else { 2 };
-            assert_eq!(Small::parse(text).map_or(99, |s| s.line(&one)), expected);
+            assert_eq!(line_of(text, &one), expected);
         }
     }
 
@@ -607,32 +626,30 @@ mod tests {
 
     #[test]
     fn bytes_and_age_may_come() {
-        let small = Small::parse("bytes > 4k => offload\nage >= 2s => offload\nend\n");
-        assert!(small.is_ok());
-        let Ok(small) = small else {
-            return;
-        };
+        let text = "bytes > 4k => offload\nage >= 2s => offload\nend\n";
         let young = Facts {
             bytes: 4096,
             age_ms: Some(1999),
             ..web()
         };
-        let verdict = small.evaluate(&young);
-        assert!(verdict.rule.is_none() && verdict.may_change);
+        assert!(verdict(text, &young).is_some_and(|v| v.rule.is_none() && v.may_change));
         assert_eq!(
-            small.line(&Facts {
-                bytes: 4097,
-                ..young
-            }),
+            line_of(
+                text,
+                &Facts {
+                    bytes: 4097,
+                    ..young
+                }
+            ),
             1
         );
         let old = Facts {
             age_ms: Some(2000),
             ..young
         };
-        assert_eq!(small.line(&old), 2);
-        let small = Small::parse("port 80 and bytes > 1 => offload\nend");
-        assert!(small.is_ok_and(|s| !s.evaluate(&young).may_change));
+        assert_eq!(line_of(text, &old), 2);
+        let text = "port 80 and bytes > 1 => offload\nend";
+        assert!(verdict(text, &young).is_some_and(|v| !v.may_change));
     }
 
     #[test]

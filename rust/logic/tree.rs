@@ -548,6 +548,19 @@ mod tests {
         *, //
     };
 
+    /// Room for blocks of a test. They are too large for a kernel's stack.
+    #[cfg(test)]
+    fn room(len: usize) -> std::vec::Vec<Option<Block<u8>>> {
+        std::vec![None; len]
+    }
+
+    /// The same in the kernel. Without memory there is no room, and the test fails.
+    #[cfg(not(test))]
+    fn room(len: usize) -> kernel::alloc::KVec<Option<Block<u8>>> {
+        kernel::alloc::KVec::from_elem(None, len, kernel::alloc::flags::GFP_KERNEL)
+            .unwrap_or_default()
+    }
+
     fn layer(id: u16) -> Object {
         let mut layer = Layer::default();
         layer.constant.id = id;
@@ -592,7 +605,7 @@ mod tests {
 
     #[test]
     fn walks() {
-        let mut blocks = [const { None }; 9];
+        let mut blocks = room(9);
         let mut tree = Tree::new(&mut blocks);
         let built = sample(&mut tree);
         assert!(built.is_ok());
@@ -622,7 +635,7 @@ mod tests {
 
     #[test]
     fn a_refusal_takes_what_depends_on_it() {
-        let mut blocks = [const { None }; 9];
+        let mut blocks = room(9);
         let mut tree = Tree::new(&mut blocks);
         let built = sample(&mut tree);
         assert!(built.is_ok());
@@ -642,7 +655,7 @@ mod tests {
 
     #[test]
     fn split_and_merge() {
-        let (mut blocks, mut others) = ([const { None }; 9], [const { None }; 9]);
+        let (mut blocks, mut others) = (room(9), room(9));
         let mut tree = Tree::new(&mut blocks);
         let mut other = Tree::new(&mut others);
         let built = sample(&mut tree);
@@ -664,7 +677,7 @@ mod tests {
             .is_some_and(|b| b.handle == handle));
         // It does not fit any more with all of its blocks counted.
         assert!(tree.merge(&mut other) == Err(TreeError::Full));
-        let (mut wide, mut blocks) = ([const { None }; 20], [const { None }; 9]);
+        let (mut wide, mut blocks) = (room(20), room(9));
         let mut all = Tree::new(&mut wide);
         assert!(all.merge(&mut tree).is_ok() && all.merge(&mut other).is_ok());
         assert!(tree.is_empty() && other.is_empty());
@@ -677,7 +690,7 @@ mod tests {
 
     #[test]
     fn places_are_used_again() {
-        let mut blocks = [const { None }; 9];
+        let mut blocks = room(9);
         let mut tree = Tree::new(&mut blocks);
         let built = sample(&mut tree);
         assert!(built.is_ok());
