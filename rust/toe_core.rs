@@ -32,13 +32,13 @@ mod net;
 mod netdev;
 mod text;
 
+// No aliases: by one for its link kind every user with a user namespace could load it.
 module! {
     type: Toe,
     name: "toe",
     authors: ["The toe authors"],
     description: "TCP offload framework and emulated TOE NIC",
     license: "GPL",
-    alias: ["rtnl-link-toe", "tcp-ulp-toe"],
 }
 
 /// Fields are dropped in this order: first nothing new is offloaded, then the
