@@ -113,10 +113,14 @@ diagnose() {
 	done
 }
 
-# The words that no clean kernel log has. A cgroup's end of memory is no fault.
+# How many lines the kernel's log has that no clean one has: the signs of the file
+# splats. What a cgroup's end of memory and the fault injection print is no fault, nor
+# are their traces. A time stamp ends with "] ".
 splats() {
-	dmesg 2>/dev/null | sed '/invoked oom-killer/,/oom-kill:constraint/d' |
-		grep -cE 'Out of memory: Killed|WARNING:|BUG:|KASAN|UBSAN:|kmemleak: [0-9]+ new|possible (circular|recursive|irq)|INFO: (task|rcu|suspicious)|suspicious RCU|Oops|general protection|unregister_netdevice: waiting|refcount_t:|list_(add|del) corruption|Call Trace:'
+	dmesg 2>/dev/null |
+		sed '/invoked oom-killer/,/oom-kill:constraint/d; /FAULT_INJECTION: forcing/,/<\/TASK>/d' |
+		grep -vFf <(sed -n 's/^!/] /p' "$here/splats") |
+		grep -cFf <(sed '/^[#!]/d; /^$/d; s/^^/] /' "$here/splats")
 }
 
 # run CASE...: each is the name of a function without its leading t_, and its

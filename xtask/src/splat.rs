@@ -14,81 +14,43 @@ pub struct Splat {
 /// How much of a report is shown.
 const MAX_LINES: usize = 45;
 
-/// What gives a report away. Each is matched against the line without its time
-/// stamp.
-const SIGNS: &[&str] = &[
-    "WARNING:",
-    "BUG:",
-    "kernel BUG at",
-    "KASAN:",
-    "KFENCE:",
-    "UBSAN:",
-    "Oops:",
-    "Oops ",
-    "general protection fault",
-    "Unable to handle kernel",
-    "Kernel panic",
-    "rust_kernel: panicked",
-    "kernel panicked",
-    "rcu: INFO: rcu_",
-    "INFO: rcu_",
-    "self-detected stall",
-    "detected stalls on CPUs",
-    "soft lockup",
-    "hard LOCKUP",
-    "INFO: task ",
-    "blocked for more than",
-    "INFO: trying to register non-static key",
-    "possible circular locking",
-    "possible recursive locking",
-    "inconsistent lock state",
-    "suspicious RCU usage",
-    "bad unlock balance",
-    "held lock freed",
-    "lock held when returning to user space",
-    "locks held by",
-    "scheduling while atomic",
-    "sleeping function called from invalid context",
-    "ODEBUG:",
-    "refcount_t:",
-    "list_add corruption",
-    "list_del corruption",
-    "Slab corruption",
-    "Redzone overwritten",
-    "Poison overwritten",
-    "Object already free",
-    "Bad page state",
-    "new suspected memory leaks",
-    "unregister_netdevice: waiting for",
-    "leaked reference",
-    "ref_tracker:",
-    "stack overflow",
-    "stack guard page was hit",
-    "Fixing recursive fault",
-    "double fault",
-    "NETDEV WATCHDOG",
-    "workqueue lockup",
-    "UNHANDLED",
-    "Attempt to release alive",
-    "page allocation failure",
-    // The machine's, not a cgroup's that reached the limit a test gave it.
-    "Out of memory: Killed process",
-];
+/// The signs, and what is harmless: shared with the kselftests.
+const FILE: &str = include_str!("../../selftests/splats");
 
-/// Lines with one of the signs that are no fault.
-const HARMLESS: &[&str] = &[
-    // Said by the fault injection that a test asked for: the trace that the
-    // injector prints is not a fault, its consequences would be.
-    "FAULT_INJECTION: forcing a failure",
-    // KUnit prints the name of each test it runs.
-    "    ok ",
-    "    # ",
-    // "Speculative Return Stack Overflow" on the build machines' CPUs.
-    "Speculative Return Stack Overflow",
-    "Spectre",
-    // The guest's timer is the host's problem.
-    "hrtimer: interrupt took",
-];
+/// What gives a report away: how such a line begins, or a part of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Sign {
+    /// The words.
+    pub words: &'static str,
+    /// They are the line's first, behind its time stamp.
+    first: bool,
+}
+
+impl Sign {
+    fn is_in(&self, text: &str) -> bool {
+        match self.first {
+            true => text.starts_with(self.words),
+            false => text.contains(self.words),
+        }
+    }
+}
+
+/// All signs.
+pub fn signs() -> impl Iterator<Item = Sign> {
+    FILE.lines()
+        .filter(|line| !line.is_empty() && !line.starts_with(['#', '!']))
+        .map(|line| Sign {
+            words: line.strip_prefix('^').unwrap_or(line),
+            first: line.starts_with('^'),
+        })
+}
+
+/// Does a line that begins like this tell of no fault, whatever is in it?
+fn harmless(text: &str) -> bool {
+    FILE.lines()
+        .filter_map(|line| line.strip_prefix('!'))
+        .any(|harmless| text.starts_with(harmless))
+}
 
 /// A line without `[   12.345678] ` or `[   12.345678][ T123] ` in front.
 pub fn text(line: &str) -> &str {
@@ -116,16 +78,24 @@ pub fn text(line: &str) -> &str {
 
 /// All reports in a kernel log, in order.
 pub fn find(log: &str) -> Vec<Splat> {
+    let signs: Vec<_> = signs().collect();
     let mut found: Vec<Splat> = Vec::new();
     let mut open = false;
+    // In the trace of one who asked for memory that a test did not let him have.
+    let mut traced = false;
     for line in log.lines() {
         let text = text(line);
-        if text.starts_with("FAULT_INJECTION: forcing a failure") {
+        if text.starts_with("FAULT_INJECTION: forcing a failure")
+            || text.contains("invoked oom-killer")
+        {
             open = false;
+            traced = true;
             continue;
         }
-        let sign = SIGNS.iter().any(|sign| text.contains(sign))
-            && !HARMLESS.iter().any(|harmless| text.starts_with(harmless));
+        traced &= !text.contains("</TASK>");
+        let sign = signs.iter().any(|sign| sign.is_in(text))
+            && !harmless(text)
+            && !(traced && of_a_trace(text));
         // Lines of a report belong to it: they do not begin another. A line of
         // dashes or `cut here` ends one.
         let edge = text.contains("[ end trace") || text.starts_with("=====");
@@ -155,6 +125,12 @@ fn inside(text: &str) -> bool {
     text.contains("locks held by")
         || text.contains("lock held by")
         || text.starts_with("Kernel panic")
+        || of_a_trace(text)
+}
+
+/// What every trace has, whatever it is printed for.
+fn of_a_trace(text: &str) -> bool {
+    text.starts_with("Call Trace:") || text.starts_with("RIP:")
 }
 
 #[cfg(test)]
@@ -195,8 +171,32 @@ mod tests {
 
     #[test]
     fn every_sign_is_found() {
-        for sign in SIGNS {
-            assert_eq!(find(&format!("[ 1.0] {sign} 1")).len(), 1, "{sign}");
+        for sign in signs() {
+            let words = sign.words;
+            assert_eq!(find(&format!("[ 1.0] {words} 1")).len(), 1, "{words}");
+            // And ends the harmless trace before it.
+            let log = format!("FAULT_INJECTION: forcing a failure.\n </TASK>\n{words} 1");
+            assert_eq!(find(&log).len(), 1, "{words}");
         }
+        assert!(signs().count() > 50);
+    }
+
+    #[test]
+    fn traces_that_a_test_asked_for_are_not_reports() {
+        for first in [
+            "FAULT_INJECTION: forcing a failure.",
+            "sh invoked oom-killer: gfp_mask=0x1",
+        ] {
+            let log = format!(
+                "[ 1.0] {first}\n[ 1.0] Call Trace:\n[ 1.0]  <TASK>\n\
+                 [ 1.0] RIP: 0033:0x7f\n[ 1.0]  </TASK>\n"
+            );
+            assert!(find(&log).is_empty(), "{first}");
+            // Another one is, and a fault within it is, too.
+            assert_eq!(find(&format!("{log}[ 1.1] Call Trace:\n")).len(), 1);
+            assert_eq!(find(&log.replace(" <TASK>", "BUG: x")).len(), 1);
+        }
+        // Words that must come first are none elsewhere.
+        assert!(find("[ 1.0] toe: Call Trace: x\n").is_empty());
     }
 }

@@ -65,14 +65,16 @@ const CHECKED: &[&str] = &[
 /// Tests that are not programs, by their name in `run-tests` and in results.
 const SPECIAL: &[(&str, &str)] = &[
     (":kunit", "kunit"),
+    (":autorun", "kunit_on_release"),
     (":leaks", "leaks"),
     (":leak", "control/planted_leak"),
+    (":signs", "control/planted_signs"),
     (":warn", "control/planted_warning"),
 ];
 
 /// Whether the kernel's log decides on a test, which the guest hands over last.
 fn by_log(test: &str) -> bool {
-    test == ":warn"
+    test == ":warn" || test == ":signs"
 }
 
 /// The name results of `test` are shown under.
@@ -118,7 +120,8 @@ fn on_request() -> Vec<(String, String)> {
 
 /// The tests a filter selects, in the order they run in.
 fn select(filter: &str) -> Result<Vec<String>> {
-    let mut tests = vec![":kunit".to_owned()];
+    // The suites run on both kernels: KASAN's stack is twice as large.
+    let mut tests = vec![":kunit".to_owned(), ":autorun".to_owned()];
     let later = on_request();
     tests.extend(
         programs()?
@@ -126,7 +129,7 @@ fn select(filter: &str) -> Result<Vec<String>> {
             .filter(|test| !filter.is_empty() || !later.iter().any(|(name, _)| name == test)),
     );
     // The controls come last: the warning is one that blinds lockdep.
-    tests.extend([":leaks", ":leak", ":warn"].map(String::from));
+    tests.extend([":signs", ":leaks", ":leak", ":warn"].map(String::from));
     // `PROGRAM/CASE` means all of PROGRAM.
     tests.retain(|test| {
         let name = shown(test);
@@ -148,7 +151,11 @@ pub fn run(
     flavour: Option<Flavour>,
     verbose: bool,
 ) -> Result<Vec<Entry>> {
-    let tests = select(filter)?;
+    let mut tests = select(filter)?;
+    // One kernel, one run of the suites.
+    if flavour.is_some() {
+        tests.retain(|test| test != ":autorun");
+    }
     if tests.is_empty() {
         return Ok(Vec::new());
     }
@@ -224,7 +231,10 @@ pub fn run(
 
 /// Whether a test is one for the debug kernel and kmemleak.
 fn checked(test: &str) -> bool {
-    test.starts_with(':') || CHECKED.contains(&test)
+    match test {
+        ":autorun" | ":signs" => false,
+        _ => test.starts_with(':') || CHECKED.contains(&test),
+    }
 }
 
 /// A kernel, and the module built for it.
@@ -402,8 +412,10 @@ impl Suite<'_> {
         env.push(("TOE_SELFTESTS".into(), selftests().display().to_string()));
         let run = Run {
             machine: Machine {
-                // Suites of the kernel itself are not ours to run.
+                // Suites of the kernel itself are not ours to run, the module's run
+                // when it is loaded and they are not filtered out.
                 cmdline: vec![
+                    "kunit.autorun=1".to_owned(),
                     "kunit.filter_glob=none".to_owned(),
                     format!("kmemleak={}", if leaks { "on" } else { "off" }),
                 ],
@@ -633,6 +645,9 @@ fn judge(test: &str, told: &Told, output: &str, log: &str, end: &End) -> Vec<Ent
         return vec![Entry::new(name, Verdict::Fail, notes)];
     };
 
+    if test == ":signs" {
+        return planted(&name, code, output, log);
+    }
     // The controls are the other way round: what they plant must be seen.
     if test == ":warn" || test == ":leak" {
         let seen = match test {
@@ -664,7 +679,7 @@ fn judge(test: &str, told: &Told, output: &str, log: &str, end: &End) -> Vec<Ent
     );
     let failed = entries.iter().any(|entry| entry.verdict == Verdict::Fail);
     match code {
-        0 if entries.is_empty() && test == ":kunit" => {
+        0 if entries.is_empty() && matches!(test, ":kunit" | ":autorun") => {
             entries.push(Entry::fail(name.clone(), "no suite has reported"));
         }
         0 if entries.is_empty() => {
@@ -699,6 +714,36 @@ fn judge(test: &str, told: &Told, output: &str, log: &str, end: &End) -> Vec<Ent
         ));
     }
     entries
+}
+
+/// Whether each sign that was planted fails the test whose log it is in.
+fn planted(name: &str, code: i32, output: &str, log: &str) -> Vec<Entry> {
+    let told = Told {
+        code: Some(0),
+        seconds: 0,
+    };
+    let mut notes: Vec<String> = output.lines().map(str::to_owned).collect();
+    let mut missed = code != 0;
+    for (n, sign) in splat::signs().enumerate() {
+        let mark = format!("toe-sign: {n}");
+        let part: String = log
+            .lines()
+            .skip_while(|line| splat::text(line) != mark)
+            .skip(1)
+            .take_while(|line| !splat::text(line).starts_with("toe-sign: "))
+            .flat_map(|line| [line, "\n"])
+            .collect();
+        let results = judge("planted", &told, "", &part, &End::Exit(0));
+        if Count::of(&results).failed == 0 {
+            missed = true;
+            notes.push(format!("planted and not seen: {}", sign.words));
+        }
+    }
+    let verdict = match missed {
+        true => Verdict::Fail,
+        false => Verdict::Pass,
+    };
+    vec![Entry::new(name, verdict, notes)]
 }
 
 fn last_line(text: &str) -> String {
@@ -778,6 +823,25 @@ mod tests {
         );
         assert_eq!(verdicts(":leak", 0, "", "")[0].1, Verdict::Fail);
         assert_eq!(verdicts(":leak", 5, "# no plant\n", "")[0].1, Verdict::Fail);
+    }
+
+    #[test]
+    fn each_sign_fails_the_test_that_it_is_in() {
+        let mut log = String::new();
+        for (n, sign) in splat::signs().enumerate() {
+            log += &format!("[ 1.0] toe-sign: {n}\n[ 1.0] {} planted\n", sign.words);
+            let line = format!("[ 1.0] {}\n", sign.words);
+            assert_eq!(
+                verdicts("test_x", 0, "", &line).last().map(|v| v.1.clone()),
+                Some(Verdict::Fail),
+                "{}",
+                sign.words
+            );
+        }
+        assert_eq!(verdicts(":signs", 0, "", &log)[0].1, Verdict::Pass);
+        assert_eq!(verdicts(":signs", 1, "", &log)[0].1, Verdict::Fail);
+        let one_less = log.replacen("refcount_t", "refcount", 1);
+        assert_eq!(verdicts(":signs", 0, "", &one_less)[0].1, Verdict::Fail);
     }
 
     #[test]
