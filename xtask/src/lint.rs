@@ -11,6 +11,7 @@ use crate::bail_setup;
 use crate::fail::Exit;
 use crate::flags::Lint;
 use crate::flavour::Flavour;
+use crate::frames;
 use crate::module;
 use crate::paths;
 use crate::setup::{self, Ready};
@@ -54,6 +55,7 @@ pub fn run(args: &Lint) -> Result<()> {
         "clippy",
         module::clippy(&ready.toolchain, &ready.kernel).map(|()| Vec::new()),
     );
+    check("frames", frames(&args.kernel.kernel));
     if failed.is_empty() {
         println!("lint: all well");
         return Ok(());
@@ -61,6 +63,14 @@ pub fn run(args: &Lint) -> Result<()> {
     failed.dedup();
     println!("lint: failed: {}", failed.join(", "));
     Err(Exit(1).into())
+}
+
+/// Of the module that the tests load into the release kernel: with KASAN each
+/// variable has a zone around it.
+fn frames(series: &str) -> Result<Vec<String>> {
+    let ready = setup::ready(series, Flavour::Release)?;
+    let module = setup::module(&ready)?;
+    frames::check(&ready.toolchain, &module)
 }
 
 /// All files of the repository: tracked ones, and new ones that git does not

@@ -10,6 +10,7 @@ mod demo;
 mod fail;
 mod flags;
 mod flavour;
+mod frames;
 mod kernel;
 mod ktap;
 mod lint;

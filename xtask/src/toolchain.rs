@@ -174,6 +174,11 @@ impl Toolchain {
         self.bin.join(name)
     }
 
+    /// A program of the LLVM the kernel is built with.
+    pub fn llvm_tool(&self, name: &str) -> String {
+        format!("{name}-{}", self.llvm)
+    }
+
     /// `make` in `dir`, told to use this toolchain and nothing else.
     pub fn make(&self, dir: &Path) -> Result<Command> {
         let Some(program) = paths::which("make") else {
