@@ -19,6 +19,7 @@ pub(crate) mod hold;
 pub(crate) mod hooks;
 pub(crate) mod intermediate;
 pub(crate) mod objects;
+pub(crate) mod queue;
 mod receive;
 pub(crate) mod registry;
 pub(crate) mod release;

@@ -5,7 +5,6 @@
 use kernel::prelude::*;
 
 use framework::{
-    auto,
     hold,
     hooks::{
         SocketHooks,
@@ -47,7 +46,6 @@ module! {
 struct Toe {
     _probe: Option<tracepoint::Registration<SocketHooks>>,
     _ulp: ulp::Registration<SocketHooks>,
-    _auto: worker::Published<worker::Worker<auto::Auto>>,
     _watch: worker::Published<worker::Worker<watch::Watch>>,
     #[pin]
     nic: netdev::Nic,
@@ -70,7 +68,6 @@ impl kernel::InPlaceModule for Toe {
             _recall: upload::Recall,
             _hold: hold::start()?,
             _watch: watch::start()?,
-            _auto: auto::start()?,
             _events <- netevent::NetEventRegistration::new(objects::Events),
             nic <- netdev::Nic::new(),
             _ulp: ulp::Registration::new(ULP_NAME, module)?,

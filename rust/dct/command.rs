@@ -84,6 +84,10 @@ use crate::{
             SockArc,
             SockCell, //
         },
+        memcg::{
+            self,
+            Charge, //
+        },
         proto::HostFrame,
         skb::SkBuff,
         sock::{
@@ -174,6 +178,7 @@ impl Port {
         let queues = device.real_num_tx_queues().max(1);
         let tx_queue = host_queue(*sk, device).unwrap_or((hash % queues) as u16);
         let changes = self.objects().changes();
+        let _charge = Charge::to(sk);
         inserter
             .insert(
                 hash,
@@ -210,7 +215,7 @@ impl Port {
                             held_frames: HeldFrames::new(sock),
                             counters: SockCell::new(sock, Counters::default()),
                         }),
-                        GFP_ATOMIC,
+                        memcg::atomic(),
                     )
                 },
             )

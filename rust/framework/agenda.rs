@@ -9,6 +9,11 @@ use kernel::{
     sync::SpinLock, //
 };
 
+use super::queue::{
+    Queue,
+    Queued,
+    Taken, //
+};
 use crate::net::{
     context::BhGuard,
     time,
@@ -18,11 +23,19 @@ use crate::net::{
     }, //
 };
 
+/// Something to be done, and when.
+pub(super) struct Due<T> {
+    pub(super) ms: u64,
+    pub(super) item: T,
+}
+
 /// What is to be done, and when the worker runs for it.
 struct Waiting<T> {
-    list: KVVec<(u64, T)>,
+    list: Queue<Due<T>>,
     /// `u64::MAX`: it does not.
     next_ms: u64,
+    /// Nothing is noted any more.
+    closed: bool,
 }
 
 /// See the module's documentation. The lock is a leaf, taken with bottom halves off.
@@ -36,30 +49,42 @@ impl<T> Agenda<T> {
     pub(super) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             waiting <- new_spinlock!(Waiting {
-                list: KVVec::new(),
+                list: Queue::new(),
                 next_ms: u64::MAX,
+                closed: false,
             }),
         })
     }
 
-    /// Notes `item` and has `worker`, which this belongs to, run for it at `due_ms`. It
-    /// comes back if there are `most` already, or no memory. Any context.
+    /// Notes `item` and has `worker`, which this belongs to, run for it at `due_ms`. It is
+    /// dropped, which is told, if there are `most` already, or no memory. Any context.
     pub(super) fn add<J: Job>(
         &self,
         worker: &Worker<J>,
         due_ms: u64,
         item: T,
         most: usize,
-    ) -> core::result::Result<(), T> {
+    ) -> Result {
+        let due = Queued::new(Due { ms: due_ms, item })?;
+        self.put(worker, due, most)
+    }
+
+    /// As [`add`](Self::add), of what was taken: there is memory.
+    pub(super) fn put<J: Job>(
+        &self,
+        worker: &Worker<J>,
+        due: Queued<Due<T>>,
+        most: usize,
+    ) -> Result {
+        let due_ms = due.get().ms;
         let _bh = BhGuard::new();
         let mut waiting = self.waiting.lock();
-        // A reservation in atomic context must be small: `KVVec` grows by doubling,
-        // from the page allocator only while it fits into a few pages.
-        let flags = GFP_ATOMIC | __GFP_NOWARN;
-        if waiting.list.len() >= most || waiting.list.reserve(1, flags).is_err() {
-            return Err(item);
+        if waiting.closed || waiting.list.len() >= most {
+            // What it holds must not be let go with the lock.
+            drop(waiting);
+            return Err(ENOSPC);
         }
-        let _ = waiting.list.push((due_ms, item), flags);
+        waiting.list.push(due);
         if due_ms < waiting.next_ms {
             waiting.next_ms = due_ms;
             worker.run_in(due_ms.saturating_sub(time::now_ms()));
@@ -67,12 +92,18 @@ impl<T> Agenda<T> {
         Ok(())
     }
 
-    /// Takes everything out, with the time of each. Any context.
-    pub(super) fn take(&self) -> KVVec<(u64, T)> {
+    /// Takes everything out. Any context.
+    pub(super) fn take(&self) -> Taken<Due<T>> {
         let _bh = BhGuard::new();
         // The lock must be free again before bottom halves are on.
         let mut waiting = self.waiting.lock();
         waiting.next_ms = u64::MAX;
-        core::mem::replace(&mut waiting.list, KVVec::new())
+        waiting.list.take()
+    }
+
+    /// Nothing is noted any more, or again. Any context.
+    pub(super) fn set_closed(&self, closed: bool) {
+        let _bh = BhGuard::new();
+        self.waiting.lock().closed = closed;
     }
 }

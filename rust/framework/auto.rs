@@ -12,6 +12,7 @@ use kernel::prelude::*;
 use super::{
     agenda::Agenda,
     connection::Trigger,
+    device::Device,
     handover::{
         self,
         Wanted, //
@@ -26,6 +27,7 @@ use crate::{
         reason::Refusal, //
     },
     net::{
+        memcg::Charge,
         sock::{
             LockedSock,
             Sock, //
@@ -33,28 +35,35 @@ use crate::{
         time,
         worker::{
             Job,
-            Published,
-            Slot,
             Worker, //
         }, //
     }, //
 };
 
-/// Candidates remembered at most; more are left to the host stack.
+/// Candidates of one device that are remembered at most; more are left to the host stack.
+/// A device belongs to one namespace, and no other one's candidates wait behind its own.
 const MAX_CANDIDATES: usize = 16384;
 
+/// The candidates of a device; part of it, with the worker that looks at them.
 #[pin_data]
 pub(crate) struct Auto {
     #[pin]
     candidates: Agenda<Wanted>,
 }
 
-static AUTO: Slot<Worker<Auto>> = Slot::new();
+impl Auto {
+    pub(super) fn new() -> impl PinInit<Self> {
+        pin_init!(Auto { candidates <- Agenda::new() })
+    }
 
-/// Candidates are taken from here on, until the returned value is dropped.
-pub(crate) fn start() -> Result<Published<Worker<Auto>>> {
-    let auto = pin_init!(Auto { candidates <- Agenda::new() });
-    AUTO.publish(KBox::pin_init(Worker::new(auto), GFP_KERNEL)?)
+    /// The device is going, or is up again: then nobody waits for it any more. Process
+    /// context.
+    pub(super) fn set_closed(&self, closed: bool) {
+        self.candidates.set_closed(closed);
+        if closed {
+            drop(self.candidates.take());
+        }
+    }
 }
 
 /// A connection reached ESTABLISHED: a candidate if its route leaves through a
@@ -74,28 +83,24 @@ pub(crate) fn established(sk: LockedSock<'_>) {
             since_ms: Some(now),
             ..Trigger::new(false)
         };
-        note(sk.sock(), trigger, device.limits().first_look(now));
+        note(device, sk.sock(), trigger, device.limits().first_look(now));
     }
 }
 
-/// A connection was uploaded and may be offloaded again. Any context.
-pub(crate) fn revisit(sk: &Sock, trigger: Trigger) {
-    note(sk, trigger, trigger.backoff.until_ms());
-}
-
-fn note(sk: &Sock, trigger: Trigger, due_ms: u64) {
-    AUTO.with(|worker| {
-        let Some(sk) = sk.try_hold() else {
-            return;
-        };
-        push(worker, due_ms, Wanted::new(sk, trigger));
-    });
+/// A connection was uploaded from `device`, and may be offloaded again. Any context.
+pub(crate) fn revisit(device: &Device, sk: &Sock, trigger: Trigger) {
+    note(device, sk, trigger, trigger.backoff.until_ms());
 }
 
 /// If there is no room, the connection stays with the host stack.
-fn push(worker: &Worker<Auto>, due_ms: u64, wanted: Wanted) {
-    let agenda = &worker.job().candidates;
-    drop(agenda.add(worker, due_ms, wanted, MAX_CANDIDATES));
+fn note(device: &Device, sk: &Sock, trigger: Trigger, due_ms: u64) {
+    let worker = device.auto();
+    if let Some(held) = sk.try_hold() {
+        let _charge = Charge::to(sk);
+        let wanted = Wanted::new(held, trigger);
+        let candidates = &worker.job().candidates;
+        let _ = candidates.add(worker, due_ms, wanted, MAX_CANDIDATES);
+    }
 }
 
 /// Is it worth while to look at the connection again? A filter may be taken away.
@@ -117,39 +122,55 @@ fn may_change(reason: Refusal) -> bool {
     ) || Filter::ALL.iter().any(|filter| filter.refusal() == reason)
 }
 
-/// Notes a connection again that was decided on, if that may end otherwise later. `now`
-/// is when the look began: the time that others took does not delay the next one.
-fn look_later(worker: &Worker<Auto>, now: u64, mut wanted: Wanted) {
-    if let Some((Err(reason), true)) = wanted.decided.take() {
-        if may_change(reason) {
+/// When a connection that was decided on is to be looked at again, if that may end
+/// otherwise then. `now` is when the look began: the time that others took does not delay
+/// the next one.
+fn look_later(now: u64, wanted: &mut Wanted) -> Option<u64> {
+    match wanted.decided.take() {
+        Some((Err(reason), true)) if may_change(reason) => {
             wanted.trigger.retry = true;
             let due_ms = policy::look_again(now, wanted.looks);
             wanted.looks += 1;
-            push(worker, due_ms, wanted);
+            Some(due_ms)
         }
+        _ => None,
     }
 }
 
-/// As [`look_later`], for whoever is not the worker.
-pub(super) fn again(wanted: Wanted) {
-    AUTO.with(|worker| look_later(worker, time::now_ms(), wanted));
+/// Notes a connection that was decided on for `device`, if that may end otherwise later.
+pub(super) fn again(device: &Device, mut wanted: Wanted) {
+    let worker = device.auto();
+    if let Some(due_ms) = look_later(time::now_ms(), &mut wanted) {
+        let candidates = &worker.job().candidates;
+        let _ = candidates.add(worker, due_ms, wanted, MAX_CANDIDATES);
+    }
 }
 
 impl Job for Auto {
     fn run(worker: &Worker<Self>) {
         let now = time::now_ms();
+        let candidates = &worker.job().candidates;
         let mut due = KVVec::new();
-        for (due_ms, mut wanted) in worker.job().candidates.take() {
-            if due_ms > now {
-                push(worker, due_ms, wanted);
-            } else if !wanted.is_due() {
-                look_later(worker, now, wanted);
-            } else if due.reserve(1, GFP_KERNEL).is_ok() {
-                let _ = due.push(wanted, GFP_KERNEL);
+        for mut one in candidates.take() {
+            if one.get().ms <= now {
+                if one.get_mut().item.is_due() {
+                    if due.reserve(1, GFP_KERNEL).is_ok() {
+                        let _ = due.push(one.into_inner().item, GFP_KERNEL);
+                    }
+                    continue;
+                }
+                match look_later(now, &mut one.get_mut().item) {
+                    Some(due_ms) => one.get_mut().ms = due_ms,
+                    None => continue,
+                }
             }
+            let _ = candidates.put(worker, one, MAX_CANDIDATES);
         }
         handover::offload_all(&mut due);
-        due.into_iter()
-            .for_each(|wanted| look_later(worker, now, wanted));
+        for mut wanted in due {
+            if let Some(due_ms) = look_later(now, &mut wanted) {
+                let _ = candidates.add(worker, due_ms, wanted, MAX_CANDIDATES);
+            }
+        }
     }
 }

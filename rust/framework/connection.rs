@@ -29,6 +29,7 @@ use super::{
     release::AtRelease,
     rules::Decided,
     target::{
+        few_places,
         Host,
         OffloadTarget,
         OffloadTree,
@@ -83,6 +84,7 @@ use crate::{
         calls::ModulePin,
         devref::DevRef,
         lock_cell::SockCell,
+        memcg::Charge,
         netdev::NetDevice,
         proto::{
             self,
@@ -175,7 +177,9 @@ pub(super) fn install(sk: LockedSock<'_>, of: Delegation<'_>) -> Result<(), Refu
         target_of: of.target_of,
         layers: of.layers,
     };
+    let charge = Charge::to(&sk);
     let record = Record::new(&sk, value, attached).map_err(|_| Refusal::NoMemory)?;
+    drop(charge);
     proto::install::<SocketHooks, _>(sk, record).map_err(|e| match e {
         InstallError::Memory => Refusal::NoMemory,
         InstallError::Taken => Refusal::Contended,
@@ -465,7 +469,7 @@ pub(crate) fn rerouted(sk: LockedSock<'_>, path_dev: &NetDevice) -> Result<(), R
     if !target.device().objects().knows(path_dev, &way.hop) {
         sk.neighbour(false).map_err(|_| Refusal::Neighbour)?;
     }
-    let mut places: [_; objects::BLOCKS] = core::array::from_fn(|_| None);
+    let mut places = few_places(objects::BLOCKS)?;
     let mut tree = Tree::new(&mut places);
     let mut book = target.device().objects().open();
     let old = conn.path().ok_or(Refusal::DeviceDown)?;
@@ -494,6 +498,7 @@ pub(crate) fn rerouted(sk: LockedSock<'_>, path_dev: &NetDevice) -> Result<(), R
 
 /// Tells the target that the connection is on a path that it has, and what else about
 /// it is different there.
+#[inline(never)]
 fn move_to(
     sk: LockedSock<'_>,
     conn: &Record,

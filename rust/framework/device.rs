@@ -16,6 +16,7 @@ use kernel::{
 };
 
 use super::{
+    auto::Auto,
     handover,
     hold,
     objects::Objects,
@@ -39,7 +40,8 @@ use crate::{
     },
     net::{
         context::BhGuard,
-        proto, //
+        proto,
+        worker::Worker, //
     }, //
 };
 
@@ -59,6 +61,7 @@ pub(crate) struct Device {
     watched: AtomicBool,
     /// What was installed on the way of its connections when they were last looked at.
     filters_sign: AtomicU64,
+    #[pin]
     stats: Stats,
     /// [`Rule`]'s fields.
     user_buffer: [AtomicU32; 2],
@@ -67,6 +70,9 @@ pub(crate) struct Device {
     rules: Rules,
     #[pin]
     objects: Objects,
+    /// Connections that the policy may offload to it.
+    #[pin]
+    auto: Worker<Auto>,
     /// Connections that are offloaded in one operation at most.
     batch: AtomicU32,
     _registration: DeviceRegistration,
@@ -83,7 +89,7 @@ impl Device {
             closed: AtomicBool::new(false),
             watched: AtomicBool::new(false),
             filters_sign: AtomicU64::new(0),
-            stats: Stats::new(),
+            stats <- Stats::new(),
             user_buffer: [
                 AtomicU32::new(Rule::DEFAULT.min),
                 AtomicU32::new(Rule::DEFAULT.frames),
@@ -91,6 +97,7 @@ impl Device {
             hold: hold::Knobs::new(),
             rules <- Rules::new(),
             objects <- Objects::new(),
+            auto <- Worker::new(Auto::new()),
             batch: AtomicU32::new(handover::DEFAULT_BATCH),
             _registration: DeviceRegistration::new(),
         })
@@ -108,6 +115,11 @@ impl Device {
     /// What the target has below its connections.
     pub(crate) fn objects(&self) -> &Objects {
         &self.objects
+    }
+
+    /// The worker that looks at the candidates of its policy.
+    pub(super) fn auto(&self) -> &Worker<Auto> {
+        &self.auto
     }
 
     /// Connections that are offloaded in one operation at most: 1 to
@@ -217,13 +229,14 @@ impl Device {
         self.hold.set_high_water(bytes);
     }
 
-    /// Refuses everything while the device is down or going.
+    /// Refuses everything while the device is going. Process context.
     pub(crate) fn set_closed(&self, closed: bool) {
-        self.closed.store(closed, Ordering::Release);
+        self.closed.store(closed, Ordering::SeqCst);
+        self.auto.job().set_closed(closed);
     }
 
     pub(crate) fn check_open(&self) -> Result<(), Refusal> {
-        if self.closed.load(Ordering::Acquire) {
+        if self.closed.load(Ordering::SeqCst) {
             Err(Refusal::DeviceDown)
         } else {
             Ok(())

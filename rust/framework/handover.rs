@@ -34,9 +34,11 @@ use super::{
     },
     stats::Stats,
     target::{
+        few_places,
         places as places_for,
         Host,
         OffloadTarget,
+        OffloadTree,
         Place, //
     },
     upload,
@@ -86,6 +88,7 @@ use crate::{
         },
         context::BhGuard,
         devref::DevRef,
+        memcg::Charge,
         netdev::NetDevice,
         proto,
         sock::{
@@ -256,8 +259,11 @@ pub(crate) fn offload(sk: LockedSock<'_>, trigger: &mut Trigger) -> Result<Hwid,
     let mut handed = [Handed::new()];
     match check(sk, path_dev, to, trigger, (&mut None, 0)) {
         Ok(ready) => {
-            let mut places: [_; ONE_CONNECTION] = core::array::from_fn(|_| None);
-            hand_over(to, &[ready], &mut handed, &mut places);
+            let ready = [ready];
+            match few_places(ONE_CONNECTION) {
+                Ok(mut places) => hand_over(to, &ready, &mut handed, &mut places),
+                Err(reason) => handed[0].result = Err(reason),
+            }
         }
         Err(reason) => handed[0].result = Err(reason),
     }
@@ -413,15 +419,9 @@ fn hand_over<'a>(
             hop: ready.hop,
             tuple: ready.tuple,
         };
+        let _charge = Charge::to(&ready.sk);
         let added = book.place(to.target, &mut tree, &way).and_then(|placed| {
-            let mut data = ConnData::default();
-            ready.sk.load_all(&mut data);
-            handed.cached = data.cached;
-            let tuple = ready.tuple;
-            let object = Object::Connection(state::Connection { tuple, data });
-            let block = tree
-                .add(Some(placed.block), object, None, Host::Connection(ready.sk))
-                .map_err(|_| Refusal::NoMemory)?;
+            let block = add_connection(&mut tree, placed.block, ready, &mut handed.cached)?;
             handed.path = Some((placed.path, block));
             handed.layers = placed.layers;
             Ok(())
@@ -461,7 +461,26 @@ fn hand_over<'a>(
     }
 }
 
+/// Puts a connection into the tree, on its path. What the target is told is in `cached`.
+/// Not inlined, for its state is on the stack.
+#[inline(never)]
+fn add_connection<'a>(
+    tree: &mut OffloadTree<'_, 'a>,
+    path: BlockId,
+    ready: &Ready<'a>,
+    cached: &mut ConnCached,
+) -> Result<BlockId, Refusal> {
+    let mut data = ConnData::default();
+    ready.sk.load_all(&mut data);
+    *cached = data.cached;
+    let tuple = ready.tuple;
+    let object = Object::Connection(state::Connection { tuple, data });
+    tree.add(Some(path), object, None, Host::Connection(ready.sk))
+        .map_err(|_| Refusal::NoMemory)
+}
+
 /// The target has the connection; from here on the socket's methods know.
+#[inline(never)]
 fn finish(
     to: To<'_>,
     ready: &Ready<'_>,
@@ -587,7 +606,9 @@ pub(crate) fn offload_namespace(dev: &NetDevice, target: &dyn OffloadTarget) -> 
         }
         offload_all(&mut list);
         // Those that may be offloaded later are the policy's from here on.
-        list.into_iter().for_each(auto::again);
+        let device = target.device();
+        list.into_iter()
+            .for_each(|wanted| auto::again(device, wanted));
     }
 }
 
@@ -621,9 +642,14 @@ fn offload_some(list: &mut [Wanted]) {
 fn try_batch(list: &[Wanted]) -> Result<KVVec<Looked>> {
     let batch = Batch::begin();
     let most = list.len().min(MOST as usize);
+    // All that sleeps comes before the first lock: memory may be had only when what these
+    // sockets carry is written.
     let mut done = KVVec::with_capacity(most, GFP_KERNEL)?;
+    let mut handed = KVVec::with_capacity(most, GFP_KERNEL)?;
     let mut locks: KVVec<(usize, UserLock<'_>)> = KVVec::with_capacity(most, GFP_KERNEL)?;
     let mut ready: KVVec<Ready<'_>> = KVVec::with_capacity(most, GFP_KERNEL)?;
+    // A path and a neighbour for each at most, and the layers of all.
+    let mut places = places_for(3 * most + ONE_CONNECTION)?;
     let mut at: Option<(DevRef, TargetOf, usize)> = None;
     let mut common = None;
     for (index, wanted) in list.iter().enumerate() {
@@ -669,8 +695,8 @@ fn try_batch(list: &[Wanted]) -> Result<KVVec<Looked>> {
                 if let (Some(own), Some((.., room))) = (one.overrides.get(Knob::Batch), &mut at) {
                     *room = (*room).min((own as usize).max(ready.len() + 1));
                 }
-                ready.push(one, GFP_KERNEL)?;
-                locks.push((index, lock), GFP_KERNEL)?;
+                let _ = ready.push_within_capacity(one);
+                let _ = locks.push_within_capacity((index, lock));
             }
             Err(reason) => {
                 if let Ok((_, to)) = found {
@@ -682,7 +708,7 @@ fn try_batch(list: &[Wanted]) -> Result<KVVec<Looked>> {
                     result: Err(reason),
                     open: sk.is_open(),
                 };
-                done.push(one, GFP_KERNEL)?;
+                let _ = done.push_within_capacity(one);
             }
         }
     }
@@ -697,15 +723,11 @@ fn try_batch(list: &[Wanted]) -> Result<KVVec<Looked>> {
         target,
         target_of,
     };
-    let mut handed = KVVec::with_capacity(ready.len(), GFP_KERNEL)?;
     for _ in 0..ready.len() {
-        handed.push(Handed::new(), GFP_KERNEL)?;
+        let _ = handed.push_within_capacity(Handed::new());
     }
-    // A path and a neighbour for each at most, and the layers of all.
-    let mut places = places_for(3 * ready.len() + ONE_CONNECTION)?;
     hand_over(to, &ready, &mut handed, &mut places);
     to.stats().batch(ready.len());
-    drop(places);
     for ((ready, handed), (index, _)) in ready.iter().zip(handed).zip(&locks) {
         count(to.stats(), handed.result, &ready.trigger);
         let one = Looked {
@@ -714,7 +736,7 @@ fn try_batch(list: &[Wanted]) -> Result<KVVec<Looked>> {
             result: handed.result,
             open: ready.sk.is_open(),
         };
-        done.push(one, GFP_KERNEL)?;
+        let _ = done.push_within_capacity(one);
     }
     Ok(done)
 }

@@ -222,17 +222,15 @@ impl Job for Hold {
     fn run(worker: &Worker<Self>) {
         let now = time::now_ms();
         let agenda = &worker.job().sockets;
-        for (mut due_ms, mut item) in agenda.take() {
-            if due_ms <= now {
-                match item.look(now) {
-                    Some(again) => due_ms = again,
+        for mut due in agenda.take() {
+            if due.get().ms <= now {
+                match due.get_mut().item.look(now) {
+                    Some(again) => due.get_mut().ms = again,
                     None => continue,
                 }
             }
-            if let Err(mut item) = agenda.add(worker, due_ms, item, usize::MAX) {
-                // Better early than never.
-                item.look(u64::MAX);
-            }
+            // There is always room.
+            let _ = agenda.put(worker, due, usize::MAX);
         }
     }
 }
@@ -240,8 +238,8 @@ impl Job for Hold {
 #[pinned_drop]
 impl PinnedDrop for Hold {
     fn drop(self: Pin<&mut Self>) {
-        for (_, mut item) in self.sockets.take() {
-            item.look(u64::MAX);
+        for mut due in self.sockets.take() {
+            due.get_mut().item.look(u64::MAX);
         }
     }
 }

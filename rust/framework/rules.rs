@@ -92,8 +92,8 @@ impl RuleSet {
         };
         // The most for their length are `,::/1` as an address, and `any=>deny`.
         let most = text.len() * 2;
-        let mut nodes = KVVec::from_elem(Node::EMPTY, most.min(MAX_NODES), GFP_KERNEL)?;
-        let mut rules = KVVec::from_elem(Rule::default(), most.min(MAX_RULES), GFP_KERNEL)?;
+        let mut nodes = KVVec::from_elem(Node::EMPTY, most.min(MAX_NODES), GFP_KERNEL_ACCOUNT)?;
+        let mut rules = KVVec::from_elem(Rule::default(), most.min(MAX_RULES), GFP_KERNEL_ACCOUNT)?;
         let parsed: Parsed =
             match parser::parse(words, &mut nodes, &mut rules, &mut facts::find_cgroup) {
                 Ok(parsed) => parsed,
@@ -102,9 +102,9 @@ impl RuleSet {
                     return Err(EINVAL);
                 }
             };
-        let mut hits = KVVec::with_capacity(parsed.rules, GFP_KERNEL)?;
+        let mut hits = KVVec::with_capacity(parsed.rules, GFP_KERNEL_ACCOUNT)?;
         for _ in 0..parsed.rules {
-            hits.push(AtomicU64::new(0), GFP_KERNEL)?;
+            hits.push(AtomicU64::new(0), GFP_KERNEL_ACCOUNT)?;
         }
         let set = RuleSet {
             nodes: copy(&nodes, parsed.nodes)?,
@@ -144,8 +144,8 @@ impl RuleSet {
 
 /// The first `len` elements, in memory of their own.
 fn copy<T: Clone>(from: &[T], len: usize) -> Result<KVVec<T>> {
-    let mut to = KVVec::with_capacity(len, GFP_KERNEL)?;
-    to.extend_from_slice(from.get(..len).ok_or(EINVAL)?, GFP_KERNEL)?;
+    let mut to = KVVec::with_capacity(len, GFP_KERNEL_ACCOUNT)?;
+    to.extend_from_slice(from.get(..len).ok_or(EINVAL)?, GFP_KERNEL_ACCOUNT)?;
     Ok(to)
 }
 
@@ -217,7 +217,9 @@ impl Rules {
                 .set(format_args!("the text is longer than {MAX_TEXT} bytes"));
             return Err(EINVAL);
         }
-        loader.pending.extend_from_slice(chunk.bytes, GFP_KERNEL)?;
+        loader
+            .pending
+            .extend_from_slice(chunk.bytes, GFP_KERNEL_ACCOUNT)?;
         if chunk.full && !parser::is_complete(&loader.pending) {
             let len = loader.pending.len();
             loader
@@ -313,7 +315,7 @@ impl Rules {
         let guard = ReadGuard::new();
         if !live {
             let outcome = self.would(&guard, target, &facts);
-            loader.answer = self.explain(&guard, outcome);
+            self.explain(&guard, outcome, &mut loader.answer);
             return Ok(());
         }
         drop(guard);
@@ -332,7 +334,7 @@ impl Rules {
                 .set(format_args!("another task uses the connection: try again"));
             return Err(EBUSY);
         };
-        loader.answer = self.explain(&ReadGuard::new(), outcome);
+        self.explain(&ReadGuard::new(), outcome, &mut loader.answer);
         Ok(())
     }
 
@@ -365,8 +367,7 @@ impl Rules {
         }
     }
 
-    fn explain(&self, guard: &ReadGuard<'_>, outcome: Outcome) -> Line {
-        let mut line = Line::EMPTY;
+    fn explain(&self, guard: &ReadGuard<'_>, outcome: Outcome, line: &mut Line) {
         let word = outcome.result.map_or("offload", |_| "refuse: ");
         let reason = outcome.result.map_or("", Refusal::name);
         let set = self.set.get(guard);
@@ -379,7 +380,6 @@ impl Rules {
             None if set.is_some() => line.set(format_args!("{word}{reason}; no rule is met")),
             None => line.set(format_args!("{word}{reason}; there are no rules")),
         }
-        line
     }
 
     // --- the decision

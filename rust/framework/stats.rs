@@ -8,6 +8,12 @@ use core::sync::atomic::{
     Ordering, //
 };
 
+use pin_init::{
+    init,
+    init_array_from_fn,
+    Init, //
+};
+
 use super::buffers::Buffers;
 use crate::logic::reason::{
     Refusal,
@@ -50,21 +56,22 @@ pub(crate) struct Stats {
 }
 
 impl Stats {
-    pub(crate) fn new() -> Self {
-        Stats {
-            traffic: core::array::from_fn(|_| Traffic::default()),
+    /// Made where it stays, for it has kilobytes.
+    pub(crate) fn new() -> impl Init<Self> {
+        init!(Stats {
+            traffic <- init_array_from_fn(|_| Traffic::default()),
             offloads: AtomicU64::new(0),
             batches: [const { AtomicU64::new(0) }; 2],
             backlog_drops: AtomicU64::new(0),
-            refusals: core::array::from_fn(|_| AtomicU64::new(0)),
-            uploads: core::array::from_fn(|_| AtomicU64::new(0)),
-            updates: core::array::from_fn(|_| AtomicU64::new(0)),
-            specials: core::array::from_fn(|_| AtomicU64::new(0)),
+            refusals <- init_array_from_fn(|_| AtomicU64::new(0)),
+            uploads <- init_array_from_fn(|_| AtomicU64::new(0)),
+            updates <- init_array_from_fn(|_| AtomicU64::new(0)),
+            specials <- init_array_from_fn(|_| AtomicU64::new(0)),
             resyncs: AtomicU64::new(0),
             legacy_rx: AtomicU64::new(0),
             legacy_tx: AtomicU64::new(0),
             buffers: Buffers::default(),
-        }
+        })
     }
 
     fn set(&self, queue: u16) -> Option<&Traffic> {

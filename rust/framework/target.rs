@@ -19,6 +19,7 @@ use crate::{
     logic::{
         buffer::Rule,
         hwid::Hwid,
+        reason::Refusal,
         tree::{
             Block,
             Tree, //
@@ -78,6 +79,19 @@ pub(super) fn places<'a>(blocks: usize) -> Result<KVVec<Place<'a>>> {
         places.push(None, GFP_KERNEL)?;
     }
     Ok(places)
+}
+
+/// Room for the tree of one connection: not on the stack, which a sender may have used
+/// most of. Any context.
+pub(super) fn few_places<'a>(blocks: usize) -> Result<KVec<Place<'a>>, Refusal> {
+    let few = || {
+        let mut places = KVec::with_capacity(blocks, GFP_ATOMIC | __GFP_NOWARN)?;
+        for _ in 0..blocks {
+            places.push(None, GFP_ATOMIC)?;
+        }
+        Ok::<_, Error>(places)
+    };
+    few().map_err(|_| Refusal::NoMemory)
 }
 
 /// What a target did for one connection.

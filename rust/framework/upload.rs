@@ -110,14 +110,14 @@ fn uploaded(sk: LockedSock<'_>, conn: &Record, reason: UploadReason) {
             trigger
                 .backoff
                 .uploaded(time::now_ms(), &conn.limits(target));
-            again = Some(trigger);
+            again = Some((target.device(), trigger));
         }
     }
     let _ = conn.value().step(sk, ModeEvent::Uploaded);
     proto::remove::<SocketHooks, _>(sk, conn);
     sk.resume_host();
-    if let Some(trigger) = again {
-        auto::revisit(sk.sock(), trigger);
+    if let Some((device, trigger)) = again {
+        auto::revisit(device, sk.sock(), trigger);
     }
 }
 
@@ -365,7 +365,7 @@ fn try_batch(target: &dyn OffloadTarget, reason: UploadReason, list: &[Named]) -
             let handle = Some(Handle::connection(*hwid));
             // There is room for all.
             let _ = tree.add(None, NAMED, handle, Host::Connection(*lock));
-            let _ = locks.push(lock, GFP_KERNEL);
+            let _ = locks.push_within_capacity(lock);
         }
     }
     target.terminate(&mut tree);

@@ -29,6 +29,10 @@ use super::{
         Delegated,
         Record, //
     },
+    queue::{
+        Queue,
+        Queued, //
+    },
     registry,
     target::OffloadTarget,
     upload, //
@@ -63,7 +67,7 @@ const PERIOD_MS: u64 = 25;
 #[pin_data]
 pub(crate) struct Watch {
     #[pin]
-    devices: SpinLock<KVVec<DevRef>>,
+    devices: SpinLock<Queue<DevRef>>,
 }
 
 static WATCH: Slot<Worker<Watch>> = Slot::new();
@@ -71,7 +75,7 @@ static WATCH: Slot<Worker<Watch>> = Slot::new();
 /// Devices are looked after from here on, until the returned value is dropped: by then
 /// nothing may be offloaded any more.
 pub(crate) fn start() -> Result<Published<Worker<Watch>>> {
-    let watch = pin_init!(Watch { devices <- new_spinlock!(KVVec::new()) });
+    let watch = pin_init!(Watch { devices <- new_spinlock!(Queue::new()) });
     WATCH.publish(KBox::pin_init(Worker::new(watch), GFP_KERNEL)?)
 }
 
@@ -88,7 +92,7 @@ pub(super) fn add(dev: &NetDevice, target: &dyn OffloadTarget) -> Result<(), Ref
         let _bh = BhGuard::new();
         let mut devices = worker.job().devices.lock();
         if !device.watched() {
-            devices.push(DevRef::new(dev), GFP_ATOMIC | __GFP_NOWARN)?;
+            devices.push(Queued::new(DevRef::new(dev))?);
             device.set_watched(true);
             if devices.len() == 1 {
                 worker.run_in(PERIOD_MS);
@@ -103,21 +107,29 @@ pub(super) fn add(dev: &NetDevice, target: &dyn OffloadTarget) -> Result<(), Ref
 }
 
 impl Watch {
-    fn at(&self, index: usize) -> Option<DevRef> {
+    /// Takes the devices out, or puts them back.
+    fn with_devices<R>(&self, f: impl FnOnce(&mut Queue<DevRef>) -> R) -> R {
         let _bh = BhGuard::new();
         // The lock must be free again before bottom halves are on.
-        let devices = self.devices.lock();
-        devices.get(index).map(|dev| DevRef::new(dev))
+        let mut devices = self.devices.lock();
+        f(&mut devices)
     }
 
-    fn forget(&self, index: usize) {
-        let _bh = BhGuard::new();
-        let mut devices = self.devices.lock();
-        let last = devices.len().wrapping_sub(1);
-        if index <= last {
-            devices.swap(index, last);
-            drop(devices.pop());
+    /// Looks at a device: is it to be looked at again, and is there anything?
+    fn look_at_device(dev: &NetDevice, any: &mut bool) -> bool {
+        let Some((target, _)) = registry::target_of(dev) else {
+            return false;
+        };
+        let device = target.device();
+        let idle = Watch::is_idle(target);
+        let left = device.objects().sweep(target, false);
+        if !idle {
+            *any |= look(dev, target);
+            return true;
         }
+        // What connections leave behind is looked after for a while. As in `is_idle()`,
+        // `add()` may be quicker.
+        left && !device.set_watched(true)
     }
 
     /// Has the target no connections any more, so that the device can be forgotten?
@@ -148,9 +160,10 @@ fn look(dev: &NetDevice, target: &dyn OffloadTarget) -> bool {
 }
 
 /// Connections that are looked at in one go.
-const ROOM: usize = 32;
+const ROOM: usize = 16;
 
 /// Looks at the connections that `next` gives to what it is called with: how many.
+#[inline(never)]
 fn look_at_some(next: impl FnOnce(&mut dyn FnMut(&Record, &Sock)) -> usize) -> usize {
     let mut some: [Option<(Hwid, ARef<Sock>)>; ROOM] = [const { None }; ROOM];
     let mut places = some.iter_mut();
@@ -199,27 +212,11 @@ fn filtered(sk: &Sock) -> Option<Filter> {
 impl Job for Watch {
     fn run(worker: &Worker<Self>) {
         let watch = worker.job();
-        let mut index = 0;
         let mut any = false;
-        while let Some(dev) = watch.at(index) {
-            match registry::target_of(&dev) {
-                Some((target, _)) => {
-                    let device = target.device();
-                    let idle = Watch::is_idle(target);
-                    let left = device.objects().sweep(target, false);
-                    match idle {
-                        false => any |= look(&dev, target),
-                        // What connections leave behind is looked after for a while. As
-                        // in `is_idle()`, `add()` may be quicker.
-                        true if left && !device.set_watched(true) => {}
-                        true => {
-                            watch.forget(index);
-                            continue;
-                        }
-                    }
-                    index += 1;
-                }
-                None => watch.forget(index),
+        let mut left = Queue::new();
+        for dev in watch.with_devices(Queue::take) {
+            if Watch::look_at_device(dev.get(), &mut any) {
+                left.push(dev);
             }
         }
         match any {
@@ -227,7 +224,12 @@ impl Job for Watch {
             // Whatever comes from now on is new.
             false => record::pass_new(),
         }
-        if index != 0 {
+        let again = watch.with_devices(|devices| {
+            // What came meanwhile has had the worker run already.
+            left.take().for_each(|dev| devices.push(dev));
+            devices.len() != 0
+        });
+        if again {
             worker.run_in(PERIOD_MS);
         }
     }

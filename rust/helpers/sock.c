@@ -3,6 +3,7 @@
 #include <linux/unaligned.h>
 #include <linux/delay.h>
 #include <linux/kmemleak.h>
+#include <linux/sched/mm.h>
 #include <linux/tracepoint.h>
 #include <net/addrconf.h>
 #include <net/arp.h>
@@ -189,6 +190,21 @@ void toe_sk_support_zc(struct sock *sk)
 {
 	if (sk->sk_socket)
 		set_bit(SOCK_SUPPORT_ZC, &sk->sk_socket->flags);
+}
+
+/* NULL, for the root or without accounting of sockets: the task's own is charged. */
+struct mem_cgroup *toe_charge_to(struct sock *sk)
+{
+#ifdef CONFIG_MEMCG
+	return set_active_memcg(sk->sk_memcg);
+#else
+	return NULL;
+#endif
+}
+
+void toe_charge_end(struct mem_cgroup *before)
+{
+	set_active_memcg(before);
 }
 
 /*

@@ -80,6 +80,8 @@ const struct tcp_ulp_ops *toe_sk_disclaim(struct sock *sk,
 					  const void *record);
 void toe_sk_resume_later(struct sock *sk);
 void toe_sk_support_zc(struct sock *sk);
+struct mem_cgroup *toe_charge_to(struct sock *sk);
+void toe_charge_end(struct mem_cgroup *before);
 void toe_proto_leave(struct proto *table, const struct proto *host);
 struct tcp_ulp_ops *toe_ulp_alloc(const char *name);
 void toe_sock_hold(struct sock *sk);

@@ -18,6 +18,7 @@ pub(crate) mod facts;
 pub(crate) mod held;
 pub(crate) mod link;
 pub(crate) mod lock_cell;
+pub(crate) mod memcg;
 pub(crate) mod napi;
 pub(crate) mod ndo;
 pub(crate) mod netdev;

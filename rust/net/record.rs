@@ -33,6 +33,7 @@ use kernel::{
 
 use super::{
     context::BhGuard,
+    memcg,
     sock::Sock,
     table::ReadGuard, //
 };
@@ -106,7 +107,7 @@ impl<P: Parts> Record<P> {
                 value,
                 attached: UnsafeCell::new(ManuallyDrop::new(attached)),
             },
-            GFP_ATOMIC,
+            memcg::atomic(),
         )?)
     }
 

@@ -37,11 +37,31 @@ pub(crate) struct QueueCounters {
     pub(crate) overruns: u64,
 }
 
+/// A queue holds so many bytes for each frame of its bound: 8 MiB with the default
+/// bound, 128 frames of the largest size. No process is charged for them.
+const BYTES_PER_FRAME: u64 = 8192;
+/// And never more.
+const MAX_BYTES: u64 = 32 << 20;
+
 struct Inner {
     frames: FrameList,
+    /// Of the frames.
+    bytes: u64,
     limit: u32,
     open: bool,
     counters: QueueCounters,
+}
+
+impl Inner {
+    /// Frames that may be put in, the bytes of the last one apart.
+    #[inline(always)]
+    fn room(&self) -> u32 {
+        let bytes = u64::from(self.limit) * BYTES_PER_FRAME;
+        match self.bytes < bytes.min(MAX_BYTES) {
+            true => self.limit.saturating_sub(self.frames.len()),
+            false => 0,
+        }
+    }
 }
 
 /// Why a frame was not taken; it is given back.
@@ -75,6 +95,7 @@ impl FrameQueue {
             inner <- new_spinlock!(
                 Inner {
                     frames: FrameList::new(),
+                    bytes: 0,
                     limit,
                     open: false,
                     counters: QueueCounters::default(),
@@ -88,7 +109,8 @@ impl FrameQueue {
     #[inline]
     pub(crate) fn push(&self, skb: SkBuff, _bh: &Bh) -> Result<(), Refused<SkBuff>> {
         let mut inner = self.inner.lock();
-        if inner.frames.len() < inner.limit && inner.open {
+        if inner.room() != 0 && inner.open {
+            inner.bytes += u64::from(skb.len());
             inner.frames.push(skb);
             self.note_room(&inner);
             return Ok(());
@@ -105,10 +127,10 @@ impl FrameQueue {
         if !inner.open {
             return Err(Refused::Closed(list));
         }
-        let room = inner.limit.saturating_sub(inner.frames.len());
-        if list.len() > room && !inner.frames.is_empty() {
+        if list.len() > inner.room() && !inner.frames.is_empty() {
             return Err(Refused::Full(list));
         }
+        inner.bytes += list.bytes();
         inner.frames.append(list);
         self.note_room(&inner);
         Ok(())
@@ -126,7 +148,7 @@ impl FrameQueue {
         self.room.store(
             match inner.frames.len() {
                 0 => u32::MAX,
-                n => inner.limit.saturating_sub(n),
+                _ => inner.room(),
             },
             Relaxed,
         );
@@ -137,6 +159,7 @@ impl FrameQueue {
     pub(crate) fn take(&self, max: u32, _bh: &Bh) -> FrameList {
         let mut inner = self.inner.lock();
         let (frames, bytes) = inner.frames.take(max);
+        inner.bytes -= bytes;
         inner.counters.packets += u64::from(frames.len());
         inner.counters.bytes += bytes;
         self.note_room(&inner);
@@ -164,6 +187,7 @@ impl FrameQueue {
     pub(crate) fn close(&self, _bh: &Bh) -> FrameList {
         let mut inner = self.inner.lock();
         inner.open = false;
+        inner.bytes = 0;
         let left = inner.frames.take(u32::MAX).0;
         self.note_room(&inner);
         left

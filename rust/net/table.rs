@@ -30,9 +30,12 @@ use kernel::{
     types::Opaque, //
 };
 
-use super::context::{
-    Bh,
-    BhGuard, //
+use super::{
+    context::{
+        Bh,
+        BhGuard, //
+    },
+    memcg, //
 };
 use crate::{
     bindings,
@@ -112,17 +115,33 @@ type BucketPage<T> = [AtomicPtr<T>; BUCKETS];
 struct Writer {
     /// Slots never used so far start here.
     fresh: u32,
-    /// Indices given back, as a stack.
-    free: KVVec<u32>,
+    /// The slot that was given back last, which knows the one before; [`NONE`] if there
+    /// is none.
+    free: u32,
     /// Entries in the table.
     used: u32,
 }
 
+/// No slot.
+const NONE: u32 = u32::MAX;
+
+/// What a table has of a slot, whether there is an entry in it or not.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Its generation.
+    slot: Slot,
+    /// While it is free: the one that was given back before.
+    next: u32,
+}
+
 struct Chunk<T> {
     entries: [AtomicPtr<T>; SLOTS],
-    /// Generations; touched under the writer lock only.
-    slots: core::cell::UnsafeCell<[Slot; SLOTS]>,
+    /// Touched under the writer lock only.
+    places: [core::cell::UnsafeCell<Place>; SLOTS],
 }
+
+/// The largest piece of memory that is asked for where nobody can wait.
+const PAGE: usize = 4096;
 
 /// See the module's documentation.
 ///
@@ -215,9 +234,9 @@ impl<T> Deref for EntryRef<'_, T> {
 }
 
 fn directory<P>(len: usize) -> Result<KVVec<AtomicPtr<P>>> {
-    let mut v = KVVec::with_capacity(len, GFP_KERNEL)?;
+    let mut v = KVVec::with_capacity(len, GFP_KERNEL_ACCOUNT)?;
     for _ in 0..len {
-        v.push(AtomicPtr::new(ptr::null_mut()), GFP_KERNEL)?;
+        let _ = v.push_within_capacity(AtomicPtr::new(ptr::null_mut()));
     }
     Ok(v)
 }
@@ -237,7 +256,7 @@ impl<T: Node> Table<T> {
             count: AtomicU32::new(0),
             writer <- new_spinlock!(Writer {
                 fresh: 0,
-                free: KVVec::new(),
+                free: NONE,
                 used: 0,
             }),
         })
@@ -350,23 +369,29 @@ impl<T: Node> Table<T> {
         }
     }
 
+    #[cold]
     fn chunk_for(&self, index: u32) -> Result {
         let cell = self.chunks.get(index as usize / SLOTS).ok_or(ENOSPC)?;
         if cell.load(Ordering::Acquire).is_null() {
+            const { assert!(size_of::<Chunk<T>>() <= PAGE && size_of::<BucketPage<T>>() <= PAGE) }
+            let place = Place {
+                slot: Slot::new(),
+                next: NONE,
+            };
             let chunk = KBox::<Chunk<T>>::init(
                 pin_init::init!(Chunk {
                     entries <- pin_init::init_array_from_fn(|_| AtomicPtr::new(ptr::null_mut())),
-                    slots: core::cell::UnsafeCell::new([Slot::new(); SLOTS]),
+                    places <- pin_init::init_array_from_fn(|_| core::cell::UnsafeCell::new(place)),
                 }),
-                GFP_ATOMIC,
+                memcg::atomic(),
             )?;
             cell.store(KBox::into_raw(chunk), Ordering::Release);
         }
         Ok(())
     }
 
-    /// Runs `f` on a slot. The caller holds the writer lock.
-    fn with_slot<R>(&self, index: u32, f: impl FnOnce(&mut Slot) -> Option<R>) -> Option<R> {
+    /// Runs `f` on a place. The caller holds the writer lock.
+    fn with_place<R>(&self, index: u32, f: impl FnOnce(&mut Place) -> Option<R>) -> Option<R> {
         let chunk = self
             .chunks
             .get(index as usize / SLOTS)?
@@ -374,10 +399,32 @@ impl<T: Node> Table<T> {
         if chunk.is_null() {
             return None;
         }
-        // SAFETY: chunks live as long as the table; `slots` is touched under the
-        // writer lock only, and never borrowed beyond this call.
-        let slots = unsafe { &mut *(*chunk).slots.get() };
-        f(slots.get_mut(index as usize % SLOTS)?)
+        // SAFETY: chunks live as long as the table.
+        let place = unsafe { (*chunk).places.get(index as usize % SLOTS) }?;
+        // SAFETY: places are touched under the writer lock only, and never borrowed
+        // beyond this call.
+        f(unsafe { &mut *place.get() })
+    }
+
+    /// Runs `f` on its slot. The caller holds the writer lock.
+    fn with_slot<R>(&self, index: u32, f: impl FnOnce(&mut Slot) -> Option<R>) -> Option<R> {
+        self.with_place(index, |place| f(&mut place.slot))
+    }
+
+    /// The slot can be used again, before all others.
+    fn give_back(&self, writer: &mut Writer, index: u32) {
+        let before = core::mem::replace(&mut writer.free, index);
+        self.with_place(index, |place| {
+            place.next = before;
+            Some(())
+        });
+    }
+
+    /// A slot that was given back.
+    fn take_free(&self, writer: &mut Writer) -> Option<u32> {
+        let index = writer.free;
+        writer.free = self.with_place(index, |place| Some(place.next))?;
+        Some(index)
     }
 
     fn set_entry(&self, index: u32, entry: *mut T) {
@@ -402,7 +449,7 @@ impl<T: Node> Table<T> {
         }
         let entry = self.entry_ptr(index);
         self.set_entry(index, ptr::null_mut());
-        let _ = writer.free.push_within_capacity(index);
+        self.give_back(&mut writer, index);
         writer.used -= 1;
         self.count.store(writer.used, Ordering::Relaxed);
         if entry.is_null() {
@@ -458,30 +505,20 @@ impl<T: Node> Inserter<'_, T> {
         if page_cell.load(Ordering::Acquire).is_null() {
             let page = KBox::<BucketPage<T>>::init(
                 pin_init::init_array_from_fn(|_| AtomicPtr::new(ptr::null_mut())),
-                GFP_ATOMIC,
+                memcg::atomic(),
             )
             .map_err(|_| Full::Memory)?;
             page_cell.store(KBox::into_raw(page), Ordering::Release);
         }
 
-        let slot_index = match writer.free.pop() {
+        let slot_index = match table.take_free(writer) {
             Some(i) => i,
             None => {
                 let i = writer.fresh;
                 table.chunk_for(i).map_err(|_| Full::Memory)?;
-                // Room to give it back later, so that removal cannot fail.
-                if writer.free.capacity() <= i as usize {
-                    writer
-                        .free
-                        .reserve(64 + i as usize / 4, GFP_ATOMIC)
-                        .map_err(|_| Full::Memory)?;
-                }
                 writer.fresh = i + 1;
                 i
             }
-        };
-        let give_back = |writer: &mut Writer| {
-            let _ = writer.free.push_within_capacity(slot_index);
         };
         let Some(hwid) = table.with_slot(slot_index, |s| s.acquire(slot_index).ok()) else {
             return Err(Full::Table);
@@ -490,7 +527,7 @@ impl<T: Node> Inserter<'_, T> {
             Ok(e) => KBox::into_raw(e),
             Err(_) => {
                 table.with_slot(slot_index, |s| s.release(hwid).ok());
-                give_back(writer);
+                table.give_back(writer, slot_index);
                 return Err(Full::Memory);
             }
         };

@@ -26,6 +26,10 @@ use crate::{
     framework::{
         connection,
         device::Device,
+        queue::{
+            Queue,
+            Queued, //
+        },
         stats::Stats,
         target::OffloadTarget,
         upload, //
@@ -63,7 +67,7 @@ pub(crate) struct DeviceState {
     /// Connections with data to send and no room in the peer's queue. A leaf
     /// lock, taken with bottom halves off.
     #[pin]
-    waiting: SpinLock<KVVec<Hwid>>,
+    waiting: SpinLock<Queue<Hwid>>,
 }
 
 /// The target in `dev`, if `dev` is one of this driver's devices.
@@ -85,7 +89,7 @@ impl DeviceState {
         try_pin_init!(DeviceState {
             device <- Device::new(),
             dct: Dct::new(DEFAULT_CAPACITY)?,
-            waiting <- new_spinlock!(KVVec::new()),
+            waiting <- new_spinlock!(Queue::new()),
         }? Error)
     }
 
@@ -124,18 +128,25 @@ impl DeviceState {
     /// Remembers a connection that waits for [`Self::tx_room`]. `false`: there
     /// is no room for that either.
     pub(crate) fn wait_for_room(&self, hwid: Hwid, _bh: &Bh) -> bool {
+        let Ok(queued) = Queued::new(hwid) else {
+            return false;
+        };
         let mut waiting = self.waiting.lock();
-        waiting.len() < MAX_WAITING && waiting.push(hwid, GFP_ATOMIC).is_ok()
+        let room = waiting.len() < MAX_WAITING;
+        if room {
+            waiting.push(queued);
+        }
+        room
     }
 
     /// There is room again in the peer's queue after
     /// [`Port::send_frame`](super::Port::send_frame) refused a frame. From the
     /// peer's NAPI.
     pub(super) fn tx_room(&self, bh: &Bh) {
-        let waiting = core::mem::replace(&mut *self.waiting.lock(), KVVec::new());
+        let waiting = self.waiting.lock().take();
         let guard = ReadGuard::within(bh);
         for hwid in waiting {
-            if let Some(entry) = self.dct.get(&guard, hwid) {
+            if let Some(entry) = self.dct.get(&guard, *hwid.get()) {
                 dct::transmit::kick(&entry, bh);
             }
         }

@@ -64,6 +64,7 @@ use crate::{
     net::{
         context::BhGuard,
         devref::DevRef,
+        memcg,
         netdev::NetDevice,
         table::{
             EntryRef,
@@ -151,6 +152,8 @@ impl Book<'_> {
         Ok(placed)
     }
 
+    // Not inlined, as what makes objects: each of them has its state on the stack.
+    #[inline(never)]
     fn place_new<'a>(
         &mut self,
         target: &dyn OffloadTarget,
@@ -207,6 +210,7 @@ impl Book<'_> {
         })
     }
 
+    #[inline(never)]
     fn new_path(
         &self,
         tree: &mut OffloadTree<'_, '_>,
@@ -226,27 +230,7 @@ impl Book<'_> {
                 block
             }
         };
-        let hash = state.hash(on);
-        let path = self
-            .objects
-            .paths
-            .inserter()
-            .insert(
-                hash,
-                |_| false,
-                |id| {
-                    let record = PathRecord {
-                        links: Links::new(hash, id),
-                        entry: Entry::new(),
-                        idle_ms: AtomicU64::new(0),
-                        state,
-                        on,
-                        told: AtomicU32::new(mtu),
-                    };
-                    Ok(KBox::new(record, GFP_ATOMIC)?)
-                },
-            )
-            .map_err(no_room)?;
+        let path = self.insert_path(on, state, mtu).map_err(no_room)?;
         let object = Object::Path(Path {
             constant: state,
             cached: PathCached { mtu },
@@ -271,6 +255,27 @@ impl Book<'_> {
         }
     }
 
+    #[inline(never)]
+    fn insert_path(&self, on: Hwid, state: PathConst, mtu: u32) -> Result<Hwid, Full> {
+        let hash = state.hash(on);
+        self.objects.paths.inserter().insert(
+            hash,
+            |_| false,
+            |id| {
+                let record = PathRecord {
+                    links: Links::new(hash, id),
+                    entry: Entry::new(),
+                    idle_ms: AtomicU64::new(0),
+                    state,
+                    on,
+                    told: AtomicU32::new(mtu),
+                };
+                Ok(KBox::new(record, memcg::atomic())?)
+            },
+        )
+    }
+
+    #[inline(never)]
     fn new_neighbour<'a>(
         &self,
         tree: &mut OffloadTree<'_, 'a>,
@@ -302,7 +307,7 @@ impl Book<'_> {
                         on,
                         told: AtomicU64::new(NeighbourWord::new(cached).raw()),
                     };
-                    Ok(KBox::new(record, GFP_ATOMIC)?)
+                    Ok(KBox::new(record, memcg::atomic())?)
                 },
             )
             .map_err(no_room)?;
@@ -358,7 +363,7 @@ impl Book<'_> {
                                 state,
                                 on,
                             };
-                            Ok(KBox::new(record, GFP_ATOMIC)?)
+                            Ok(KBox::new(record, memcg::atomic())?)
                         },
                     )
                     .map_err(no_room)?,
