@@ -132,7 +132,18 @@ static size_t ao_value(uint8_t *at)
 	return sizeof(add);
 }
 
-/* Whatever the option's answer was, nothing is left of it on this connection. */
+static void await_host(const char *toe)
+{
+	int i;
+
+	for (i = 0; p.table && is_delegated(); i++) {
+		if (i == 100)
+			fatal("%s was accepted, and the connection is delegated; TCP_ULP toe: %s",
+			      what->name, toe);
+		sleep_ms(10);
+	}
+}
+
 static void tls_granted(void)
 {
 	if (strcmp(ulp_name(p.c), "tls"))
@@ -161,8 +172,12 @@ static void repair_granted(void)
 {
 	if (get_int(p.c, IPPROTO_TCP, TCP_REPAIR) != 1)
 		fatal("TCP_REPAIR was accepted, and is not set");
+	/* The target does not touch a frame of a connection that is being repaired. */
+	send_sc(100);
+	await_host("whatever");
 	if (set_int(p.c, IPPROTO_TCP, TCP_REPAIR, 0))
 		fatal("TCP_REPAIR cannot be switched off: %m");
+	recv_sc(100);
 }
 
 static void cc_granted(void)
@@ -273,7 +288,7 @@ static const struct foreign foreigns[] = {
 	{ .name = "disconnect", .call = disconnect_call, .granted = disconnect_granted,
 	  .toe_error = ENOTCONN },
 	{ .name = "psp", .call = psp_call, .prepare = psp_prepare, .granted = psp_granted,
-	  .errors = { EINVAL }, .host = true },
+	  .errors = { EINVAL }, .toe_error = EINVAL, .host = true },
 };
 
 /* ---- the race ---- */
@@ -400,8 +415,6 @@ static bool may(int ret, const int *errors)
 
 static void check(unsigned int round, int toe, int other)
 {
-	int i;
-
 	if (toe && toe != -EEXIST && toe != -EOPNOTSUPP && !(what->toe_error && toe == -what->toe_error) &&
 	    !(toe == -ENOENT && p.ulp_try))
 		fatal("round %u: TCP_ULP toe: %s; %s: %s", round, strerror(-toe), what->name,
@@ -410,23 +423,17 @@ static void check(unsigned int round, int toe, int other)
 		fatal("round %u: %s: %s; TCP_ULP toe: %s", round, what->name, strerror(-other),
 		      strerror(-toe));
 	offloads += !toe;
-	if (other) {
-		refusals_seen++;
-	} else {
-		/* What only the host stack can do is with the host stack, soon. */
-		for (i = 0; what->host && p.table && is_delegated(); i++) {
-			if (i == 100)
-				fatal("round %u: %s was accepted (toe: %s), and the connection is delegated",
-				      round, what->name, toe ? strerror(-toe) : "accepted");
-			sleep_ms(10);
-		}
+	refusals_seen += !!other;
+	if (!other) {
 		if (what->granted)
 			what->granted();
 		grants++;
 	}
-	exchange(3);
-	if (!other && what->host && p.table && is_delegated())
-		fatal("round %u: %s was accepted, and the connection is delegated again", round, what->name);
+	exchange(1);
+	/* What only the host stack can do is with the host stack, since the first frame. */
+	if (!other && what->host)
+		await_host(toe ? strerror(-toe) : "accepted");
+	exchange(2);
 }
 
 int contend(const char *name)

@@ -32,7 +32,7 @@ outlive() { # CASE FAMILY [OPTION...]
 # What another case left is not this one's fault.
 clean() {
 	is_toe || return 0
-	[ -e /run/netns/$A ] && table_empty a && table_empty b && return
+	[ -e /run/netns/$A ] && [ "$(knob a policy 2>/dev/null)" = ulp ] && table_empty a && table_empty b && return
 	fresh
 }
 
@@ -41,7 +41,7 @@ t_race() {
 	local -a user=()
 	clean
 	[ "$3" != nobody ] || user=(--user)
-	contend "$1" "$2" 30 "${user[@]}"
+	contend "$1" "$2" 16 "${user[@]}"
 	expect_no_entries
 	contend "$1" "$2" 12 --slow "${user[@]}"
 	expect_no_entries
@@ -70,14 +70,14 @@ t_name() { # FAMILY
 	expect_no_entries
 }
 
-ss_loop() { while :; do in_a ss -tieH >/dev/null; done; }
+ss_loop() { while :; do in_a ss -tieH >/dev/null 2>&1; done; }
 
 t_diag() {
 	need_toe
 	need ss
 	clean
 	bg ss_loop
-	outlive diag 4 --rounds "$(rounds 100)" --after "ip netns exec $A ss -tieH | grep -q tcp-ulp-toe"
+	outlive diag 4 --rounds "$(rounds 100)" --after "ip netns exec $A ss -tieH 2>/dev/null | grep -q tcp-ulp-toe"
 	expect_no_entries
 }
 
@@ -134,7 +134,7 @@ t_sockmap_first() {
 
 t_owner() { # recv|send|recv_program COMMAND
 	need_toe
-	fresh
+	clean
 	case $2 in
 	upload_all) outlive "$1" 4 --before "$(upload_cmd)" ;;
 	link_down)
@@ -148,8 +148,11 @@ t_owner() { # recv|send|recv_program COMMAND
 		;;
 	*) outlive "$1" 4 ;;
 	esac
-	[ "$2" = link_del ] || [ "$2" = rmmod ] || expect_no_entries
-	goes
+	case $2 in
+	link_del) goes ;;
+	rmmod) pair_down ;;
+	*) expect_no_entries ;;
+	esac
 }
 
 # ---- after rmmod
@@ -189,7 +192,7 @@ t_goes() {
 t_rmmod() { # poison|sockmap|getsockopt FAMILY
 	need_toe
 	can_reload
-	fresh
+	clean
 	if [ "$1" = poison ]; then
 		outlive poison "$2" --before "$(rmmod_cmd)"
 	else
@@ -202,13 +205,15 @@ t_rmmod() { # poison|sockmap|getsockopt FAMILY
 modprobe -q tls 2>/dev/null
 pair_up || skip_all "cannot set up the pair"
 
-run "race tls 4" "race tls 6 nobody" "race md5 4 nobody" "race ao 4 nobody" "race repair 4" \
-	"race bbr 4 nobody" "race dctcp 4" "race reno 6 nobody" "race minttl 4 nobody" \
-	"race minhops 6 nobody" "race sockmap 4" "race sockmap 6" "race sockmap_bpf 4" \
-	"race disconnect 4 nobody" "race disconnect 6 nobody" "psp nobody" \
-	"name 4" "name 6" diag "zerocopy granted" "zerocopy refused" goes \
-	auto_ktls sockmap_first \
-	"owner recv upload_all" "owner send upload_all" "owner recv link_down" "owner send link_down" \
-	"owner recv link_del" "owner send link_del" "owner recv rmmod" "owner send rmmod" \
-	"owner recv_program none" \
-	"rmmod getsockopt 4" "rmmod sockmap 4" "rmmod sockmap 6" "rmmod poison 4" "rmmod poison 6"
+cases=("race tls 4" "race tls 6 nobody" "race md5 4 nobody" "race ao 4 nobody" "race repair 4"
+	"race bbr 4 nobody" "race dctcp 4" "race reno 6 nobody" "race minttl 4 nobody"
+	"race minhops 6 nobody" "race sockmap 4" "race sockmap_bpf 4" "race disconnect 4 nobody"
+	"psp nobody" "name 4" "diag" "zerocopy granted" "zerocopy refused"
+	"owner recv upload_all" "owner send upload_all" "owner recv link_down" "owner send link_down"
+	"owner recv_program none" "owner recv link_del" "owner send link_del" "owner recv rmmod"
+	"owner send rmmod" "auto_ktls" "sockmap_first"
+	"rmmod getsockopt 4" "rmmod sockmap 4" "rmmod poison 4" "goes")
+# The other family goes the same ways, but for its own methods.
+[ "$scale" -le 1000 ] || cases+=("race md5 6 nobody" "race repair 6" "race bbr 6 nobody"
+	"race sockmap 6" "race disconnect 6 nobody" "name 6" "rmmod sockmap 6" "rmmod poison 6")
+run "${cases[@]}"
