@@ -161,11 +161,7 @@ impl<P: Parts> Record<P> {
             return;
         }
         // SAFETY: from `KBox::into_raw()`, and nobody's any more.
-        let mut record = unsafe { KBox::from_raw(this) };
-        if !*record.detached.get_mut() {
-            // SAFETY: dropped here only, or by `detach_now()` if `detached`.
-            unsafe { ManuallyDrop::drop(record.attached.get_mut()) };
-        }
+        drop(unsafe { KBox::from_raw(this) });
     }
 
     /// # Safety
@@ -186,6 +182,16 @@ impl<P: Parts> Record<P> {
             let this: *mut Self = head.byte_sub(offset_of!(Self, detach_rcu)).cast();
             ManuallyDrop::drop(&mut *(*this).attached.get());
             Self::put(this);
+        }
+    }
+}
+
+/// Also of one that no socket ever got.
+impl<P: Parts> Drop for Record<P> {
+    fn drop(&mut self) {
+        if !*self.detached.get_mut() {
+            // SAFETY: dropped here only, or by `detach_now()` if `detached`.
+            unsafe { ManuallyDrop::drop(self.attached.get_mut()) };
         }
     }
 }
