@@ -186,6 +186,7 @@ goes() {
 t_goes() {
 	need_toe
 	can_reload
+	clean
 	goes
 }
 
@@ -208,11 +209,11 @@ pair_up || skip_all "cannot set up the pair"
 cases=("race tls 4" "race tls 6 nobody" "race md5 4 nobody" "race ao 4 nobody" "race repair 4"
 	"race bbr 4 nobody" "race dctcp 4" "race reno 6 nobody" "race minttl 4 nobody"
 	"race minhops 6 nobody" "race sockmap 4" "race sockmap_bpf 4" "race disconnect 4 nobody"
-	"psp nobody" "name 4" "diag" "zerocopy granted" "zerocopy refused"
+	"psp nobody" "goes" "name 4" "diag" "zerocopy granted" "zerocopy refused"
 	"owner recv upload_all" "owner send upload_all" "owner recv link_down" "owner send link_down"
 	"owner recv_program none" "owner recv link_del" "owner send link_del" "owner recv rmmod"
 	"owner send rmmod" "auto_ktls" "sockmap_first"
-	"rmmod getsockopt 4" "rmmod sockmap 4" "rmmod poison 4" "goes")
+	"rmmod getsockopt 4" "rmmod sockmap 4" "rmmod poison 4")
 # The other family goes the same ways, but for its own methods.
 [ "$scale" -le 1000 ] || cases+=("race md5 6 nobody" "race repair 6" "race bbr 6 nobody"
 	"race sockmap 6" "race disconnect 6 nobody" "name 6" "rmmod sockmap 6" "rmmod poison 6")
