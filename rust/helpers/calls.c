@@ -12,6 +12,7 @@
 #include <linux/debugfs.h>
 #include <linux/module.h>
 #include <linux/rcupdate.h>
+#include <linux/uaccess.h>
 #include <net/tcp.h>
 
 #include "calls.h"
@@ -96,6 +97,32 @@ int toe_setsockopt(struct sock *sk, int level, int name, sockptr_t val,
 	if (ret != TOE_CALL_HOST)
 		return ret;
 	toe_tail_call READ_ONCE(tcp_prot.setsockopt)(sk, level, name, val, len);
+}
+
+/*
+ * do_tcp_getsockopt() loads icsk_ulp_ops twice, with a copy to user memory between, and
+ * would follow NULL if the connection is uploaded then. Whatever needs a fault is left to
+ * it all the same: a task must not sleep here.
+ */
+static bool toe_get_ulp(struct sock *sk, char __user *val, int __user *lenp)
+{
+	const struct tcp_ulp_ops *ulp = READ_ONCE(inet_csk(sk)->icsk_ulp_ops);
+	int len;
+
+	if (!ulp || copy_from_user_nofault(&len, lenp, sizeof(len)))
+		return false;
+	len = min_t(unsigned int, len, TCP_ULP_NAME_MAX);
+	return !copy_to_user_nofault(lenp, &len, sizeof(len)) &&
+	       !copy_to_user_nofault(val, ulp->name, len);
+}
+
+/* proto::getsockopt of a delegated connection */
+int toe_getsockopt(struct sock *sk, int level, int name, char __user *val,
+		   int __user *len)
+{
+	if (level == SOL_TCP && name == TCP_ULP && toe_get_ulp(sk, val, len))
+		return 0;
+	toe_tail_call READ_ONCE(tcp_prot.getsockopt)(sk, level, name, val, len);
 }
 
 /* --- calls in flight ----------------------------------------------------- */

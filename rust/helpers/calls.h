@@ -35,6 +35,8 @@ int toe_recvmsg(struct sock *sk, struct msghdr *msg, size_t len, int flags);
 void toe_close(struct sock *sk, long timeout);
 int toe_setsockopt(struct sock *sk, int level, int name, sockptr_t val,
 		   unsigned int len);
+int toe_getsockopt(struct sock *sk, int level, int name, char __user *val,
+		   int __user *len);
 void toe_call_hooks_set(const struct toe_call_hooks *hooks);
 void toe_recv_allow(size_t min);
 void toe_recv_allow_all(void);

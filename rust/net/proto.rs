@@ -253,6 +253,7 @@ impl<H: Hooks> Registration<H> {
             copy.shutdown = Some(Adapter::<H>::shutdown);
             copy.disconnect = Some(Adapter::<H>::disconnect);
             copy.setsockopt = Some(bindings::toe_setsockopt);
+            copy.getsockopt = Some(bindings::toe_getsockopt);
             copy.sendmsg = Some(bindings::toe_sendmsg);
             copy.recvmsg = Some(bindings::toe_recvmsg);
             copy.release_cb = Some(Adapter::<H>::release_cb);
