@@ -128,7 +128,8 @@ fn may_change(reason: Refusal) -> bool {
 fn look_later(now: u64, wanted: &mut Wanted) -> Option<u64> {
     match wanted.decided.take() {
         Some((Err(reason), true)) if may_change(reason) => {
-            wanted.trigger.retry = true;
+            // Who was only not to be had has not been decided on yet.
+            wanted.trigger.retry |= reason != Refusal::Contended;
             let due_ms = policy::look_again(now, wanted.looks);
             wanted.looks += 1;
             Some(due_ms)
