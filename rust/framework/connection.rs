@@ -302,10 +302,16 @@ pub(super) fn pin(sk: &Sock, call: &'static CStr) -> ModulePin {
 /// The socket's lock for a call of its user's. Who has it may sleep in memory that a user
 /// serves: it is waited for with the module held. `None`: the module is on its way out.
 /// Process context.
+#[inline(always)]
 pub(super) fn lock<'a>(sk: &'a Sock, call: &'static CStr) -> Option<UserLock<'a>> {
-    if let Some(lock) = sk.lock_nowait() {
-        return Some(lock);
+    match sk.lock_nowait() {
+        Some(lock) => Some(lock),
+        None => lock_slowly(sk, call),
     }
+}
+
+#[cold]
+fn lock_slowly<'a>(sk: &'a Sock, call: &'static CStr) -> Option<UserLock<'a>> {
     let pin = pin(sk, call);
     pin.held().then(|| sk.lock())
 }

@@ -5,6 +5,7 @@
 #include <linux/kmemleak.h>
 #include <linux/sched/mm.h>
 #include <linux/tracepoint.h>
+#include <linux/version.h>
 #include <net/addrconf.h>
 #include <net/arp.h>
 #include <net/busy_poll.h>
@@ -47,12 +48,10 @@ void toe_lock_sock(struct sock *sk)
 	lock_sock(sk);
 }
 
-/* lock_sock(), unless it would have to wait. */
-bool toe_lock_sock_nowait(struct sock *sk)
+static noinline bool toe_lock_sock_slow(struct sock *sk)
 {
 	bool free;
 
-	might_sleep();
 	spin_lock_bh(&sk->sk_lock.slock);
 	free = !sk->sk_lock.owned;
 	if (free)
@@ -61,6 +60,32 @@ bool toe_lock_sock_nowait(struct sock *sk)
 	if (free)
 		mutex_acquire(&sk->sk_lock.dep_map, 0, 1, _RET_IP_);
 	return free;
+}
+
+/* lock_sock(), unless it would have to wait. */
+bool toe_lock_sock_nowait(struct sock *sk)
+{
+	might_sleep();
+#if defined(CONFIG_64BIT) && LINUX_VERSION_CODE >= KERNEL_VERSION(7, 3, 0)
+	/* As lock_sock_nested(): neither owner nor spin lock, with one instruction. */
+	if (sizeof(struct slock_owned) == sizeof(long)) {
+		socket_lock_t tmp = {
+			.slock = __SPIN_LOCK_UNLOCKED(tmp.slock),
+			.owned = 1,
+		};
+		socket_lock_t old = {
+			.slock = __SPIN_LOCK_UNLOCKED(old.slock),
+			.owned = 0,
+		};
+
+		if (likely(try_cmpxchg(&sk->sk_lock.combined, &old.combined,
+				       tmp.combined))) {
+			mutex_acquire(&sk->sk_lock.dep_map, 0, 1, _RET_IP_);
+			return true;
+		}
+	}
+#endif
+	return toe_lock_sock_slow(sk);
 }
 
 /* The holder of the spin lock, which found no owner, becomes it. */

@@ -85,6 +85,7 @@ impl Sock {
     }
 
     /// [`lock`](Self::lock), unless somebody owns it. Process context.
+    #[inline(always)]
     pub(crate) fn lock_nowait(&self) -> Option<UserLock<'_>> {
         // SAFETY: the socket is live.
         if !unsafe { bindings::toe_lock_sock_nowait(self.as_ptr()) } {

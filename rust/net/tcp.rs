@@ -310,13 +310,12 @@ impl<'a> LockedSock<'a> {
     #[inline]
     fn has_ip_options(&self) -> bool {
         let inet = self.as_ptr().cast::<bindings::inet_sock>();
-        // SAFETY: the socket is live; the pointers are only compared with null. What
-        // carries IPv6 has a `pinet6`.
+        // SAFETY: the socket is live; the pointers are only compared with null. Sockets
+        // of AF_INET6 have a `pinet6`.
         unsafe {
-            match self.is_v6() {
-                false => !(*inet).inet_opt.is_null(),
-                true => !(*(*inet).pinet6).opt.is_null(),
-            }
+            !(*inet).inet_opt.is_null()
+                || (u32::from(self.family()) == bindings::AF_INET6
+                    && !(*(*inet).pinet6).opt.is_null())
         }
     }
 
@@ -402,34 +401,28 @@ impl<'a> LockedSock<'a> {
     pub(crate) fn has_options(&self, cached: &ConnCached) -> bool {
         // SAFETY: the socket is live and locked.
         let on = unsafe { (*self.as_ptr()).__sk_common.__bindgen_anon_5.skc_flags } & KEEPOPEN != 0;
-        let (tos, ttl) = self.tos_ttl();
         self.priority() == cached.priority
             && self.nonagle() == cached.nonagle
             && on == cached.keepalive.on
-            && tos == cached.tos
-            && (ttl < 0 || ttl == i16::from(cached.ttl))
+            && self.has_header(cached)
     }
 
-    /// TOS or traffic class, and TTL or hop limit if one was set, of frames that are sent.
+    /// Traffic class, and TTL or hop limit if one was set, of frames that are sent: are
+    /// they these? Another TOS makes the host look the route up again.
     #[inline]
-    fn tos_ttl(&self) -> (u8, i16) {
+    fn has_header(&self, cached: &ConnCached) -> bool {
         let inet = self.as_ptr().cast::<bindings::inet_sock>();
-        // SAFETY: the socket is live; racy reads of plain fields. What carries IPv6 has a
-        // `pinet6`.
+        let same = |ttl: i16| ttl < 0 || ttl == i16::from(cached.ttl);
+        // SAFETY: the socket is live; racy reads of plain fields.
+        let ttl = unsafe { read_volatile(addr_of!((*inet).uc_ttl)) };
+        if u32::from(self.family()) != bindings::AF_INET6 || !self.is_v6() {
+            return same(ttl);
+        }
+        // SAFETY: as above; sockets of AF_INET6 have a `pinet6`.
         unsafe {
-            match self.is_v6() {
-                false => (
-                    read_volatile(addr_of!((*inet).tos)),
-                    read_volatile(addr_of!((*inet).uc_ttl)),
-                ),
-                true => {
-                    let np = (*inet).pinet6;
-                    (
-                        read_volatile(addr_of!((*np).tclass)),
-                        read_volatile(addr_of!((*np).hop_limit)),
-                    )
-                }
-            }
+            let np = (*inet).pinet6;
+            same(read_volatile(addr_of!((*np).hop_limit)))
+                && read_volatile(addr_of!((*np).tclass)) == cached.tos
         }
     }
 

@@ -252,6 +252,7 @@ impl LockedSock<'_> {
     /// Appends bytes of `msg` to the send queue, at most until its last buffer
     /// holds `goal`. Process context, socket owned. With `fault` it may sleep in the copy
     /// for as long as whoever serves the memory likes.
+    #[inline(always)]
     pub(crate) fn append(
         &self,
         msg: &mut Msg<'_>,
