@@ -272,48 +272,32 @@ impl<'a> LockedSock<'a> {
     pub(crate) fn wants_host(&self) -> bool {
         const RCVTSTAMP: c_ulong = 1 << bindings::TOE_SOCK_RCVTSTAMP;
         let sk = self.as_ptr();
-        // SAFETY: the socket is live and locked; racy reads of plain fields, and of a
-        // congestion control that the socket has a reference to.
+        let tp = self.tp();
+        let inet = sk.cast::<bindings::inet_sock>();
+        // For every frame: one instruction for each, and one branch.
+        // SAFETY: the socket is live and locked; racy reads of plain fields, of pointers
+        // that are only compared with null, and of a congestion control that the socket
+        // has a reference to. Sockets of AF_INET6 have a `pinet6`.
         unsafe {
             let ca = &*(*self.icsk()).icsk_ca_ops;
-            read_volatile(addr_of!((*sk).sk_pacing_status)) != 0
-                || read_volatile(addr_of!((*sk).sk_tsflags)) != 0
-                || read_volatile(addr_of!((*sk).__sk_common.__bindgen_anon_5.skc_flags)) & RCVTSTAMP
-                    != 0
-                || ca.cong_control.is_some()
+            let flags = read_volatile(addr_of!((*sk).__sk_common.__bindgen_anon_5.skc_flags));
+            let mut any = read_volatile(addr_of!((*sk).sk_pacing_status)) as usize;
+            any |= read_volatile(addr_of!((*sk).sk_tsflags)) as usize;
+            any |= (flags & RCVTSTAMP) as usize;
+            any |= ca.cong_control.map_or(0, |f| f as usize);
+            any |= ca.in_ack_event.map_or(0, |f| f as usize);
+            any |= (*tp).repair() as usize;
+            any |= (*inet).inet_opt as usize;
+            #[cfg(CONFIG_TCP_MD5SIG)]
+            {
+                any |= (*tp).md5sig_info as usize;
+            }
+            #[cfg(CONFIG_TCP_AO)]
+            {
+                any |= (*tp).ao_info as usize;
+            }
+            any != 0
                 || ca.cong_avoid.is_none()
-                || ca.in_ack_event.is_some()
-                || (*self.tp()).repair() != 0
-                || self.has_keys()
-                || self.has_ip_options()
-        }
-    }
-
-    /// Keys of TCP-MD5 or TCP-AO?
-    #[inline]
-    fn has_keys(&self) -> bool {
-        let mut any = false;
-        #[cfg(CONFIG_TCP_MD5SIG)]
-        {
-            // SAFETY: the socket is live; the pointer is only compared with null.
-            any |= unsafe { !(*self.tp()).md5sig_info.is_null() };
-        }
-        #[cfg(CONFIG_TCP_AO)]
-        {
-            // SAFETY: as above.
-            any |= unsafe { !(*self.tp()).ao_info.is_null() };
-        }
-        any
-    }
-
-    /// IP options or extension headers for frames that are sent?
-    #[inline]
-    fn has_ip_options(&self) -> bool {
-        let inet = self.as_ptr().cast::<bindings::inet_sock>();
-        // SAFETY: the socket is live; the pointers are only compared with null. Sockets
-        // of AF_INET6 have a `pinet6`.
-        unsafe {
-            !(*inet).inet_opt.is_null()
                 || (u32::from(self.family()) == bindings::AF_INET6
                     && !(*(*inet).pinet6).opt.is_null())
         }
