@@ -180,37 +180,25 @@ pub(super) struct Owned<'a, 'l>(pub(super) &'a BhLock<'l>);
 impl Owned<'_, '_> {
     /// If it is the connection that `hwid` names. One that is being handed over has no
     /// record yet: the end of the hand-over looks whether the device leaves.
-    fn ask(&self, target: &dyn OffloadTarget, hwid: Hwid, reason: UploadReason, leaves: bool) {
+    pub(super) fn ask(&self, hwid: Hwid, why: Why) {
         let guard = ReadGuard::new();
         let conn = connection::of_now(self.0.sock(), &guard);
         let Some(conn) = conn.filter(|conn| conn.hwid() == hwid) else {
             return;
         };
-        conn.at_release().ask(reason);
-        if leaves {
-            Self::let_go(conn, target, hwid, reason);
+        conn.at_release().ask(why.reason);
+        if let Some(target) = conn.target().filter(|_| why.leaves) {
+            Self::let_go(conn, target, hwid, why.reason);
         }
     }
 
     /// Nothing of the connection keeps the device any more. Frames that the target has
     /// and did not process are lost, and sent again.
     fn let_go(conn: &Record, target: &dyn OffloadTarget, hwid: Hwid, reason: UploadReason) {
-        if conn.target().is_none() {
-            return;
-        }
         target.abandon(hwid);
         forget_path(conn, target);
         count(conn, target, reason);
         record::detach(conn);
-    }
-}
-
-/// The owner of `sk` gives the connection back. The spin lock is held.
-pub(super) fn ask_owner(lock: &BhLock<'_>, hwid: Hwid, reason: UploadReason) {
-    let guard = ReadGuard::new();
-    let conn = connection::of_now(lock.sock(), &guard);
-    if let Some(conn) = conn.filter(|conn| conn.hwid() == hwid) {
-        conn.at_release().ask(reason);
     }
 }
 
@@ -251,9 +239,19 @@ type Named = (Hwid, ARef<Sock>);
 /// Why connections are taken back, and whether a device leaves, so that nothing may keep
 /// it.
 #[derive(Clone, Copy)]
-struct Why {
+pub(super) struct Why {
     reason: UploadReason,
     leaves: bool,
+}
+
+impl Why {
+    /// The devices stay.
+    pub(super) fn only(reason: UploadReason) -> Self {
+        Why {
+            reason,
+            leaves: false,
+        }
+    }
 }
 
 /// Takes every connection of `target` back to the host stack. Process context,
@@ -322,7 +320,7 @@ fn alone(target: &dyn OffloadTarget, hwid: Hwid, sk: &Sock, why: Why) -> bool {
             true
         },
         |lock| {
-            Owned(lock).ask(target, hwid, why.reason, why.leaves);
+            Owned(lock).ask(hwid, why);
             false
         },
     )

@@ -35,7 +35,11 @@ use super::{
     },
     registry,
     target::OffloadTarget,
-    upload, //
+    upload::{
+        self,
+        Owned,
+        Why, //
+    }, //
 };
 use crate::{
     logic::{
@@ -198,7 +202,7 @@ fn look_at(hwid: Hwid, sk: &Sock) {
         },
         |lock| {
             if let Some(filter) = filtered(lock.sock()) {
-                upload::ask_owner(lock, hwid, filter.upload());
+                Owned(lock).ask(hwid, Why::only(filter.upload()));
             }
         },
     );

@@ -310,14 +310,14 @@ pub(in crate::net) fn unlist<P: Parts>(record: &Record<P>) {
 /// Takes away what is attached to the record; it is dropped after a grace period. Any
 /// context; the lock of the socket need not be held.
 pub(crate) fn detach<P: Parts>(record: &Record<P>) {
-    let first = with(|list| {
+    // The list's lock is held.
+    let first = with(|_| {
         // SAFETY: the links of a live record. One that is not listed goes anyhow.
         let listed = unsafe { (*record.links()).listed };
         let first = listed && !record.detached.swap(true, Ordering::AcqRel);
         if first {
             record.refs.fetch_add(1, Ordering::Relaxed);
         }
-        let _ = &list;
         first
     });
     if first {
