@@ -39,6 +39,7 @@ use crate::{
     },
     net::{
         devref::DevRef,
+        memcg,
         table::{
             node,
             Full,
@@ -298,7 +299,7 @@ impl Objects {
 
 /// Puts an object into the table, and names it. Any context.
 pub(super) fn insert<N: Named>(table: &Table<N>, object: N::Object) -> Result<Hwid, Refusal> {
-    let object = Arc::new(object, GFP_ATOMIC).map_err(|_| Refusal::NoMemory)?;
+    let object = Arc::new(object, memcg::atomic()).map_err(|_| Refusal::NoMemory)?;
     // They are found by handle only: any bucket will do, and should be another.
     let hash = Arc::as_ptr(&object) as usize as u32 >> 6;
     table
@@ -306,7 +307,12 @@ pub(super) fn insert<N: Named>(table: &Table<N>, object: N::Object) -> Result<Hw
         .insert(
             hash,
             |_| false,
-            |id| Ok(KBox::new(N::new(Links::new(hash, id), object), GFP_ATOMIC)?),
+            |id| {
+                Ok(KBox::new(
+                    N::new(Links::new(hash, id), object),
+                    memcg::atomic(),
+                )?)
+            },
         )
         .map_err(|full| match full {
             Full::Memory => Refusal::NoMemory,

@@ -101,9 +101,9 @@ impl<T> Agenda<T> {
         waiting.list.take()
     }
 
-    /// Nothing is noted any more, or again. Any context.
-    pub(super) fn set_closed(&self, closed: bool) {
+    /// Nothing is noted any more. Any context.
+    pub(super) fn close(&self) {
         let _bh = BhGuard::new();
-        self.waiting.lock().closed = closed;
+        self.waiting.lock().closed = true;
     }
 }

@@ -56,13 +56,10 @@ impl Auto {
         pin_init!(Auto { candidates <- Agenda::new() })
     }
 
-    /// The device is going, or is up again: then nobody waits for it any more. Process
-    /// context.
-    pub(super) fn set_closed(&self, closed: bool) {
-        self.candidates.set_closed(closed);
-        if closed {
-            drop(self.candidates.take());
-        }
+    /// The device is going: nobody waits for it any more. Process context.
+    pub(super) fn close(&self) {
+        self.candidates.close();
+        drop(self.candidates.take());
     }
 }
 

@@ -229,10 +229,10 @@ impl Device {
         self.hold.set_high_water(bytes);
     }
 
-    /// Refuses everything while the device is going. Process context.
-    pub(crate) fn set_closed(&self, closed: bool) {
-        self.closed.store(closed, Ordering::SeqCst);
-        self.auto.job().set_closed(closed);
+    /// Refuses everything from now on, for the device is going. Process context.
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.auto.job().close();
     }
 
     pub(crate) fn check_open(&self) -> Result<(), Refusal> {

@@ -430,7 +430,11 @@ fn hand_over<'a>(
             handed.result = Err(reason);
         }
     }
-    to.target.initiate(&mut tree);
+    {
+        // What connections have in common is the first one's.
+        let _charge = ready.first().map(|first| Charge::to(&first.sk));
+        to.target.initiate(&mut tree);
+    }
     book.made(&tree);
     for handed in &mut *handed {
         let Some((path, block)) = handed.path else {

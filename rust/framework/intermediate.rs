@@ -29,6 +29,7 @@ use crate::{
     },
     net::{
         context::Bh,
+        memcg,
         netdev::{
             features,
             NetDevice, //
@@ -202,7 +203,7 @@ impl Layers {
         if self.tags.is_empty() {
             return Ok(None);
         }
-        let layers = Arc::new(self.clone(), GFP_ATOMIC).map_err(|_| Refusal::NoMemory)?;
+        let layers = Arc::new(self.clone(), memcg::atomic()).map_err(|_| Refusal::NoMemory)?;
         Ok(Some(layers))
     }
 

@@ -5,6 +5,8 @@
 
 use kernel::prelude::*;
 
+use crate::net::memcg;
+
 struct Node<T> {
     item: T,
     next: Option<KBox<Node<T>>>,
@@ -24,7 +26,7 @@ impl<T> Queued<T> {
     /// Any context.
     pub(crate) fn new(item: T) -> Result<Self> {
         let node = Node { item, next: None };
-        Ok(Queued(KBox::new(node, GFP_ATOMIC | __GFP_NOWARN)?))
+        Ok(Queued(KBox::new(node, memcg::atomic())?))
     }
 
     /// The item.

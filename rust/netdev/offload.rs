@@ -236,7 +236,7 @@ impl DeviceState {
 
     /// The device leaves: upload everything. Process context, rtnl held.
     pub(super) fn before_unregister(&self, port: &Port, _rtnl: &Rtnl) {
-        self.device.set_closed(true);
+        self.device.close();
         upload::upload_all(port, UploadReason::DeviceGone, true);
         self.device.objects().sweep(port, true);
     }
