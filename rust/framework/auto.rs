@@ -30,6 +30,7 @@ use crate::{
         memcg::Charge,
         sock::{
             LockedSock,
+            Patience,
             Sock, //
         },
         time,
@@ -43,6 +44,9 @@ use crate::{
 /// Candidates of one device that are remembered at most; more are left to the host stack.
 /// A device belongs to one namespace, and no other one's candidates wait behind its own.
 const MAX_CANDIDATES: usize = 16384;
+
+/// How long a look waits for owners of sockets at most, for all candidates together.
+const OWNERS_MS: u32 = 10;
 
 /// The candidates of a device; part of it, with the worker that looks at them.
 #[pin_data]
@@ -164,7 +168,7 @@ impl Job for Auto {
             }
             let _ = candidates.put(worker, one, MAX_CANDIDATES);
         }
-        handover::offload_all(&mut due);
+        handover::offload_all(&mut due, &mut Patience::ms(OWNERS_MS));
         for mut wanted in due {
             if let Some(due_ms) = look_later(now, &mut wanted) {
                 let _ = candidates.add(worker, due_ms, wanted, MAX_CANDIDATES);

@@ -93,6 +93,7 @@ use crate::{
         proto,
         sock::{
             LockedSock,
+            Patience,
             Sock,
             UserLock, //
         },
@@ -563,25 +564,28 @@ impl Wanted {
         false
     }
 
-    fn alone(&mut self) {
+    /// Who owns the socket may do so for long, or, sending all the time, own it whenever
+    /// anybody looks.
+    fn alone(&mut self, patience: &mut Patience) {
         let trigger = &mut self.trigger;
-        self.decided = Some(self.sk.with_lock(
-            |sk| (offload(sk, trigger), sk.is_open()),
-            // Who owns it may do so for long.
-            |_| (Err(Refusal::Contended), true),
-        ));
+        let mut decide = |sk: LockedSock<'_>| (offload(sk, trigger), sk.is_open());
+        let decided = self.sk.with_lock(|sk| Some(decide(sk)), |_| None);
+        let waited = || self.sk.lock_within(patience).map(|lock| decide(*lock));
+        self.decided = decided
+            .or_else(waited)
+            .or(Some((Err(Refusal::Contended), true)));
     }
 }
 
-/// Decides on all of `list`, as many as may be in one operation. Process context; may
-/// sleep.
-pub(super) fn offload_all(list: &mut [Wanted]) {
+/// Decides on all of `list`, as many as may be in one operation; `patience` is for the
+/// owners of all of them. Process context; may sleep.
+pub(super) fn offload_all(list: &mut [Wanted], patience: &mut Patience) {
     let mut from = 0;
     while let Some(rest) = list.get_mut(from..).filter(|rest| !rest.is_empty()) {
         match rest.first() {
             Some(first) if first.decided.is_some() => from += 1,
-            Some(_) if rest.len() >= FEW => offload_some(rest),
-            _ => rest.iter_mut().take(1).for_each(Wanted::alone),
+            Some(_) if rest.len() >= FEW => offload_some(rest, patience),
+            _ => rest.iter_mut().take(1).for_each(|one| one.alone(patience)),
         }
     }
 }
@@ -608,7 +612,7 @@ pub(crate) fn offload_namespace(dev: &NetDevice, target: &dyn OffloadTarget) -> 
         if list.is_empty() {
             return Ok(());
         }
-        offload_all(&mut list);
+        offload_all(&mut list, &mut Patience::ms(0));
         // Those that may be offloaded later are the policy's from here on.
         let device = target.device();
         list.into_iter()
@@ -625,7 +629,7 @@ struct Looked {
 }
 
 /// Decides on the first of `list`, and on those that can be in the same operation.
-fn offload_some(list: &mut [Wanted]) {
+fn offload_some(list: &mut [Wanted], patience: &mut Patience) {
     let done = try_batch(list);
     let mut any = false;
     for one in done.into_iter().flatten() {
@@ -637,7 +641,9 @@ fn offload_some(list: &mut [Wanted]) {
     }
     if !any {
         // Its lock was somebody's, or there was no memory.
-        list.iter_mut().take(1).for_each(Wanted::alone);
+        list.iter_mut()
+            .take(1)
+            .for_each(|one| one.alone(patience));
     }
 }
 

@@ -88,6 +88,35 @@ bool toe_lock_sock_nowait(struct sock *sk)
 	return toe_lock_sock_slow(sk);
 }
 
+/*
+ * lock_sock(), which gives up when *@timeout jiffies are over; what is left of them is in
+ * *@timeout. As in __lock_sock(), a wake-up that comes too late is passed on by whoever
+ * took the lock meanwhile.
+ */
+bool toe_lock_sock_timeout(struct sock *sk, long *timeout)
+{
+	DEFINE_WAIT(wait);
+	bool free;
+
+	might_sleep();
+	mutex_acquire(&sk->sk_lock.dep_map, 0, 0, _RET_IP_);
+	spin_lock_bh(&sk->sk_lock.slock);
+	while (sk->sk_lock.owned && *timeout > 0) {
+		prepare_to_wait_exclusive(&sk->sk_lock.wq, &wait, TASK_IDLE);
+		spin_unlock_bh(&sk->sk_lock.slock);
+		*timeout = schedule_timeout(*timeout);
+		spin_lock_bh(&sk->sk_lock.slock);
+	}
+	finish_wait(&sk->sk_lock.wq, &wait);
+	free = !sk->sk_lock.owned;
+	if (free)
+		sk->sk_lock.owned = 1;
+	spin_unlock_bh(&sk->sk_lock.slock);
+	if (!free)
+		mutex_release(&sk->sk_lock.dep_map, _RET_IP_);
+	return free;
+}
+
 /* The holder of the spin lock, which found no owner, becomes it. */
 void toe_bh_unlock_own(struct sock *sk)
 {

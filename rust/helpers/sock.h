@@ -68,6 +68,7 @@ bool toe_sock_owned(struct sock *sk);
 bool toe_sock_owned_now(const struct sock *sk);
 void toe_lock_sock(struct sock *sk);
 bool toe_lock_sock_nowait(struct sock *sk);
+bool toe_lock_sock_timeout(struct sock *sk, long *timeout);
 void toe_bh_unlock_own(struct sock *sk);
 void toe_sock_owned_from_here(struct sock *sk);
 bool toe_sock_awaited(struct sock *sk);

@@ -13,9 +13,14 @@ use core::{
 };
 
 use kernel::{
+    ffi::c_long,
     sync::aref::{
         ARef,
         AlwaysRefCounted, //
+    },
+    time::{
+        msecs_to_jiffies,
+        Msecs, //
     },
     types::Opaque, //
 };
@@ -89,6 +94,17 @@ impl Sock {
     pub(crate) fn lock_nowait(&self) -> Option<UserLock<'_>> {
         // SAFETY: the socket is live.
         if !unsafe { bindings::toe_lock_sock_nowait(self.as_ptr()) } {
+            return None;
+        }
+        // SAFETY: this task owns the socket lock until `UserLock` is dropped.
+        Some(unsafe { UserLock::assume(self) })
+    }
+
+    /// [`lock`](Self::lock), but waits for the owner for what is left of `patience` only.
+    /// Not for a connection that was not accepted yet. Process context; sleeps.
+    pub(crate) fn lock_within(&self, patience: &mut Patience) -> Option<UserLock<'_>> {
+        // SAFETY: the socket is live; the other is a number of this call's caller.
+        if !unsafe { bindings::toe_lock_sock_timeout(self.as_ptr(), &raw mut patience.0) } {
             return None;
         }
         // SAFETY: this task owns the socket lock until `UserLock` is dropped.
@@ -198,6 +214,16 @@ impl Deref for LockedSock<'_> {
 
     fn deref(&self) -> &Sock {
         self.0
+    }
+}
+
+/// How long to wait for owners of sockets, in jiffies.
+pub(crate) struct Patience(c_long);
+
+impl Patience {
+    /// Rounded up to the next jiffy.
+    pub(crate) fn ms(ms: Msecs) -> Self {
+        Patience(msecs_to_jiffies(ms) as c_long)
     }
 }
 
