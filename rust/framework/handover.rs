@@ -188,34 +188,29 @@ pub(super) fn tuple_of(sk: LockedSock<'_>, layers: &Layers) -> Tuple {
 /// What about the socket itself speaks against an offload.
 fn check_socket(sk: LockedSock<'_>) -> Result<(), Refusal> {
     let f = sk.facts();
-    let checks = [
-        (f.shutdown && sk.is_connected(), Refusal::Shutdown),
-        (!f.established, Refusal::NotEstablished),
-        (f.has_ulp, Refusal::OtherUlp),
-        (f.mptcp, Refusal::Mptcp),
-        (f.smc, Refusal::Smc),
-        (f.sockmap, Refusal::Sockmap),
-        (!proto::is_plain(sk), Refusal::OtherProto),
-        (f.user_data, Refusal::UserData),
-        (f.repair, Refusal::TcpRepair),
-        (f.md5_ao, Refusal::Md5Ao),
-        (f.psp, Refusal::Psp),
-        (f.fastopen, Refusal::Fastopen),
-        (f.out_of_order, Refusal::OutOfOrder),
-        (f.urgent, Refusal::Urgent),
-        (f.in_recovery, Refusal::Recovery),
-        (f.ecn, Refusal::Ecn),
-        (f.own_cc, Refusal::CongestionControl),
-        (f.pacing, Refusal::Pacing),
-        (f.timestamping, Refusal::UnsupportedOption),
-        (f.ip_options, Refusal::IpOptions),
-        (f.probing, Refusal::ZeroWindow),
-        (f.pressure, Refusal::NoMemory),
-    ];
-    match checks.iter().find(|(bad, _)| *bad) {
-        Some((_, reason)) => Err(*reason),
-        None => Ok(()),
-    }
+    let no = |bad: bool, reason| if bad { Err(reason) } else { Ok(()) };
+    no(f.shutdown && sk.is_connected(), Refusal::Shutdown)?;
+    no(!f.established, Refusal::NotEstablished)?;
+    no(f.has_ulp, Refusal::OtherUlp)?;
+    no(f.mptcp, Refusal::Mptcp)?;
+    no(f.smc, Refusal::Smc)?;
+    no(f.sockmap, Refusal::Sockmap)?;
+    no(!proto::is_plain(sk), Refusal::OtherProto)?;
+    no(f.user_data, Refusal::UserData)?;
+    no(f.repair, Refusal::TcpRepair)?;
+    no(f.md5_ao, Refusal::Md5Ao)?;
+    no(f.psp, Refusal::Psp)?;
+    no(f.fastopen, Refusal::Fastopen)?;
+    no(f.out_of_order, Refusal::OutOfOrder)?;
+    no(f.urgent, Refusal::Urgent)?;
+    no(f.in_recovery, Refusal::Recovery)?;
+    no(f.ecn, Refusal::Ecn)?;
+    no(f.own_cc, Refusal::CongestionControl)?;
+    no(f.pacing, Refusal::Pacing)?;
+    no(f.timestamping, Refusal::UnsupportedOption)?;
+    no(f.ip_options, Refusal::IpOptions)?;
+    no(f.probing, Refusal::ZeroWindow)?;
+    no(f.pressure, Refusal::NoMemory)
 }
 
 /// Is everything up on the way to `target` in `dev`?

@@ -19,10 +19,7 @@ use crate::{
         calls::ModulePin,
         consts as c,
         context::Doorbell,
-        proto::{
-            self,
-            Msg, //
-        },
+        proto::Msg,
         sock::{
             LockedSock,
             Sock, //
@@ -70,7 +67,7 @@ fn hold_module(sk: LockedSock<'_>, pin: &mut Option<ModulePin>) -> bool {
 /// `None`: the host's `sendmsg` shall do all of it. Process context, unlocked.
 pub(super) fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>> {
     let flags = msg.flags();
-    if flags & !PLAIN != 0 || msg.has_control() || msg.len() == 0 || !proto::is_ours(sk) {
+    if flags & !PLAIN != 0 || msg.has_control() || msg.len() == 0 {
         return None;
     }
     let locked = connection::lock(sk, c"sendmsg")?;
