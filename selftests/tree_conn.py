@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""A connection that looks at what its offload does, for test_tree.sh.
+"""A connection that looks at what its offload does, for tree_lib.sh.
 
     tree_conn.py serve ADDRESS PORT READY
     tree_conn.py options|slow_start ADDRESS PORT DEVICE
@@ -18,6 +18,7 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
 import time
 
 TCP_ULP = 31
@@ -102,6 +103,24 @@ def drained(s):
     sys.exit("what was sent is not acknowledged")
 
 
+def echoed(s, size):
+    """Sends without a pause and reads meanwhile, for the other end reads only as fast as
+    it can send."""
+    def read():
+        left = size
+        while left:
+            got = len(s.recv(min(left, 1 << 16)))
+            if not got:
+                return
+            left -= got
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    s.sendall(b"x" * size)
+    reader.join()
+    drained(s)
+
+
 def options(s, dev):
     """Each option becomes an update of the connection's object, and nothing else."""
     steps = [
@@ -152,9 +171,7 @@ def slow_start(s, dev):
     s.setsockopt(socket.IPPROTO_TCP, TCP_ULP, b"toe")
     if window(s) != first:
         sys.exit(f"window and threshold {first} became {window(s)} by the offload")
-    for _ in range(64):
-        s.sendall(b"x" * 16384)
-    drained(s)
+    echoed(s, 1 << 20)
     grown = window(s)
     if grown[0] <= first[0]:
         sys.exit(f"the window does not grow: {first[0]}, then {grown[0]}")
@@ -167,8 +184,7 @@ def slow_start(s, dev):
         f.write("1")
     if window(s) != grown:
         sys.exit(f"window and threshold {grown} became {window(s)} by the upload")
-    s.sendall(b"x" * 100000)
-    drained(s)
+    echoed(s, 100000)
 
 
 def main():

@@ -3,18 +3,24 @@
 #ifndef TOE_HELPERS_CALLS_H
 #define TOE_HELPERS_CALLS_H
 
+#include <linux/err.h>
+#include <linux/limits.h>
 #include <linux/sched.h>
 #include <linux/seq_file.h>
 #include <linux/sockptr.h>
 #include <net/sock.h>
 
-/* What a hook returns when it is no result of the call. */
+/*
+ * What a hook returns when it is no result of the call: neither a number of bytes, which
+ * may be any up to INT_MAX, nor an error.
+ */
 enum {
 	/* The host's own method shall do it. */
-	TOE_CALL_HOST		= 1 << 20,
+	TOE_CALL_HOST		= INT_MIN,
 	/* The same, without waiting: what there is, or why there is nothing. */
 	TOE_CALL_HOST_NOWAIT,
 };
+static_assert(TOE_CALL_HOST_NOWAIT < -MAX_ERRNO);
 
 /* Flags with which a recvmsg() may be served from a posted buffer. */
 enum {

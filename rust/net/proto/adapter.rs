@@ -67,7 +67,7 @@ impl<H: Hooks> Adapter<H> {
                 };
             }
         }
-        bindings::TOE_CALL_HOST as c_int
+        bindings::TOE_CALL_HOST
     }
 
     /// # Safety
@@ -83,7 +83,7 @@ impl<H: Hooks> Adapter<H> {
         // SAFETY: the socket layer holds a reference for the call.
         let sock = unsafe { Sock::from_raw(sk) };
         let Some(raw) = NonNull::new(msg) else {
-            return bindings::TOE_CALL_HOST as c_int;
+            return bindings::TOE_CALL_HOST;
         };
         let mut msg = Msg {
             raw,
@@ -93,8 +93,8 @@ impl<H: Hooks> Adapter<H> {
         match H::recvmsg(sock, &mut msg, flags as u32) {
             Received::Done(Ok(n)) => n as c_int,
             Received::Done(Err(e)) => e.to_errno(),
-            Received::Host => bindings::TOE_CALL_HOST as c_int,
-            Received::HostNoWait => bindings::TOE_CALL_HOST_NOWAIT as c_int,
+            Received::Host => bindings::TOE_CALL_HOST,
+            Received::HostNoWait => bindings::TOE_CALL_HOST_NOWAIT,
         }
     }
 
@@ -165,7 +165,7 @@ impl<H: Hooks> Adapter<H> {
         };
         match H::setsockopt(sock, opt, &OptValue { val, len }, host) {
             Some(ret) => ret,
-            None => bindings::TOE_CALL_HOST as c_int,
+            None => bindings::TOE_CALL_HOST,
         }
     }
 
