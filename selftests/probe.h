@@ -123,5 +123,6 @@ int hold(const char *name);
 int filter(const char *name);
 int contend(const char *name);
 int outlive(const char *name);
+int amounts(void);
 
 #endif

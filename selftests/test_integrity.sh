@@ -35,6 +35,14 @@ t_small_writes() {
 	end_bg
 }
 
+# A call may return any number of bytes.
+t_amount() { # FAMILY [--both]
+	is_toe && snap a
+	probe amount all "$@"
+	is_toe && expect_ge "$(delta a toe_offloads)" 1 "offloads"
+	expect_no_entries
+}
+
 # The negative controls: a wrong byte must be seen, delegated or not.
 t_planted() { # WAIT
 	local at=$(($(kib 512) / 2 + 4321))
@@ -48,4 +56,4 @@ pair_up || skip_all "cannot set up the pair"
 run "flip 4 block send recv 1 8192" "flip 6 block send recv 1 8192" \
 	"flip 4 block mix mix 2 4096" "flip 4 poll mix mix 4 4096" "flip 6 epoll mix mix 8 4096" \
 	"flip 4 epollet mix mix 8 4096" "one_end_flips client" "one_end_flips server" \
-	small_writes "planted block" "planted epoll"
+	small_writes "amount 4" "amount 6 --both" "planted block" "planted epoll"

@@ -137,6 +137,15 @@ t_stream() { # FAMILY [OPTION...]
 	expect_no_entries
 }
 
+# Calls that return any number of bytes, from posted buffers where they fit.
+t_amount() { # FAMILY
+	buffers
+	is_toe && knob a user_buffer_min 1
+	probe amount all "$1"
+	counted posted 1
+	expect_no_entries
+}
+
 run default below_threshold knob \
 	"rule some push 1000" "rule full full 1100" "rule large push 1000" \
 	"rule unaligned full 30000" "rule waitall full 50000" "rule lowat push 6999" \
@@ -152,5 +161,5 @@ run default below_threshold knob \
 	"memcg memcg 64M 0" "memcg memcg_killed 8M 1" \
 	"rule shared_file push 1000" "any uring 4" "any uring_async 6" \
 	"any threads 4" "any threads 6" "any killed 4" "any some 6" \
-	"stream 4" "stream 6" "stream 4 --wait epoll" "stream 4 --flip 100k" \
+	"amount 4" "amount 6" "stream 4" "stream 6" "stream 4 --wait epoll" "stream 4 --flip 100k" \
 	"device_gone timeout_upload" unload

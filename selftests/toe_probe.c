@@ -593,7 +593,7 @@ int main(int argc, char **argv)
 	if (argc >= 1 && !strcmp(argv[0], "ping"))
 		return ping(argc - 1, argv + 1);
 	if (argc < 2) {
-		fprintf(stderr, "usage: toe_probe [--client-ns NS] [--server-ns NS] [--before CMD] [--expect ok|refused|exists] [--ulp-try] [--both] [--table FILE] [--after CMD] [--bpf KIND] [--dev NAME] [--cgroup DIR] [--slow] [--user] [--rounds N] refuse|upload|inject|legacy|race|nth|buffer|hold|filter|contend|outlive NAME [ADDRESS]\n");
+		fprintf(stderr, "usage: toe_probe [--client-ns NS] [--server-ns NS] [--before CMD] [--expect ok|refused|exists] [--ulp-try] [--both] [--table FILE] [--after CMD] [--bpf KIND] [--dev NAME] [--cgroup DIR] [--slow] [--user] [--rounds N] refuse|upload|inject|legacy|race|nth|buffer|hold|filter|contend|outlive|amount NAME [ADDRESS]\n");
 		return 2;
 	}
 	if (argc > 2)
@@ -618,6 +618,8 @@ int main(int argc, char **argv)
 		return filter(argv[1]);
 	if (!strcmp(argv[0], "contend"))
 		return contend(argv[1]);
+	if (!strcmp(argv[0], "amount"))
+		return amounts();
 	if (!strcmp(argv[0], "outlive"))
 		return outlive(argv[1]);
 	return 2;
