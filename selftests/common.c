@@ -10,8 +10,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+#include <linux/bpf.h>
 #include <linux/tcp.h>
 
 static uint64_t mix(uint64_t x)
@@ -235,3 +237,35 @@ uint16_t csum_add(uint32_t acc, const uint8_t *data, size_t len)
 		acc = (acc & 0xffff) + (acc >> 16);
 	return acc;
 }
+
+static int bpf(int cmd, union bpf_attr *attr)
+{
+	int ret = syscall(SYS_bpf, cmd, attr, sizeof(*attr));
+
+	return ret < 0 ? -errno : ret;
+}
+
+int sockmap_create(void)
+{
+	union bpf_attr attr = {
+		.map_type = BPF_MAP_TYPE_SOCKMAP, .key_size = 4, .value_size = 4, .max_entries = 1,
+	};
+	int map = bpf(BPF_MAP_CREATE, &attr);
+
+	errno = map < 0 ? -map : 0;
+	return map;
+}
+
+static int sockmap_do(int map, int cmd, int fd)
+{
+	uint32_t key = 0, value = fd;
+	union bpf_attr attr = {
+		.map_fd = map, .key = (uintptr_t)&key,
+		.value = cmd == BPF_MAP_UPDATE_ELEM ? (uintptr_t)&value : 0,
+	};
+
+	return bpf(cmd, &attr);
+}
+
+int sockmap_update(int map, int fd) { return sockmap_do(map, BPF_MAP_UPDATE_ELEM, fd); }
+int sockmap_delete(int map) { return sockmap_do(map, BPF_MAP_DELETE_ELEM, 0); }

@@ -49,6 +49,11 @@ int ulp_request(int fd);
 /* Ones' complement sum of `acc` and the data (RFC 1071), not yet complemented. */
 uint16_t csum_add(uint32_t acc, const uint8_t *data, size_t len);
 
+/* Sockmaps of one socket, by system calls: a descriptor, or 0; -errno. */
+int sockmap_create(void);
+int sockmap_update(int map, int fd);
+int sockmap_delete(int map);
+
 /* Sizes as "4096", "64k", "8m". */
 uint64_t parse_size(const char *text);
 

@@ -73,10 +73,8 @@ void both_keys(void);
 /* A key for the peer `sa`, whose port does not count: 0 or -errno. */
 size_t md5_key_for(const struct sockaddr *sa, socklen_t len, void *key);
 
-/* Sockmaps of one socket; 0 or -errno. */
-int sockmap_create(void);
-int sockmap_update(int map, int fd);
-int sockmap_delete(int map);
+/* A sockmap of one socket, or the end of the probe. */
+int create_sockmap(void);
 /* A program puts each socket that the cgroup's processes connect into the map. */
 void sock_ops_sockmap(int map);
 /*

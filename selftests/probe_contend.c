@@ -220,7 +220,7 @@ static int map = -1;
 static void sockmap_prepare(void)
 {
 	if (map < 0)
-		map = sockmap_create();
+		map = create_sockmap();
 }
 
 static int sockmap_call(void) { return sockmap_update(map, p.c); }

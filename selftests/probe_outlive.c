@@ -8,6 +8,7 @@
 #include "probe.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
@@ -100,6 +101,26 @@ static void name(void)
 	sleep_ms(50);
 	named("", "after shutdown");
 	/* It is free for others again. */
+}
+
+/* Somebody overwrites the record: the device finds the connection all the same. */
+static void lost(void)
+{
+	int fd = open("/sys/kernel/debug/toe/plant", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		lacking("debugfs with the module's negative controls");
+	offload(p.c);
+	exchange(4);
+	if (dprintf(fd, "lose %d", p.c) < 0)
+		fatal("plant: %m");
+	close(fd);
+	must(p.before);
+	await_host();
+	exchange(4);
+	named("", "after the upload");
+	offload(p.c);
+	exchange(4);
 }
 
 static _Atomic bool over;
@@ -284,7 +305,7 @@ static void poison(void)
 /* --before uploads, --after takes the module away. */
 static void sockmap_rmmod(void)
 {
-	int map = sockmap_create(), ret;
+	int map = create_sockmap(), ret;
 
 	offload(p.c);
 	ret = sockmap_update(map, p.c);
@@ -394,7 +415,7 @@ static unsigned int policy_ms(void)
 /* Taken by a sockmap as it was established, by a program of the cgroup. */
 static void sockmap_first(void)
 {
-	int map = sockmap_create(), ret;
+	int map = create_sockmap(), ret;
 	uint64_t end = 200 + 3 * policy_ms();
 
 	sock_ops_sockmap(map);
@@ -513,6 +534,8 @@ int outlive(const char *what)
 	exchange(1);
 	if (!strcmp(what, "name"))
 		name();
+	else if (!strcmp(what, "lost"))
+		lost();
 	else if (!strcmp(what, "diag"))
 		diag();
 	else if (!strcmp(what, "getsockopt"))

@@ -70,6 +70,13 @@ t_name() { # FAMILY
 	expect_no_entries
 }
 
+t_lost() { # FAMILY
+	need_toe
+	clean
+	outlive lost "$1" --before "$(upload_cmd)"
+	expect_no_entries
+}
+
 ss_loop() { while :; do in_a ss -tieH >/dev/null 2>&1; done; }
 
 t_diag() {
@@ -209,7 +216,7 @@ pair_up || skip_all "cannot set up the pair"
 cases=("race tls 4" "race tls 6 nobody" "race md5 4 nobody" "race ao 4 nobody" "race repair 4"
 	"race bbr 4 nobody" "race dctcp 4" "race reno 6 nobody" "race minttl 4 nobody"
 	"race minhops 6 nobody" "race sockmap 4" "race sockmap_bpf 4" "race disconnect 4 nobody"
-	"psp nobody" "goes" "name 4" "diag" "zerocopy granted" "zerocopy refused"
+	"psp nobody" "goes" "name 4" "lost 4" "lost 6" "diag" "zerocopy granted" "zerocopy refused"
 	"owner recv upload_all" "owner send upload_all" "owner recv link_down" "owner send link_down"
 	"owner recv_program none" "owner recv link_del" "owner send link_del" "owner recv rmmod"
 	"owner send rmmod" "auto_ktls" "sockmap_first"

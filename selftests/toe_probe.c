@@ -271,36 +271,19 @@ static void establish_md5(void)
 	meet();
 }
 
-int sockmap_create(void)
+int create_sockmap(void)
 {
-	union bpf_attr attr = {
-		.map_type = BPF_MAP_TYPE_SOCKMAP, .key_size = 4, .value_size = 4, .max_entries = 1,
-	};
-	int map = syscall(SYS_bpf, BPF_MAP_CREATE, &attr, sizeof(attr));
+	int map = sockmap_create();
 
 	if (map < 0)
 		lacking("sockmap");
 	return map;
 }
 
-static int sockmap_do(int map, int cmd, int fd)
-{
-	uint32_t key = 0, value = fd;
-	union bpf_attr attr = {
-		.map_fd = map, .key = (uintptr_t)&key,
-		.value = cmd == BPF_MAP_UPDATE_ELEM ? (uintptr_t)&value : 0,
-	};
-
-	return syscall(SYS_bpf, cmd, &attr, sizeof(attr)) ? -errno : 0;
-}
-
-int sockmap_update(int map, int fd) { return sockmap_do(map, BPF_MAP_UPDATE_ELEM, fd); }
-int sockmap_delete(int map) { return sockmap_do(map, BPF_MAP_DELETE_ELEM, 0); }
-
 /* Puts a socket into a map, and gives the map. */
 static int into_sockmap(int fd)
 {
-	int map = sockmap_create(), ret = sockmap_update(map, fd);
+	int map = create_sockmap(), ret = sockmap_update(map, fd);
 
 	if (ret)
 		fatal("cannot put the socket into a sockmap: %s", strerror(-ret));

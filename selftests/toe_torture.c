@@ -333,8 +333,9 @@ static void report(void)
 	printf("# flips: %llu offloads, %llu uploads, %llu refusals, %llu special cases, %llu resynchronisations\n",
 	       flips("toe_offloads"), flips("toe_uploads"), flips("toe_refusals"),
 	       flips("toe_specials"), flips("toe_resyncs"));
-	printf("# by other threads: %llu options set on connections, %llu of them kTLS\n",
-	       (unsigned long long)totals.foreign, (unsigned long long)totals.tls);
+	printf("# by other threads: %llu options set on connections, %llu of them kTLS; %llu put into a sockmap\n",
+	       (unsigned long long)totals.foreign, (unsigned long long)totals.tls,
+	       (unsigned long long)totals.sockmap);
 	printf("# user buffers: %llu posted, %llu bytes placed\n", flips("toe_buf_posted"),
 	       flips("toe_buf_direct_bytes"));
 	printf("# uploads of a:");

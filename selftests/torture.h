@@ -103,7 +103,7 @@ void keepalive(int fd, bool on);
 /* What all connections did, for the report. */
 struct totals {
 	_Atomic uint64_t connections, aborted, retried, bytes[2], ulp_ok, ulp_refused, options,
-		zc_sent, oob, no_memory, peeked, mapped, foreign, tls;
+		zc_sent, oob, no_memory, peeked, mapped, foreign, tls, sockmap;
 };
 
 extern struct totals totals;

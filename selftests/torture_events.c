@@ -502,7 +502,7 @@ static bool do_foreign(uint64_t *rng)
 	const char *control = controls[rnd_below(rng, ARRAY_SIZE(controls))];
 	struct tcp_md5sig key = { .tcpm_keylen = 6, .tcpm_key = "secret" };
 	struct tconn *c = some_conn(rng);
-	int fd = c ? c->end[side].fd : -1, ret = 0;
+	int fd = c ? c->end[side].fd : -1, ret = 0, map;
 	char name[32] = "";
 	socklen_t len = sizeof(name) - 1;
 	const char *what;
@@ -553,6 +553,23 @@ static bool do_foreign(uint64_t *rng)
 		ret = getsockopt(fd, IPPROTO_TCP, TCP_ULP, name, &len);
 		if (!ret && *name && strcmp(name, TOE_ULP) && strcmp(name, "tls"))
 			fail(NULL, "getsockopt(TCP_ULP) says \"%s\"", name);
+		break;
+	case 9:
+	case 10:
+		/* Not while it is delegated; and not delegated while it is in there. */
+		what = "a sockmap";
+		map = sockmap_create();
+		if (map < 0)
+			break;
+		ret = -sockmap_update(map, fd);
+		totals.sockmap += !ret;
+		if (ret && ret != EINVAL && ret != EOPNOTSUPP && ret != EBADF && ret != ENOTSOCK &&
+		    ret != EBUSY && !(ret == ENOMEM && events_faults()))
+			fail(NULL, "a sockmap's update by another thread: %s", strerror(ret));
+		if (!ret && one_in(rng, 2))
+			sleep_ms(rnd_below(rng, 20));
+		sockmap_delete(map);
+		close(map);
 		break;
 	default:
 		what = control;

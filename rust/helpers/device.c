@@ -4,9 +4,11 @@
 #include <linux/cpumask.h>
 #include <linux/debugfs.h>
 #include <linux/ethtool.h>
+#include <linux/net.h>
 #include <linux/netdevice.h>
 #include <linux/version.h>
 #include <net/gro.h>
+#include <net/inet_connection_sock.h>
 #include <net/busy_poll.h>
 #include <net/netdev_lock.h>
 #include <net/net_namespace.h>
@@ -239,16 +241,39 @@ struct dentry *toe_debugfs_create(const char *name, struct dentry *parent,
 	return debugfs_create_file(name, 0400, parent, entry, &toe_seq_fops);
 }
 
+/* A foreign hand overwrites what a socket of the caller's points to. */
+static int toe_plant_lose(int fd)
+{
+	struct socket *sock;
+	struct sock *sk;
+	int err;
+
+	sock = sockfd_lookup(fd, &err);
+	if (!sock)
+		return err;
+	sk = sock->sk;
+	err = -EINVAL;
+	if (sk_is_tcp(sk) && sk_is_inet(sk)) {
+		lock_sock(sk);
+		WRITE_ONCE(inet_csk(sk)->icsk_ulp_data, NULL);
+		release_sock(sk);
+		err = 0;
+	}
+	sockfd_put(sock);
+	return err;
+}
+
 /*
- * The tests' negative controls: a planted fault must make a run fail. `warn`
- * prints a kernel warning, `leak` loses an allocation. Root only, as all of
- * debugfs.
+ * What tests plant. `warn` prints a kernel warning and `leak` loses an allocation, which
+ * must make a run fail; `lose FD` is what a foreign hand may do to a socket. Root only,
+ * as all of debugfs.
  */
 static ssize_t toe_plant_write(struct file *file, const char __user *data,
 			       size_t count, loff_t *pos)
 {
-	char word[8] = {};
+	char word[16] = {};
 	void *lost;
+	int fd, err;
 
 	if (count >= sizeof(word))
 		return -EINVAL;
@@ -262,6 +287,10 @@ static ssize_t toe_plant_write(struct file *file, const char __user *data,
 		if (!lost)
 			return -ENOMEM;
 		OPTIMIZER_HIDE_VAR(lost);
+	} else if (sscanf(word, "lose %d", &fd) == 1) {
+		err = toe_plant_lose(fd);
+		if (err)
+			return err;
 	} else {
 		return -EINVAL;
 	}

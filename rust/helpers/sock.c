@@ -203,15 +203,13 @@ bool toe_sk_claim(struct sock *sk, const struct toe_methods *to,
  * The reverse: what is still @of the record's is put back. No lock but the socket's: in-kernel
  * users hold sk_callback_lock for reading when they call tcp_read_sock(), which may
  * lead here. The identity goes last, so that whoever finds no ULP finds the host's
- * methods. Returns the ULP that was there, if it was of ours.
+ * methods: @ulp is the one that is there, if it is ours.
  */
-const struct tcp_ulp_ops *toe_sk_disclaim(struct sock *sk,
-					  const struct toe_methods *of,
-					  const struct toe_methods *to,
-					  const void *record)
+void toe_sk_disclaim(struct sock *sk, const struct toe_methods *of,
+		     const struct toe_methods *to, const void *record,
+		     const struct tcp_ulp_ops *ulp)
 {
 	struct inet_connection_sock *icsk = inet_csk(sk);
-	const struct tcp_ulp_ops *ulp = icsk->icsk_ulp_ops;
 
 	if (icsk->icsk_af_ops == of->af_ops)
 		WRITE_ONCE(icsk->icsk_af_ops, to->af_ops);
@@ -220,11 +218,10 @@ const struct tcp_ulp_ops *toe_sk_disclaim(struct sock *sk,
 	/* IPV6_ADDRFORM changes the former when it finds the host's methods. */
 	if (sk->sk_prot == of->prot)
 		smp_store_release(&sk->sk_prot, to->prot);
-	if (rcu_access_pointer(icsk->icsk_ulp_data) != record)
-		return NULL;
-	RCU_INIT_POINTER(icsk->icsk_ulp_data, NULL);
-	smp_store_release(&icsk->icsk_ulp_ops, NULL);
-	return ulp;
+	if (rcu_access_pointer(icsk->icsk_ulp_data) == record)
+		RCU_INIT_POINTER(icsk->icsk_ulp_data, NULL);
+	if (ulp)
+		smp_store_release(&icsk->icsk_ulp_ops, NULL);
 }
 
 /*

@@ -75,10 +75,9 @@ bool toe_sock_awaited(struct sock *sk);
 bool toe_sk_claim(struct sock *sk, const struct toe_methods *to,
 		  const struct tcp_ulp_ops *identity, void *record,
 		  const struct proto *host);
-const struct tcp_ulp_ops *toe_sk_disclaim(struct sock *sk,
-					  const struct toe_methods *of,
-					  const struct toe_methods *to,
-					  const void *record);
+void toe_sk_disclaim(struct sock *sk, const struct toe_methods *of,
+		     const struct toe_methods *to, const void *record,
+		     const struct tcp_ulp_ops *ulp);
 void toe_sk_resume_later(struct sock *sk);
 void toe_sk_support_zc(struct sock *sk);
 struct mem_cgroup *toe_charge_to(struct sock *sk);

@@ -431,10 +431,11 @@ pub(crate) fn heal(sk: LockedSock<'_>) {
 
 fn put_back<H: Hooks, P: Parts>(sk: &Sock, record: &Record<P>) {
     let (of, to) = methods::<H>(sk);
+    let record_ptr = ptr::from_ref(record).cast();
+    let ulp = ulp::of(sk);
     // SAFETY: the socket is live, and locked in one of the ways that the callers name;
     // what it gets back are static tables of the kernel.
-    let ulp =
-        unsafe { bindings::toe_sk_disclaim(sk.as_ptr(), &of, &to, ptr::from_ref(record).cast()) };
+    unsafe { bindings::toe_sk_disclaim(sk.as_ptr(), &of, &to, record_ptr, ulp) };
     ulp::put(ulp);
     record::unlist(record);
 }

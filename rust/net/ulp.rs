@@ -146,6 +146,17 @@ pub(crate) fn settle(sk: LockedSock<'_>) {
     }
 }
 
+/// What the socket has, if it is one of ours; or null. The socket is locked.
+pub(in crate::net) fn of(sk: &Sock) -> *const bindings::tcp_ulp_ops {
+    let icsk = sk.as_ptr().cast::<bindings::inet_connection_sock>();
+    // SAFETY: the socket is live; the pointer is only compared.
+    let ops = unsafe { (*icsk).icsk_ulp_ops };
+    match ptr::eq(ops, identity()) || ptr::eq(ops, REGISTERED.load(Ordering::Acquire)) {
+        true => ops,
+        false => ptr::null(),
+    }
+}
+
 /// `ops` is not on its socket any more.
 pub(in crate::net) fn put(ops: *const bindings::tcp_ulp_ops) {
     if ptr::eq(ops, REGISTERED.load(Ordering::Acquire)) && !ops.is_null() {
