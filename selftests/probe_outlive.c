@@ -123,6 +123,20 @@ static void lost(void)
 	exchange(4);
 }
 
+/* An association of PSP that was there before the connection is a candidate. */
+static void psp_first(void)
+{
+	int ret;
+
+	psp_prepare();
+	ret = psp_call();
+	if (ret)
+		fatal("an association: %s", strerror(-ret));
+	exchange(40);
+	if (is_delegated())
+		fatal("delegated, with an association of PSP");
+}
+
 static _Atomic bool over;
 
 static void *asks_name(void *arg)
@@ -536,6 +550,8 @@ int outlive(const char *what)
 		name();
 	else if (!strcmp(what, "lost"))
 		lost();
+	else if (!strcmp(what, "psp_first"))
+		psp_first();
 	else if (!strcmp(what, "diag"))
 		diag();
 	else if (!strcmp(what, "getsockopt"))

@@ -47,15 +47,36 @@ t_race() {
 	expect_no_entries
 }
 
-t_psp() {
-	clean
+# A command with a device that has PSP.
+with_psp() {
+	local rc
 	modprobe -q netdevsim
 	in_a sh -c 'echo 87 1 >/sys/bus/netdevsim/new_device' 2>/dev/null ||
 		skip "no netdevsim, which has PSP, in this kernel"
-	(t_race psp 4 "$1")
-	local rc=$?
+	("$@")
+	rc=$?
 	echo 87 >/sys/bus/netdevsim/del_device
 	return $rc
+}
+
+t_psp() {
+	clean
+	with_psp t_race psp 4 "$1"
+}
+
+# It is there before the policy decides.
+psp_first() {
+	outlive psp_first 4
+	expect_ge "$(delta a toe_refuse_psp)" 1 "refusals"
+	expect_eq "$(delta a toe_offloads)" 0 "offloads"
+}
+t_psp_first() {
+	need_toe
+	fresh
+	knob a min_bytes 20000
+	auto_policy a
+	snap a
+	with_psp psp_first
 }
 
 # ---- with the module there
@@ -216,7 +237,7 @@ pair_up || skip_all "cannot set up the pair"
 cases=("race tls 4" "race tls 6 nobody" "race md5 4 nobody" "race ao 4 nobody" "race repair 4"
 	"race bbr 4 nobody" "race dctcp 4" "race reno 6 nobody" "race minttl 4 nobody"
 	"race minhops 6 nobody" "race sockmap 4" "race sockmap_bpf 4" "race disconnect 4 nobody"
-	"psp nobody" "goes" "name 4" "lost 4" "lost 6" "diag" "zerocopy granted" "zerocopy refused"
+	"psp nobody" psp_first "goes" "name 4" "lost 4" "lost 6" "diag" "zerocopy granted" "zerocopy refused"
 	"owner recv upload_all" "owner send upload_all" "owner recv link_down" "owner send link_down"
 	"owner recv_program none" "owner recv link_del" "owner send link_del" "owner recv rmmod"
 	"owner send rmmod" "auto_ktls" "sockmap_first"

@@ -40,12 +40,15 @@ in_group() { sh -c 'echo 0 >"$0/cgroup.procs" && exec "$@"' "$group" "$@"; }
 group_conns() { # ULP
 	need python3
 	rm -f "$WORK/go" "$WORK/ready"
-	server b 7100 4
 	in_group ip netns exec $A python3 "$here/tree_conn.py" many "$B4" 7100 $N "$1" \
 		"$WORK/ready" "$WORK/go" &
 	held=$!
-	echo $held >>"$WORK/pids"
 	until_ok 120 test -e "$WORK/ready" || fail "the connections were not made"
+}
+
+group_end() {
+	let_go
+	wait $held || fail "the connections failed"
 }
 
 # What a case charges for each connection, beyond what the host stack does: at least so
@@ -61,16 +64,17 @@ t_connections() {
 	local plain
 	need_toe
 	fresh
+	server b 7100 4
 	make_group plain
 	group_conns 0
 	plain=$(charged)
-	held_end
+	group_end
 	make_group ulp
 	snap a
 	group_conns 1
 	expect_ge "$(delta a toe_offloads)" $N "offloads"
 	expect_charged "$(charged)" "$plain" 512 "asked for"
-	held_end
+	group_end
 	expect_no_entries
 	drop_groups
 }
@@ -80,10 +84,11 @@ t_by_the_worker() {
 	local before listed
 	need_toe
 	fresh
+	server b 7100 4
 	make_group auto
 	group_conns 0
 	before=$(charged)
-	held_end
+	group_end
 	make_group listed
 	knob a min_bytes 1G 2>/dev/null || knob a min_bytes 1073741824 || fail "min_bytes"
 	auto_policy a
@@ -95,7 +100,7 @@ t_by_the_worker() {
 	knob a offload_all 1 || fail "offload_all"
 	until_ok 20 offloaded_all || fail "only $(knob a connections) of $N connections"
 	expect_charged "$(charged)" "$before" 512 "handed over by the worker"
-	held_end
+	group_end
 	expect_no_entries
 	drop_groups
 }

@@ -95,17 +95,21 @@ pub(crate) fn revisit(device: &Device, sk: &Sock, trigger: Trigger) {
 
 /// If there is no room, the connection stays with the host stack.
 fn note(device: &Device, sk: &Sock, trigger: Trigger, due_ms: u64) {
-    let worker = device.auto();
     if let Some(held) = sk.try_hold() {
-        let _charge = Charge::to(sk);
-        let wanted = Wanted::new(held, trigger);
-        let candidates = &worker.job().candidates;
-        let _ = candidates.add(worker, due_ms, wanted, MAX_CANDIDATES);
+        list(device.auto(), due_ms, Wanted::new(held, trigger));
     }
 }
 
+/// The socket's cgroup is charged, whoever lists it.
+fn list(worker: &Worker<Auto>, due_ms: u64, wanted: Wanted) {
+    let sk = wanted.sk.clone();
+    let _charge = Charge::to(&sk);
+    let candidates = &worker.job().candidates;
+    let _ = candidates.add(worker, due_ms, wanted, MAX_CANDIDATES);
+}
+
 /// Is it worth while to look at the connection again? A filter may be taken away.
-fn may_change(reason: Refusal) -> bool {
+pub(super) fn may_change(reason: Refusal) -> bool {
     matches!(
         reason,
         Refusal::MinBytes
@@ -141,10 +145,8 @@ fn look_later(now: u64, wanted: &mut Wanted) -> Option<u64> {
 
 /// Notes a connection that was decided on for `device`, if that may end otherwise later.
 pub(super) fn again(device: &Device, mut wanted: Wanted) {
-    let worker = device.auto();
     if let Some(due_ms) = look_later(time::now_ms(), &mut wanted) {
-        let candidates = &worker.job().candidates;
-        let _ = candidates.add(worker, due_ms, wanted, MAX_CANDIDATES);
+        list(device.auto(), due_ms, wanted);
     }
 }
 
@@ -171,7 +173,7 @@ impl Job for Auto {
         handover::offload_all(&mut due, &mut Patience::ms(OWNERS_MS));
         for mut wanted in due {
             if let Some(due_ms) = look_later(now, &mut wanted) {
-                let _ = candidates.add(worker, due_ms, wanted, MAX_CANDIDATES);
+                list(worker, due_ms, wanted);
             }
         }
     }

@@ -268,11 +268,12 @@ pub(crate) fn offload(sk: LockedSock<'_>, trigger: &mut Trigger) -> Result<Hwid,
     handed.result
 }
 
-/// Counts what a decision came to. A refusal that is looked at again is counted once.
+/// Counts what a decision came to: of a candidate the first refusal, and the last one, after
+/// which nobody looks again.
 fn count(stats: &Stats, result: Result<Hwid, Refusal>, trigger: &Trigger) {
     match result {
         Ok(_) => stats.offloaded(),
-        Err(_) if trigger.retry => {}
+        Err(reason) if trigger.retry && auto::may_change(reason) => {}
         Err(reason) => stats.refused(reason),
     }
 }
@@ -636,9 +637,7 @@ fn offload_some(list: &mut [Wanted], patience: &mut Patience) {
     }
     if !any {
         // Its lock was somebody's, or there was no memory.
-        list.iter_mut()
-            .take(1)
-            .for_each(|one| one.alone(patience));
+        list.iter_mut().take(1).for_each(|one| one.alone(patience));
     }
 }
 

@@ -29,6 +29,7 @@ use super::{
 use crate::{
     logic::hold::Rule,
     net::{
+        memcg::Charge,
         proto,
         skb::FrameList,
         sock::{
@@ -182,6 +183,8 @@ fn note(sk: LockedSock<'_>, due_ms: u64, frames: FrameList) -> bool {
             return false;
         };
         let agenda = &worker.job().sockets;
+        let socket = sk.clone();
+        let _charge = Charge::to(&socket);
         agenda
             .add(worker, due_ms, Item { sk, frames }, usize::MAX)
             .is_ok()
