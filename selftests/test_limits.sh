@@ -106,6 +106,28 @@ t_by_the_worker() {
 }
 offloaded_all() { [ "$(knob a connections)" -ge $N ]; }
 
+# There is no memory for more than the group may have: the host stack keeps the rest.
+t_at_the_limit() {
+	need_toe
+	fresh
+	server b 7100 4
+	make_group limit
+	group_conns 0
+	echo $(($(cat "$group/memory.current") + 262144)) >"$group/memory.max" || fail "memory.max"
+	knob a min_segments 0
+	knob a policy auto
+	snap a
+	knob a offload_all 1 || fail "offload_all"
+	expect_ge "$(delta a toe_refuse_no_memory)" 1 "refusals for want of memory"
+	expect_ge $((N - $(knob a connections))) 1 "connections of the host stack"
+	echo max >"$group/memory.max"
+	knob a offload_all 1 || fail "offload_all"
+	until_ok 20 offloaded_all || fail "only $(knob a connections) of $N connections"
+	group_end
+	expect_no_entries
+	drop_groups
+}
+
 # Its tables are there before the first connection.
 t_device() {
 	local before
@@ -166,4 +188,4 @@ t_others_wait_for_nobody() {
 }
 
 pair_up || skip_all "cannot set up the pair"
-run connections by_the_worker device rules others_wait_for_nobody
+run connections by_the_worker at_the_limit device rules others_wait_for_nobody

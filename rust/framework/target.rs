@@ -85,9 +85,9 @@ pub(super) fn places<'a>(blocks: usize) -> Result<KVVec<Place<'a>>> {
 /// most of. Any context.
 pub(super) fn few_places<'a>(blocks: usize) -> Result<KVec<Place<'a>>, Refusal> {
     let few = || {
-        let mut places = KVec::with_capacity(blocks, GFP_ATOMIC | __GFP_NOWARN)?;
+        let mut places = KVec::with_capacity(blocks, GFP_NOWAIT | __GFP_NOWARN)?;
         for _ in 0..blocks {
-            places.push(None, GFP_ATOMIC)?;
+            places.push(None, GFP_NOWAIT)?;
         }
         Ok::<_, Error>(places)
     };

@@ -15,11 +15,13 @@ use kernel::{
 use super::sock::Sock;
 use crate::bindings;
 
-/// For memory of a connection: nobody waits, and it is charged. Without it the
-/// connection stays with the host stack, which is no reason for a line in the log.
+/// For memory of a connection: nobody waits, it is charged, and a cgroup at its limit has
+/// none: `__GFP_HIGH` of `GFP_ATOMIC` would be charged all the same
+/// (`try_charge_memcg()`). Without it the connection stays with the host stack, which is
+/// no reason for a line in the log, nor for the last reserves.
 #[inline]
 pub(crate) fn atomic() -> Flags {
-    GFP_ATOMIC | __GFP_NOWARN | (GFP_KERNEL_ACCOUNT & !GFP_KERNEL)
+    GFP_NOWAIT | __GFP_NOWARN | (GFP_KERNEL_ACCOUNT & !GFP_KERNEL)
 }
 
 /// What is charged is charged to a socket's cgroup until this is dropped
