@@ -250,10 +250,8 @@ int sockmap_create(void)
 	union bpf_attr attr = {
 		.map_type = BPF_MAP_TYPE_SOCKMAP, .key_size = 4, .value_size = 4, .max_entries = 1,
 	};
-	int map = bpf(BPF_MAP_CREATE, &attr);
 
-	errno = map < 0 ? -map : 0;
-	return map;
+	return bpf(BPF_MAP_CREATE, &attr);
 }
 
 static int sockmap_do(int map, int cmd, int fd)

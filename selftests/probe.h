@@ -74,7 +74,7 @@ void both_keys(void);
 size_t md5_key_for(const struct sockaddr *sa, socklen_t len, void *key);
 
 /* A sockmap of one socket, or the end of the probe. */
-int create_sockmap(void);
+int need_sockmap(void);
 /* A program puts each socket that the cgroup's processes connect into the map. */
 void sock_ops_sockmap(int map);
 /*

@@ -85,8 +85,8 @@ void sockmap_bpf_prepare(void)
 		shared = array < 0 ? MAP_FAILED : mmap(NULL, SLOW_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, array, 0);
 		if (shared == MAP_FAILED)
 			lacking("arrays of BPF in user memory");
-		from = create_sockmap();
-		to = create_sockmap();
+		from = need_sockmap();
+		to = need_sockmap();
 
 		struct bpf_insn insns[] = {
 			INSN(BPF_ST | BPF_MEM | BPF_W, BPF_REG_10, 0, -4, 0),

@@ -220,7 +220,7 @@ static int map = -1;
 static void sockmap_prepare(void)
 {
 	if (map < 0)
-		map = create_sockmap();
+		map = need_sockmap();
 }
 
 static int sockmap_call(void) { return sockmap_update(map, p.c); }

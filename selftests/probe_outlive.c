@@ -319,7 +319,7 @@ static void poison(void)
 /* --before uploads, --after takes the module away. */
 static void sockmap_rmmod(void)
 {
-	int map = create_sockmap(), ret;
+	int map = need_sockmap(), ret;
 
 	offload(p.c);
 	ret = sockmap_update(map, p.c);
@@ -429,7 +429,7 @@ static unsigned int policy_ms(void)
 /* Taken by a sockmap as it was established, by a program of the cgroup. */
 static void sockmap_first(void)
 {
-	int map = create_sockmap(), ret;
+	int map = need_sockmap(), ret;
 	uint64_t end = 200 + 3 * policy_ms();
 
 	sock_ops_sockmap(map);

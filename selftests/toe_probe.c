@@ -271,7 +271,7 @@ static void establish_md5(void)
 	meet();
 }
 
-int create_sockmap(void)
+int need_sockmap(void)
 {
 	int map = sockmap_create();
 
@@ -283,7 +283,7 @@ int create_sockmap(void)
 /* Puts a socket into a map, and gives the map. */
 static int into_sockmap(int fd)
 {
-	int map = create_sockmap(), ret = sockmap_update(map, fd);
+	int map = need_sockmap(), ret = sockmap_update(map, fd);
 
 	if (ret)
 		fatal("cannot put the socket into a sockmap: %s", strerror(-ret));

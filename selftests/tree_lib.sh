@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
-# The cases of test_tree.sh, which runs on a debug kernel, and of test_tree_more.sh,
-# which has more of the same kind than one that is emulated does in a few minutes.
+# Connections that are held, for any test; and the cases of test_tree.sh, which runs on a
+# debug kernel, and of test_tree_more.sh, which has more of the same kind than one that is
+# emulated does in a few minutes.
 
 # The objects of a device, whole and without the header: `tree DEV`.
 tree() {
@@ -26,20 +27,27 @@ expect_no_objects() {
 # Connections that stay, and move some data each when they are let go.
 held_conns() { # FAMILY COUNT [ulp]
 	local asks=0
-	need python3
 	[ "$3" = ulp ] && is_toe && asks=1
-	rm -f "$WORK/go" "$WORK/ready"
 	server b 7100 "$1"
-	in_a python3 "$here/tree_conn.py" many "$(addr b "$1")" 7100 "$2" $asks \
+	hold_conns "$1" "$2" $asks
+}
+# With the server there, by processes that a command starts.
+hold_conns() { # FAMILY COUNT ASKS [COMMAND...]
+	need python3
+	rm -f "$WORK/go" "$WORK/ready"
+	"${@:4}" ip netns exec $A python3 "$here/tree_conn.py" many "$(addr b "$1")" 7100 "$2" "$3" \
 		"$WORK/ready" "$WORK/go" &
 	held=$!
 	echo $held >>"$WORK/pids"
 	until_ok 60 test -e "$WORK/ready" || fail "the connections were not made"
 }
 let_go() { : >"$WORK/go"; }
-held_end() {
+held_wait() {
 	let_go
 	wait $held || fail "the connections failed"
+}
+held_end() {
+	held_wait
 	end_bg
 }
 

@@ -323,7 +323,8 @@ pub(crate) struct Trigger {
     pub(crate) explicit: bool,
     /// Uploads of this connection before.
     pub(crate) backoff: Backoff,
-    /// The connection was refused before: a further refusal is not counted.
+    /// The connection was refused before: a further refusal is not counted, unless nobody
+    /// looks again after it.
     pub(crate) retry: bool,
     /// When it was established, in ms, if it was seen.
     pub(crate) since_ms: Option<u64>,

@@ -567,9 +567,8 @@ impl Wanted {
         let mut decide = |sk: LockedSock<'_>| (offload(sk, trigger), sk.is_open());
         let decided = self.sk.with_lock(|sk| Some(decide(sk)), |_| None);
         let waited = || self.sk.lock_within(patience).map(|lock| decide(*lock));
-        self.decided = decided
-            .or_else(waited)
-            .or(Some((Err(Refusal::Contended), true)));
+        let busy = (Err(Refusal::Contended), true);
+        self.decided = Some(decided.or_else(waited).unwrap_or(busy));
     }
 }
 

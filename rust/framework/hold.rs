@@ -179,15 +179,13 @@ pub(crate) fn leave(sk: LockedSock<'_>, frames: FrameList) {
 
 fn note(sk: LockedSock<'_>, due_ms: u64, frames: FrameList) -> bool {
     HOLD.with(|worker| {
-        let Some(sk) = sk.sock().try_hold() else {
+        let Some(held) = sk.sock().try_hold() else {
             return false;
         };
         let agenda = &worker.job().sockets;
-        let socket = sk.clone();
-        let _charge = Charge::to(&socket);
-        agenda
-            .add(worker, due_ms, Item { sk, frames }, usize::MAX)
-            .is_ok()
+        let _charge = Charge::to(&sk);
+        let item = Item { sk: held, frames };
+        agenda.add(worker, due_ms, item, usize::MAX).is_ok()
     })
     .unwrap_or(false)
 }

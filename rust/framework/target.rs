@@ -87,7 +87,7 @@ pub(super) fn few_places<'a>(blocks: usize) -> Result<KVec<Place<'a>>, Refusal> 
     let few = || {
         let mut places = KVec::with_capacity(blocks, GFP_NOWAIT | __GFP_NOWARN)?;
         for _ in 0..blocks {
-            places.push(None, GFP_NOWAIT)?;
+            places.push_within_capacity(None)?;
         }
         Ok::<_, Error>(places)
     };

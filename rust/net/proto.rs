@@ -310,7 +310,7 @@ pub(crate) fn is_plain(sk: LockedSock<'_>) -> bool {
 /// Are our methods the socket's?
 pub(crate) fn is_ours(sk: &Sock) -> bool {
     let ours = TABLES[index(sk)].proto.load(Ordering::Relaxed);
-    // Not null, whatever is ours.
+    // `sk_prot` never is null: before the tables are made, and after, nothing is ours.
     // SAFETY: the socket is live; a racy look at the pointer is enough, its
     // users look again under the socket lock.
     unsafe { ptr::read_volatile(addr_of!((*sk.as_ptr()).__sk_common.skc_prot)) == ours }
