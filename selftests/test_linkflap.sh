@@ -63,7 +63,7 @@ t_new_address() {
 		fail "the neighbour was not told: $(ip -n $A neigh show dev $DA)"
 	hold_end
 	if is_toe; then
-		[ "$(uploads_by_specials b)" != 0 ] ||
+		[ "$(uploads_in_passing b)" != 0 ] ||
 			expect_ge "$(delta b toe_upload_route_change)" 1 "uploads of the end itself"
 		expect_eq "$(delta a toe_upload_route_change)" 0 "uploads of the other end"
 	fi
@@ -77,7 +77,7 @@ t_forgotten_neighbour() {
 	ip -n $A neigh flush dev $DA
 	hold_end
 	if is_toe; then
-		[ "$(uploads_by_specials a)" != 0 ] ||
+		[ "$(uploads_in_passing a)" != 0 ] ||
 			expect_ge "$(delta a toe_upload_neighbour)" 1 "uploads"
 	fi
 	expect_no_entries

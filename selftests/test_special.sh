@@ -29,7 +29,8 @@ t_segment() { # NAME CASE [stays]
 				"frames for legacy buffers, which are those that end connections"
 	elif [ "$2" != - ] && [ "$1" != rst ]; then
 		expect_ge "$(delta a toe_resyncs)" 1 "resynchronisations"
-		expect_eq "$(uploads_by_specials a)" 0 "uploads for too many special cases"
+		expect_eq "$(delta a toe_upload_legacy_often)" 0 "uploads for many special cases"
+		expect_eq "$(delta a toe_upload_legacy_long)" 0 "uploads for a long special case"
 	fi
 	expect_no_entries
 }

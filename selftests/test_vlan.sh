@@ -415,7 +415,6 @@ t_auto() { # FAMILY one|qinq
 	expect_offloaded "$(kib 1024)"
 	expect_no_entries
 }
-has_connections() { [ "$(knob "$1" connections)" -ge "$2" ]; }
 
 # Taken back and offloaded again, all the time.
 t_flip() { # FAMILY one|qinq

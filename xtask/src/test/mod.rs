@@ -20,6 +20,9 @@ use crate::paths;
 const FIRST_LINES: usize = 15;
 const SHOWN_LINES: usize = 40;
 
+/// How much of that is shown in a summary.
+const SUMMARY_CHARS: usize = 150;
+
 /// One result.
 pub struct Entry {
     /// `host/...`, `kunit/...`, `kselftest/PROGRAM/...`, `control/...`
@@ -39,6 +42,16 @@ impl Entry {
 
     fn fail(name: impl Into<String>, why: impl Into<String>) -> Self {
         Self::new(name, Verdict::Fail, vec![why.into()])
+    }
+
+    /// The name, and the first thing that was said of it, in one line.
+    fn summary(&self) -> String {
+        let first = self.notes.first().map_or("", String::as_str);
+        let first = first.trim_start_matches(['#', ' ']);
+        match first.char_indices().nth(SUMMARY_CHARS) {
+            Some((end, _)) => format!("{}: {}...", self.name, &first[..end]),
+            None => format!("{}: {first}", self.name),
+        }
     }
 }
 
@@ -140,6 +153,14 @@ pub fn run(args: &flags::Test) -> Result<()> {
             println!("      {note}");
         }
     }
+    // Once more in short: of a long report it is the end that is read, and kept.
+    println!();
+    for entry in entries
+        .iter()
+        .filter(|entry| entry.verdict == Verdict::Fail)
+    {
+        println!("FAIL  {}", entry.summary());
+    }
     let count = Count::of(&entries);
     let file = write(&entries, count, start.elapsed(), flavour)?;
     println!(
@@ -219,4 +240,26 @@ fn write(
     let text = serde_json::to_string_pretty(&results).context("results as JSON")?;
     paths::write_atomic(&file, text.as_bytes())?;
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_is_one_short_line() {
+        let long = "x".repeat(SUMMARY_CHARS + 1);
+        for (notes, expected) in [
+            (vec![], "t: ".to_owned()),
+            (
+                vec!["# is 0, expected 1", "# more"],
+                "t: is 0, expected 1".to_owned(),
+            ),
+            (vec![long.as_str()], format!("t: {}...", &long[1..])),
+        ] {
+            let notes = notes.into_iter().map(str::to_owned).collect();
+            let entry = Entry::new("t", Verdict::Fail, notes);
+            assert_eq!(entry.summary(), expected);
+        }
+    }
 }
