@@ -157,6 +157,11 @@ int tcp_listen(const char *addr, uint16_t port, int backlog)
 
 int tcp_connect(const char *addr, uint16_t port)
 {
+	return tcp_connect_mark(addr, port, 0);
+}
+
+int tcp_connect_mark(const char *addr, uint16_t port, uint32_t mark)
+{
 	struct sockaddr_storage ss;
 	socklen_t len;
 	int fd, err = make_addr(addr, port, &ss, &len);
@@ -166,6 +171,8 @@ int tcp_connect(const char *addr, uint16_t port)
 	fd = socket(ss.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
+	if (mark)
+		set_int(fd, SOL_SOCKET, SO_MARK, mark);
 	if (connect(fd, (struct sockaddr *)&ss, len)) {
 		err = -errno;
 		close(fd);

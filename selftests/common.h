@@ -38,6 +38,8 @@ int enter_ns(const char *name);
 /* Port 0: any. Returns a descriptor or -errno. */
 int tcp_listen(const char *addr, uint16_t port, int backlog);
 int tcp_connect(const char *addr, uint16_t port);
+/* SO_MARK is set before the first frame, unless it is 0. */
+int tcp_connect_mark(const char *addr, uint16_t port, uint32_t mark);
 uint16_t local_port(int fd);
 
 int set_int(int fd, int level, int name, int value);

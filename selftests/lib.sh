@@ -16,7 +16,7 @@ shopt -s extglob
 TOE_KIND=${TOE_KIND:-toe}
 TOE_LIMIT=${TOE_LIMIT:-300}
 TOE_STALL=${TOE_STALL:-60}
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(cd "${BASH_SOURCE[0]%/*}" && pwd)
 BIN=${TOE_BIN:-$here}
 KSFT_SKIP=4
 
@@ -29,7 +29,9 @@ A4=192.0.2.1 B4=192.0.2.2
 A6=2001:db8::1 B6=2001:db8::2
 
 WORK=$(mktemp -d "${TMPDIR:-/run}/toe-selftest.XXXXXX") || exit $KSFT_SKIP
-scale=$(awk "BEGIN { print int(${TOE_SCALE:-1} * 1000) }")
+# In thousandths.
+printf -v scale %.3f "${TOE_SCALE:-1}"
+scale=$((10#${scale/./}))
 
 # ---- results
 
@@ -42,6 +44,13 @@ fail() { echo "$*"; exit 1; }
 # A check within a case that cannot be made here.
 partial() { echo "# SKIP within the case: $*"; }
 note() { echo "# note: $*"; }
+
+# A file's text, without a program.
+show() { # FILE
+	local -a text
+	mapfile text <"$1"
+	printf %s "${text[@]}"
+}
 
 need() {
 	local p
@@ -224,7 +233,7 @@ skip_all() {
 kill_ns() {
 	local ns
 	for ns in $A $B; do
-		[ -e /run/netns/$ns ] && ip netns pids $ns 2>/dev/null | xargs -r kill -9 2>/dev/null
+		[ ! -e /run/netns/$ns ] || "$BIN/toe_ns" $ns kill all
 	done
 }
 
@@ -253,7 +262,10 @@ configure() { # addresses and links of the pair
 }
 
 make_ns() {
-	ip netns add $A && ip netns add $B || return 1
+	ip -batch - <<-END || return 1
+		netns add $A
+		netns add $B
+	END
 	# Connections whose device a case deletes hold their data, and with it TCP's
 	# memory, for minutes: let them give up soon. Elsewhere data that waits when
 	# the application closes must survive more than one loss.
@@ -278,8 +290,10 @@ resolve() {
 pair_down() {
 	kill_ns
 	ip -n $A link del $DA 2>/dev/null
-	ip netns del $A 2>/dev/null
-	ip netns del $B 2>/dev/null
+	ip -force -batch - <<-END 2>/dev/null
+		netns del $A
+		netns del $B
+	END
 	true
 }
 
@@ -289,12 +303,26 @@ fresh() { pair_down; pair_up || fail "cannot make a pair of kind $TOE_KIND"; }
 in_a() { ip netns exec $A "$@"; }
 in_b() { ip netns exec $B "$@"; }
 in_ns() { # in_ns a|b COMMAND...
-	local ns=$A
-	[ "$1" = b ] && ns=$B
+	local ns dev
+	end_of "$1"
 	shift
 	ip netns exec $ns "$@"
 }
 dev_of() { if [ "$1" = b ]; then echo $DB; else echo $DA; fi; }
+
+# On a debug kernel that is emulated a fork takes a seventh of a second, and a program
+# to be started and linked as long again: what is done hundreds of times is done by
+# toe_ns, and results that are needed often are in variables, not read from a subshell.
+
+# end_of a|b: sets the caller's `ns` and `dev`.
+end_of() { if [ "$1" = b ]; then ns=$B dev=$DB; else ns=$A dev=$DA; fi; }
+
+# ns_cat a|b FILE, a file below /sys or /proc.
+ns_cat() {
+	local ns dev
+	end_of "$1"
+	"$BIN/toe_ns" $ns cat "$2"
+}
 
 # pings a|b ADDRESS [COUNT [SIZE [df]]]: echoes, each compared with the request.
 pings() {
@@ -310,7 +338,7 @@ probe() {
 	is_toe || set -- --ulp-try "$@"
 	"$BIN/toe_probe" --client-ns $A --server-ns $B "$@" "$group" "$name" "$(addr b "$fam")" \
 		2>"$WORK/err" || rc=$?
-	cat "$WORK/err"
+	show "$WORK/err"
 	[ $rc != 4 ] || skip "$(tail -1 "$WORK/err")"
 	[ $rc = 0 ] || fail "toe_probe $group $name, IPv$fam: $(cat "$WORK/err")"
 }
@@ -343,9 +371,12 @@ addr() {
 	esac
 }
 
-# On a debug kernel that is emulated, starting a program takes a tenth of a second:
-# what is done hundreds of times is done without.
-counters() { in_ns "$1" ethtool -S "$(dev_of "$1")" 2>/dev/null; }
+# What `ethtool -S` prints.
+counters() {
+	local ns dev
+	end_of "$1"
+	"$BIN/toe_ns" $ns counters $dev 2>/dev/null
+}
 
 # pick NAME COUNTERS: REPLY is the value, 0 where there is none.
 pick() {
@@ -426,13 +457,20 @@ has_ctr() { [[ $(counters "$1") == *[[:space:]]"$2: "* ]]; }
 
 # knob a|b NAME [VALUE]: reads or writes a file of the device's toe directory.
 knob() {
-	local f
-	f=/sys/class/net/$(dev_of "$1")/toe/$2
+	local ns dev
+	end_of "$1"
 	if [ $# = 2 ]; then
-		in_ns "$1" cat "$f"
+		"$BIN/toe_ns" $ns cat "/sys/class/net/$dev/toe/$2"
 	else
-		in_ns "$1" sh -c "echo $3 >$f"
+		"$BIN/toe_ns" $ns put "/sys/class/net/$dev/toe/$2" "$3"
 	fi
+}
+
+# Standard input to a file of the device.
+ns_write() { # a|b FILE
+	local ns dev
+	end_of "$1"
+	"$BIN/toe_ns" $ns write "/sys/class/net/$dev/$2"
 }
 
 # Every connection of these ends is offloaded, however short it may be.
@@ -446,45 +484,56 @@ auto_policy() { # END...
 upload_all() { knob "$1" upload_all 1; }
 has_connections() { [ "$(knob "$1" connections)" = "$2" ]; }
 
-# The table of delegated connections of a device, whole and without its header.
+# The table of delegated connections of a device: REPLY is its file.
 table_file() {
 	local ns=$A
 	local -a found=(/sys/kernel/debug/toe/"$1"@*)
 	if [ ${#found[@]} = 1 ]; then
-		echo "${found[0]}"
+		REPLY=${found[0]}
 		return
 	fi
 	[ "$1" = "$DB" ] && ns=$B
-	echo "/sys/kernel/debug/toe/$1@$(stat -Lc %i /run/netns/$ns 2>/dev/null)"
+	REPLY=/sys/kernel/debug/toe/$1@$(stat -Lc %i /run/netns/$ns 2>/dev/null)
 }
+# The same, printed.
+table_path() { table_file "$1"; echo "$REPLY"; }
+# The lines of it, without the header.
 table() {
 	local -a lines
-	mapfile -t -s 1 lines <"$(table_file "$1")"
+	table_file "$1"
+	mapfile -t -s 1 lines <"$REPLY"
 	[ ${#lines[@]} = 0 ] || printf '%s\n' "${lines[@]}"
 }
-has_table() { is_toe && [ -r "$(table_file $DA)" ]; }
+has_table() { is_toe && table_file $DA && [ -r "$REPLY" ]; }
 
 table_empty() { [ "$(knob "$1" connections)" = 0 ]; }
 
 # Both tables are empty again; connections in TIME_WAIT are none.
 expect_no_entries() {
-	local end
+	local end lines ns dev
 	is_toe || return 0
 	for end in a b; do
+		end_of $end
 		until_ok 20 table_empty $end ||
-			fail "$(dev_of $end) has $(knob $end connections) connections left: $(table "$(dev_of $end)" 2>/dev/null)"
-		if has_table && [ -n "$(table "$(dev_of $end)")" ]; then
-			fail "$(dev_of $end): lines left in the table: $(table "$(dev_of $end)")"
-		fi
+			fail "$dev has $(knob $end connections) connections left: $(table $dev 2>/dev/null)"
+		has_table || continue
+		lines=$(table $dev)
+		[ -z "$lines" ] || fail "$dev: lines left in the table: $lines"
 	done
 }
 
 set_sysctl() { # set_sysctl a|b NAME VALUE
-	in_ns "$1" sh -c "echo $3 >/proc/sys/$(echo "$2" | tr . /)"
+	local ns dev
+	end_of "$1"
+	"$BIN/toe_ns" $ns put "/proc/sys/${2//.//}" "$3"
 }
 
-# nstat counter of one end, absolute.
-snmp() { in_ns "$1" nstat -asz "$2" 2>/dev/null | awk -v n="$2" '$1 == n { print $2 }'; }
+# A counter of one end, by the name that nstat gives it.
+snmp() {
+	local ns dev
+	end_of "$1"
+	"$BIN/toe_ns" $ns snmp "$2"
+}
 
 plain_frames() { # every frame on the wire, MTU-sized
 	in_a ethtool -K $DA tso off gso off gro off >/dev/null 2>&1
@@ -589,9 +638,10 @@ not_counted() {
 
 # ---- start
 
-[ "$(id -u)" = 0 ] || skip_all "needs root"
+[ $EUID = 0 ] || skip_all "needs root"
 command -v ip >/dev/null || skip_all "no program ip"
-[ -x "$BIN/toe_xfer" ] && [ -x "$BIN/toe_probe" ] || skip_all "the programs are not built: make -C $here"
+[ -x "$BIN/toe_xfer" ] && [ -x "$BIN/toe_probe" ] && [ -x "$BIN/toe_ns" ] && [ -x "$BIN/toe_conn" ] ||
+	skip_all "the programs are not built: make -C $here"
 
 # `run` and `skip_all` clean up. A trap does not: a subshell that a signal reaches
 # before it has dropped the traps would run it, too.

@@ -15,7 +15,7 @@ rounds() {
 	echo $((n > 6 ? n : 6))
 }
 
-with_table() { ! has_table || printf '%s\n%s' --table "$(table_file $DA)"; }
+with_table() { ! has_table || printf '%s\n%s' --table "$(table_path $DA)"; }
 
 contend() { # CONTENDER FAMILY ROUNDS [OPTION...]
 	local -a args

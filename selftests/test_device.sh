@@ -6,7 +6,7 @@ DELETES_DEVICES=1
 . "$(dirname "$0")/lib.sh"
 
 link_of() { in_ns "$1" ip -o link show dev "$(dev_of "$1")"; }
-carrier_of() { in_ns "$1" cat "/sys/class/net/$(dev_of "$1")/carrier" 2>/dev/null; }
+carrier_of() { ns_cat "$1" "/sys/class/net/$(dev_of "$1")/carrier" 2>/dev/null; }
 has_carrier() { [ "$(carrier_of "$1")" = "$2" ]; }
 
 t_create_delete() {
@@ -45,7 +45,7 @@ t_details() {
 	ip -n $A -d link show dev $DA | grep -qw "$TOE_KIND" || fail "ip -d does not name the kind"
 	ip -n $A -d -j link show dev $DA >/dev/null || fail "ip -d -j fails"
 	ip -n $A -o link show dev $DA | grep -q "$DA@if" || fail "no peer index is shown"
-	expect_eq "$(in_a cat /sys/class/net/$DA/type)" 1 "ARPHRD type"
+	expect_eq "$(ns_cat a /sys/class/net/$DA/type)" 1 "ARPHRD type"
 }
 
 t_carrier() {
@@ -195,11 +195,11 @@ t_queue_stats() {
 t_link_stats() {
 	local rx tx
 	fresh
-	rx=$(in_b cat /sys/class/net/$DB/statistics/rx_packets)
-	tx=$(in_a cat /sys/class/net/$DA/statistics/tx_packets)
+	rx=$(ns_cat b /sys/class/net/$DB/statistics/rx_packets)
+	tx=$(ns_cat a /sys/class/net/$DA/statistics/tx_packets)
 	pings a $B4 10
-	expect_ge $(($(in_b cat /sys/class/net/$DB/statistics/rx_packets) - rx)) 10 "frames received"
-	expect_ge $(($(in_a cat /sys/class/net/$DA/statistics/tx_packets) - tx)) 10 "frames sent"
+	expect_ge $(($(ns_cat b /sys/class/net/$DB/statistics/rx_packets) - rx)) 10 "frames received"
+	expect_ge $(($(ns_cat a /sys/class/net/$DA/statistics/tx_packets) - tx)) 10 "frames sent"
 	# A frame is counted whichever way it takes from one device to the other.
 	need_xfer 4 --bytes "$(kib 512)" --conns 4 $(ulp)
 	need_xfer 4 --bytes "$(kib 512)" $(ulp client)
@@ -210,10 +210,10 @@ t_link_stats() {
 all_arrived() {
 	local what
 	for what in packets bytes; do
-		[ "$(in_a cat /sys/class/net/$DA/statistics/tx_$what)" = \
-			"$(in_b cat /sys/class/net/$DB/statistics/rx_$what)" ] || return 1
-		[ "$(in_b cat /sys/class/net/$DB/statistics/tx_$what)" = \
-			"$(in_a cat /sys/class/net/$DA/statistics/rx_$what)" ] || return 1
+		[ "$(ns_cat a /sys/class/net/$DA/statistics/tx_$what)" = \
+			"$(ns_cat b /sys/class/net/$DB/statistics/rx_$what)" ] || return 1
+		[ "$(ns_cat b /sys/class/net/$DB/statistics/tx_$what)" = \
+			"$(ns_cat a /sys/class/net/$DA/statistics/rx_$what)" ] || return 1
 	done
 }
 

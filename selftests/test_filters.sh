@@ -26,7 +26,7 @@ filter() { # NAME
 	sock_ops) knob='' args=(--bpf sock_ops --cgroup /sys/fs/cgroup) ;;
 	socket*) knob=bypass_socket_filter reason=socket_filter args=(--bpf "$1") ;;
 	esac
-	args+=(--table "$(table_file $DA)")
+	args+=(--table "$(table_path $DA)")
 }
 
 # The commands are run in the namespace of end a.
@@ -130,7 +130,7 @@ t_knob_off() {
 	knob a bypass_qdisc 1
 	in_a sh -c "${args[1]}"
 	snap a
-	probe filter idle 4 --table "$(table_file $DA)" \
+	probe filter idle 4 --table "$(table_path $DA)" \
 		--before "ip netns exec $A sh -c 'echo 0 >/sys/class/net/$DA/toe/bypass_qdisc'"
 	in_a sh -c "${args[3]}"
 	expect_eq "$(delta a toe_upload_qdisc)" 1 "uploads by qdisc"
@@ -141,7 +141,7 @@ t_drop() { # out|in PROBE FAMILY
 	need_toe
 	need nft
 	snap a
-	probe filter "$2" "$3" --before "$(commands "drop_$1")" --after "$(commands no_drop_)" --table "$(table_file $DA)"
+	probe filter "$2" "$3" --before "$(commands "drop_$1")" --after "$(commands no_drop_)" --table "$(table_path $DA)"
 	expect_eq "$(delta a toe_upload_netfilter)" 1 "uploads by netfilter"
 }
 

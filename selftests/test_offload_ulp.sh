@@ -12,12 +12,11 @@ entries_agree() { # a|b FAMILY
 	has_table || { partial "the table of $dev: not readable"; return; }
 	line=$(table "$dev" | grep -F "$addr") || fail "$dev has no entry of $addr: $(table "$dev")"
 	note "$dev: $line"
-	head -1 "$(table_file "$dev")" | grep -q hwid || fail "the table has no column hwid"
+	head -1 "$(table_path "$dev")" | grep -q hwid || fail "the table has no column hwid"
 }
 
 t_round_trip() { # FAMILY client|server|both
 	local ends=$2 end
-	need nstat
 	snap_loss a
 	snap a
 	snap b
@@ -57,7 +56,6 @@ t_round_trip() { # FAMILY client|server|both
 # what was sent before the hand-over and after one end's FIN, which is chance.
 t_whole_life_delegated() { # FAMILY
 	local i disturbed
-	need nstat
 	for i in 1 2 3 4 5; do
 		snap_loss a
 		snap a
@@ -120,14 +118,13 @@ t_ss_and_proc() {
 	[[ $line =~ bytes_received:([0-9]+) ]] || fail "ss -i without bytes_received: $line"
 	expect_eq "${BASH_REMATCH[1]}" $(($(kib 256) / 2)) "bytes_received of ss"
 	in_a grep -qi "$(printf '%02X%02X%02X%02X' 2 2 0 192)" /proc/net/tcp ||
-		fail "/proc/net/tcp does not show it: $(in_a cat /proc/net/tcp)"
+		fail "/proc/net/tcp does not show it: $(ns_cat a /proc/net/tcp)"
 	is_toe && ! [[ $(in_a ss -tnieH dst $B4) == *toe* ]] && note "ss -ie does not name the ULP"
 	hold_end
 }
 
 t_snmp() {
 	local out in n
-	need nstat
 	snap_loss a
 	out=$(snmp a TcpOutSegs) in=$(snmp a TcpInSegs)
 	need_xfer 4 --bytes "$(kib 1024)" $(ulp client)

@@ -82,9 +82,9 @@ t_gateway() {
 	is_toe && snap a
 	ip -n $A route replace $SERVICE via 192.0.2.12
 	pings a 192.0.2.12
-	before=$(in_b cat /sys/class/net/g1/statistics/rx_bytes)
+	before=$(ns_cat b /sys/class/net/g1/statistics/rx_bytes)
 	hold_end
-	after=$(in_b cat /sys/class/net/g1/statistics/rx_bytes)
+	after=$(ns_cat b /sys/class/net/g1/statistics/rx_bytes)
 	# Broadcasts, if anything.
 	[ $((after - before)) -lt 1000 ] || fail "$((after - before)) bytes to the old gateway"
 	not_uploaded route_change

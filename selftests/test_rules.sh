@@ -7,21 +7,20 @@
 PORT=7100
 
 # rules a|b: loads what comes on standard input.
-rules() { in_ns "$1" sh -c "cat >/sys/class/net/$(dev_of "$1")/toe/rules"; }
+rules() { ns_write "$1" toe/rules; }
 no_rules() { echo none | rules "$1" || fail "rules cannot be unloaded"; }
 # What the last text or dry run was told.
 error_of() { knob "$1" rules_error; }
 # hits a|b LINE: connections that the rule of that line decided on; -: none did.
 hits() { knob "$1" rules_hits | awk -v line="$2" '$2 == line { print $1 }'; }
 dry() { # dry a|b DESCRIPTION: the answer
-	in_ns "$1" sh -c "echo '$2' >/sys/class/net/$(dev_of "$1")/toe/rules_test" || true
+	knob "$1" rules_test "$2" || true
 	knob "$1" rules_test
 }
 
 # A pair with policy ulp on both ends, and a server behind it.
 begin() {
 	need_toe
-	need python3
 	local end
 	for end in a b; do
 		no_rules $end
@@ -32,7 +31,7 @@ begin() {
 	rm -f "$WORK/go" "$WORK/ready"
 	# The server stays for the cases that follow.
 	if [ -z "$(in_b ss -ltnH "sport = :$PORT")" ]; then
-		in_b "$here/rules_conn.py" listen=:: port=$PORT ready="$WORK/ready" >/dev/null &
+		in_b "$BIN/toe_conn" one listen=:: port=$PORT ready="$WORK/ready" >/dev/null &
 		until_ok 60 test -e "$WORK/ready" || fail "no server"
 	fi
 	snap a
@@ -42,9 +41,8 @@ begin() {
 asks() {
 	local want=$1 got
 	shift
-	# The same number as EOPNOTSUPP.
-	[ "$want" = refused ] && want=ENOTSUP
-	got=$(in_a "$here/rules_conn.py" to=$B4 port=$PORT ask=1 "$@") || fail "a connection with $*"
+	[ "$want" = refused ] && want=EOPNOTSUPP
+	got=$(in_a "$BIN/toe_conn" one to=$B4 port=$PORT ask=1 "$@") || fail "a connection with $*"
 	expect_eq "$got" "$want" "answer to a connection with $*"
 }
 
@@ -169,7 +167,7 @@ t_tests() { # WHAT
 		mark||mark 0|mark 1/1
 		uid|uid=1234|uid 1000-1999|uid 0
 		uid||uid 0|uid 1-65535
-		process|name=toe-a|process toe-b,toe-a|process python3
+		process|name=toe-a|process toe-b,toe-a|process toe_conn
 		process|name=with_space|process "with_space"|process toe-a
 		direction||active|passive or listen $PORT
 		direction||request and not passive|not request
@@ -186,11 +184,11 @@ t_passive() {
 	printf 'listen 7200 and passive and lport 7200 => offload\nend\n' | rules b || fail "$(error_of b)"
 	for backlog in 1 128; do
 		rm -f "$WORK/ready"
-		in_b "$here/rules_conn.py" listen=:: port=7200 ready="$WORK/ready" backlog=$backlog ask=1 \
+		in_b "$BIN/toe_conn" one listen=:: port=7200 ready="$WORK/ready" backlog=$backlog ask=1 \
 			hold="$WORK/go" >"$WORK/server" &
 		server=$!
 		until_ok 30 test -e "$WORK/ready" || fail "no server"
-		in_a "$here/rules_conn.py" to=$B4 port=7200 hold="$WORK/go" >/dev/null &
+		in_a "$BIN/toe_conn" one to=$B4 port=7200 hold="$WORK/go" >/dev/null &
 		client=$!
 		until_ok 30 test -s "$WORK/server" || fail "no connection"
 		read -r got <"$WORK/server"
@@ -235,7 +233,7 @@ auto() {
 	knob a policy auto || fail "policy auto"
 	rules a || fail "$(error_of a)"
 	rm -f "$WORK/go"
-	in_a "$here/rules_conn.py" to=$B4 port=$PORT hold="$WORK/go" "$@" >"$WORK/ends" &
+	in_a "$BIN/toe_conn" one to=$B4 port=$PORT hold="$WORK/go" "$@" >"$WORK/ends" &
 	held=$!
 	echo $held >>"$WORK/pids"
 	until_ok 30 test -s "$WORK/ends" || fail "no connection"
@@ -312,7 +310,7 @@ t_limits() {
 	printf 'uid 1 => offload legacy_falls 0\nany => offload\nend\n' | rules a || fail "$(error_of a)"
 	for uid in 1 0; do
 		snap a
-		in_a "$here/rules_conn.py" to=$B4 port=$PORT ask=1 urgent=1 uid=$uid \
+		in_a "$BIN/toe_conn" one to=$B4 port=$PORT ask=1 urgent=1 uid=$uid \
 			hold="$WORK/go" >"$WORK/out$uid" &
 		pids+=($!)
 		until_ok 30 grep -q $PORT "$WORK/out$uid" || fail "no connection"
@@ -364,7 +362,7 @@ t_dry_run() {
 	printf 'rport %s and mark 5 => offload\nend\n' $PORT | rules a || fail "$(error_of a)"
 	knob a policy ulp
 	rm -f "$WORK/go"
-	in_a "$here/rules_conn.py" to=$B4 port=$PORT mark=5 hold="$WORK/go" >"$WORK/ends" &
+	in_a "$BIN/toe_conn" one to=$B4 port=$PORT mark=5 hold="$WORK/go" >"$WORK/ends" &
 	held=$!
 	until_ok 30 test -s "$WORK/ends" || fail "no connection"
 	read -r _ lport _ <"$WORK/ends"

@@ -5,7 +5,6 @@
 . "$(dirname "$0")/lib.sh"
 
 t_quiet() { # FAMILY ENDS
-	need nstat
 	snap_loss a
 	need_xfer "$1" --bytes "$(kib 1024)" --tcpinfo --points 6 $(ulp "$2")
 	expect_ge "$(jget client checks)" 12 "checks made"
@@ -39,7 +38,6 @@ t_segments_plain() {
 t_snmp() { # FAMILY
 	local c end n in ip=Ip ext=IpExt
 	local -A old
-	need nstat
 	[ "$1" = 4 ] || ip=Ip6 ext=Ip6
 	for end in a b; do
 		old[${end}frames]=$(packets $end)
@@ -65,7 +63,7 @@ t_snmp() { # FAMILY
 }
 
 # Frames a device has received.
-packets() { in_ns "$1" cat "/sys/class/net/$(dev_of "$1")/statistics/rx_packets"; }
+packets() { ns_cat "$1" "/sys/class/net/$(dev_of "$1")/statistics/rx_packets"; }
 
 pair_up || skip_all "cannot set up the pair"
 run "quiet 4 both" "quiet 6 both" "quiet 4 client" "quiet 4 server" all_modes \

@@ -57,7 +57,7 @@ expect_offloaded() { # BYTES
 }
 
 # ctr_of a|b DEVICE rx|tx packets|bytes
-ctr_of() { in_ns "$1" cat "/sys/class/net/$2/statistics/$3_$4"; }
+ctr_of() { ns_cat "$1" "/sys/class/net/$2/statistics/$3_$4"; }
 
 # ---- captures: DEVICE of end a in $WORK/DEVICE.txt, one line per frame
 
@@ -250,7 +250,7 @@ t_priority() { # so_priority|map
 t_change() { # down|lower_down|deleted|moved|address|reorder FAMILY one|qinq
 	local mac dev=$VA
 	vlan_up "$3"
-	mac=$(in_a cat /sys/class/net/$VA/address)
+	mac=$(ns_cat a /sys/class/net/$VA/address)
 	hold_start "$2" --bytes "$(kib 1024)" $(ulp)
 	case $1 in
 	down)
@@ -432,11 +432,11 @@ t_priority_tagged() {
 	ip -n $A addr add $A4/24 dev $DA
 	ip -n $B link del $VB
 	# Not in the way of what comes in without a tag: only its frames have one.
-	ip -n $B link add link $DB name $VB address "$(in_b cat /sys/class/net/$DB/address)" type vlan id 0 &&
+	ip -n $B link add link $DB name $VB address "$(ns_cat b /sys/class/net/$DB/address)" type vlan id 0 &&
 		ip -n $B link set $VB up && ip -n $B addr add $B4/24 dev $VB || fail "VLAN 0"
 	# Each end answers by another device than it was asked.
-	ip -n $A neigh replace $B4 lladdr "$(in_b cat /sys/class/net/$DB/address)" dev $DA nud permanent &&
-		ip -n $B neigh replace $A4 lladdr "$(in_a cat /sys/class/net/$DA/address)" dev $VB nud permanent ||
+	ip -n $A neigh replace $B4 lladdr "$(ns_cat b /sys/class/net/$DB/address)" dev $DA nud permanent &&
+		ip -n $B neigh replace $A4 lladdr "$(ns_cat a /sys/class/net/$DA/address)" dev $VB nud permanent ||
 		fail "neighbours"
 	for dev in all $DB $VB; do
 		in_b sh -c "echo 0 >/proc/sys/net/ipv4/conf/$dev/rp_filter"

@@ -2,88 +2,26 @@
 # SPDX-License-Identifier: GPL-2.0
 """A connection that looks at what its offload does, for tree_lib.sh.
 
-    tree_conn.py serve ADDRESS PORT READY
     tree_conn.py options|slow_start ADDRESS PORT DEVICE
-    tree_conn.py many ADDRESS PORT COUNT ULP READY GO [BYTES]
 
-`serve` sends back what comes; it makes the file READY when it listens. `options` and
-`slow_start` run where DEVICE is. `many` opens COUNT connections, has them offloaded if
-ULP is 1, makes the file READY, waits for the file GO, and then sends BYTES over each and
-compares what comes back. Says what is wrong and exits with 1.
+Runs where DEVICE is, against `toe_conn serve`. Says what is wrong and exits with 1.
 """
 
-import os
-import selectors
+# What few need is imported there: on an emulated machine each module takes its time.
 import socket
 import struct
-import subprocess
 import sys
-import threading
 import time
 
 TCP_ULP = 31
 
 
 def counters(dev):
+    import subprocess
+
     text = subprocess.run(["ethtool", "-S", dev], capture_output=True, text=True).stdout
     pairs = (line.split(":") for line in text.splitlines() if line.count(":") == 1)
     return {k.strip(): int(v) for k, v in pairs if v.strip()}
-
-
-def serve(address, port, ready):
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    listener = socket.create_server((address, port), family=family, backlog=600)
-    open(ready, "w").close()
-    waiting = {}
-    sel = selectors.DefaultSelector()
-    sel.register(listener, selectors.EVENT_READ)
-    while True:
-        for key, _ in sel.select():
-            s = key.fileobj
-            if s is listener:
-                s = listener.accept()[0]
-                s.setblocking(False)
-                waiting[s] = b""
-                sel.register(s, selectors.EVENT_READ)
-                continue
-            try:
-                if not waiting[s]:
-                    waiting[s] = s.recv(1 << 16)
-                    if not waiting[s]:
-                        raise EOFError
-                waiting[s] = waiting[s][s.send(waiting[s]) :]
-            except BlockingIOError:
-                pass
-            except (OSError, EOFError):
-                sel.unregister(s)
-                del waiting[s]
-                s.close()
-                continue
-            sel.modify(s, selectors.EVENT_WRITE if waiting[s] else selectors.EVENT_READ)
-
-
-def many(address, port, count, ulp, ready, go, size=20000):
-    conns = [socket.create_connection((address, port)) for _ in range(count)]
-    for s in conns:
-        if ulp:
-            s.setsockopt(socket.IPPROTO_TCP, TCP_ULP, b"toe")
-    open(ready, "w").close()
-    while not os.path.exists(go):
-        time.sleep(0.02)
-    data = os.urandom(size)
-    for i, s in enumerate(conns):
-        s.settimeout(60)
-        s.sendall(data[i:])
-    for i, s in enumerate(conns):
-        back = b""
-        while len(back) < size - i:
-            some = s.recv(1 << 16)
-            if not some:
-                sys.exit(f"connection {i} of {count} ended early")
-            back += some
-        if back != data[i:]:
-            sys.exit(f"connection {i} of {count}: wrong bytes")
-        s.close()
 
 
 def window(s):
@@ -106,6 +44,8 @@ def drained(s):
 def echoed(s, size):
     """Sends without a pause and reads meanwhile, for the other end reads only as fast as
     it can send."""
+    import threading
+
     def read():
         left = size
         while left:
@@ -188,14 +128,7 @@ def slow_start(s, dev):
 
 
 def main():
-    what, address, port, *rest = sys.argv[1:]
-    if what == "serve":
-        serve(address, int(port), *rest)
-    if what == "many":
-        count, ulp, ready, go, *size = rest
-        many(address, int(port), int(count), int(ulp), ready, go, *map(int, size))
-        return
-    (dev,) = rest
+    what, address, port, dev = sys.argv[1:]
     s = socket.create_connection((address, int(port)))
     if what == "options":
         s.setsockopt(socket.IPPROTO_TCP, TCP_ULP, b"toe")

@@ -5,14 +5,35 @@
 # emulated does in a few minutes.
 
 # The objects of a device, whole and without the header: `tree DEV`.
+read_tree() { # into `lines`
+	table_file "$1"
+	lines=()
+	[ ! -e "${REPLY%/*}/tree:${REPLY##*/}" ] || mapfile -t -s 1 lines <"${REPLY%/*}/tree:${REPLY##*/}"
+} 2>/dev/null
 tree() {
-	local f
-	f=$(table_file "$1")
-	tail -n +2 "${f%/*}/tree:${f##*/}" 2>/dev/null
+	local -a lines
+	read_tree "$1"
+	[ ${#lines[@]} = 0 ] || printf '%s\n' "${lines[@]}"
 }
 # Of one kind: how many, and a field of the first.
-objects() { tree "$1" | grep -c "^$2 "; }
-field() { tree "$1" | awk -v kind="$2" -v n="$3" '$1 == kind { print $n; exit }'; }
+objects() {
+	local line n=0
+	local -a lines
+	read_tree "$1"
+	for line in "${lines[@]}"; do
+		[[ $line != "$2 "* ]] || n=$((n + 1))
+	done
+	echo $n
+}
+field() {
+	local line
+	local -a lines words
+	read_tree "$1"
+	for line in "${lines[@]}"; do
+		read -ra words <<<"$line"
+		[ "${words[0]}" != "$2" ] || { echo "${words[$3 - 1]}"; return; }
+	done
+}
 need_tree() {
 	need_toe
 	[ -d /sys/kernel/debug/toe ] || skip "no debugfs"
@@ -33,9 +54,8 @@ held_conns() { # FAMILY COUNT [ulp]
 }
 # With the server there, by processes that a command starts.
 hold_conns() { # FAMILY COUNT ASKS [COMMAND...]
-	need python3
 	rm -f "$WORK/go" "$WORK/ready"
-	"${@:4}" ip netns exec $A python3 "$here/tree_conn.py" many "$(addr b "$1")" 7100 "$2" "$3" \
+	"${@:4}" ip netns exec $A "$BIN/toe_conn" many "$(addr b "$1")" 7100 "$2" "$3" \
 		"$WORK/ready" "$WORK/go" &
 	held=$!
 	echo $held >>"$WORK/pids"
@@ -54,7 +74,7 @@ held_end() {
 # A server that sends back what comes.
 server() { # END PORT FAMILY
 	rm -f "$WORK/listens"
-	bg in_ns "$1" python3 "$here/tree_conn.py" serve "$(addr "$1" "$3")" "$2" "$WORK/listens"
+	bg in_ns "$1" "$BIN/toe_conn" serve "$(addr "$1" "$3")" "$2" "$WORK/listens"
 	until_ok 20 test -e "$WORK/listens" || fail "the server does not listen"
 }
 
@@ -85,9 +105,9 @@ t_two_paths() {
 	ip -n $A route add 198.51.100.0/24 via $B4
 	B4=0.0.0.0 server b 7100 4
 	for to in 198.51.100.8 198.51.100.9; do
-		bg in_a python3 "$here/rules_conn.py" to=$to port=7100 ask=1 hold="$WORK/stop"
+		bg in_a "$BIN/toe_conn" one to=$to port=7100 ask=1 hold="$WORK/stop"
 	done
-	until_ok 20 sh -c "[ \$(cat $(table_file $DA) | grep -c delegated) = 2 ]" || fail "not offloaded"
+	until_ok 20 sh -c "[ \$(cat $(table_path $DA) | grep -c delegated) = 2 ]" || fail "not offloaded"
 	expect_eq "$(objects $DA path)" 2 "paths"
 	expect_eq "$(objects $DA neighbour)" 1 "neighbours"
 	expect_eq "$(field $DA neighbour 4)" 2 "paths on the neighbour"
@@ -255,7 +275,7 @@ t_options() { # FAMILY
 	need python3 ethtool
 	fresh
 	server b 7100 "$1"
-	in_a python3 "$here/tree_conn.py" options "$(addr b "$1")" 7100 $DA || fail "options"
+	in_a python3 -ISB "$here/tree_conn.py" options "$(addr b "$1")" 7100 $DA || fail "options"
 	end_bg
 	expect_no_entries
 }
@@ -265,7 +285,7 @@ t_slow_start() { # FAMILY
 	need python3 ethtool
 	fresh
 	server b 7100 "$1"
-	in_a python3 "$here/tree_conn.py" slow_start "$(addr b "$1")" 7100 $DA || fail "slow start"
+	in_a python3 -ISB "$here/tree_conn.py" slow_start "$(addr b "$1")" 7100 $DA || fail "slow start"
 	end_bg
 	expect_no_entries
 }
@@ -315,7 +335,7 @@ t_rule_batch() {
 	fresh
 	held_conns 4 24
 	printf 'any => offload at_establishment batch 4\nend\n' |
-		in_a sh -c "cat >/sys/class/net/$DA/toe/rules" || fail "rules"
+		ns_write a toe/rules || fail "rules"
 	knob a policy auto
 	snap a
 	knob a offload_all 1 || fail "offload_all"
@@ -414,7 +434,7 @@ t_knobs() {
 	fresh
 	expect_eq "$(knob a batch)" 64 "batch"
 	for bad in 0 513 -1 x ""; do
-		knob a batch "'$bad'" 2>/dev/null && fail "batch takes '$bad'"
+		knob a batch "$bad" 2>/dev/null && fail "batch takes '$bad'"
 	done
 	knob a batch 512 && knob a batch 1 || fail "batch"
 	knob a offload_all 0 2>/dev/null && fail "offload_all takes 0"

@@ -154,7 +154,6 @@ pub fn run(args: &flags::Test) -> Result<()> {
         }
     }
     // Once more in short: of a long report it is the end that is read, and kept.
-    println!();
     for entry in entries
         .iter()
         .filter(|entry| entry.verdict == Verdict::Fail)

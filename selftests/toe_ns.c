@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What the tests ask of a network namespace all the time, in one small program: with
+ * `ip netns exec`, a shell and `cat` three programs are started for one number, and on
+ * an emulated debug kernel that takes more than a second.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include <linux/ethtool.h>
+#include <linux/mount.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+
+#include "common.h"
+
+static int fail(const char *what)
+{
+	fprintf(stderr, "%s: %s\n", what, strerror(errno));
+	return 1;
+}
+
+/* Opens a file; what lies below /sys is the namespace's, not that of the mount there. */
+static int open_in(const char *path, int flags)
+{
+	static const char sys[] = "/sys/";
+	int fs, mount;
+
+	if (strncmp(path, sys, strlen(sys)))
+		return open(path, flags);
+	fs = syscall(SYS_fsopen, "sysfs", 0);
+	if (fs < 0 || syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0))
+		return -1;
+	mount = syscall(SYS_fsmount, fs, 0, 0);
+	return mount < 0 ? -1 : openat(mount, path + strlen(sys), flags);
+}
+
+static int cat(const char *path)
+{
+	char buf[65536];
+	ssize_t n;
+	int fd = open_in(path, O_RDONLY);
+
+	if (fd < 0)
+		return fail(path);
+	while ((n = read(fd, buf, sizeof(buf))) > 0)
+		if (write(STDOUT_FILENO, buf, n) != n)
+			return fail("output");
+	return n ? fail(path) : 0;
+}
+
+/* A line in one write, as a shell's echo. */
+static int put(const char *path, const char *text)
+{
+	char *line;
+	int len = asprintf(&line, "%s\n", text);
+	int fd = open_in(path, O_WRONLY | O_TRUNC);
+
+	if (fd < 0)
+		return fail(path);
+	return write(fd, line, len) == len ? 0 : fail(path);
+}
+
+/* What comes on standard input. */
+static int put_all(const char *path)
+{
+	char buf[65536];
+	size_t len = 0;
+	ssize_t n;
+	int fd = open_in(path, O_WRONLY | O_TRUNC);
+
+	if (fd < 0)
+		return fail(path);
+	/* In as few writes as there can be: a file of sysfs takes a page in each. */
+	while (len < sizeof(buf) && (n = read(STDIN_FILENO, buf + len, sizeof(buf) - len)) > 0)
+		len += n;
+	for (char *at = buf; len; at += n, len -= n) {
+		n = write(fd, at, len);
+		if (n <= 0)
+			return fail(path);
+	}
+	return 0;
+}
+
+/* Ends all processes of the namespace that this one has entered. */
+static int kill_all(void)
+{
+	struct stat own, other;
+	struct dirent *entry;
+	char path[64];
+	DIR *proc = opendir("/proc");
+	pid_t pid;
+
+	if (!proc || stat("/proc/self/ns/net", &own))
+		return fail("/proc");
+	while ((entry = readdir(proc))) {
+		pid = atoi(entry->d_name);
+		snprintf(path, sizeof(path), "/proc/%d/ns/net", pid);
+		if (pid > 1 && pid != getpid() && !stat(path, &other) &&
+		    own.st_ino == other.st_ino && own.st_dev == other.st_dev)
+			kill(pid, SIGKILL);
+	}
+	closedir(proc);
+	return 0;
+}
+
+/* As `ethtool -S` prints them. */
+static int counters(const char *dev)
+{
+	struct {
+		struct ethtool_sset_info info;
+		uint32_t len;
+	} set = { .info = { .cmd = ETHTOOL_GSSET_INFO, .sset_mask = 1ull << ETH_SS_STATS } };
+	struct ethtool_gstrings *names;
+	struct ethtool_stats *values;
+	struct ifreq req = { 0 };
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	uint32_t i;
+
+	if (strlen(dev) >= sizeof(req.ifr_name)) {
+		errno = ENODEV;
+		return fail(dev);
+	}
+	strcpy(req.ifr_name, dev);
+	req.ifr_data = (void *)&set;
+	if (ioctl(fd, SIOCETHTOOL, &req))
+		return fail(dev);
+	names = calloc(1, sizeof(*names) + set.len * ETH_GSTRING_LEN);
+	values = calloc(1, sizeof(*values) + set.len * sizeof(uint64_t));
+	names->cmd = ETHTOOL_GSTRINGS;
+	names->string_set = ETH_SS_STATS;
+	values->cmd = ETHTOOL_GSTATS;
+	names->len = values->n_stats = set.len;
+	req.ifr_data = (void *)names;
+	if (ioctl(fd, SIOCETHTOOL, &req))
+		return fail(dev);
+	req.ifr_data = (void *)values;
+	if (ioctl(fd, SIOCETHTOOL, &req))
+		return fail(dev);
+	puts("NIC statistics:");
+	for (i = 0; i < set.len; i++)
+		printf("     %.*s: %llu\n", ETH_GSTRING_LEN, (char *)names->data + i * ETH_GSTRING_LEN,
+		       (unsigned long long)values->data[i]);
+	return 0;
+}
+
+/* "Tcp: A B" and then "Tcp: 1 2": prints the value of TcpB. */
+static bool in_table(const char *path, const char *name)
+{
+	char *names = NULL, *values = NULL, *at, *key, *value, *next;
+	size_t a = 0, b = 0, len;
+	FILE *f = fopen(path, "r");
+
+	if (!f)
+		return false;
+	while (getline(&names, &a, f) > 0 && getline(&values, &b, f) > 0) {
+		len = strcspn(names, ":");
+		if (strncmp(names, name, len))
+			continue;
+		key = names + len + 1;
+		value = values + len + 1;
+		while ((at = strtok_r(key, " \n", &key))) {
+			next = strtok_r(value, " \n", &value);
+			if (next && !strcmp(at, name + len)) {
+				puts(next);
+				return true;
+			}
+		}
+	}
+	fclose(f);
+	return false;
+}
+
+/* "Ip6InReceives  1" */
+static bool in_list(const char *path, const char *name)
+{
+	char key[64], value[32];
+	FILE *f = fopen(path, "r");
+
+	if (!f)
+		return false;
+	while (fscanf(f, "%63s %31s", key, value) == 2) {
+		if (!strcmp(key, name)) {
+			puts(value);
+			return true;
+		}
+	}
+	fclose(f);
+	return false;
+}
+
+/* A counter by the name that nstat(8) gives it. */
+static int snmp(const char *name)
+{
+	if (in_table("/proc/self/net/snmp", name) || in_table("/proc/self/net/netstat", name) ||
+	    in_list("/proc/self/net/snmp6", name))
+		return 0;
+	fprintf(stderr, "no counter %s\n", name);
+	return 1;
+}
+
+int main(int argc, char **argv)
+{
+	const char *what = argc > 3 ? argv[2] : "";
+	int err;
+
+	if (argc == 4 || (argc == 5 && !strcmp(what, "put"))) {
+		err = enter_ns(argv[1]);
+		if (err) {
+			errno = -err;
+			return fail(argv[1]);
+		}
+		if (!strcmp(what, "cat"))
+			return cat(argv[3]);
+		if (!strcmp(what, "put") && argc == 5)
+			return put(argv[3], argv[4]);
+		if (!strcmp(what, "write"))
+			return put_all(argv[3]);
+		if (!strcmp(what, "kill") && !strcmp(argv[3], "all"))
+			return kill_all();
+		if (!strcmp(what, "counters"))
+			return counters(argv[3]);
+		if (!strcmp(what, "snmp"))
+			return snmp(argv[3]);
+	}
+	fprintf(stderr, "usage: toe_ns NS cat FILE | put FILE TEXT | write FILE | counters DEV | snmp NAME | kill all\n");
+	return 2;
+}
