@@ -427,6 +427,17 @@ uploads_in_passing() {
 	echo $sum
 }
 
+# Offloads of one end since `snap`; one that was taken back in the moment of the
+# hand-over is none.
+offloads() {
+	local now n
+	now=$(counters "$1")
+	added "$1" toe_offloads "$now"
+	n=$REPLY
+	added "$1" toe_upload_contended "$now"
+	echo $((n - REPLY))
+}
+
 # Special cases of one end since `snap` that a program or the network caused as TCP
 # goes: a reader too slow for its window, a tail loss probe, and what the peer does
 # then. Plain TCP has them on a clean wire, too.

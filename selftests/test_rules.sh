@@ -245,7 +245,7 @@ auto_end() {
 	no_rules a
 	expect_no_entries
 }
-taken() { [ "$(delta a toe_offloads)" = 1 ]; }
+taken() { [ "$(offloads a)" = 1 ]; }
 
 t_at_establishment() {
 	printf 'rport %s => offload at_establishment\nend\n' $PORT | auto

@@ -162,8 +162,7 @@ trap tidy EXIT
 
 chmod 711 "$WORK"
 mkdir -p "$U/tmp" /run/netns
-cp lib.sh splats test_userns.sh "$BIN/toe_xfer" "$BIN/toe_probe" "$U" 2>/dev/null ||
-	cp "$here"/{lib.sh,splats,test_userns.sh} "$BIN"/{toe_xfer,toe_probe,toe_ns,toe_conn} "$U" ||
+cp "$here"/{lib.sh,splats,test_userns.sh} "$BIN"/{toe_xfer,toe_probe,toe_ns,toe_conn} "$U" ||
 	skip_all "the programs are not there"
 chown -R 65534:65534 "$U"
 

@@ -445,7 +445,7 @@ t_priority_tagged() {
 	snap a
 	need_xfer 4 --bytes "$(kib 256)" $(ulp client) --ulp-try
 	is_toe || return 0
-	expect_eq "$(delta a toe_offloads)" 1 "offloads"
+	expect_eq "$(offloads a)" 1 "offloads"
 	expect_no_entries
 }
 

@@ -202,14 +202,14 @@ static void many(const char *addr, int port, int count, bool ulp, const char *re
 	}
 }
 
-/* The value of KEY in arguments that are KEY=VALUE, or `other`. */
+/* The last value of KEY in arguments that are KEY=VALUE, or `other`. */
 static const char *value_of(char **args, const char *key, const char *other)
 {
 	size_t len = strlen(key);
 
 	for (; *args; args++)
 		if (!strncmp(*args, key, len) && (*args)[len] == '=')
-			return *args + len + 1;
+			other = *args + len + 1;
 	return other;
 }
 

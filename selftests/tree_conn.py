@@ -8,6 +8,7 @@ Runs where DEVICE is, against `toe_conn serve`. Says what is wrong and exits wit
 """
 
 # What few need is imported there: on an emulated machine each module takes its time.
+import os
 import socket
 import struct
 import sys
@@ -19,7 +20,9 @@ TCP_ULP = 31
 def counters(dev):
     import subprocess
 
-    text = subprocess.run(["ethtool", "-S", dev], capture_output=True, text=True).stdout
+    # Of the namespace that this runs in.
+    command = [os.environ["TOE_NS"], "", "counters", dev]
+    text = subprocess.run(command, capture_output=True, text=True).stdout
     pairs = (line.split(":") for line in text.splitlines() if line.count(":") == 1)
     return {k.strip(): int(v) for k, v in pairs if v.strip()}
 

@@ -272,20 +272,20 @@ t_monitor() {
 
 t_options() { # FAMILY
 	need_toe
-	need python3 ethtool
+	need python3
 	fresh
 	server b 7100 "$1"
-	in_a python3 -ISB "$here/tree_conn.py" options "$(addr b "$1")" 7100 $DA || fail "options"
+	TOE_NS=$BIN/toe_ns in_a python3 -ISB "$here/tree_conn.py" options "$(addr b "$1")" 7100 $DA || fail "options"
 	end_bg
 	expect_no_entries
 }
 
 t_slow_start() { # FAMILY
 	need_toe
-	need python3 ethtool
+	need python3
 	fresh
 	server b 7100 "$1"
-	in_a python3 -ISB "$here/tree_conn.py" slow_start "$(addr b "$1")" 7100 $DA || fail "slow start"
+	TOE_NS=$BIN/toe_ns in_a python3 -ISB "$here/tree_conn.py" slow_start "$(addr b "$1")" 7100 $DA || fail "slow start"
 	end_bg
 	expect_no_entries
 }
@@ -339,7 +339,7 @@ t_rule_batch() {
 	knob a policy auto
 	snap a
 	knob a offload_all 1 || fail "offload_all"
-	expect_eq "$(delta a toe_offloads)" 24 "offloads"
+	expect_eq "$(offloads a)" 24 "offloads"
 	batches=$(delta a toe_batches) batched=$(delta a toe_batched)
 	expect_ge "$batches" 4 "batches"
 	expect_le "$batched" $((batches * 4)) "connections in $batches batches"
@@ -359,7 +359,7 @@ t_partly() {
 	knob a conn_limit 10 || fail "conn_limit"
 	snap a
 	knob a offload_all 1 || fail "offload_all"
-	expect_eq "$(delta a toe_offloads)" 10 "offloads"
+	expect_eq "$(offloads a)" 10 "offloads"
 	expect_ge "$(delta a toe_refuse_conn_limit)" 20 "refusals by the limit"
 	knob a policy off
 	upload_all a
@@ -370,7 +370,7 @@ t_partly() {
 	knob a policy auto
 	snap a
 	knob a offload_all 1 || fail "offload_all"
-	expect_eq "$(delta a toe_offloads)" 12 "offloads"
+	expect_eq "$(offloads a)" 12 "offloads"
 	expect_ge "$(delta a toe_refuse_table_full)" 18 "refusals by the target"
 	expect_eq "$(field $DA path 4)" 12 "connections on the path"
 	knob a policy off

@@ -246,11 +246,14 @@ impl Limits {
 }
 
 impl Limits {
-    /// When to look first, in ms, at a connection established at `now_ms`: at once
-    /// if it could be offloaded then.
+    /// When to look first, in ms, at a connection established at `now_ms`.
+    ///
+    /// If it could be offloaded at once, a moment later: `connect()` and `accept()` are
+    /// about to take the socket's lock, and for who waits for it when the hand-over ends
+    /// the connection is taken back.
     pub const fn first_look(&self, now_ms: u64) -> u64 {
         if self.min_bytes == 0 && self.min_segments == 0 {
-            now_ms
+            look_again(now_ms + 1, 1)
         } else {
             look_again(now_ms, 0)
         }
@@ -502,7 +505,8 @@ mod tests {
             min_segments: 0,
             ..Limits::default()
         };
-        assert_eq!(l.first_look(77), 77);
+        assert_eq!(l.first_look(77), 80);
+        assert_eq!(l.first_look(78), 80);
         assert_eq!(Limits::default().first_look(77), 78);
         assert_eq!(Limits { min_bytes: 1, ..l }.first_look(77), 78);
     }
