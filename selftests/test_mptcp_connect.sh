@@ -26,7 +26,7 @@ t_mode() { # FAMILY OPTIONS...
 	shift
 	need ss
 	have_program
-	is_toe && auto_policy a b && snap a
+	is_toe && auto_policy a b && snap a && snap b
 	head -c "$(kib 1024)" /dev/urandom >"$WORK/c.in"
 	head -c "$(kib 700)" /dev/urandom >"$WORK/s.in"
 	# It marks the end of the stream by a line of its own.
@@ -43,7 +43,9 @@ t_mode() { # FAMILY OPTIONS...
 	: >"$WORK/pids"
 	cmp "$WORK/c.in" "$WORK/s.out" || fail "what the server received differs"
 	cmp "$WORK/s.in" "$WORK/c.out" || fail "what the client received differs"
-	is_toe && expect_ge "$(delta a toe_offloads)" 1 "offloads"
+	# A client that sends all of it by one call owns its socket from the beginning to the
+	# end (mmap): nobody can hand it over. Its server reads piece by piece.
+	is_toe && expect_ge "$(delta_max toe_offloads)" 1 "offloads"
 	expect_no_entries
 }
 

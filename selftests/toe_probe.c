@@ -186,14 +186,25 @@ int raw_ulp(int fd, const char *name)
 	return setsockopt(fd, IPPROTO_TCP, TCP_ULP, name, strlen(name)) ? -errno : 0;
 }
 
+static bool delegated(int fd)
+{
+	char name[16] = "";
+	socklen_t len = sizeof(name);
+
+	return !getsockopt(fd, IPPROTO_TCP, TCP_ULP, name, &len) && !strcmp(name, TOE_ULP);
+}
+
 void offload(int fd)
 {
-	int ret = ulp_request(fd);
+	int ret = ulp_request(fd), i;
 
 	if (ret == -ENOENT && p.ulp_try)
 		return;
 	if (ret)
 		fatal("TCP_ULP: %s", strerror(-ret));
+	/* A frame that waited for the lock has it taken back for ten milliseconds. */
+	for (i = 0; i < 20 && !delegated(fd); i++)
+		sleep_ms(10);
 }
 
 /* ---- refuse ---- */
