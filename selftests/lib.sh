@@ -5,7 +5,7 @@
 #   TOE_KIND   kind of the pair: toe (default), or veth for a dry run, where
 #              what only a toe device can do is skipped, visibly
 #   TOE_SCALE  volumes are multiplied by this (0.25, 10, ...)
-#   TOE_BIN    where toe_xfer and toe_probe are (default: beside this file)
+#   TOE_BIN    where the programs are (default: beside this file)
 #   TOE_LIMIT  seconds one case may take (default 300)
 #   TOE_STALL  seconds without progress that make a transfer fail (default 60)
 #   TOE_VERBOSE  1: show the output of cases that pass, too
@@ -30,7 +30,7 @@ A6=2001:db8::1 B6=2001:db8::2
 
 WORK=$(mktemp -d "${TMPDIR:-/run}/toe-selftest.XXXXXX") || exit $KSFT_SKIP
 # In thousandths.
-printf -v scale %.3f "${TOE_SCALE:-1}"
+LC_ALL=C printf -v scale %.3f "${TOE_SCALE:-1}"
 scale=$((10#${scale/./}))
 
 # ---- results
@@ -326,8 +326,8 @@ ns_cat() {
 
 # pings a|b ADDRESS [COUNT [SIZE [df]]]: echoes, each compared with the request.
 pings() {
-	local ns=$A
-	[ "$1" = b ] && ns=$B
+	local ns dev
+	end_of "$1"
 	"$BIN/toe_probe" ping $ns "$2" "${3:-1}" "${4:-56}" $5
 }
 
@@ -464,7 +464,9 @@ expect_no_loss() {
 		"retransmissions of end $1, which are at most its loss probes"
 }
 
-has_ctr() { [[ $(counters "$1") == *[[:space:]]"$2: "* ]]; }
+has_ctr() { # a|b NAME [COUNTERS]
+	[[ ${3-$(counters "$1")} == *[[:space:]]"$2: "* ]]
+}
 
 # knob a|b NAME [VALUE]: reads or writes a file of the device's toe directory.
 knob() {
@@ -477,11 +479,11 @@ knob() {
 	fi
 }
 
-# Standard input to a file of the device.
-ns_write() { # a|b FILE
+# The same with what comes on standard input.
+knob_text() { # a|b NAME
 	local ns dev
 	end_of "$1"
-	"$BIN/toe_ns" $ns write "/sys/class/net/$dev/$2"
+	"$BIN/toe_ns" $ns write "/sys/class/net/$dev/toe/$2"
 }
 
 # Every connection of these ends is offloaded, however short it may be.
@@ -517,7 +519,7 @@ table() {
 }
 has_table() { is_toe && table_file $DA && [ -r "$REPLY" ]; }
 
-table_empty() { [ "$(knob "$1" connections)" = 0 ]; }
+table_empty() { has_connections "$1" 0; }
 
 # Both tables are empty again; connections in TIME_WAIT are none.
 expect_no_entries() {

@@ -218,7 +218,7 @@ t_pmtu() { # MTU
 	slow_end
 	ip -n $A route get $SERVICE | grep -q "mtu $1" || fail "nobody told of the MTU"
 	not_uploaded route_change
-	[ "$(uploads_in_passing a)" = 0 ] || echo "# note: special cases led to an upload"
+	[ "$(uploads_in_passing a)" = 0 ] || echo "# note: an upload in passing"
 	! is_toe || until_ok 10 table_empty a || fail "connections are left"
 	ip netns del $r
 }

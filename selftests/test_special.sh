@@ -20,7 +20,7 @@ t_segment() { # NAME CASE [stays]
 	has_table || partial "the entry before and after"
 	now=$(counters a)
 	[ "$2" = - ] || {
-		[[ $now == *[[:space:]]"toe_special_$2: "* ]] || fail "no counter toe_special_$2"
+		has_ctr a "toe_special_$2" "$now" || fail "no counter toe_special_$2"
 		added a "toe_special_$2" "$now"
 		expect_ge $REPLY 1 "special cases of name $2"
 	}

@@ -187,7 +187,8 @@ static void many(const char *addr, int port, int count, bool ulp, const char *re
 	for (i = 0; i < count; i++)
 		fds[i] = connect_to(addr, port);
 	for (i = 0; i < count; i++) {
-		if (ulp && setsockopt(fds[i], IPPROTO_TCP, TCP_ULP, TOE_ULP, strlen(TOE_ULP)))
+		errno = ulp ? -ulp_request(fds[i]) : 0;
+		if (errno)
 			die("connection %d: TCP_ULP", i);
 	}
 	make_file(ready);

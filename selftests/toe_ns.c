@@ -62,37 +62,47 @@ static int cat(const char *path)
 	return n ? fail(path) : 0;
 }
 
-/* A line in one write, as a shell's echo. */
-static int put(const char *path, const char *text)
+/* In as few writes as there can be: a file of sysfs takes a page in each. */
+static int put(const char *path, const char *text, size_t len)
 {
-	char *line;
-	int len = asprintf(&line, "%s\n", text);
 	int fd = open_in(path, O_WRONLY | O_TRUNC);
-
-	if (fd < 0)
-		return fail(path);
-	return write(fd, line, len) == len ? 0 : fail(path);
-}
-
-/* What comes on standard input. */
-static int put_all(const char *path)
-{
-	char buf[65536];
-	size_t len = 0;
 	ssize_t n;
-	int fd = open_in(path, O_WRONLY | O_TRUNC);
 
 	if (fd < 0)
 		return fail(path);
-	/* In as few writes as there can be: a file of sysfs takes a page in each. */
-	while (len < sizeof(buf) && (n = read(STDIN_FILENO, buf + len, sizeof(buf) - len)) > 0)
-		len += n;
-	for (char *at = buf; len; at += n, len -= n) {
-		n = write(fd, at, len);
+	for (; len; text += n, len -= n) {
+		n = write(fd, text, len);
 		if (n <= 0)
 			return fail(path);
 	}
 	return 0;
+}
+
+/* A line, as a shell's echo writes it. */
+static int put_line(const char *path, const char *text)
+{
+	char *line;
+	int len = asprintf(&line, "%s\n", text);
+
+	return len < 0 ? fail("memory") : put(path, line, len);
+}
+
+/* What comes on standard input. */
+static int put_input(const char *path)
+{
+	static char buf[1 << 20];
+	size_t len = 0;
+	ssize_t n;
+
+	while ((n = read(STDIN_FILENO, buf + len, sizeof(buf) - len)) > 0)
+		len += n;
+	if (n < 0)
+		return fail("input");
+	if (len == sizeof(buf)) {
+		errno = EFBIG;
+		return fail("input");
+	}
+	return put(path, buf, len);
 }
 
 /* Ends all processes of the namespace that this one has entered. */
@@ -226,9 +236,9 @@ int main(int argc, char **argv)
 		if (!strcmp(what, "cat"))
 			return cat(argv[3]);
 		if (!strcmp(what, "put") && argc == 5)
-			return put(argv[3], argv[4]);
+			return put_line(argv[3], argv[4]);
 		if (!strcmp(what, "write"))
-			return put_all(argv[3]);
+			return put_input(argv[3]);
 		if (!strcmp(what, "kill") && !strcmp(argv[3], "all"))
 			return kill_all();
 		if (!strcmp(what, "counters"))

@@ -186,14 +186,6 @@ int raw_ulp(int fd, const char *name)
 	return setsockopt(fd, IPPROTO_TCP, TCP_ULP, name, strlen(name)) ? -errno : 0;
 }
 
-static bool delegated(int fd)
-{
-	char name[16] = "";
-	socklen_t len = sizeof(name);
-
-	return !getsockopt(fd, IPPROTO_TCP, TCP_ULP, name, &len) && !strcmp(name, TOE_ULP);
-}
-
 void offload(int fd)
 {
 	int ret = ulp_request(fd), i;
@@ -203,7 +195,7 @@ void offload(int fd)
 	if (ret)
 		fatal("TCP_ULP: %s", strerror(-ret));
 	/* A frame that waited for the lock has it taken back for ten milliseconds. */
-	for (i = 0; i < 20 && !delegated(fd); i++)
+	for (i = 0; i < 20 && strcmp(ulp_name(fd), TOE_ULP); i++)
 		sleep_ms(10);
 }
 

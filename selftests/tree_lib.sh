@@ -335,7 +335,7 @@ t_rule_batch() {
 	fresh
 	held_conns 4 24
 	printf 'any => offload at_establishment batch 4\nend\n' |
-		ns_write a toe/rules || fail "rules"
+		knob_text a rules || fail "rules"
 	knob a policy auto
 	snap a
 	knob a offload_all 1 || fail "offload_all"

@@ -84,7 +84,7 @@ pub(crate) fn established(sk: LockedSock<'_>) {
             since_ms: Some(now),
             ..Trigger::new(false)
         };
-        note(device, sk.sock(), trigger, device.limits().first_look(now));
+        note(device, sk.sock(), trigger, policy::first_look(now));
     }
 }
 
