@@ -82,9 +82,13 @@ until_ok() {
 	done
 }
 
-# Background work of a case: ended with it.
+# Background work of a case: ended with it. A program in a namespace is the very process
+# that is noted, not the child of a shell that waits for it.
 bg() {
-	"$@" &
+	case $1 in
+	in_a | in_b | in_ns) (in_place=exec && "$@") & ;;
+	*) "$@" & ;;
+	esac
 	echo $! >>"$WORK/pids"
 }
 
@@ -300,13 +304,14 @@ pair_down() {
 # A fresh pair, whatever the case before left.
 fresh() { pair_down; pair_up || fail "cannot make a pair of kind $TOE_KIND"; }
 
-in_a() { ip netns exec $A "$@"; }
-in_b() { ip netns exec $B "$@"; }
+in_place=
+in_a() { $in_place ip netns exec $A "$@"; }
+in_b() { $in_place ip netns exec $B "$@"; }
 in_ns() { # in_ns a|b COMMAND...
 	local ns dev
 	end_of "$1"
 	shift
-	ip netns exec $ns "$@"
+	$in_place ip netns exec $ns "$@"
 }
 dev_of() { if [ "$1" = b ]; then echo $DB; else echo $DA; fi; }
 

@@ -19,6 +19,8 @@ make_group() {
 			{ umount "$root" && skip "no memory controller in this kernel"; }
 	fi
 	group=$root/toe-$1
+	# One that failed before has left it.
+	[ ! -d "$group" ] || rmdir "$group"
 	mkdir "$group" || fail "mkdir $group"
 }
 
@@ -30,8 +32,18 @@ drop_groups() {
 	umount "$root"
 }
 
-# Bytes of the slab allocators that are charged to the group.
-charged() { awk '$1 == "slab" { print $2 }' "$group/memory.stat"; }
+# Bytes of the slab allocators that are charged to the group. The kernel adds up what the
+# processors have counted every two seconds, or when it is much (mem_cgroup_flush_stats()).
+charged() {
+	local last now same=0
+	while [ $same -lt 12 ]; do
+		now=$(awk '$1 == "slab" { print $2 }' "$group/memory.stat")
+		if [ "$now" = "$last" ]; then same=$((same + 1)); else same=0; fi
+		last=$now
+		pause 0.2
+	done
+	echo "$now"
+}
 
 # Runs a command as one of the group's processes.
 in_group() { sh -c 'echo 0 >"$0/cgroup.procs" && exec "$@"' "$group" "$@"; }

@@ -13,6 +13,7 @@
  * `one` is one end of a connection with properties that rules ask for: to=ADDRESS or
  * listen=ADDRESS, port=N; mark=, uid=, name=: of the socket or the process; backlog=N,
  * ready=FILE: of the listener, which without ask or hold is a server for all that come;
+ * wait=FILE: makes FILE.up when it is connected, and goes on when there is FILE;
  * bytes=N: sent before anything else is done; ask=1: asks for the offload and prints "ok"
  * or the error's name; urgent=1: sends urgent data; hold=FILE: prints "ADDRESS PORT
  * ADDRESS PORT" of its own end and the peer's, and stays until there is that file.
@@ -240,7 +241,7 @@ static void one(char **args)
 	const char *hold = value_of(args, "hold", NULL), *name = value_of(args, "name", NULL);
 	const char *uid = value_of(args, "uid", NULL), *mark = value_of(args, "mark", NULL);
 	const char *to = value_of(args, "to", NULL), *addr = value_of(args, "listen", NULL);
-	const char *ready = value_of(args, "ready", NULL);
+	const char *ready = value_of(args, "ready", NULL), *wait = value_of(args, "wait", NULL);
 	bool ask = value_of(args, "ask", NULL);
 	int port = atoi(value_of(args, "port", "0"));
 	size_t bytes = parse_size(value_of(args, "bytes", "0"));
@@ -266,6 +267,13 @@ static void one(char **args)
 			errno = -fd;
 			die("cannot connect to %s port %d", to, port);
 		}
+	}
+	if (wait) {
+		char up[256];
+
+		snprintf(up, sizeof(up), "%s.up", wait);
+		make_file(up);
+		wait_file(wait);
 	}
 	if (bytes) {
 		data = calloc(1, bytes);

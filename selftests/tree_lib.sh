@@ -59,8 +59,10 @@ hold_conns() { # FAMILY COUNT ASKS [COMMAND...]
 		"$WORK/ready" "$WORK/go" &
 	held=$!
 	echo $held >>"$WORK/pids"
-	until_ok 60 test -e "$WORK/ready" || fail "the connections were not made"
+	until_ok 60 ready_or_ended
+	[ -e "$WORK/ready" ] || fail "the connections were not made: $(counters a | grep refuse)"
 }
+ready_or_ended() { [ -e "$WORK/ready" ] || ! kill -0 $held; } 2>/dev/null
 let_go() { : >"$WORK/go"; }
 held_wait() {
 	let_go

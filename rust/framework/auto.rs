@@ -74,7 +74,7 @@ pub(crate) fn established(sk: LockedSock<'_>) {
         return;
     }
     let target = sk
-        .route()
+        .valid_route()
         .and_then(|(dev, _)| registry::target_of(Layers::below(dev)))
         .map(|(target, _)| target.device())
         .filter(|device| device.automatic());

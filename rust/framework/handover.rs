@@ -157,7 +157,10 @@ impl<'a> To<'a> {
 
     /// By the route of `sk`, with the device that it leaves through.
     fn find<'s>(sk: &'s LockedSock<'_>) -> Result<(&'s NetDevice, To<'s>), Refusal> {
-        let (path_dev, xfrm) = sk.route().ok_or(Refusal::NoRoute)?;
+        if !sk.is_connected() {
+            return Err(Refusal::NotEstablished);
+        }
+        let (path_dev, xfrm) = sk.valid_route().ok_or(Refusal::NoRoute)?;
         let dev = Layers::below(path_dev);
         let (target, target_of) = registry::target_of(dev).ok_or(Refusal::NotToeDevice)?;
         let to = To {
@@ -598,8 +601,9 @@ pub(crate) fn offload_namespace(dev: &NetDevice, target: &dyn OffloadTarget) -> 
         let mut list = KVVec::with_capacity(most, GFP_KERNEL)?;
         let here = |sk: &ARef<Sock>| {
             let guard = ReadGuard::new();
+            // One without a route gets one when it is decided on.
             sk.base_device(&guard)
-                .is_some_and(|base| core::ptr::eq(base, dev))
+                .is_none_or(|base| core::ptr::eq(base, dev))
         };
         for sk in sockets.by_ref().filter(here).take(most) {
             list.push(Wanted::new(sk, Trigger::new(false)), GFP_KERNEL)?;

@@ -111,6 +111,15 @@ impl LockedSock<'_> {
         Some((unsafe { NetDevice::from_raw(dev) }, xfrm))
     }
 
+    /// As [`route`](Self::route), looked up again if there is no valid one, as for the host
+    /// stack's next packet. The socket is connected, or about to be. Any context.
+    pub(crate) fn valid_route(&self) -> Option<(&NetDevice, bool)> {
+        if self.route().is_none() {
+            self.reroute().ok()?;
+        }
+        self.route()
+    }
+
     /// Looks the route up again, if there is no valid one; fails as the host stack's
     /// next packet would. Any context.
     pub(crate) fn reroute(&self) -> Result {
