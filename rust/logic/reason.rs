@@ -75,7 +75,7 @@ named! {
         Urgent = "urgent",
         /// The neighbour is not resolved.
         Neighbour = "neighbour",
-        /// The socket has no route.
+        /// There is no route to the peer any more.
         NoRoute = "no_route",
         /// The route does not leave through an offload target.
         NotToeDevice = "not_toe_device",
