@@ -176,7 +176,7 @@ t_neighbour() { # FAMILY
 	ip -n $A neigh replace "$(addr b "$1")" lladdr $new nud reachable dev $DA || fail "neigh"
 	expect_eq "$(delta a toe_update_neighbour)" 1 "updates of the neighbour"
 	tree $DA | grep -q "^neighbour .*lladdr $new" || fail "the target has $(tree $DA)"
-	in_a tcpdump -nei $DA -c 1 ether dst "$old" >"$WORK/old" 2>"$WORK/old.err" &
+	in_a tcpdump -nei $DA -c 1 ether dst "$old" and tcp >"$WORK/old" 2>"$WORK/old.err" &
 	echo $! >>"$WORK/pids"
 	until_ok 30 grep -q 'listening on' "$WORK/old.err" || fail "tcpdump: $(cat "$WORK/old.err")"
 	held_end
