@@ -188,19 +188,20 @@ t_batch() {
 	expect_no_entries
 }
 
-# A connection whose cached route is invalid is handed over with the one that its next
-# packet would have, whoever asks.
+# A connection whose cached route is invalid, or that has none, is handed over with the
+# one that its next packet would have, whoever asks.
 t_route_before() { # FAMILY
 	local to
 	need_toe
 	reset_knobs
-	rm -f "$WORK"/{ask,stop}{,.up} "$WORK/asked"
+	rm -f "$WORK"/{ask,stop,asked,up1,up2}
 	server b 7100 "$1"
 	to=$(addr b "$1")
-	bg in_a "$BIN/toe_conn" one to="$to" port=7100 wait="$WORK/ask" ask=1 hold="$WORK/stop" \
-		>"$WORK/asked"
-	bg in_a "$BIN/toe_conn" one to="$to" port=7100 wait="$WORK/stop"
-	until_ok 20 test -e "$WORK/ask.up" -a -e "$WORK/stop.up" || fail "not connected"
+	bg in_a "$BIN/toe_conn" one to="$to" port=7100 ready="$WORK/up1" wait="$WORK/ask" ask=1 \
+		hold="$WORK/stop" >"$WORK/asked"
+	bg in_a "$BIN/toe_conn" one to="$to" port=7100 ready="$WORK/up2" remark=1 \
+		hold="$WORK/stop" >/dev/null
+	until_ok 20 test -e "$WORK/up1" -a -e "$WORK/up2" || fail "not connected"
 	ip -n $A "-$1" route add "$to" dev $DA || fail "route"
 	: >"$WORK/ask"
 	until_ok 20 test -s "$WORK/asked" || fail "has not asked"

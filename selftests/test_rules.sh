@@ -184,11 +184,11 @@ t_passive() {
 	printf 'listen 7200 and passive and lport 7200 => offload\nend\n' | rules b || fail "$(error_of b)"
 	for backlog in 1 128; do
 		rm -f "$WORK/ready"
-		in_b "$BIN/toe_conn" one listen=:: port=7200 ready="$WORK/ready" backlog=$backlog ask=1 \
-			hold="$WORK/go" >"$WORK/server" &
+		bg in_b "$BIN/toe_conn" one listen=:: port=7200 ready="$WORK/ready" backlog=$backlog \
+			ask=1 hold="$WORK/go" >"$WORK/server"
 		server=$!
 		until_ok 30 test -e "$WORK/ready" || fail "no server"
-		in_a "$BIN/toe_conn" one to=$B4 port=7200 hold="$WORK/go" >/dev/null &
+		bg in_a "$BIN/toe_conn" one to=$B4 port=7200 hold="$WORK/go" >/dev/null
 		client=$!
 		until_ok 30 test -s "$WORK/server" || fail "no connection"
 		read -r got <"$WORK/server"
@@ -239,9 +239,8 @@ hold() {
 	rm -f "$WORK/go"
 	# Not the one before's.
 	: >"$WORK/ends"
-	in_a "$BIN/toe_conn" one to=$B4 port=$PORT hold="$WORK/go" "$@" >"$WORK/ends" &
+	bg in_a "$BIN/toe_conn" one to=$B4 port=$PORT hold="$WORK/go" "$@" >"$WORK/ends"
 	held=$!
-	echo $held >>"$WORK/pids"
 	until_ok 30 test -s "$WORK/ends" || fail "no connection"
 }
 auto_end() {
@@ -317,8 +316,8 @@ t_limits() {
 	printf 'uid 1 => offload legacy_falls 0\nany => offload\nend\n' | rules a || fail "$(error_of a)"
 	for uid in 1 0; do
 		snap a
-		in_a "$BIN/toe_conn" one to=$B4 port=$PORT ask=1 urgent=1 uid=$uid \
-			hold="$WORK/go" >"$WORK/out$uid" &
+		bg in_a "$BIN/toe_conn" one to=$B4 port=$PORT ask=1 urgent=1 uid=$uid \
+			hold="$WORK/go" >"$WORK/out$uid"
 		pids+=($!)
 		until_ok 30 grep -q $PORT "$WORK/out$uid" || fail "no connection"
 		expect_eq "$(head -1 "$WORK/out$uid")" ok "answer"

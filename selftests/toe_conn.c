@@ -12,8 +12,9 @@
  *
  * `one` is one end of a connection with properties that rules ask for: to=ADDRESS or
  * listen=ADDRESS, port=N; mark=, uid=, name=: of the socket or the process; backlog=N,
- * ready=FILE: of the listener, which without ask or hold is a server for all that come;
- * wait=FILE: makes FILE.up when it is connected, and goes on when there is FILE;
+ * ready=FILE: of the listener, which without ask or hold is a server for all that come,
+ * or of the connection; remark=N: its mark once it is connected, which makes its cached
+ * route invalid; wait=FILE: goes on when there is that file;
  * bytes=N: sent before anything else is done; ask=1: asks for the offload and prints "ok"
  * or the error's name; urgent=1: sends urgent data; hold=FILE: prints "ADDRESS PORT
  * ADDRESS PORT" of its own end and the peer's, and stays until there is that file.
@@ -242,6 +243,7 @@ static void one(char **args)
 	const char *uid = value_of(args, "uid", NULL), *mark = value_of(args, "mark", NULL);
 	const char *to = value_of(args, "to", NULL), *addr = value_of(args, "listen", NULL);
 	const char *ready = value_of(args, "ready", NULL), *wait = value_of(args, "wait", NULL);
+	const char *remark = value_of(args, "remark", NULL);
 	bool ask = value_of(args, "ask", NULL);
 	int port = atoi(value_of(args, "port", "0"));
 	size_t bytes = parse_size(value_of(args, "bytes", "0"));
@@ -268,13 +270,12 @@ static void one(char **args)
 			die("cannot connect to %s port %d", to, port);
 		}
 	}
-	if (wait) {
-		char up[256];
-
-		snprintf(up, sizeof(up), "%s.up", wait);
-		make_file(up);
+	if (remark && setsockopt(fd, SOL_SOCKET, SO_MARK, &(int){ atoi(remark) }, sizeof(int)))
+		die("mark %s", remark);
+	if (to && ready)
+		make_file(ready);
+	if (wait)
 		wait_file(wait);
-	}
 	if (bytes) {
 		data = calloc(1, bytes);
 		send_all(fd, data, bytes);

@@ -17,7 +17,6 @@ use super::{
         self,
         Wanted, //
     },
-    intermediate::Layers,
     registry, //
 };
 use crate::{
@@ -33,6 +32,7 @@ use crate::{
             Patience,
             Sock, //
         },
+        table::ReadGuard,
         time,
         worker::{
             Job,
@@ -68,14 +68,16 @@ impl Auto {
 }
 
 /// A connection reached ESTABLISHED: a candidate if its route leaves through a
-/// device that takes connections by itself. Socket lock held, any context.
+/// device that takes connections by itself. Whether the route is still valid is seen when
+/// it is decided on. Socket lock held, any context.
 pub(crate) fn established(sk: LockedSock<'_>) {
     if !registry::any_device() {
         return;
     }
+    let guard = ReadGuard::new();
     let target = sk
-        .valid_route()
-        .and_then(|(dev, _)| registry::target_of(Layers::below(dev)))
+        .base_device(&guard)
+        .and_then(registry::target_of)
         .map(|(target, _)| target.device())
         .filter(|device| device.automatic());
     if let Some(device) = target {

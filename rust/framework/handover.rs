@@ -589,7 +589,7 @@ pub(super) fn offload_all(list: &mut [Wanted], patience: &mut Patience) {
 }
 
 /// Decides on the connections of the namespace of `dev` whose routes leave through it,
-/// which `target` is in, whenever they were established. `EPERM` unless the policy is to
+/// which `target` is in, or that have none cached, whenever they were established. `EPERM` unless the policy is to
 /// decide by itself. Process context; may sleep.
 pub(crate) fn offload_namespace(dev: &NetDevice, target: &dyn OffloadTarget) -> Result {
     if !target.device().automatic() {

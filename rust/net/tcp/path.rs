@@ -112,12 +112,13 @@ impl LockedSock<'_> {
     }
 
     /// As [`route`](Self::route), looked up again if there is no valid one, as for the host
-    /// stack's next packet. The socket is connected, or about to be. Any context.
+    /// stack's next packet. The socket is connected: one in SYN_SENT might get another
+    /// source address (`inet_sk_reselect_saddr()`). Any context.
     pub(crate) fn valid_route(&self) -> Option<(&NetDevice, bool)> {
-        if self.route().is_none() {
+        self.route().or_else(|| {
             self.reroute().ok()?;
-        }
-        self.route()
+            self.route()
+        })
     }
 
     /// Looks the route up again, if there is no valid one; fails as the host stack's
