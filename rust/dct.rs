@@ -92,6 +92,12 @@ use objects::{
 /// was chosen by both ends already, and a chain is bounded by the table.
 const SEED: u32 = 0x9e37_79b9;
 
+/// Bytes that a connection has transferred.
+pub(crate) struct Moved {
+    pub(crate) acked: u64,
+    pub(crate) received: u64,
+}
+
 /// One delegated connection.
 pub(crate) struct Entry {
     links: Links<Entry>,
@@ -124,8 +130,8 @@ pub(crate) struct Entry {
     pub(crate) data: SockCell<ConnData>,
     /// The present or last stay in legacy mode.
     pub(crate) legacy: SockCell<Legacy>,
-    /// The kernel level as it was handed over.
-    pub(crate) at_handover: ConnData,
+    /// What had been transferred when it was handed over.
+    pub(crate) at_handover: Moved,
     /// Header of every frame the transmit engine builds.
     pub(crate) template: SockCell<HeaderTemplate>,
     /// When the objects below it were looked at.

@@ -33,6 +33,7 @@ use crate::{
         receive,
         transmit,
         Entry,
+        Moved,
         SEED, //
     },
     framework::{
@@ -203,7 +204,10 @@ impl Port {
                             tag: TagKey::new(c.tuple.vlan),
                             data: SockCell::new(sock, c.data),
                             legacy: SockCell::new(sock, Legacy::default()),
-                            at_handover: c.data,
+                            at_handover: Moved {
+                                acked: c.data.bytes_acked,
+                                received: c.data.bytes_received,
+                            },
                             template: SockCell::new(sock, template(c.tuple, &c.data, neighbour)),
                             // The first frame looks: it may have changed since.
                             next_hop: SockCell::new(

@@ -29,6 +29,19 @@ pub(super) struct Due<T> {
     pub(super) item: T,
 }
 
+/// It, with its memory: from when it is noted first until it is done.
+pub(super) type Noted<T> = Queued<Due<T>>;
+
+impl<T> Noted<T> {
+    pub(super) fn item(&self) -> &T {
+        &self.get().item
+    }
+
+    pub(super) fn item_mut(&mut self) -> &mut T {
+        &mut self.get_mut().item
+    }
+}
+
 /// What is to be done, and when the worker runs for it.
 struct Waiting<T> {
     list: Queue<Due<T>>,
@@ -70,12 +83,7 @@ impl<T> Agenda<T> {
     }
 
     /// As [`add`](Self::add), of what was taken: there is memory.
-    pub(super) fn put<J: Job>(
-        &self,
-        worker: &Worker<J>,
-        due: Queued<Due<T>>,
-        most: usize,
-    ) -> Result {
+    pub(super) fn put<J: Job>(&self, worker: &Worker<J>, due: Noted<T>, most: usize) -> Result {
         let due_ms = due.get().ms;
         let _bh = BhGuard::new();
         let mut waiting = self.waiting.lock();

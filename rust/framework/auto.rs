@@ -7,10 +7,18 @@
 //! of an upload), and handed over by a worker, those that are due together in one
 //! operation.
 
+use core::borrow::{
+    Borrow,
+    BorrowMut, //
+};
+
 use kernel::prelude::*;
 
 use super::{
-    agenda::Agenda,
+    agenda::{
+        Agenda,
+        Noted, //
+    },
     connection::Trigger,
     device::Device,
     handover::{
@@ -98,16 +106,36 @@ pub(crate) fn revisit(device: &Device, sk: &Sock, trigger: Trigger) {
 /// If there is no room, the connection stays with the host stack.
 fn note(device: &Device, sk: &Sock, trigger: Trigger, due_ms: u64) {
     if let Some(held) = sk.try_hold() {
-        list(device.auto(), due_ms, Wanted::new(held, trigger));
+        list(device, due_ms, Wanted::new(held, trigger));
     }
 }
 
 /// The socket's cgroup is charged, whoever lists it.
-fn list(worker: &Worker<Auto>, due_ms: u64, wanted: Wanted) {
+fn list(device: &Device, due_ms: u64, wanted: Wanted) {
     let sk = wanted.sk.clone();
     let _charge = Charge::to(&sk);
+    let worker = device.auto();
     let candidates = &worker.job().candidates;
     let _ = candidates.add(worker, due_ms, wanted, MAX_CANDIDATES);
+}
+
+impl Borrow<Wanted> for Noted<Wanted> {
+    fn borrow(&self) -> &Wanted {
+        self.item()
+    }
+}
+
+impl BorrowMut<Wanted> for Noted<Wanted> {
+    fn borrow_mut(&mut self) -> &mut Wanted {
+        self.item_mut()
+    }
+}
+
+/// Of one that is noted already, and has its memory.
+fn note_again(worker: &Worker<Auto>, due_ms: u64, mut wanted: Noted<Wanted>) {
+    wanted.get_mut().ms = due_ms;
+    let candidates = &worker.job().candidates;
+    let _ = candidates.put(worker, wanted, MAX_CANDIDATES);
 }
 
 /// Is it worth while to look at the connection again? A filter may be taken away.
@@ -148,34 +176,35 @@ fn look_later(now: u64, wanted: &mut Wanted) -> Option<u64> {
 /// Notes a connection that was decided on for `device`, if that may end otherwise later.
 pub(super) fn again(device: &Device, mut wanted: Wanted) {
     if let Some(due_ms) = look_later(time::now_ms(), &mut wanted) {
-        list(device.auto(), due_ms, wanted);
+        list(device, due_ms, wanted);
     }
 }
 
 impl Job for Auto {
     fn run(worker: &Worker<Self>) {
         let now = time::now_ms();
-        let candidates = &worker.job().candidates;
         let mut due = KVVec::new();
-        for mut one in candidates.take() {
-            if one.get().ms <= now {
-                if one.get_mut().item.is_due() {
+        for mut one in worker.job().candidates.take() {
+            let mut due_ms = one.get().ms;
+            if due_ms <= now {
+                if one.item_mut().is_due() {
                     if due.reserve(1, GFP_KERNEL).is_ok() {
-                        let _ = due.push(one.into_inner().item, GFP_KERNEL);
+                        let _ = due.push_within_capacity(one);
+                        continue;
                     }
-                    continue;
+                    one.item_mut().decided = Some((Err(Refusal::NoMemory), true));
                 }
-                match look_later(now, &mut one.get_mut().item) {
-                    Some(due_ms) => one.get_mut().ms = due_ms,
+                match look_later(now, one.item_mut()) {
+                    Some(later_ms) => due_ms = later_ms,
                     None => continue,
                 }
             }
-            let _ = candidates.put(worker, one, MAX_CANDIDATES);
+            note_again(worker, due_ms, one);
         }
         handover::offload_all(&mut due, &mut Patience::ms(OWNERS_MS));
-        for mut wanted in due {
-            if let Some(due_ms) = look_later(now, &mut wanted) {
-                list(worker, due_ms, wanted);
+        for mut one in due {
+            if let Some(due_ms) = look_later(now, one.item_mut()) {
+                note_again(worker, due_ms, one);
             }
         }
     }

@@ -21,15 +21,11 @@ use super::{
     handover::tuple_of,
     hooks::SocketHooks,
     intermediate::Layers,
-    objects::{
-        self,
-        Way, //
-    },
+    objects::Way,
     registry::TargetOf,
     release::AtRelease,
     rules::Decided,
     target::{
-        few_places,
         Host,
         OffloadTarget,
         OffloadTree,
@@ -73,7 +69,6 @@ use crate::{
             state::{
                 self,
                 Handle,
-                Level,
                 Object, //
             },
             Status,
@@ -351,8 +346,17 @@ impl Trigger {
     }
 
     /// Time since the connection was established, in ms.
-    pub(super) fn age_ms(&self) -> Option<u64> {
-        Some(time::now_ms().saturating_sub(self.since_ms?))
+    pub(super) fn age_ms(&self, now_ms: u64) -> Option<u64> {
+        Some(now_ms.saturating_sub(self.since_ms?))
+    }
+
+    /// The present time in ms, as far as a decision depends on it: the clock is not for
+    /// nothing.
+    pub(super) fn now_ms(&self) -> u64 {
+        match self.since_ms.is_some() || self.backoff.until_ms() != 0 {
+            true => time::now_ms(),
+            false => 0,
+        }
     }
 }
 
@@ -374,24 +378,19 @@ fn filtered(sk: &Sock, dev: &NetDevice, device: &Device) -> Option<Filter> {
 /// depends on. Any context under the socket lock.
 pub(super) fn give_back(sk: LockedSock<'_>, target: &dyn OffloadTarget, hwid: Hwid, path: Hwid) {
     let mut place = [None];
-    target.terminate(&mut part(&mut place, sk, hwid, NAMED));
+    target.terminate(&mut named(&mut place, sk, hwid));
     target.device().objects().open().release(target, path);
 }
 
-/// A connection of which nothing matters but its handle.
-pub(super) const NAMED: Object = Object::Named(Level::Connection);
-
-/// A part of a tree that is one connection.
-#[inline(always)]
-pub(super) fn part<'s, 'a>(
+/// A part of a tree that is one connection, of which nothing matters but its handle.
+#[inline]
+pub(super) fn named<'s, 'a>(
     place: &'s mut [Place<'a>; 1],
     sk: LockedSock<'a>,
     hwid: Hwid,
-    object: Object,
 ) -> OffloadTree<'s, 'a> {
     let mut tree = Tree::new(place);
-    let handle = Some(Handle::connection(hwid));
-    let _ = tree.add(None, object, handle, Host::Connection(sk));
+    let _ = tree.name(None, Handle::connection(hwid), Host::Connection(sk));
     tree
 }
 
@@ -440,7 +439,10 @@ pub(crate) fn tell(sk: LockedSock<'_>, conn: &Record) {
     conn.value().cached.set(sk, now);
     if let Some(target) = conn.target() {
         let mut place = [None];
-        target.update(&mut part(&mut place, sk, conn.hwid(), object(now)));
+        let mut tree = Tree::new(&mut place);
+        let handle = Some(Handle::connection(conn.hwid()));
+        let _ = tree.add(None, object(now), handle, Host::Connection(sk));
+        target.update(&mut tree);
         target.device().stats().updated(Update::Option);
     }
 }
@@ -467,37 +469,42 @@ pub(crate) fn rerouted(sk: LockedSock<'_>, path_dev: &NetDevice) -> Result<(), R
     let target = of(sk, &guard).and_then(|conn| Some((conn, conn.target()?)));
     let (conn, target) = target.ok_or(Refusal::DeviceDown)?;
     let layers = Layers::find(path_dev)?;
+    let hop = sk.hop();
     let way = Way {
         dev: path_dev,
-        layers: &layers,
-        hop: sk.hop(),
-        tuple: tuple_of(sk, &layers),
+        layers: layers.as_ref(),
+        hop: &hop,
+        tuple: &tuple_of(sk, layers.as_deref()),
+        known: target.device().objects().knows(path_dev, &hop),
     };
-    if !target.device().objects().knows(path_dev, &way.hop) {
+    if way.known.is_none() {
         sk.neighbour(false).map_err(|_| Refusal::Neighbour)?;
     }
-    let mut places = few_places(objects::BLOCKS)?;
-    let mut tree = Tree::new(&mut places);
     let mut book = target.device().objects().open();
-    let old = conn.path().ok_or(Refusal::DeviceDown)?;
-    let moved = book.place(target, &mut tree, &way).and_then(|placed| {
-        let new = placed.path;
-        if new != old {
-            target.initiate(&mut tree);
-            book.made(&tree);
-            book.depend(new);
-        }
-        let path = book.path(new).ok_or(Refusal::NoMemory);
-        let moved = path.and_then(|path| move_to(sk, conn, target, path));
-        if moved.is_ok() {
-            conn.value().path.store(new.raw(), Relaxed);
-        }
-        if new != old {
-            book.release(target, if moved.is_ok() { old } else { new });
-        }
+    let moved = book.with_few(|book, places| {
+        let mut tree = Tree::new(places);
+        let old = conn.path().ok_or(Refusal::DeviceDown)?;
+        let moved = book.place(target, &mut tree, &way, &sk).and_then(|placed| {
+            let new = placed.path;
+            if new != old {
+                let _charge = Charge::to(&sk);
+                target.initiate(&mut tree);
+                book.made(&tree);
+                book.depend(new);
+            }
+            let path = book.path(new).ok_or(Refusal::NoMemory);
+            let moved = path.and_then(|path| move_to(sk, conn, target, path));
+            if moved.is_ok() {
+                conn.value().path.store(new.raw(), Relaxed);
+            }
+            if new != old {
+                book.release(target, if moved.is_ok() { old } else { new });
+            }
+            moved
+        });
+        book.sweep(target, &tree);
         moved
     });
-    book.sweep(target, &tree);
     drop(book);
     target.device().stats().updated(Update::Route);
     moved
@@ -515,8 +522,7 @@ fn move_to(
     let cached = sk.cached();
     let mut places: [_; 2] = core::array::from_fn(|_| None);
     let mut tree = Tree::new(&mut places);
-    let on = Object::Named(Level::Path);
-    let on = tree.add(None, on, Some(path), Host::Handle).ok();
+    let on = tree.name(None, path, Host::Handle).ok();
     let handle = Some(Handle::connection(conn.hwid()));
     let block = tree
         .add(on, object(cached), handle, Host::Connection(sk))

@@ -8,6 +8,14 @@
 //! ([`Batch`](crate::net::batch::Batch)): a socket that is not to be had at once is
 //! handed over alone, as is one that nobody has accepted yet.
 
+use core::{
+    borrow::BorrowMut,
+    slice::{
+        from_mut,
+        from_ref, //
+    }, //
+};
+
 use kernel::{
     prelude::*,
     sync::{
@@ -23,7 +31,11 @@ use super::{
         Trigger, //
     },
     intermediate::Layers,
-    objects::Way,
+    objects::{
+        Book,
+        Placed,
+        Way, //
+    },
     registry::{
         self,
         TargetOf, //
@@ -34,8 +46,6 @@ use super::{
     },
     stats::Stats,
     target::{
-        few_places,
-        places as places_for,
         Host,
         OffloadTarget,
         OffloadTree,
@@ -79,7 +89,8 @@ use crate::{
         tuple::{
             Family,
             Tuple, //
-        }, //
+        },
+        vlan::Tags, //
     },
     net::{
         batch::{
@@ -99,7 +110,6 @@ use crate::{
         },
         table::ReadGuard,
         tcp::Hop,
-        time, //
     }, //
 };
 
@@ -115,15 +125,30 @@ struct Ready<'a> {
     sk: LockedSock<'a>,
     /// The device that its route leaves through.
     path_dev: DevRef,
-    layers: Layers,
+    layers: Option<Arc<Layers>>,
     hop: Hop,
+    /// The neighbour of `hop`, if the target has it.
+    known: Option<Hwid>,
     tuple: Tuple,
     overrides: Overrides,
-    trigger: Trigger,
+}
+
+impl Ready<'_> {
+    fn way(&self) -> Way<'_> {
+        Way {
+            dev: &self.path_dev,
+            layers: self.layers.as_ref(),
+            hop: &self.hop,
+            tuple: &self.tuple,
+            known: self.known,
+        }
+    }
 }
 
 /// What becomes of it.
-struct Handed {
+struct Handed<'a> {
+    /// Who wanted it.
+    trigger: &'a Trigger,
     path: Option<(Hwid, BlockId)>,
     layers: Option<Arc<Layers>>,
     /// What the target was told.
@@ -131,9 +156,10 @@ struct Handed {
     result: Result<Hwid, Refusal>,
 }
 
-impl Handed {
-    fn new() -> Self {
+impl<'a> Handed<'a> {
+    fn new(trigger: &'a Trigger) -> Self {
         Handed {
+            trigger,
             path: None,
             layers: None,
             cached: ConnCached::default(),
@@ -176,7 +202,7 @@ impl<'a> To<'a> {
 }
 
 /// `local` is this host's end.
-pub(super) fn tuple_of(sk: LockedSock<'_>, layers: &Layers) -> Tuple {
+pub(super) fn tuple_of(sk: LockedSock<'_>, layers: Option<&Layers>) -> Tuple {
     let (local, remote, lport, rport) = sk.tuple();
     Tuple {
         family: if sk.is_v6() { Family::V6 } else { Family::V4 },
@@ -184,7 +210,7 @@ pub(super) fn tuple_of(sk: LockedSock<'_>, layers: &Layers) -> Tuple {
         remote,
         lport,
         rport,
-        vlan: layers.tags(),
+        vlan: layers.map_or(Tags::NONE, Layers::tags),
     }
 }
 
@@ -255,20 +281,17 @@ pub(super) fn would_offload(sk: LockedSock<'_>, trigger: &Trigger) -> Outcome {
 /// `trigger` keeps what the rules said.
 pub(crate) fn offload(sk: LockedSock<'_>, trigger: &mut Trigger) -> Result<Hwid, Refusal> {
     let (path_dev, to) = To::find(&sk).inspect_err(|reason| count_early(sk, *reason))?;
-    let mut handed = [Handed::new()];
-    match check(sk, path_dev, to, trigger, (&mut None, 0)) {
+    // What was found stays where it is: it has hundreds of bytes.
+    let result = match &check(sk, path_dev, to, trigger, (&mut None, 0)) {
         Ok(ready) => {
-            let ready = [ready];
-            match few_places(ONE_CONNECTION) {
-                Ok(mut places) => hand_over(to, &ready, &mut handed, &mut places),
-                Err(reason) => handed[0].result = Err(reason),
-            }
+            let mut handed = Handed::new(trigger);
+            hand_over(to, from_ref(ready), from_mut(&mut handed), None);
+            handed.result
         }
-        Err(reason) => handed[0].result = Err(reason),
-    }
-    let [handed] = handed;
-    count(to.stats(), handed.result, trigger);
-    handed.result
+        Err(reason) => Err(*reason),
+    };
+    count(to.stats(), result, trigger);
+    result
 }
 
 /// Counts what a decision came to: of a candidate the first refusal, and the last one, after
@@ -294,7 +317,7 @@ fn count_early(sk: LockedSock<'_>, reason: Refusal) {
 struct Common {
     path_dev: DevRef,
     v6: bool,
-    layers: Layers,
+    layers: Option<Arc<Layers>>,
     limits: Limits,
     /// Whether everything is up, and what would not see frames: found when it is asked
     /// for, for most that are looked at come no further than to their limits.
@@ -326,12 +349,12 @@ impl Common {
     }
 
     fn check_way(&mut self, sk: LockedSock<'_>, to: To<'_>) -> Result<(), Refusal> {
-        let layers = &self.layers;
+        let layers = self.layers.as_deref();
         (*self
             .links
-            .get_or_insert_with(|| check_links(to.dev, Some(layers), to.target)))?;
+            .get_or_insert_with(|| check_links(to.dev, layers, to.target)))?;
         let filters = *self.filters.get_or_insert_with(|| {
-            let devices = connection::way(to.dev, Some(layers));
+            let devices = connection::way(to.dev, layers);
             devices.fold(Filters::NONE, |all, dev| all.union(sk.way_filters(dev)))
         });
         let bypassed = to.target.device().bypassed();
@@ -358,7 +381,7 @@ fn check<'a>(
     }
     drop(guard);
     let common = Common::of(common, sk, path_dev, to)?;
-    let tuple = tuple_of(sk, &common.layers);
+    let tuple = tuple_of(sk, common.layers.as_deref());
     let device = to.target.device();
     let mut limits = &common.limits;
     limits.permit(trigger.explicit)?;
@@ -374,20 +397,22 @@ fn check<'a>(
         rule.apply(&mut own);
         limits = &own;
     }
+    let now_ms = trigger.now_ms();
     limits.decide(&Candidate {
         tuple,
         explicit: trigger.explicit,
         bytes: sk.bytes_moved(),
         segments: sk.data_segments(),
-        age_ms: trigger.age_ms(),
+        age_ms: trigger.age_ms(now_ms),
         device_conns: to.target.connections().saturating_add(before as u32),
-        now_ms: time::now_ms(),
+        now_ms,
         backoff: trigger.backoff,
     })?;
     check_socket(sk)?;
     common.check_way(sk, to)?;
     let hop = sk.hop();
-    if !device.objects().knows(path_dev, &hop) {
+    let known = device.objects().knows(path_dev, &hop);
+    if known.is_none() {
         // Asks for it, too.
         sk.neighbour(false).map_err(|_| Refusal::Neighbour)?;
     }
@@ -396,47 +421,83 @@ fn check<'a>(
         path_dev: common.path_dev.clone(),
         layers: common.layers.clone(),
         hop,
+        known,
         tuple,
         overrides: rule.map_or(Overrides::NONE, |rule| rule.overrides),
-        trigger: *trigger,
     })
 }
 
 /// Hands all of `ready` over in one operation; what becomes of each is in `handed`.
-/// `places` is room for their tree. Any context under the locks of all of them.
+/// `places` is room for their tree, which there is for one. Any context under the locks of
+/// all of them.
 fn hand_over<'a>(
     to: To<'_>,
     ready: &'a [Ready<'_>],
-    handed: &mut [Handed],
-    places: &mut [Place<'a>],
+    handed: &mut [Handed<'_>],
+    places: Option<&mut [Place<'a>]>,
 ) {
     let mut book = to.target.device().objects().open();
+    let made = match places {
+        Some(places) => Ok(initiate(to, &mut book, ready, handed, places)),
+        None => book.with_few(|book, places| Ok(initiate(to, book, ready, handed, places))),
+    };
+    drop(book);
+    if made.is_err() {
+        return;
+    }
+    // What goes from here on finds the connections at the target, and a filter that came
+    // since the check is found by the first frame, or by the watch.
+    let up = watch::add(to.dev, to.target).and_then(|()| check_links(to.dev, None, to.target));
+    for (ready, handed) in ready.iter().zip(handed) {
+        if let (Ok(hwid), Some((path, _))) = (handed.result, handed.path) {
+            let finished = up.and_then(|()| finish(to, ready, handed, hwid, path));
+            if let Err(reason) = finished {
+                connection::give_back(ready.sk, to.target, hwid, path);
+                handed.result = Err(reason);
+            }
+        }
+    }
+}
+
+/// The operation itself, with the book open.
+fn initiate<'a>(
+    to: To<'_>,
+    book: &mut Book<'_>,
+    ready: &'a [Ready<'_>],
+    handed: &mut [Handed<'_>],
+    places: &mut [Place<'a>],
+) {
     let mut tree = Tree::new(places);
+    // Connections that follow each other often have the same path.
+    let mut last: Option<(Way<'_>, Placed)> = None;
     for (ready, handed) in ready.iter().zip(&mut *handed) {
-        let way = Way {
-            dev: &ready.path_dev,
-            layers: &ready.layers,
-            hop: ready.hop,
-            tuple: ready.tuple,
+        let way = ready.way();
+        let same = last.take().filter(|(last, _)| *last == way);
+        let placed = match same {
+            Some((_, placed)) => Ok(placed),
+            None => book.place(to.target, &mut tree, &way, &ready.sk),
         };
-        let _charge = Charge::to(&ready.sk);
-        let added = book.place(to.target, &mut tree, &way).and_then(|placed| {
+        let added = placed.and_then(|placed| {
             let block = add_connection(&mut tree, placed.block, ready, &mut handed.cached)?;
             handed.path = Some((placed.path, block));
-            handed.layers = placed.layers;
+            handed.layers = placed.layers.clone();
+            last = Some((way, placed));
             Ok(())
         });
         if let Err(reason) = added {
             handed.result = Err(reason);
         }
     }
-    {
+    match ready.first().filter(|_| book.has_news()) {
         // What connections have in common is the first one's.
-        let _charge = ready.first().map(|first| Charge::to(&first.sk));
-        to.target.initiate(&mut tree);
+        Some(first) => {
+            let _charge = Charge::to(&first.sk);
+            to.target.initiate(&mut tree);
+        }
+        None => to.target.initiate(&mut tree),
     }
     book.made(&tree);
-    for handed in &mut *handed {
+    for handed in handed {
         let Some((path, block)) = handed.path else {
             continue;
         };
@@ -450,19 +511,6 @@ fn hand_over<'a>(
         };
     }
     book.sweep(to.target, &tree);
-    drop(book);
-    // What goes from here on finds the connections at the target, and a filter that came
-    // since the check is found by the first frame, or by the watch.
-    let up = watch::add(to.dev, to.target).and_then(|()| check_links(to.dev, None, to.target));
-    for (ready, handed) in ready.iter().zip(handed) {
-        if let (Ok(hwid), Some((path, _))) = (handed.result, handed.path) {
-            let finished = up.and_then(|()| finish(to, ready, handed, hwid, path));
-            if let Err(reason) = finished {
-                connection::give_back(ready.sk, to.target, hwid, path);
-                handed.result = Err(reason);
-            }
-        }
-    }
 }
 
 /// Puts a connection into the tree, on its path. What the target is told is in `cached`.
@@ -488,7 +536,7 @@ fn add_connection<'a>(
 fn finish(
     to: To<'_>,
     ready: &Ready<'_>,
-    handed: &mut Handed,
+    handed: &mut Handed<'_>,
     hwid: Hwid,
     path: Hwid,
 ) -> Result<(), Refusal> {
@@ -504,7 +552,7 @@ fn finish(
         target_of: to.target_of,
         layers,
         cached: handed.cached,
-        trigger: ready.trigger,
+        trigger: *handed.trigger,
         overrides: ready.overrides,
     };
     connection::install(sk, delegation)?;
@@ -521,14 +569,16 @@ fn finish(
     Ok(())
 }
 
+/// What came of it, and whether the connection is still open.
+type Decision = (Result<Hwid, Refusal>, bool);
+
 /// A connection to be offloaded, and what came of it.
 pub(super) struct Wanted {
     pub(super) sk: ARef<Sock>,
     pub(super) trigger: Trigger,
     /// How often it was looked at and found not to be ready.
     pub(super) looks: u32,
-    /// With whether the connection is still open.
-    pub(super) decided: Option<(Result<Hwid, Refusal>, bool)>,
+    pub(super) decided: Option<Decision>,
 }
 
 impl Wanted {
@@ -577,28 +627,30 @@ impl Wanted {
 
 /// Decides on all of `list`, as many as may be in one operation; `patience` is for the
 /// owners of all of them. Process context; may sleep.
-pub(super) fn offload_all(list: &mut [Wanted], patience: &mut Patience) {
+pub(super) fn offload_all<W: BorrowMut<Wanted>>(list: &mut [W], patience: &mut Patience) {
     let mut from = 0;
-    while let Some(rest) = list.get_mut(from..).filter(|rest| !rest.is_empty()) {
-        match rest.first() {
+    while let Some(rest) = list.get_mut(from..) {
+        let many = rest.len() >= FEW;
+        match rest.first_mut().map(BorrowMut::borrow_mut) {
+            None => return,
             Some(first) if first.decided.is_some() => from += 1,
-            Some(_) if rest.len() >= FEW => offload_some(rest, patience),
-            _ => rest.iter_mut().take(1).for_each(|one| one.alone(patience)),
+            Some(_) if many => offload_some(rest, patience),
+            Some(first) => first.alone(patience),
         }
     }
 }
 
 /// Decides on the connections of the namespace of `dev` whose routes leave through it,
-/// which `target` is in, or that have none cached, whenever they were established. `EPERM` unless the policy is to
-/// decide by itself. Process context; may sleep.
+/// which `target` is in, or that have none cached, whenever they were established. `EPERM`
+/// unless the policy is to decide by itself. Process context; may sleep.
 pub(crate) fn offload_namespace(dev: &NetDevice, target: &dyn OffloadTarget) -> Result {
     if !target.device().automatic() {
         return Err(EPERM);
     }
     let most = target.device().batch() as usize;
     let mut sockets = Established::new(dev);
+    let mut list: KVVec<Wanted> = KVVec::with_capacity(most, GFP_KERNEL)?;
     loop {
-        let mut list = KVVec::with_capacity(most, GFP_KERNEL)?;
         let here = |sk: &ARef<Sock>| {
             let guard = ReadGuard::new();
             // One without a route gets one when it is decided on.
@@ -606,7 +658,7 @@ pub(crate) fn offload_namespace(dev: &NetDevice, target: &dyn OffloadTarget) -> 
                 .is_none_or(|base| core::ptr::eq(base, dev))
         };
         for sk in sockets.by_ref().filter(here).take(most) {
-            list.push(Wanted::new(sk, Trigger::new(false)), GFP_KERNEL)?;
+            let _ = list.push_within_capacity(Wanted::new(sk, Trigger::new(false)));
         }
         if list.is_empty() {
             return Ok(());
@@ -614,67 +666,64 @@ pub(crate) fn offload_namespace(dev: &NetDevice, target: &dyn OffloadTarget) -> 
         offload_all(&mut list, &mut Patience::ms(0));
         // Those that may be offloaded later are the policy's from here on.
         let device = target.device();
-        list.into_iter()
-            .for_each(|wanted| auto::again(device, wanted));
+        while let Some(wanted) = list.pop() {
+            auto::again(device, wanted);
+        }
     }
-}
-
-/// What is known of one connection of a batch when its lock is given up.
-struct Looked {
-    index: usize,
-    trigger: Trigger,
-    result: Result<Hwid, Refusal>,
-    open: bool,
 }
 
 /// Decides on the first of `list`, and on those that can be in the same operation.
-fn offload_some(list: &mut [Wanted], patience: &mut Patience) {
-    let done = try_batch(list);
-    let mut any = false;
-    for one in done.into_iter().flatten() {
-        if let Some(wanted) = list.get_mut(one.index) {
-            wanted.trigger = one.trigger;
-            wanted.decided = Some((one.result, one.open));
-            any |= one.index == 0;
-        }
+fn offload_some<W: BorrowMut<Wanted>>(list: &mut [W], patience: &mut Patience) {
+    // Without memory the first one is decided on, as it is if its lock is somebody's.
+    let _ = try_batch(list);
+    let first = list.first_mut().map(BorrowMut::borrow_mut);
+    if let Some(first) = first.filter(|first| first.decided.is_none()) {
+        first.alone(patience);
     }
-    if !any {
-        // Its lock was somebody's, or there was no memory.
-        list.iter_mut().take(1).for_each(|one| one.alone(patience));
-    }
+}
+
+/// One that is handed over with others, and whom to tell.
+struct Locked<'a> {
+    lock: UserLock<'a>,
+    trigger: &'a Trigger,
+    decided: &'a mut Option<Decision>,
 }
 
 /// One operation for the first of `list` whose lock is to be had, and those that go to
 /// the same target.
-fn try_batch(list: &[Wanted]) -> Result<KVVec<Looked>> {
+fn try_batch<W: BorrowMut<Wanted>>(list: &mut [W]) -> Result {
     let batch = Batch::begin();
     let most = list.len().min(MOST as usize);
     // All that sleeps comes before the first lock: memory may be had only when what these
     // sockets carry is written.
-    let mut done = KVVec::with_capacity(most, GFP_KERNEL)?;
     let mut handed = KVVec::with_capacity(most, GFP_KERNEL)?;
-    let mut locks: KVVec<(usize, UserLock<'_>)> = KVVec::with_capacity(most, GFP_KERNEL)?;
+    let mut locked: KVVec<Locked<'_>> = KVVec::with_capacity(most, GFP_KERNEL)?;
     let mut ready: KVVec<Ready<'_>> = KVVec::with_capacity(most, GFP_KERNEL)?;
     // A path and a neighbour for each at most, and the layers of all.
-    let mut places = places_for(3 * most + ONE_CONNECTION)?;
+    let mut places = KVVec::with_capacity(3 * most + ONE_CONNECTION, GFP_KERNEL)?;
     let mut at: Option<(DevRef, TargetOf, usize)> = None;
     let mut common = None;
-    for (index, wanted) in list.iter().enumerate() {
+    let mut looked = 0;
+    for wanted in list.iter_mut().map(BorrowMut::borrow_mut) {
         let room = at.as_ref().map_or(most, |(_, _, room)| *room);
-        if ready.len() >= room || done.len() + ready.len() >= most {
+        if ready.len() >= room || looked >= most {
             break;
         }
-        let other_class = locks
-            .first()
-            .is_some_and(|(_, first)| !first.sock().same_class(&wanted.sk));
+        let first = locked.first().map(|first| first.lock.sock());
+        let other_class = first.is_some_and(|first| !first.same_class(&wanted.sk));
         if wanted.decided.is_some() || other_class {
             continue;
         }
-        let Some(lock) = batch.try_own(&wanted.sk) else {
+        let Wanted {
+            sk,
+            trigger,
+            decided,
+            ..
+        } = wanted;
+        let Some(lock) = batch.try_own(sk) else {
             continue;
         };
         let sk = *lock;
-        let mut trigger = wanted.trigger;
         let found = To::find(&sk);
         let checked = match &found {
             Ok((path_dev, to)) => {
@@ -686,16 +735,17 @@ fn try_batch(list: &[Wanted]) -> Result<KVVec<Looked>> {
                     continue;
                 }
                 if to.target.device().batch() == 1 {
-                    return Ok(done);
+                    return Ok(());
                 }
                 let with = (&mut common, ready.len());
-                check(sk, path_dev, *to, &mut trigger, with)
+                check(sk, path_dev, *to, trigger, with)
             }
             Err(reason) => {
                 count_early(sk, *reason);
                 Err(*reason)
             }
         };
+        looked += 1;
         match checked {
             Ok(one) => {
                 // A rule may want fewer: with this one there are enough.
@@ -703,47 +753,56 @@ fn try_batch(list: &[Wanted]) -> Result<KVVec<Looked>> {
                     *room = (*room).min((own as usize).max(ready.len() + 1));
                 }
                 let _ = ready.push_within_capacity(one);
-                let _ = locks.push_within_capacity((index, lock));
+                let _ = locked.push_within_capacity(Locked {
+                    lock,
+                    trigger,
+                    decided,
+                });
             }
             Err(reason) => {
                 if let Ok((_, to)) = found {
-                    count(to.stats(), Err(reason), &trigger);
+                    count(to.stats(), Err(reason), trigger);
                 }
-                let one = Looked {
-                    index,
-                    trigger,
-                    result: Err(reason),
-                    open: sk.is_open(),
-                };
-                let _ = done.push_within_capacity(one);
+                *decided = Some((Err(reason), sk.is_open()));
             }
         }
     }
     let Some((dev, target_of, _)) = at.filter(|_| !ready.is_empty()) else {
-        return Ok(done);
+        return Ok(());
     };
     let Some(target) = target_of(&dev) else {
-        return Ok(done);
+        return Ok(());
     };
     let to = To {
         dev: &dev,
         target,
         target_of,
     };
-    for _ in 0..ready.len() {
-        let _ = handed.push_within_capacity(Handed::new());
+    for one in &locked {
+        let _ = handed.push_within_capacity(Handed::new(one.trigger));
     }
-    hand_over(to, &ready, &mut handed, &mut places);
+    for _ in 0..blocks(&ready) {
+        let _ = places.push_within_capacity(None);
+    }
+    hand_over(to, &ready, &mut handed, Some(&mut places));
     to.stats().batch(ready.len());
-    for ((ready, handed), (index, _)) in ready.iter().zip(handed).zip(&locks) {
-        count(to.stats(), handed.result, &ready.trigger);
-        let one = Looked {
-            index: *index,
-            trigger: ready.trigger,
-            result: handed.result,
-            open: ready.sk.is_open(),
-        };
-        let _ = done.push_within_capacity(one);
+    for (handed, one) in handed.iter().zip(&mut locked) {
+        count(to.stats(), handed.result, one.trigger);
+        *one.decided = Some((handed.result, one.lock.is_open()));
     }
-    Ok(done)
+    Ok(())
+}
+
+/// Blocks of a tree of all of `ready` at most: for those that have the path of the one
+/// before there is one each.
+fn blocks(ready: &[Ready<'_>]) -> usize {
+    let mut last = None;
+    let blocks = ready.iter().map(|ready| {
+        let way = ready.way();
+        match last.replace(way).is_some_and(|last| last == ready.way()) {
+            true => 1,
+            false => ONE_CONNECTION,
+        }
+    });
+    blocks.sum()
 }

@@ -73,7 +73,6 @@ pub(crate) trait IntermediateDriver {
 }
 
 /// A VLAN device (802.1Q, 802.1ad).
-#[derive(Clone)]
 struct Vlan {
     dev: VlanRef,
     /// Its link address, which is the source of its frames.
@@ -139,7 +138,6 @@ impl IntermediateDriver for Vlan {
 }
 
 /// A layer of any kind.
-#[derive(Clone)]
 enum Layer {
     Vlan(Vlan),
 }
@@ -160,24 +158,19 @@ pub(crate) struct Layers {
     tags: Tags,
 }
 
-impl Clone for Layers {
-    fn clone(&self) -> Self {
-        Layers {
-            // There are none, mostly.
-            list: match self.tags.is_empty() {
-                true => [const { None }; MAX_TAGS],
-                false => self.list.clone(),
-            },
-            tags: self.tags,
-        }
-    }
-}
-
 impl Layers {
     /// The layers from `dev`, which a route leaves through, down to the device that
-    /// takes connections. A refusal if the target cannot do what they do. Any
-    /// context; `dev` stays what it is while the socket of the route is locked.
-    pub(crate) fn find(mut dev: &NetDevice) -> Result<Self, Refusal> {
+    /// takes connections, if there are any. A refusal if the target cannot do what they
+    /// do. Any context; `dev` stays what it is while the socket of the route is locked.
+    #[inline]
+    pub(crate) fn find(dev: &NetDevice) -> Result<Option<Arc<Self>>, Refusal> {
+        match dev.vlan() {
+            Some(_) => Self::find_all(dev).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn find_all(mut dev: &NetDevice) -> Result<Arc<Self>, Refusal> {
         let mut layers = Layers {
             list: [const { None }; MAX_TAGS],
             tags: Tags::NONE,
@@ -195,16 +188,7 @@ impl Layers {
             *place = Some(Layer::Vlan(vlan));
             dev = lower;
         }
-        Ok(layers)
-    }
-
-    /// To be given to a target; `None` if there are no layers.
-    pub(crate) fn share(&self) -> Result<Option<Arc<Self>>, Refusal> {
-        if self.tags.is_empty() {
-            return Ok(None);
-        }
-        let layers = Arc::new(self.clone(), memcg::atomic()).map_err(|_| Refusal::NoMemory)?;
-        Ok(Some(layers))
+        Arc::new(layers, memcg::atomic()).map_err(|_| Refusal::NoMemory)
     }
 
     /// The device below all layers that there can be on top of it: `dev` if there are

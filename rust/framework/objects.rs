@@ -19,6 +19,7 @@ mod show;
 
 pub(super) use book::{
     Book,
+    Placed,
     Way, //
 };
 
@@ -41,6 +42,7 @@ use super::{
     intermediate::Layers,
     registry,
     target::{
+        Few,
         Host,
         OffloadTarget,
         OffloadTree, //
@@ -100,9 +102,6 @@ const MOST_LAYERS: u32 = 1 << 13;
 
 /// Paths that are kept for a moment after their last connection, at most.
 const MOST_IDLE: usize = 64;
-
-/// Blocks of a tree that leads to a path: all layers, neighbour and path.
-pub(super) const BLOCKS: usize = crate::logic::tree::MAX_DEPTH - 1;
 
 /// What the book has of an object of any level. Written with the lock held.
 struct Entry {
@@ -243,6 +242,8 @@ struct State {
     idle: [Option<Hwid>; MOST_IDLE],
     /// The place in `idle` that is taken next.
     next: usize,
+    /// For the tree of one connection; `None` while one is built.
+    few: Option<Few>,
 }
 
 impl NeighbourConst {
@@ -291,6 +292,7 @@ impl Objects {
                 tree: 0,
                 idle: [None; MOST_IDLE],
                 next: 0,
+                few: Some(Few::new()?),
             }),
         }? Error)
     }
@@ -303,7 +305,6 @@ impl Objects {
         Book {
             objects: self,
             state,
-            last: None,
             news: false,
             bh,
         }
@@ -326,12 +327,13 @@ impl Objects {
         })
     }
 
-    /// Has the target the next hop of `hop` by `dev`, with a valid link address? Any
+    /// The next hop of `hop` by `dev`, if the target has it with a valid link address. Any
     /// context.
-    pub(super) fn knows(&self, dev: &NetDevice, hop: &Hop) -> bool {
+    pub(super) fn knows(&self, dev: &NetDevice, hop: &Hop) -> Option<Hwid> {
         let guard = ReadGuard::new();
         self.find_neighbour(&guard, dev, (hop.family, hop.addr))
-            .is_some_and(|n| n.told().get().is_some())
+            .filter(|n| n.told().get().is_some())
+            .map(|n| n.links.id())
     }
 
     /// Something happened to a neighbour of `dev`.
@@ -418,7 +420,9 @@ pub(super) fn named<'s, 'a>(
     place: &'s mut [super::target::Place<'a>; 1],
     handle: Handle,
 ) -> OffloadTree<'s, 'a> {
-    one(place, Object::Named(handle.level), handle)
+    let mut tree = Tree::new(place);
+    let _ = tree.name(None, handle, Host::Handle);
+    tree
 }
 
 /// The same, with its state.

@@ -38,11 +38,6 @@ impl<T> Queued<T> {
     pub(crate) fn get_mut(&mut self) -> &mut T {
         &mut self.0.item
     }
-
-    /// The item without its memory.
-    pub(crate) fn into_inner(self) -> T {
-        KBox::into_inner(self.0).item
-    }
 }
 
 impl<T> Queue<T> {

@@ -412,7 +412,7 @@ impl Rules {
             uid: cheap.uid,
             process: trigger.process.filter(|_| set.needs.process),
             cgroup: if set.needs.cgroup { sk.cgroup() } else { None },
-            age_ms: trigger.age_ms(),
+            age_ms: trigger.age_ms(trigger.now_ms()),
             bytes: sk.bytes_moved(),
             segments: sk.data_segments(),
         };

@@ -19,10 +19,10 @@ use crate::{
     logic::{
         buffer::Rule,
         hwid::Hwid,
-        reason::Refusal,
         tree::{
             Block,
-            Tree, //
+            Tree,
+            ONE_CONNECTION, //
         }, //
     },
     net::{
@@ -34,6 +34,7 @@ use crate::{
             LockedSock,
             Sock, //
         },
+        spare::Spare,
         user_buffer::Pinned, //
     }, //
 };
@@ -82,17 +83,8 @@ pub(super) fn places<'a>(blocks: usize) -> Result<KVVec<Place<'a>>> {
 }
 
 /// Room for the tree of one connection: not on the stack, which a sender may have used
-/// most of. Any context.
-pub(super) fn few_places<'a>(blocks: usize) -> Result<KVec<Place<'a>>, Refusal> {
-    let few = || {
-        let mut places = KVec::with_capacity(blocks, GFP_NOWAIT | __GFP_NOWARN)?;
-        for _ in 0..blocks {
-            places.push_within_capacity(None)?;
-        }
-        Ok::<_, Error>(places)
-    };
-    few().map_err(|_| Refusal::NoMemory)
-}
+/// most of.
+pub(super) type Few = Spare<{ ONE_CONNECTION * size_of::<Place<'static>>() }>;
 
 /// What a target did for one connection.
 #[derive(Clone, Copy, Default)]

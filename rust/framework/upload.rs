@@ -16,12 +16,7 @@ use kernel::{
 
 use super::{
     auto,
-    connection::{
-        self,
-        Delegated,
-        Record,
-        NAMED, //
-    },
+    connection::{self, Delegated, Record},
     hold,
     hooks::SocketHooks,
     release,
@@ -75,7 +70,7 @@ pub(crate) fn upload(sk: LockedSock<'_>, reason: UploadReason) {
     }
     if let Some(target) = conn.target() {
         let mut place = [None];
-        target.terminate(&mut connection::part(&mut place, sk, conn.hwid(), NAMED));
+        target.terminate(&mut connection::named(&mut place, sk, conn.hwid()));
     }
     uploaded(sk, conn, reason);
 }
@@ -146,7 +141,7 @@ pub(super) fn upload_hwid(sk: LockedSock<'_>, hwid: Hwid, reason: UploadReason) 
 /// Has the target the connection, at this moment?
 fn has(sk: LockedSock<'_>, target: &dyn OffloadTarget, hwid: Hwid) -> bool {
     let mut place = [None];
-    let mut tree = connection::part(&mut place, sk, hwid, NAMED);
+    let mut tree = connection::named(&mut place, sk, hwid);
     target.query(&mut tree);
     let status = tree.first().and_then(|id| Some(tree.get(id)?.status()));
     status == Some(Status::Done)
@@ -161,7 +156,7 @@ fn upload_lost(sk: LockedSock<'_>, target: &dyn OffloadTarget, hwid: Hwid, reaso
     record::search::<Delegated, _>(&guard, lost, |conn| {
         pr_warn_once!("a socket has lost its connection: who has overwritten icsk_ulp_data?\n");
         let mut place = [None];
-        target.terminate(&mut connection::part(&mut place, sk, hwid, NAMED));
+        target.terminate(&mut connection::named(&mut place, sk, hwid));
         forget_path(conn, target);
         count(conn, target, reason);
         proto::remove::<SocketHooks, _>(sk, conn);
@@ -360,9 +355,9 @@ fn try_batch(target: &dyn OffloadTarget, reason: UploadReason, list: &[Named]) -
         };
         if begin(*lock, *hwid) {
             done |= 1 << index;
-            let handle = Some(Handle::connection(*hwid));
             // There is room for all.
-            let _ = tree.add(None, NAMED, handle, Host::Connection(*lock));
+            let handle = Handle::connection(*hwid);
+            let _ = tree.name(None, handle, Host::Connection(*lock));
             let _ = locks.push_within_capacity(lock);
         }
     }

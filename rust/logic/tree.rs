@@ -234,7 +234,34 @@ impl<'s, H> Tree<'s, H> {
         Ok(id)
     }
 
+    /// Puts an object there of which nothing matters but its handle. As [`Self::add`],
+    /// which would make room for state that there is none of.
+    #[inline]
+    pub fn name(
+        &mut self,
+        on: Option<BlockId>,
+        handle: Handle,
+        host: H,
+    ) -> Result<BlockId, TreeError> {
+        let (place, id) = self.place(on, handle.level, Some(handle))?;
+        if let Some(slot) = self.blocks.get_mut(place) {
+            *slot = Some(Block {
+                object: Object::Named(handle.level),
+                handle: Some(handle),
+                host,
+                status: Status::Pending,
+                next: None,
+                dependent: None,
+                last: None,
+                on,
+            });
+        }
+        self.append(on, id);
+        Ok(id)
+    }
+
     /// The place for an object of a level on another one, if it belongs there.
+    #[inline]
     fn place(
         &mut self,
         on: Option<BlockId>,
@@ -686,6 +713,30 @@ mod tests {
         assert!(all.merge(&mut again).is_ok());
         // The handle is known on one side, the rest is the same.
         assert_eq!(all.len(), 9);
+    }
+
+    #[test]
+    fn named_objects_lie_where_whole_ones_do() {
+        let mut blocks = room(2);
+        let mut tree = Tree::new(&mut blocks);
+        let Some(id) = Hwid::new(1, 1) else {
+            panic!("a hwid is not 0");
+        };
+        let handle = |level| Handle { level, id };
+        let path = tree.name(None, handle(Level::Path), 1);
+        assert!(path.is_ok());
+        let below = tree.name(path.ok(), handle(Level::Neighbour), 2);
+        assert!(below == Err(TreeError::Misplaced));
+        let leaf = tree.name(path.ok(), handle(Level::Connection), 3);
+        let leaf = leaf.ok().and_then(|leaf| tree.get(leaf));
+        assert!(leaf.is_some_and(|leaf| {
+            leaf.handle == Some(handle(Level::Connection))
+                && leaf.object.level() == Level::Connection
+                && (leaf.on(), leaf.host) == (path.ok(), 3)
+        }));
+        let full = tree.name(path.ok(), handle(Level::Connection), 4);
+        assert!(full == Err(TreeError::Full));
+        assert_eq!(tree.walk().count(), 2);
     }
 
     #[test]

@@ -34,6 +34,7 @@ pub(crate) mod ring;
 pub(crate) mod rtnl;
 pub(crate) mod skb;
 pub(crate) mod sock;
+pub(crate) mod spare;
 pub(crate) mod sysfs;
 pub(crate) mod table;
 pub(crate) mod tcp;

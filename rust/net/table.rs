@@ -322,19 +322,18 @@ impl<T: Node> Table<T> {
         None
     }
 
-    fn entry_ptr(&self, index: u32) -> *mut T {
-        let index = index as usize;
-        let Some(chunk) = self.chunks.get(index / SLOTS) else {
-            return ptr::null_mut();
-        };
+    #[inline]
+    fn chunk(&self, index: u32) -> Option<&Chunk<T>> {
+        let cell = self.chunks.get(index as usize / SLOTS)?;
         // SAFETY: chunks are never freed before the table.
-        match unsafe { chunk.load(Ordering::Acquire).as_ref() } {
-            Some(c) => c
-                .entries
-                .get(index % SLOTS)
-                .map_or(ptr::null_mut(), |e| e.load(Ordering::Acquire)),
-            None => ptr::null_mut(),
-        }
+        unsafe { cell.load(Ordering::Acquire).as_ref() }
+    }
+
+    #[inline]
+    fn entry_ptr(&self, index: u32) -> *mut T {
+        self.chunk(index)
+            .and_then(|c| c.entries.get(index as usize % SLOTS))
+            .map_or(ptr::null_mut(), |e| e.load(Ordering::Acquire))
     }
 
     /// The entry in slot `index`, whatever its generation.
@@ -365,7 +364,7 @@ impl<T: Node> Table<T> {
         Inserter {
             table: self,
             writer: self.writer.lock(),
-            _bh: bh,
+            bh,
         }
     }
 
@@ -392,15 +391,7 @@ impl<T: Node> Table<T> {
 
     /// Runs `f` on a place. The caller holds the writer lock.
     fn with_place<R>(&self, index: u32, f: impl FnOnce(&mut Place) -> Option<R>) -> Option<R> {
-        let chunk = self
-            .chunks
-            .get(index as usize / SLOTS)?
-            .load(Ordering::Acquire);
-        if chunk.is_null() {
-            return None;
-        }
-        // SAFETY: chunks live as long as the table.
-        let place = unsafe { (*chunk).places.get(index as usize % SLOTS) }?;
+        let place = self.chunk(index)?.places.get(index as usize % SLOTS)?;
         // SAFETY: places are touched under the writer lock only, and never borrowed
         // beyond this call.
         f(unsafe { &mut *place.get() })
@@ -428,14 +419,11 @@ impl<T: Node> Table<T> {
     }
 
     fn set_entry(&self, index: u32, entry: *mut T) {
-        let Some(cell) = self.chunks.get(index as usize / SLOTS) else {
-            return;
-        };
-        // SAFETY: chunks live as long as the table.
-        if let Some(chunk) = unsafe { cell.load(Ordering::Acquire).as_ref() } {
-            if let Some(e) = chunk.entries.get(index as usize % SLOTS) {
-                e.store(entry, Ordering::Release);
-            }
+        if let Some(e) = self
+            .chunk(index)
+            .and_then(|c| c.entries.get(index as usize % SLOTS))
+        {
+            e.store(entry, Ordering::Release);
         }
     }
 
@@ -479,7 +467,7 @@ pub(crate) struct Inserter<'a, T: Node> {
     table: &'a Table<T>,
     // The lock must be free again before bottom halves are on: in this order.
     writer: SpinLockGuard<'a, Writer>,
-    _bh: BhGuard,
+    bh: BhGuard,
 }
 
 impl<T: Node> Inserter<'_, T> {
@@ -495,7 +483,8 @@ impl<T: Node> Inserter<'_, T> {
         if writer.used >= table.capacity() {
             return Err(Full::Table);
         }
-        if table.find(&ReadGuard::new(), hash, same).is_some() {
+        let guard = ReadGuard::within(&self.bh);
+        if table.find(&guard, hash, same).is_some() {
             return Err(Full::Duplicate);
         }
         let index = (hash & table.mask.load(Ordering::Relaxed)) as usize;

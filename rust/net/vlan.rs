@@ -65,7 +65,6 @@ impl NetDevice {
 /// # Invariants
 ///
 /// The device is a VLAN device, which it is all its life.
-#[derive(Clone)]
 pub(crate) struct VlanRef(DevRef);
 
 impl VlanRef {

@@ -164,7 +164,7 @@ impl DeviceState {
             let Some(entry) = self.dct.table.at(&guard, index) else {
                 continue;
             };
-            let (d, c, was) = (entry.data.peek(), entry.counters.peek(), entry.at_handover);
+            let (d, c, was) = (entry.data.peek(), entry.counters.peek(), &entry.at_handover);
             seq_print!(
                 seq,
                 "{:#x} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}\n",
@@ -178,8 +178,8 @@ impl DeviceState {
                 d.rcv_nxt.0,
                 d.rcv_wnd,
                 entry.sk.srtt_us() >> 3,
-                d.bytes_acked.wrapping_sub(was.bytes_acked),
-                d.bytes_received.wrapping_sub(was.bytes_received),
+                d.bytes_acked.wrapping_sub(was.acked),
+                d.bytes_received.wrapping_sub(was.received),
                 c.rx_frames,
                 c.rx_bytes,
                 c.tx_frames,

@@ -24,7 +24,8 @@ use super::{
             Host,
             OffloadTarget,
             OffloadTree,
-            Parts, //
+            Parts,
+            Place, //
         }, //
     },
     named,
@@ -57,15 +58,20 @@ use crate::{
                 PathCached,
                 PathConst, //
             },
-            BlockId, //
+            BlockId,
+            ONE_CONNECTION, //
         },
         tuple::Tuple, //
     },
     net::{
         context::BhGuard,
         devref::DevRef,
-        memcg,
+        memcg::{
+            self,
+            Charge, //
+        },
         netdev::NetDevice,
+        sock::Sock,
         table::{
             EntryRef,
             Full,
@@ -86,9 +92,21 @@ pub(in crate::framework) struct Way<'a> {
     /// The device that its route leaves through.
     pub(in crate::framework) dev: &'a NetDevice,
     /// The layers between that and the target's device.
-    pub(in crate::framework) layers: &'a Layers,
-    pub(in crate::framework) hop: Hop,
-    pub(in crate::framework) tuple: Tuple,
+    pub(in crate::framework) layers: Option<&'a Arc<Layers>>,
+    pub(in crate::framework) hop: &'a Hop,
+    pub(in crate::framework) tuple: &'a Tuple,
+    /// What [`Objects::knows`] says of its neighbour.
+    pub(in crate::framework) known: Option<Hwid>,
+}
+
+impl PartialEq for Way<'_> {
+    /// Is the other one's path the same?
+    fn eq(&self, other: &Self) -> bool {
+        core::ptr::eq(self.dev, other.dev)
+            && self.hop == other.hop
+            && (self.tuple.family, self.tuple.remote) == (other.tuple.family, other.tuple.remote)
+            && self.tuple.local == other.tuple.local
+    }
 }
 
 /// A path in the book, and in a tree.
@@ -121,9 +139,6 @@ impl Way<'_> {
 /// The book while it is open.
 pub(in crate::framework) struct Book<'o> {
     pub(super) objects: &'o Objects,
-    /// The way that was placed last: connections that follow each other often have the
-    /// same.
-    pub(super) last: Option<(*const NetDevice, Hop, PathConst, Placed)>,
     /// Something in the tree is to be made.
     pub(super) news: bool,
     // The lock must be free again before bottom halves are on: in this order.
@@ -132,41 +147,41 @@ pub(in crate::framework) struct Book<'o> {
 }
 
 impl Book<'_> {
+    /// Runs `f` with room for the tree of one connection.
+    #[inline]
+    pub(in crate::framework) fn with_few<'a, R>(
+        &mut self,
+        f: impl FnOnce(&mut Self, &mut [Place<'a>]) -> Result<R, Refusal>,
+    ) -> Result<R, Refusal> {
+        let mut few = self.state.few.take().ok_or(Refusal::NoMemory)?;
+        let result = f(self, &mut few.lend::<_, ONE_CONNECTION>(|| None));
+        self.state.few = Some(few);
+        result
+    }
+
     /// Puts the path of `way` into a tree, with what it lies on, unless the target has
-    /// them or they are there already.
+    /// them or they are there already. What is made is charged to the cgroup of `sk`.
+    // Not inlined, as what makes objects: each of them has its state on the stack.
+    #[inline(never)]
     pub(in crate::framework) fn place<'a>(
         &mut self,
         target: &dyn OffloadTarget,
         tree: &mut OffloadTree<'_, 'a>,
         way: &Way<'a>,
-    ) -> Result<Placed, Refusal> {
-        let (dev, hop) = (core::ptr::from_ref(way.dev), way.hop);
-        let state = PathConst::new(&way.tuple, hop.mark);
-        if let Some((last_dev, last_hop, last_state, placed)) = &self.last {
-            if *last_dev == dev && *last_hop == hop && *last_state == state {
-                return Ok(placed.clone());
-            }
-        }
-        let placed = self.place_new(target, tree, way, state)?;
-        self.last = Some((dev, hop, state, placed.clone()));
-        Ok(placed)
-    }
-
-    // Not inlined, as what makes objects: each of them has its state on the stack.
-    #[inline(never)]
-    fn place_new<'a>(
-        &mut self,
-        target: &dyn OffloadTarget,
-        tree: &mut OffloadTree<'_, 'a>,
-        way: &Way<'a>,
-        state: PathConst,
+        sk: &Sock,
     ) -> Result<Placed, Refusal> {
         let guard = ReadGuard::within(&self.bh);
         let objects = self.objects;
+        let state = PathConst::new(way.tuple, way.hop.mark);
         let wanted = way.neighbour();
-        let known = objects.find_neighbour(&guard, way.dev, (wanted.family, wanted.hop));
+        let known = match way.known.and_then(|id| objects.neighbours.get(&guard, id)) {
+            Some(neighbour) => Some(neighbour),
+            // It may have come since.
+            None => objects.find_neighbour(&guard, way.dev, (wanted.family, wanted.hop)),
+        };
         let Some(neighbour) = known else {
             self.news = true;
+            let _charge = Charge::to(sk);
             let id = self.new_neighbour(tree, way, wanted)?;
             let neighbour = objects.neighbours.get(&guard, id);
             let neighbour = neighbour.ok_or(Refusal::NoMemory)?;
@@ -187,14 +202,16 @@ impl Book<'_> {
         });
         let Some(path) = path else {
             self.news = true;
+            let _charge = Charge::to(sk);
             return self.new_path(tree, &neighbour, on, state, way.hop.mtu);
         };
         let block = match path.entry.block(self.state.tree) {
             Some(block) => block,
             None => {
                 let handle = path.entry.handle(Level::Path);
+                let handle = handle.ok_or(Refusal::NoMemory)?;
                 let block = tree
-                    .add(None, Object::Named(Level::Path), handle, Host::Handle)
+                    .name(None, handle, Host::Handle)
                     .map_err(|_| Refusal::NoMemory)?;
                 path.entry.set_block(self.state.tree, block);
                 block
@@ -223,8 +240,9 @@ impl Book<'_> {
             Some(block) => block,
             None => {
                 let handle = neighbour.entry.handle(Level::Neighbour);
+                let handle = handle.ok_or(Refusal::NoMemory)?;
                 let block = tree
-                    .add(None, Object::Named(Level::Neighbour), handle, Host::Handle)
+                    .name(None, handle, Host::Handle)
                     .map_err(|_| Refusal::NoMemory)?;
                 neighbour.entry.set_block(self.state.tree, block);
                 block
@@ -286,8 +304,11 @@ impl Book<'_> {
             .dev
             .neighbour(state.family, state.hop)
             .map_err(|_| Refusal::Neighbour)?;
-        let layers = way.layers.share()?;
-        let below = self.layers(tree, way.layers)?;
+        let layers = way.layers.cloned();
+        let below = match &layers {
+            Some(layers) => self.layers(tree, layers)?,
+            None => None,
+        };
         let (on, below) = (below.map(|(on, _)| on), below.map(|(_, block)| block));
         let hash = state.hash();
         let id = self
@@ -393,6 +414,11 @@ impl Book<'_> {
             below = Some((id, block));
         }
         Ok(below)
+    }
+
+    /// Is there anything in the tree that is to be made?
+    pub(in crate::framework) fn has_news(&self) -> bool {
+        self.news
     }
 
     /// One more connection depends on the path.
