@@ -77,6 +77,7 @@ use crate::{
     },
     net::{
         calls::ModulePin,
+        context::Bh,
         devref::DevRef,
         lock_cell::SockCell,
         memcg::Charge,
@@ -154,8 +155,8 @@ pub(super) struct Delegation<'a> {
 }
 
 /// Puts a record, and our methods, on the socket of a connection that a target has
-/// taken. Any context under the socket lock.
-pub(super) fn install(sk: LockedSock<'_>, of: Delegation<'_>) -> Result<(), Refusal> {
+/// taken. Under the socket lock.
+pub(super) fn install(sk: LockedSock<'_>, of: Delegation<'_>, bh: &Bh) -> Result<(), Refusal> {
     let value = Connection {
         hwid: of.hwid,
         mode: SockCell::new(sk.sock(), Mode::Offloading),
@@ -175,7 +176,7 @@ pub(super) fn install(sk: LockedSock<'_>, of: Delegation<'_>) -> Result<(), Refu
     let charge = Charge::to(&sk);
     let record = Record::new(&sk, value, attached).map_err(|_| Refusal::NoMemory)?;
     drop(charge);
-    proto::install::<SocketHooks, _>(sk, record).map_err(|e| match e {
+    proto::install::<SocketHooks, _>(sk, record, bh).map_err(|e| match e {
         InstallError::Memory => Refusal::NoMemory,
         InstallError::Taken => Refusal::Contended,
     })?;

@@ -469,19 +469,17 @@ fn initiate<'a>(
 ) {
     let mut tree = Tree::new(places);
     // Connections that follow each other often have the same path.
-    let mut last: Option<(Way<'_>, Placed)> = None;
+    let mut last: Option<(&Ready<'_>, Placed)> = None;
     for (ready, handed) in ready.iter().zip(&mut *handed) {
-        let way = ready.way();
-        let same = last.take().filter(|(last, _)| *last == way);
-        let placed = match same {
-            Some((_, placed)) => Ok(placed),
-            None => book.place(to.target, &mut tree, &way, &ready.sk),
+        let placed = match last.take() {
+            Some((last, placed)) if last.way() == ready.way() => Ok(placed),
+            _ => book.place(to.target, &mut tree, &ready.way(), &ready.sk),
         };
         let added = placed.and_then(|placed| {
             let block = add_connection(&mut tree, placed.block, ready, &mut handed.cached)?;
             handed.path = Some((placed.path, block));
             handed.layers = placed.layers.clone();
-            last = Some((way, placed));
+            last = Some((ready, placed));
             Ok(())
         });
         if let Err(reason) = added {
@@ -555,13 +553,13 @@ fn finish(
         trigger: *handed.trigger,
         overrides: ready.overrides,
     };
-    connection::install(sk, delegation)?;
+    let bh = BhGuard::new();
+    connection::install(sk, delegation, &bh)?;
     if to.target.device().check_open().is_err() {
         // It leaves, and whoever took its connections back may have come before.
         upload::upload(sk, UploadReason::DeviceGone);
         return Ok(());
     }
-    let bh = BhGuard::new();
     let guard = ReadGuard::within(&bh);
     if let Some(conn) = connection::of(sk, &guard) {
         to.target.send(sk, conn, None, &bh);

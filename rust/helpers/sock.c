@@ -174,7 +174,7 @@ void toe_sk_incoming(struct sock *sk, struct sk_buff *skb)
 /* --- methods and record of a delegated connection ---------------------- */
 
 /*
- * Under the socket lock. In one section of sk_callback_lock, under which
+ * Under the socket lock, bottom halves off. In one section of sk_callback_lock, under which
  * sk_psock_init() looks at the ULP and at sk_user_data: either it finds the one, or we
  * the other. Lockless readers load the record first and look at sk_prot afterwards.
  */
@@ -185,7 +185,7 @@ bool toe_sk_claim(struct sock *sk, const struct toe_methods *to,
 	struct inet_connection_sock *icsk = inet_csk(sk);
 	bool ok;
 
-	write_lock_bh(&sk->sk_callback_lock);
+	write_lock(&sk->sk_callback_lock);
 	ok = sk->sk_prot == host && !icsk->icsk_ulp_ops && !icsk->icsk_ulp_data &&
 	     !rcu_access_pointer(sk->sk_user_data);
 	if (ok) {
@@ -195,7 +195,7 @@ bool toe_sk_claim(struct sock *sk, const struct toe_methods *to,
 		WRITE_ONCE(icsk->icsk_ulp_ops, identity);
 		smp_store_release(&sk->sk_prot, to->prot);
 	}
-	write_unlock_bh(&sk->sk_callback_lock);
+	write_unlock(&sk->sk_callback_lock);
 	return ok;
 }
 

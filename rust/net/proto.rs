@@ -40,6 +40,7 @@ use kernel::{
 };
 
 use super::{
+    context::Bh,
     errno,
     record::{
         self,
@@ -355,11 +356,12 @@ pub(crate) enum InstallError {
     Taken,
 }
 
-/// Gives the record to the socket, with our methods and the sign. Process context, or
-/// softirq; nobody below us holds `sk_callback_lock`.
+/// Gives the record to the socket, with our methods and the sign. Nobody below us holds
+/// `sk_callback_lock`.
 pub(crate) fn install<H: Hooks, P: Parts>(
     sk: LockedSock<'_>,
     record: KBox<Record<P>>,
+    bh: &Bh,
 ) -> Result<(), InstallError> {
     let icsk = sk.as_ptr().cast::<bindings::inet_connection_sock>();
     // SAFETY: the socket is live and locked; a TCP socket is an inet_connection_sock.
@@ -374,14 +376,15 @@ pub(crate) fn install<H: Hooks, P: Parts>(
         return Err(InstallError::Memory);
     }
     let raw = KBox::into_raw(record);
-    // SAFETY: the socket is live and locked; what it is given is complete.
+    // SAFETY: the socket is live and locked, bottom halves are off; what it is given is
+    // complete.
     if !unsafe { bindings::toe_sk_claim(sk.as_ptr(), &to, identity, raw.cast(), base(&sk)) } {
         // SAFETY: from `KBox::into_raw()`, and nobody has seen it.
         drop(unsafe { KBox::from_raw(raw) });
         return Err(InstallError::Taken);
     }
     if let Some(record) = NonNull::new(raw) {
-        record::list(record);
+        record::list(record, bh);
     }
     Ok(())
 }

@@ -32,7 +32,10 @@ use kernel::{
 };
 
 use super::{
-    context::BhGuard,
+    context::{
+        Bh,
+        BhGuard, //
+    },
     memcg,
     sock::Sock,
     table::ReadGuard, //
@@ -293,10 +296,10 @@ impl List {
 }
 
 /// The record belongs to its socket from here on. Under the socket's lock.
-pub(in crate::net) fn list<P: Parts>(record: NonNull<Record<P>>) {
+pub(in crate::net) fn list<P: Parts>(record: NonNull<Record<P>>, _bh: &Bh) {
     // SAFETY: just made, and given up to the socket.
     let links = unsafe { record.as_ref() }.links();
-    with(|list| list.push(links));
+    LIST.lock().push(links);
 }
 
 /// And no more: nobody finds it by its socket. Under the socket's lock.
