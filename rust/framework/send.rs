@@ -77,7 +77,7 @@ pub(super) fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>> {
     }
 
     let want = msg.len();
-    let mut timeout = sk.send_timeout(flags & c::MSG_DONTWAIT != 0);
+    let mut timeout = None;
     let mut pin = None;
     let mut done = 0;
     let failed = loop {
@@ -100,7 +100,9 @@ pub(super) fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>> {
                 if !hold_module(sk, &mut pin) {
                     break Some(AppendError::Memory);
                 }
-                if let Err(e) = sk.wait_memory(&mut timeout) {
+                let timeout =
+                    timeout.get_or_insert_with(|| sk.send_timeout(flags & c::MSG_DONTWAIT != 0));
+                if let Err(e) = sk.wait_memory(timeout) {
                     break Some(AppendError::Other(e));
                 }
                 if !delegated(sk) || !sk.is_open() || !sk.may_write() {

@@ -181,19 +181,17 @@ impl Deref for Doorbell {
 impl Drop for Doorbell {
     #[inline]
     fn drop(&mut self) {
-        for round in 1..=ROUNDS {
-            let next = match round {
-                ROUNDS => Handover::Softirq,
-                _ => Handover::Open,
-            };
-            let Handover::Frames {
-                to,
-                receive,
-                frames,
-            } = self.0.handover.replace(next)
-            else {
-                break;
-            };
+        let mut left = ROUNDS;
+        while let Handover::Frames {
+            to,
+            receive,
+            frames,
+        } = self.0.handover.take()
+        {
+            left -= 1;
+            if left != 0 {
+                self.0.handover.set(Handover::Open);
+            }
             // SAFETY: as `keep` was promised; the section has not ended yet.
             unsafe { receive(to, frames, &self.0) };
         }
