@@ -239,7 +239,15 @@ u64 toe_filters_sign(struct net_device *dev)
 	return sign;
 }
 
-/* For every frame that is received: does anything of the socket's own look at it? */
+#ifdef CONFIG_CGROUP_BPF
+const atomic_t *const toe_ingress_programs =
+	&cgroup_bpf_enabled_key[CGROUP_INET_INGRESS].key.enabled;
+#else
+static const atomic_t toe_no_programs;
+const atomic_t *const toe_ingress_programs = &toe_no_programs;
+#endif
+
+/* Does anything of the socket's own, or its cgroup's, look at a frame that is received? */
 bool toe_sk_watched(struct sock *sk)
 {
 	if (unlikely(rcu_access_pointer(sk->sk_filter)) || unlikely(toe_sock_ops(sk)))

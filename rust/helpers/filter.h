@@ -49,6 +49,9 @@ u32 toe_any_filters(struct net_device *dev);
 u64 toe_filters_sign(struct net_device *dev);
 bool toe_sk_watched(struct sock *sk);
 
+/* Not 0 if any cgroup has a program that looks at what its sockets receive. */
+extern const atomic_t *const toe_ingress_programs;
+
 /*
  * A set of enum toe_path, for a frame about to leave by @dev. Under the socket lock,
  * bottom halves off.

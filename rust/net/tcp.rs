@@ -254,8 +254,18 @@ impl<'a> LockedSock<'a> {
     /// Does anything of the socket's own, or of its cgroup's, look at received frames?
     #[inline]
     pub(crate) fn is_watched(&self) -> bool {
-        // SAFETY: the socket is live.
-        unsafe { bindings::toe_sk_watched(self.as_ptr()) }
+        // For every frame: one branch for all that there can be.
+        // SAFETY: the socket is live; racy reads of a pointer that is only compared with
+        // null, of a plain field, and of a counter that is there for ever.
+        unsafe {
+            let mut any = read_volatile(addr_of!((*self.as_ptr()).sk_filter)) as usize;
+            any |= read_volatile(addr_of!((*bindings::toe_ingress_programs).counter)) as usize;
+            #[cfg(CONFIG_BPF)]
+            {
+                any |= usize::from(read_volatile(addr_of!((*self.tp()).bpf_sock_ops_cb_flags)));
+            }
+            any != 0 && bindings::toe_sk_watched(self.as_ptr())
+        }
     }
 
     /// Is a packet filter attached? It must see every frame.
