@@ -351,8 +351,8 @@ impl Trigger {
         Some(now_ms.saturating_sub(self.since_ms?))
     }
 
-    /// The present time in ms, as far as a decision depends on it: the clock is not for
-    /// nothing.
+    /// The present time in ms; 0 if no decision depends on it, for reading the clock costs
+    /// something.
     pub(super) fn now_ms(&self) -> u64 {
         match self.since_ms.is_some() || self.backoff.until_ms() != 0 {
             true => time::now_ms(),

@@ -438,8 +438,8 @@ fn hand_over<'a>(
 ) {
     let mut book = to.target.device().objects().open();
     let made = match places {
-        Some(places) => Ok(initiate(to, &mut book, ready, handed, places)),
-        None => book.with_few(|book, places| Ok(initiate(to, book, ready, handed, places))),
+        Some(places) => initiate(to, &mut book, ready, handed, places),
+        None => book.with_few(|book, places| initiate(to, book, ready, handed, places)),
     };
     drop(book);
     if made.is_err() {
@@ -459,14 +459,14 @@ fn hand_over<'a>(
     }
 }
 
-/// The operation itself, with the book open.
+/// The operation itself, with the book open: what becomes of each is in `handed`.
 fn initiate<'a>(
     to: To<'_>,
     book: &mut Book<'_>,
     ready: &'a [Ready<'_>],
     handed: &mut [Handed<'_>],
     places: &mut [Place<'a>],
-) {
+) -> Result<(), Refusal> {
     let mut tree = Tree::new(places);
     // Connections that follow each other often have the same path.
     let mut last: Option<(&Ready<'_>, Placed)> = None;
@@ -509,6 +509,7 @@ fn initiate<'a>(
         };
     }
     book.sweep(to.target, &tree);
+    Ok(())
 }
 
 /// Puts a connection into the tree, on its path. What the target is told is in `cached`.
@@ -625,6 +626,7 @@ impl Wanted {
 
 /// Decides on all of `list`, as many as may be in one operation; `patience` is for the
 /// owners of all of them. Process context; may sleep.
+#[inline(never)]
 pub(super) fn offload_all<W: BorrowMut<Wanted>>(list: &mut [W], patience: &mut Patience) {
     let mut from = 0;
     while let Some(rest) = list.get_mut(from..) {
@@ -689,6 +691,8 @@ struct Locked<'a> {
 
 /// One operation for the first of `list` whose lock is to be had, and those that go to
 /// the same target.
+// Not inlined, as `offload_all()`: their callers have much on the stack.
+#[inline(never)]
 fn try_batch<W: BorrowMut<Wanted>>(list: &mut [W]) -> Result {
     let batch = Batch::begin();
     let most = list.len().min(MOST as usize);
