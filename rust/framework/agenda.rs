@@ -33,10 +33,6 @@ pub(super) struct Due<T> {
 pub(super) type Noted<T> = Queued<Due<T>>;
 
 impl<T> Noted<T> {
-    pub(super) fn item(&self) -> &T {
-        &self.get().item
-    }
-
     pub(super) fn item_mut(&mut self) -> &mut T {
         &mut self.get_mut().item
     }

@@ -7,11 +7,6 @@
 //! of an upload), and handed over by a worker, those that are due together in one
 //! operation.
 
-use core::borrow::{
-    Borrow,
-    BorrowMut, //
-};
-
 use kernel::prelude::*;
 
 use super::{
@@ -119,14 +114,8 @@ fn list(device: &Device, due_ms: u64, wanted: Wanted) {
     let _ = candidates.add(worker, due_ms, wanted, MAX_CANDIDATES);
 }
 
-impl Borrow<Wanted> for Noted<Wanted> {
-    fn borrow(&self) -> &Wanted {
-        self.item()
-    }
-}
-
-impl BorrowMut<Wanted> for Noted<Wanted> {
-    fn borrow_mut(&mut self) -> &mut Wanted {
+impl AsMut<Wanted> for Noted<Wanted> {
+    fn as_mut(&mut self) -> &mut Wanted {
         self.item_mut()
     }
 }

@@ -482,9 +482,9 @@ pub(crate) fn rerouted(sk: LockedSock<'_>, path_dev: &NetDevice) -> Result<(), R
         sk.neighbour(false).map_err(|_| Refusal::Neighbour)?;
     }
     let mut book = target.device().objects().open();
+    let old = conn.path().ok_or(Refusal::DeviceDown)?;
     let moved = book.with_few(|book, places| {
         let mut tree = Tree::new(places);
-        let old = conn.path().ok_or(Refusal::DeviceDown)?;
         let moved = book.place(target, &mut tree, &way, &sk).and_then(|placed| {
             let new = placed.path;
             if new != old {
@@ -508,7 +508,7 @@ pub(crate) fn rerouted(sk: LockedSock<'_>, path_dev: &NetDevice) -> Result<(), R
     });
     drop(book);
     target.device().stats().updated(Update::Route);
-    moved
+    moved.unwrap_or(Err(Refusal::NoMemory))
 }
 
 /// Tells the target that the connection is on a path that it has, and what else about

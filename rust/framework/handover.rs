@@ -8,12 +8,9 @@
 //! ([`Batch`](crate::net::batch::Batch)): a socket that is not to be had at once is
 //! handed over alone, as is one that nobody has accepted yet.
 
-use core::{
-    borrow::BorrowMut,
-    slice::{
-        from_mut,
-        from_ref, //
-    }, //
+use core::slice::{
+    from_mut,
+    from_ref, //
 };
 
 use kernel::{
@@ -437,14 +434,13 @@ fn hand_over<'a>(
     places: Option<&mut [Place<'a>]>,
 ) {
     let mut book = to.target.device().objects().open();
-    let made = match places {
+    match places {
         Some(places) => initiate(to, &mut book, ready, handed, places),
-        None => book.with_few(|book, places| initiate(to, book, ready, handed, places)),
-    };
-    drop(book);
-    if made.is_err() {
-        return;
+        None => {
+            book.with_few(|book, places| initiate(to, book, ready, handed, places));
+        }
     }
+    drop(book);
     // What goes from here on finds the connections at the target, and a filter that came
     // since the check is found by the first frame, or by the watch.
     let up = watch::add(to.dev, to.target).and_then(|()| check_links(to.dev, None, to.target));
@@ -466,7 +462,7 @@ fn initiate<'a>(
     ready: &'a [Ready<'_>],
     handed: &mut [Handed<'_>],
     places: &mut [Place<'a>],
-) -> Result<(), Refusal> {
+) {
     let mut tree = Tree::new(places);
     // Connections that follow each other often have the same path.
     let mut last: Option<(&Ready<'_>, Placed)> = None;
@@ -486,13 +482,11 @@ fn initiate<'a>(
             handed.result = Err(reason);
         }
     }
-    match ready.first().filter(|_| book.has_news()) {
+    {
         // What connections have in common is the first one's.
-        Some(first) => {
-            let _charge = Charge::to(&first.sk);
-            to.target.initiate(&mut tree);
-        }
-        None => to.target.initiate(&mut tree),
+        let first = ready.first().filter(|_| book.has_news());
+        let _charge = first.map(|first| Charge::to(&first.sk));
+        to.target.initiate(&mut tree);
     }
     book.made(&tree);
     for handed in handed {
@@ -509,7 +503,6 @@ fn initiate<'a>(
         };
     }
     book.sweep(to.target, &tree);
-    Ok(())
 }
 
 /// Puts a connection into the tree, on its path. What the target is told is in `cached`.
@@ -580,6 +573,12 @@ pub(super) struct Wanted {
     pub(super) decided: Option<Decision>,
 }
 
+impl AsMut<Wanted> for Wanted {
+    fn as_mut(&mut self) -> &mut Wanted {
+        self
+    }
+}
+
 impl Wanted {
     pub(super) fn new(sk: ARef<Sock>, trigger: Trigger) -> Self {
         Wanted {
@@ -627,11 +626,11 @@ impl Wanted {
 /// Decides on all of `list`, as many as may be in one operation; `patience` is for the
 /// owners of all of them. Process context; may sleep.
 #[inline(never)]
-pub(super) fn offload_all<W: BorrowMut<Wanted>>(list: &mut [W], patience: &mut Patience) {
+pub(super) fn offload_all<W: AsMut<Wanted>>(list: &mut [W], patience: &mut Patience) {
     let mut from = 0;
     while let Some(rest) = list.get_mut(from..) {
         let many = rest.len() >= FEW;
-        match rest.first_mut().map(BorrowMut::borrow_mut) {
+        match rest.first_mut().map(AsMut::as_mut) {
             None => return,
             Some(first) if first.decided.is_some() => from += 1,
             Some(_) if many => offload_some(rest, patience),
@@ -666,17 +665,16 @@ pub(crate) fn offload_namespace(dev: &NetDevice, target: &dyn OffloadTarget) -> 
         offload_all(&mut list, &mut Patience::ms(0));
         // Those that may be offloaded later are the policy's from here on.
         let device = target.device();
-        while let Some(wanted) = list.pop() {
-            auto::again(device, wanted);
-        }
+        list.drain_all()
+            .for_each(|wanted| auto::again(device, wanted));
     }
 }
 
 /// Decides on the first of `list`, and on those that can be in the same operation.
-fn offload_some<W: BorrowMut<Wanted>>(list: &mut [W], patience: &mut Patience) {
+fn offload_some<W: AsMut<Wanted>>(list: &mut [W], patience: &mut Patience) {
     // Without memory the first one is decided on, as it is if its lock is somebody's.
     let _ = try_batch(list);
-    let first = list.first_mut().map(BorrowMut::borrow_mut);
+    let first = list.first_mut().map(AsMut::as_mut);
     if let Some(first) = first.filter(|first| first.decided.is_none()) {
         first.alone(patience);
     }
@@ -693,7 +691,7 @@ struct Locked<'a> {
 /// the same target.
 // Not inlined, as `offload_all()`: their callers have much on the stack.
 #[inline(never)]
-fn try_batch<W: BorrowMut<Wanted>>(list: &mut [W]) -> Result {
+fn try_batch<W: AsMut<Wanted>>(list: &mut [W]) -> Result {
     let batch = Batch::begin();
     let most = list.len().min(MOST as usize);
     // All that sleeps comes before the first lock: memory may be had only when what these
@@ -706,7 +704,7 @@ fn try_batch<W: BorrowMut<Wanted>>(list: &mut [W]) -> Result {
     let mut at: Option<(DevRef, TargetOf, usize)> = None;
     let mut common = None;
     let mut looked = 0;
-    for wanted in list.iter_mut().map(BorrowMut::borrow_mut) {
+    for wanted in list.iter_mut().map(AsMut::as_mut) {
         let room = at.as_ref().map_or(most, |(_, _, room)| *room);
         if ready.len() >= room || looked >= most {
             break;
@@ -798,13 +796,7 @@ fn try_batch<W: BorrowMut<Wanted>>(list: &mut [W]) -> Result {
 /// Blocks of a tree of all of `ready` at most: for those that have the path of the one
 /// before there is one each.
 fn blocks(ready: &[Ready<'_>]) -> usize {
-    let mut last = None;
-    let blocks = ready.iter().map(|ready| {
-        let way = ready.way();
-        match last.replace(way).is_some_and(|last| last == ready.way()) {
-            true => 1,
-            false => ONE_CONNECTION,
-        }
-    });
-    blocks.sum()
+    let others = |pair: &&[Ready<'_>]| matches!(pair, [a, b] if a.way() != b.way());
+    let ways = 1 + ready.windows(2).filter(others).count();
+    ready.len() + ways * (ONE_CONNECTION - 1)
 }

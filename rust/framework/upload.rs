@@ -16,7 +16,11 @@ use kernel::{
 
 use super::{
     auto,
-    connection::{self, Delegated, Record},
+    connection::{
+        self,
+        Delegated,
+        Record, //
+    },
     hold,
     hooks::SocketHooks,
     release,

@@ -247,7 +247,10 @@ static const atomic_t toe_no_programs;
 const atomic_t *const toe_ingress_programs = &toe_no_programs;
 #endif
 
-/* Does anything of the socket's own, or its cgroup's, look at a frame that is received? */
+/*
+ * Does anything of the socket's own, or its cgroup's, look at a frame that is received?
+ * What is looked at here LockedSock::is_watched() looks for first, in one branch.
+ */
 bool toe_sk_watched(struct sock *sk)
 {
 	if (unlikely(rcu_access_pointer(sk->sk_filter)) || unlikely(toe_sock_ops(sk)))

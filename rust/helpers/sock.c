@@ -174,9 +174,9 @@ void toe_sk_incoming(struct sock *sk, struct sk_buff *skb)
 /* --- methods and record of a delegated connection ---------------------- */
 
 /*
- * Under the socket lock, bottom halves off. In one section of sk_callback_lock, under which
- * sk_psock_init() looks at the ULP and at sk_user_data: either it finds the one, or we
- * the other. Lockless readers load the record first and look at sk_prot afterwards.
+ * Under the socket lock, bottom halves off. In one section of sk_callback_lock, under
+ * which sk_psock_init() looks at the ULP and at sk_user_data: either it finds the one, or
+ * we the other. Lockless readers load the record first and look at sk_prot afterwards.
  */
 bool toe_sk_claim(struct sock *sk, const struct toe_methods *to,
 		  const struct tcp_ulp_ops *identity, void *record,

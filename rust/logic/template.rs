@@ -102,12 +102,6 @@ fn sum_words(bytes: &[u8]) -> u32 {
     sum
 }
 
-/// The same of an IPv4 address.
-fn sum_address(address: &[u8; 4]) -> u32 {
-    let address = u32::from_be_bytes(*address);
-    (address >> 16) + (address & 0xffff)
-}
-
 /// Folds a sum of 16-bit words to one, with end-around carry (RFC 1071).
 #[inline(always)]
 const fn fold(sum: u32) -> u16 {
@@ -161,23 +155,15 @@ impl HeaderTemplate {
         let l4 = match p.tuple.family {
             Family::V4 => {
                 put(b, l3 - 2, ETHERTYPE_IPV4.to_be_bytes())?;
-                let (local, remote) = (p.tuple.local.first_chunk()?, p.tuple.remote.first_chunk()?);
-                let [first, flags, ttl] = [
-                    [0x45, p.tos],
-                    [if p.df { 0x40 } else { 0 }, 0],
-                    [p.ttl, IPPROTO_TCP],
-                ];
-                put(b, l3, first)?;
-                put(b, l3 + 6, flags)?;
-                put(b, l3 + 8, ttl)?;
-                put(b, l3 + 12, *local)?;
-                put(b, l3 + 16, *remote)?;
-                self.pseudo_sum = sum_address(local).wrapping_add(sum_address(remote));
-                let words = [first, flags, ttl].map(|word| u32::from(u16::from_be_bytes(word)));
-                self.ip_sum = words
-                    .iter()
-                    .fold(self.pseudo_sum, |a, b| a.wrapping_add(*b));
-                l3 + IPV4_LEN
+                put(b, l3, [0x45, p.tos])?;
+                put(b, l3 + 6, [if p.df { 0x40 } else { 0 }, 0])?;
+                put(b, l3 + 8, [p.ttl, IPPROTO_TCP])?;
+                put(b, l3 + 12, *p.tuple.local.first_chunk::<4>()?)?;
+                put(b, l3 + 16, *p.tuple.remote.first_chunk::<4>()?)?;
+                let l4 = l3 + IPV4_LEN;
+                self.pseudo_sum = sum_words(b.get(l3 + 12..l4)?);
+                self.ip_sum = sum_words(b.get(l3..l3 + 12)?).wrapping_add(self.pseudo_sum);
+                l4
             }
             Family::V6 => {
                 put(b, l3 - 2, ETHERTYPE_IPV6.to_be_bytes())?;

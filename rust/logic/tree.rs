@@ -234,8 +234,7 @@ impl<'s, H> Tree<'s, H> {
         Ok(id)
     }
 
-    /// Puts an object there of which nothing matters but its handle. As [`Self::add`],
-    /// which would make room for state that there is none of.
+    /// [`Self::add`], of an object of which nothing matters but its handle.
     #[inline]
     pub fn name(
         &mut self,
@@ -243,21 +242,7 @@ impl<'s, H> Tree<'s, H> {
         handle: Handle,
         host: H,
     ) -> Result<BlockId, TreeError> {
-        let (place, id) = self.place(on, handle.level, Some(handle))?;
-        if let Some(slot) = self.blocks.get_mut(place) {
-            *slot = Some(Block {
-                object: Object::Named(handle.level),
-                handle: Some(handle),
-                host,
-                status: Status::Pending,
-                next: None,
-                dependent: None,
-                last: None,
-                on,
-            });
-        }
-        self.append(on, id);
-        Ok(id)
+        self.add(on, Object::Named(handle.level), Some(handle), host)
     }
 
     /// The place for an object of a level on another one, if it belongs there.

@@ -11,11 +11,7 @@ use core::{
         Deref,
         DerefMut, //
     },
-    ptr::{
-        self,
-        NonNull, //
-    },
-    slice, //
+    ptr::NonNull, //
 };
 
 use kernel::prelude::*;
@@ -33,26 +29,23 @@ impl<const BYTES: usize> Spare<BYTES> {
         Ok(Spare(KBox::new_uninit(GFP_KERNEL_ACCOUNT)?))
     }
 
-    /// `len` values, each as `make` makes it; they are dropped when the loan is. Any
+    /// `LEN` values, each as `make` makes it; they are dropped when the loan is. Any
     /// context. Does not compile if there is no room for them.
     #[inline]
-    pub(crate) fn lend<T, const LEN: usize>(&mut self, make: impl Fn() -> T) -> Lent<'_, T> {
+    pub(crate) fn lend<T, const LEN: usize>(&mut self, make: impl Fn() -> T) -> Lent<'_, T, LEN> {
         const {
             let values = Layout::new::<[T; LEN]>();
             let memory = Layout::new::<Aligned<BYTES>>();
             assert!(values.size() <= memory.size() && values.align() <= memory.align());
         }
-        let first = NonNull::from(&mut *self.0).cast::<T>();
+        let values = NonNull::from(&mut *self.0).cast::<[T; LEN]>();
         for index in 0..LEN {
             // SAFETY: there is room for `LEN` values, as was checked, and the memory is
             // ours for as long as it is lent.
-            unsafe { first.add(index).write(make()) };
+            unsafe { values.cast::<T>().add(index).write(make()) };
         }
-        Lent {
-            first,
-            len: LEN,
-            _memory: PhantomData,
-        }
+        // INVARIANT: they were made above, and `self` is borrowed for as long.
+        Lent(values, PhantomData)
     }
 }
 
@@ -60,36 +53,31 @@ impl<const BYTES: usize> Spare<BYTES> {
 ///
 /// # Invariants
 ///
-/// `first` points to `len` initialised values, in memory that nobody else uses during
-/// `'s`.
-pub(crate) struct Lent<'s, T> {
-    first: NonNull<T>,
-    len: usize,
-    _memory: PhantomData<&'s mut [T]>,
-}
+/// The pointer is to initialised values, in memory that nobody else uses during `'s`.
+pub(crate) struct Lent<'s, T, const LEN: usize>(NonNull<[T; LEN]>, PhantomData<&'s mut [T; LEN]>);
 
-impl<T> Deref for Lent<'_, T> {
-    type Target = [T];
+impl<T, const LEN: usize> Deref for Lent<'_, T, LEN> {
+    type Target = [T; LEN];
 
     #[inline]
-    fn deref(&self) -> &[T] {
+    fn deref(&self) -> &[T; LEN] {
         // SAFETY: by the type invariant.
-        unsafe { slice::from_raw_parts(self.first.as_ptr(), self.len) }
+        unsafe { self.0.as_ref() }
     }
 }
 
-impl<T> DerefMut for Lent<'_, T> {
+impl<T, const LEN: usize> DerefMut for Lent<'_, T, LEN> {
     #[inline]
-    fn deref_mut(&mut self) -> &mut [T] {
+    fn deref_mut(&mut self) -> &mut [T; LEN] {
         // SAFETY: by the type invariant.
-        unsafe { slice::from_raw_parts_mut(self.first.as_ptr(), self.len) }
+        unsafe { self.0.as_mut() }
     }
 }
 
-impl<T> Drop for Lent<'_, T> {
+impl<T, const LEN: usize> Drop for Lent<'_, T, LEN> {
     #[inline]
     fn drop(&mut self) {
         // SAFETY: by the type invariant; they are not used any more.
-        unsafe { ptr::drop_in_place(&mut **self) };
+        unsafe { self.0.drop_in_place() };
     }
 }

@@ -254,7 +254,7 @@ impl<'a> LockedSock<'a> {
     /// Does anything of the socket's own, or of its cgroup's, look at received frames?
     #[inline]
     pub(crate) fn is_watched(&self) -> bool {
-        // For every frame: one branch for all that there can be.
+        // For every frame: one branch for all that `toe_sk_watched()` looks at.
         // SAFETY: the socket is live; racy reads of a pointer that is only compared with
         // null, of a plain field, and of a counter that is there for ever.
         unsafe {

@@ -147,16 +147,16 @@ pub(in crate::framework) struct Book<'o> {
 }
 
 impl Book<'_> {
-    /// Runs `f` with room for the tree of one connection.
+    /// Runs `f` with room for the tree of one connection; `None` within another such call.
     #[inline]
     pub(in crate::framework) fn with_few<'a, R>(
         &mut self,
-        f: impl FnOnce(&mut Self, &mut [Place<'a>]) -> Result<R, Refusal>,
-    ) -> Result<R, Refusal> {
-        let mut few = self.state.few.take().ok_or(Refusal::NoMemory)?;
-        let result = f(self, &mut few.lend::<_, ONE_CONNECTION>(|| None));
+        f: impl FnOnce(&mut Self, &mut [Place<'a>]) -> R,
+    ) -> Option<R> {
+        let mut few = self.state.few.take()?;
+        let result = f(self, &mut *few.lend::<_, ONE_CONNECTION>(|| None));
         self.state.few = Some(few);
-        result
+        Some(result)
     }
 
     /// Puts the path of `way` into a tree, with what it lies on, unless the target has
