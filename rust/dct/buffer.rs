@@ -4,10 +4,7 @@
 //! buffer that an entry has (claims B 17, 19, 27).
 
 use crate::{
-    dct::{
-        receive,
-        Entry, //
-    },
+    dct::Entry,
     logic::{
         receive::RxAction,
         wire::{
@@ -22,6 +19,15 @@ use crate::{
     }, //
 };
 
+/// What became of the payload of a segment.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Placed {
+    /// The application has all of it.
+    pub(super) whole: bool,
+    /// The buffer has what its reader waits for, who is to be woken.
+    pub(super) complete: bool,
+}
+
 /// Delivers the payload of a segment that the engine has finished, on a connection
 /// with a posted buffer. What does not fit goes to the receive queue.
 #[cold]
@@ -32,7 +38,7 @@ pub(super) fn deliver(
     seg: &Segment,
     action: &RxAction,
     bh: &Bh,
-) {
+) -> Placed {
     let header = u32::from(seg.data_off - seg.l4_off);
     let buffer = entry.buffer.get(sk);
     let placed = match &buffer {
@@ -43,14 +49,14 @@ pub(super) fn deliver(
         _ => 0,
     };
     if placed == action.payload {
-        sk.payload_placed(&skb, placed, header, seg.flags);
+        sk.payload_placed(&skb, action, header, seg.flags);
         skb.consume(bh);
     } else {
-        sk.queue_payload(skb, action.payload, header, seg.flags);
+        sk.queue_payload(skb, action, header, seg.flags);
     }
-    receive::answer(sk, entry, action, placed == action.payload, bh);
-    if placed != 0 && buffer.is_some_and(|buffer| buffer.state(sk).complete()) {
-        sk.wake_readers();
+    Placed {
+        whole: placed == action.payload,
+        complete: placed != 0 && buffer.is_some_and(|buffer| buffer.state(sk).complete()),
     }
 }
 

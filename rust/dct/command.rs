@@ -60,6 +60,7 @@ use crate::{
             HeaderTemplate,
             TemplateParams, //
         },
+        transmit::Push,
         tree::{
             state::{
                 self,
@@ -438,10 +439,10 @@ impl OffloadTarget for Port {
         self.offload().dct().table.remove(hwid);
     }
 
-    fn send(&self, sk: LockedSock<'_>, conn: &Record, nonagle: Option<u8>, bh: &Bh) {
+    fn send(&self, sk: LockedSock<'_>, conn: &Record, push: Push, bh: &Bh) {
         let guard = ReadGuard::within(bh);
         if let Some(entry) = self.offload().dct().get(&guard, conn.hwid()) {
-            transmit::run(sk, &entry, nonagle, bh);
+            transmit::run(sk, &entry, push, bh);
         }
     }
 
@@ -510,7 +511,7 @@ impl OffloadTarget for Port {
         let guard = ReadGuard::within(&bh);
         if let Some(entry) = self.offload().dct().get(&guard, conn.hwid()) {
             if entry.take_kick() && conn.delegated(sk) {
-                transmit::run(sk, &entry, None, &bh);
+                transmit::resume(sk, &entry, &bh);
             }
         }
     }

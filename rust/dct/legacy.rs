@@ -139,7 +139,7 @@ pub(crate) fn resynchronise(sk: LockedSock<'_>, entry: &Entry, bh: &Bh) -> bool 
             entry.data.with_mut(sk, |data| sk.load(data));
             entry.follow_queue(sk);
             connection::resynchronised(sk, conn, &stay);
-            transmit::run(sk, entry, None, bh)
+            transmit::resume(sk, entry, bh)
         }
     }
 }

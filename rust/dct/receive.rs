@@ -39,12 +39,15 @@ use crate::{
         receive::{
             self as rx,
             HostView,
+            Room,
             RxAction, //
         },
+        transmit::Push,
         tuple::Family,
         wire::{
             self,
             Odd,
+            OptKind,
             Segment, //
         }, //
     },
@@ -76,24 +79,28 @@ impl Recent {
     }
 }
 
+/// Where frames come from.
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    /// The receive queue, and what polls it.
+    pub(crate) queue: u16,
+    pub(crate) napi_id: u32,
+    pub(crate) recent: &'a Recent,
+}
+
 /// A frame from the wire, its first byte the Ethernet header. Gives it back if
 /// it is not a delegated connection's, or must take the ordinary way. Bottom
 /// halves off, no socket's spin lock held.
 #[inline]
-pub(crate) fn input(
-    port: &Port,
-    (queue, recent): (u16, &Recent),
-    mut skb: SkBuff,
-    bh: &Bh,
-) -> Option<SkBuff> {
+pub(crate) fn input(port: &Port, from: Source<'_>, mut skb: SkBuff, bh: &Bh) -> Option<SkBuff> {
     let dct = port.offload().dct();
     let guard = ReadGuard::within(bh);
     let mut seg = Segment::default();
-    let guess = Hwid::from_raw(recent.0.load(Relaxed)).and_then(|hwid| dct.get(&guard, hwid));
+    let guess = Hwid::from_raw(from.recent.0.load(Relaxed)).and_then(|hwid| dct.get(&guard, hwid));
     if let Some(entry) = guess {
         if entry.tag == skb.tag_key() && entry.expected.parse(skb.data(), skb.len(), &mut seg) {
             return match checked(port, &mut skb, &seg, &entry) {
-                true => deliver(port, queue, &entry, skb, &seg, &guard, bh),
+                true => deliver(port, from, &entry, skb, &seg, &guard, bh),
                 false => Some(skb),
             };
         }
@@ -125,8 +132,14 @@ pub(crate) fn input(
     if skb.data().first_chunk::<6>() != Some(&entry.mac) || !checked(port, &mut skb, &seg, &entry) {
         return Some(skb);
     }
-    recent.0.store(entry.hwid.raw(), Relaxed);
-    deliver(port, queue, &entry, skb, &seg, &guard, bh)
+    // A signature (TCP-MD5, TCP-AO), for one: the host judges it before it looks at
+    // anything else (`tcp_inbound_hash()`).
+    if seg.opts == OptKind::Other {
+        legacy::enter_unlocked(port, &entry, SpecialCase::BadOption, bh);
+        return Some(skb);
+    }
+    from.recent.0.store(entry.hwid.raw(), Relaxed);
+    deliver(port, from, &entry, skb, &seg, &guard, bh)
 }
 
 /// Is the TCP checksum right? If not, the host drops the frame and counts it; who
@@ -144,7 +157,7 @@ fn checked(port: &Port, skb: &mut SkBuff, seg: &Segment, entry: &Entry) -> bool 
 
 fn deliver(
     port: &Port,
-    queue: u16,
+    from: Source<'_>,
     entry: &Entry,
     mut skb: SkBuff,
     seg: &Segment,
@@ -162,12 +175,22 @@ fn deliver(
             return Some(skb);
         }
     };
-    skb.mark_receiver(sk.sock());
     let v6 = entry.tuple.family == Family::V6;
+    skb.received_by(
+        sk.sock(),
+        entry.path_dev.ifindex(),
+        from.queue,
+        from.napi_id,
+    );
+    // Of what the sender said, or of a tag.
+    skb.set_protocol(match v6 {
+        false => wire::ETHERTYPE_IPV4,
+        true => wire::ETHERTYPE_IPV6,
+    });
     let l3_off = seg.l4_off - if v6 { wire::IPV6_LEN } else { wire::IPV4_LEN } as u16;
     match &entry.layers {
         None => port.dev().tap_incoming(&mut skb, bh),
-        Some(layers) => received_via(port, entry, layers, &mut skb, l3_off, bh),
+        Some(layers) => received_via(port, layers, &mut skb, l3_off, bh),
     }
     // The sender's accounting ends here, as in `ip_rcv_core()`.
     skb.orphan();
@@ -193,7 +216,7 @@ fn deliver(
         skb.drop_because(DropReason::MinTtl);
         return None;
     }
-    port.offload().stats().received(queue, len);
+    port.offload().stats().received(from.queue, len);
     // As `tcp_v4_rcv()`: under the spin lock, whoever owns the socket.
     sk.count_in(&skb, &entry.path_dev, len - u32::from(l3_off));
     match sk.try_own() {
@@ -255,20 +278,8 @@ fn legacy_receive(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment,
 
 /// A frame came in through the layers above the device.
 #[inline(never)]
-fn received_via(
-    port: &Port,
-    entry: &Entry,
-    layers: &Layers,
-    skb: &mut SkBuff,
-    l3_off: u16,
-    bh: &Bh,
-) {
+fn received_via(port: &Port, layers: &Layers, skb: &mut SkBuff, l3_off: u16, bh: &Bh) {
     layers.received(port.dev(), skb, l3_off.into(), bh);
-    // Of a frame with a tag inside, it was the tag's.
-    skb.set_protocol(match entry.tuple.family {
-        Family::V4 => wire::ETHERTYPE_IPV4,
-        Family::V6 => wire::ETHERTYPE_IPV6,
-    });
 }
 
 /// Was something attached to the socket, or its cgroup, that looks at received frames and
@@ -324,7 +335,8 @@ pub(super) fn finish(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segme
         return upload(sk, skb, reason);
     }
     if sk.wants_host() {
-        return upload(sk, skb, UploadReason::Setsockopt);
+        // What the application asked for may be when it came.
+        return upload(sk, skb.with_time(), UploadReason::Setsockopt);
     }
     if !sk.is_open() || (seg.payload != 0 && sk.receive_closed()) {
         return upload(sk, skb, UploadReason::Shutdown);
@@ -334,12 +346,14 @@ pub(super) fn finish(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segme
     sk.refresh_clock();
     let received = entry.data.with_mut(sk, |data| {
         sk.load(data);
+        let (una, largest) = (data.snd_una, data.max_window);
+        let idle = data.packets_out == 0;
         let action = rx::receive(data, seg, &view)?;
         sk.store_rx(data);
-        Ok(action)
+        Ok((action, una, idle, data.max_window > largest))
     });
-    let action = match received {
-        Ok(action) => action,
+    let (action, prior_una, idle, larger) = match received {
+        Ok(received) => received,
         Err(case) => {
             legacy::enter(sk, entry, case, bh);
             return legacy::receive(sk, entry, skb, bh);
@@ -347,31 +361,44 @@ pub(super) fn finish(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segme
     };
 
     let header = u32::from(seg.data_off - seg.l4_off);
-    sk.note_segment(seg.ts);
-    if action.acked != 0 {
-        sk.acked(seg.ack);
-    }
+    sk.note_segment(seg.ts, action.payload == 0);
     entry.counters.with_mut(sk, |counters| {
         counters.rx_frames += 1;
         counters.rx_bytes += u64::from(action.payload);
     });
 
-    if action.payload != 0 && entry.buffer.posted(sk) {
-        return buffer::deliver(sk, entry, skb, seg, &action, bh);
-    }
-    if action.payload != 0 {
-        sk.queue_payload(skb, action.payload, header, seg.flags);
-    } else {
+    // Before anything is acknowledged: what that frees may be taken back at once, with the
+    // memory that the payload was found room in.
+    let mut placed = buffer::Placed::default();
+    if action.payload == 0 {
         skb.consume(bh);
+    } else if entry.buffer.posted(sk) {
+        placed = buffer::deliver(sk, entry, skb, seg, &action, bh);
+    } else {
+        sk.queue_payload(skb, &action, header, seg.flags);
     }
-    answer(sk, entry, &action, false, bh);
+    if action.is_ack() {
+        sk.ack_seen(&action, larger, idle);
+    }
+    if action.acked != 0 {
+        sk.acked(seg.ack, prior_una);
+    }
+    answer(sk, entry, &action, placed.whole, bh);
+    if placed.complete {
+        sk.wake_readers();
+    }
 }
 
 /// What the engine has to know of the host's state, for this segment.
 #[inline(always)]
 pub(super) fn host_view(sk: LockedSock<'_>, skb: &SkBuff, seg: &Segment) -> HostView {
     HostView {
-        rcv_space_ok: seg.payload == 0 || sk.receive_space(skb),
+        room: match seg.payload {
+            0 => Room::Own,
+            _ => sk.receive_space(skb),
+        },
+        predicting: sk.is_predicting(),
+        host_first: sk.host_first(true),
         ooo_empty: sk.in_order(),
         now_secs: tcp::now_secs(),
         sack_or_loss: sk.in_recovery(),
@@ -379,23 +406,28 @@ pub(super) fn host_view(sk: LockedSock<'_>, skb: &SkBuff, seg: &Segment) -> Host
 }
 
 /// What follows when a segment was taken in: more is sent, the payload acknowledged,
-/// its reader woken. `read`: the application has the payload already.
+/// its reader woken. `read`: the application has all of the payload already.
 #[inline(always)]
-pub(super) fn answer(sk: LockedSock<'_>, entry: &Entry, action: &RxAction, read: bool, bh: &Bh) {
-    let send = (action.acked != 0 || action.window_changed) && sk.send_head().is_some();
-    let ours = !send || transmit::run(sk, entry, None, bh);
+fn answer(sk: LockedSock<'_>, entry: &Entry, action: &RxAction, read: bool, bh: &Bh) {
+    // tcp_data_snd_check()
+    let send = action.is_ack() && sk.send_head().is_some();
+    let ours = !send || transmit::run(sk, entry, Push::Pending, bh);
+    if action.is_ack() {
+        sk.check_space();
+    }
     if action.payload == 0 {
         return;
     }
     let due = sk.ack_due();
     // The reader would acknowledge when it has run, but it may sleep on.
-    if due == Some(true) || (read && sk.read_ack_due()) {
+    let now = due == Some(true) || (read && sk.read_ack_due());
+    if now && sk.defer_ack() {
+        // The owner of the socket sends one for all frames that waited for him.
+    } else if now || (due.is_some() && !sk.delay_ack()) {
         match ours {
             true => transmit::ack(sk, entry, bh),
             false => sk.send_ack(),
         }
-    } else if due.is_some() {
-        sk.delay_ack();
     }
     sk.data_ready();
 }

@@ -18,7 +18,10 @@ use kernel::prelude::*;
 use crate::{
     dct::{
         legacy,
-        path::path,
+        path::{
+            path,
+            Detour, //
+        },
         Entry, //
     },
     framework::{
@@ -40,11 +43,12 @@ use crate::{
             TCP_CSUM_OFF, //
         },
         transmit::{
+            self,
             next_send,
-            sent,
+            Push,
             SendVerdict,
             SendView,
-            NAGLE_PUSH, //
+            WaitReason, //
         },
         tuple::Family,
         wire::{
@@ -68,78 +72,118 @@ use crate::{
     }, //
 };
 
-/// Frames sent in one go: bounds the time under the socket lock. More follow
-/// when these are ACKed, for no congestion window is open without bound.
-const BUDGET: usize = 64;
-
-/// Sends what congestion window, peer's window and Nagle's rule allow. Under the
-/// socket lock, any context. `nonagle` overrides the socket's setting (MSG_MORE).
-/// `false`: the host stack has to go on, in legacy mode or for good.
-pub(crate) fn run(sk: LockedSock<'_>, entry: &Entry, nonagle: Option<u8>, bh: &Bh) -> bool {
+/// Sends what congestion window, peer's window and Nagle's rule allow
+/// (`tcp_write_xmit()`). Under the socket lock, any context. `false`: the host stack has to
+/// go on, in legacy mode or for good. The caller has looked whether anything was set that
+/// [wants the host](LockedSock::wants_host), since he got the lock.
+pub(crate) fn run(sk: LockedSock<'_>, entry: &Entry, push: Push, bh: &Bh) -> bool {
     if sk.send_head().is_none() {
         return true;
     }
-    if sk.wants_host() {
-        upload::upload(sk, UploadReason::Setsockopt);
-        return false;
+    // Not while more is being written, as tcp_write_xmit().
+    if let Some(case) = sk.host_first(push != Push::One) {
+        return go_around(sk, entry, Detour::Legacy(case), bh);
     }
     sk.refresh_clock();
     let port = match path(sk, entry, bh) {
         Ok(port) => port,
-        Err(detour) => {
-            detour.take(sk, entry, bh);
-            return false;
-        }
+        Err(detour) => return go_around(sk, entry, detour, bh),
     };
-    for _ in 0..BUDGET {
+    let fresh = sk.packets_out() == 0;
+    let mut segs = 0;
+    let stopped = send_frames(sk, entry, port, push, &mut segs, bh);
+    sk.xmit_end(segs, stopped.as_ref().ok().copied().flatten(), fresh);
+    match stopped {
+        Ok(_) => {
+            sk.check_probe_timer();
+            true
+        }
+        Err(detour) => go_around(sk, entry, detour, bh),
+    }
+}
+
+/// The host stack has to send what the engine cannot.
+#[cold]
+fn go_around(sk: LockedSock<'_>, entry: &Entry, detour: Detour, bh: &Bh) -> bool {
+    detour.take(sk, entry, bh);
+    sk.resume_host(true);
+    false
+}
+
+/// As [`run`], for whoever has just got the lock.
+#[cold]
+pub(crate) fn resume(sk: LockedSock<'_>, entry: &Entry, bh: &Bh) -> bool {
+    if sk.send_head().is_some() && sk.wants_host() {
+        upload::upload(sk, UploadReason::Setsockopt);
+        return false;
+    }
+    run(sk, entry, Push::Pending, bh)
+}
+
+/// Sends frames until something keeps the next one: what, if it is a window or a rule.
+/// The congestion window bounds their number. `sent` counts their segments.
+#[inline(always)]
+fn send_frames(
+    sk: LockedSock<'_>,
+    entry: &Entry,
+    port: &Port,
+    push: Push,
+    sent: &mut u32,
+    bh: &Bh,
+) -> Result<Option<WaitReason>, Detour> {
+    let max_segs = sk.tso_segs(sk.mss());
+    loop {
         let Some(mut head) = sk.send_head().filter(|h| h.len != 0) else {
-            break;
+            return Ok(None);
         };
-        let cwnd = sk.cwnd();
-        let (gso_max_size, gso_max_segs) = sk.gso_limits();
+        let (cwnd, in_flight_pkts) = (sk.cwnd(), sk.packets_out());
+        if head.more {
+            // The frame shall have whole segments.
+            let quota = transmit::quota(cwnd, in_flight_pkts).min(max_segs);
+            let most = quota.saturating_mul(sk.mss());
+            if head.len < most {
+                let len = most - head.len;
+                head = sk.grow(head, len);
+            }
+        }
         let mut view = SendView {
             head_len: head.len,
             more: head.more,
-            nonagle: nonagle.unwrap_or_default(),
-            in_flight_pkts: 0,
+            closed: head.closed,
+            nonagle: 0,
+            // Nothing of a delegated connection is lost, SACKed or sent again.
+            in_flight_pkts,
             cwnd,
-            gso_max_size,
-            gso_max_segs,
-            push: nonagle == Some(NAGLE_PUSH),
+            max_segs,
             snd_sml: sk.snd_sml(),
+            may_defer: push != Push::One && sk.sent_just_now(),
+            win_divisor: sk.win_divisor(),
+            srtt_ns: sk.srtt_ns(),
         };
         let (verdict, mss, snd_nxt, rcv_nxt) = entry.data.with_mut(sk, |data| {
             sk.load_tx(data);
-            // Nothing of a delegated connection is lost, SACKed or sent again.
-            view.in_flight_pkts = data.packets_out;
-            if nonagle.is_none() {
-                view.nonagle = data.cached.nonagle;
-            }
+            view.nonagle = push.nonagle(data.cached.nonagle);
             (
-                next_send(data, &view),
+                next_send(data, &view, || sk.ack_in_ns()),
                 data.cached.mss.max(1),
                 data.snd_nxt,
                 data.rcv_nxt,
             )
         });
-        let SendVerdict::Send { bytes, segs } = verdict else {
-            break;
+        let (bytes, segs) = match verdict {
+            SendVerdict::Send { bytes, segs } => (bytes, segs),
+            SendVerdict::Wait(reason) => return Ok(Some(reason)),
         };
         if bytes < head.len {
-            let case = match sk.split(&mut head, bytes, mss) {
-                Ok(()) => None,
-                Err(e) if e == ENOMEM => Some(SpecialCase::NoMemory),
-                Err(_) => Some(SpecialCase::ForeignBuffer),
-            };
-            if let Some(case) = case {
-                legacy::enter(sk, entry, case, bh);
-                return false;
-            }
+            sk.split(&mut head, bytes, mss)
+                .map_err(|e| match e == ENOMEM {
+                    true => Detour::Legacy(SpecialCase::NoMemory),
+                    false => Detour::Legacy(SpecialCase::ForeignBuffer),
+                })?;
         }
-        let Some(mut skb) = sk.clone_head(&head) else {
-            legacy::enter(sk, entry, SpecialCase::NoMemory, bh);
-            return false;
-        };
+        let mut skb = sk
+            .clone_head(&head)
+            .ok_or(Detour::Legacy(SpecialCase::NoMemory))?;
         let mut f = flags::ACK;
         if head.push || segs > 1 {
             f |= flags::PSH;
@@ -161,8 +205,7 @@ pub(crate) fn run(sk: LockedSock<'_>, entry: &Entry, nonagle: Option<u8>, bh: &B
             .with(sk, |t| dress(&mut skb, t, &fields, 0).is_some());
         if !built {
             skb.drop_because(DropReason::NotSpecified);
-            upload::upload(sk, UploadReason::Error);
-            return false;
+            return Err(Detour::Upload(UploadReason::Error));
         }
         if segs > 1 {
             skb.set_gso(mss as u16, segs as u16, sk.gso_type());
@@ -171,21 +214,22 @@ pub(crate) fn run(sk: LockedSock<'_>, entry: &Entry, nonagle: Option<u8>, bh: &B
             Ok(counts) => counts,
             Err(SendError::Full(skb)) => {
                 skb.drop_because(DropReason::FullRing);
-                if !port.offload().wait_for_room(entry.hwid, bh) {
-                    legacy::enter(sk, entry, SpecialCase::NoMemory, bh);
-                    return false;
-                }
-                break;
+                return match port.offload().wait_for_room(entry.hwid, bh) {
+                    true => Ok(None),
+                    false => Err(Detour::Legacy(SpecialCase::NoMemory)),
+                };
             }
             Err(SendError::Down(skb)) => {
                 skb.drop_because(DropReason::DevReady);
-                upload::upload(sk, UploadReason::LinkDown);
-                return false;
+                return Err(Detour::Upload(UploadReason::LinkDown));
             }
         };
         sk.ack_sent();
         sk.sent(head, mss);
-        entry.data.with_mut(sk, |data| sent(data, bytes, segs));
+        *sent += segs;
+        entry
+            .data
+            .with_mut(sk, |data| transmit::sent(data, bytes, segs));
         entry.counters.with_mut(sk, |counters| {
             counters.tx_frames += 1;
             counters.tx_bytes += u64::from(bytes);
@@ -193,9 +237,10 @@ pub(crate) fn run(sk: LockedSock<'_>, entry: &Entry, nonagle: Option<u8>, bh: &B
         port.offload()
             .stats()
             .transmitted(entry.queue(), frames, sent_bytes);
+        if push == Push::One {
+            return Ok(None);
+        }
     }
-    sk.check_probe_timer();
-    true
 }
 
 /// Writes the headers of `t` in front of `skb`, whose first `skip` bytes are a
@@ -227,7 +272,7 @@ pub(crate) fn ack(sk: LockedSock<'_>, entry: &Entry, bh: &Bh) {
 fn send_ack(sk: LockedSock<'_>, entry: &Entry, bh: &Bh) -> Option<()> {
     let port = path(sk, entry, bh).ok()?;
     let (seq, ack) = sk.ack_numbers()?;
-    let mut skb = SkBuff::for_header(bh)?;
+    let mut skb = sk.header_frame(bh)?;
     let (tsval, tsecr) = sk.timestamps();
     let fields = TxFields {
         seq,
@@ -374,7 +419,7 @@ pub(crate) fn kick(entry: &Entry, bh: &Bh) {
     };
     match lock.try_own() {
         Some(sk) if conn.delegated(sk) && conn.hwid() == entry.hwid => {
-            run(sk, entry, None, bh);
+            resume(sk, entry, bh);
         }
         Some(_) => {}
         None => entry.set_kick(),

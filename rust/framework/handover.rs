@@ -236,6 +236,7 @@ fn check_socket(sk: LockedSock<'_>) -> Result<(), Refusal> {
     no(f.timestamping, Refusal::UnsupportedOption)?;
     no(f.ip_options, Refusal::IpOptions)?;
     no(f.probing, Refusal::ZeroWindow)?;
+    no(f.mtu_probe, Refusal::MtuProbe)?;
     no(f.pressure, Refusal::NoMemory)
 }
 
@@ -552,12 +553,8 @@ fn finish(
     if to.target.device().check_open().is_err() {
         // It leaves, and whoever took its connections back may have come before.
         upload::upload(sk, UploadReason::DeviceGone);
-        return Ok(());
     }
-    let guard = ReadGuard::within(&bh);
-    if let Some(conn) = connection::of(sk, &guard) {
-        to.target.send(sk, conn, None, &bh);
-    }
+    // What is unsent waits for what plain TCP would wait for, too.
     Ok(())
 }
 

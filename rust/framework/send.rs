@@ -9,11 +9,18 @@
 
 use kernel::prelude::*;
 
-use super::connection;
+use super::{
+    connection,
+    upload, //
+};
 use crate::{
-    logic::transmit::{
-        NAGLE_CORK,
-        NAGLE_PUSH, //
+    logic::{
+        reason::UploadReason,
+        transmit::{
+            Push,
+            NAGLE_CORK,
+            NAGLE_PUSH, //
+        }, //
     },
     net::{
         calls::ModulePin,
@@ -32,15 +39,18 @@ use crate::{
 /// Flags that need nothing special.
 const PLAIN: u32 = c::MSG_DONTWAIT | c::MSG_NOSIGNAL | c::MSG_MORE;
 
+/// Buffers that are filled before the frames are looked at that came meanwhile.
+const BUFFERS_AT_ONCE: u32 = 16;
+
 /// Rings the target's doorbell. `false`: the connection is the host's.
-fn doorbell(sk: LockedSock<'_>, nonagle: Option<u8>) -> bool {
+fn doorbell(sk: LockedSock<'_>, push: Push) -> bool {
     let bh = Doorbell::new();
     let guard = ReadGuard::within(&bh);
     match connection::of(sk, &guard) {
         Some(conn) if conn.delegated(sk) => match conn.target() {
             Some(target) => {
                 connection::follow(sk, conn);
-                target.send(sk, conn, nonagle, &bh);
+                target.send(sk, conn, push, &bh);
                 true
             }
             None => false,
@@ -55,6 +65,33 @@ fn delegated(sk: LockedSock<'_>) -> bool {
     connection::of(sk, &guard).is_some_and(|conn| {
         conn.delegated(sk) || conn.target().is_some_and(|t| t.resynchronise(sk, conn))
     })
+}
+
+/// May the engine go on with what the application writes? If the host has something to
+/// do with it, it does it all.
+fn may_write(sk: LockedSock<'_>) -> bool {
+    if !delegated(sk) || !sk.is_open() || !sk.may_write() {
+        return false;
+    }
+    // Options of level SOL_SOCKET pass no method of ours: timestamps, for one.
+    let wanted = sk.wants_host();
+    if wanted {
+        upload::upload(sk, UploadReason::Setsockopt);
+    }
+    !wanted
+}
+
+/// The last buffer of the send queue is full: it may leave while the next one is filled,
+/// if nothing waits before it. `false`: the connection is the host's.
+fn buffer_full(sk: LockedSock<'_>) -> bool {
+    if sk.is_push_forced() {
+        sk.mark_push();
+        return doorbell(sk, Push::With(NAGLE_PUSH));
+    }
+    match sk.send_head() {
+        Some(head) if !head.more => doorbell(sk, Push::One),
+        _ => true,
+    }
 }
 
 /// From here on the call may sleep for as long as somebody likes. `false`: not any more,
@@ -72,30 +109,42 @@ pub(super) fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>> {
     }
     let locked = connection::lock(sk, c"sendmsg")?;
     let sk = *locked;
-    if !delegated(sk) || !sk.is_open() || !sk.may_write() {
+    if !may_write(sk) {
         return None;
     }
+    sk.check_app_limited();
 
     let want = msg.len();
     let mut timeout = None;
     let mut pin = None;
     let mut done = 0;
+    let mut buffers = 0;
     let failed = loop {
-        match sk.append(msg, sk.size_goal(), pin.is_some()) {
+        let goal = sk.size_goal();
+        match sk.append(msg, goal, pin.is_some()) {
             Ok(n) => {
                 done += n;
                 if done >= want {
                     break None;
                 }
-                // A whole buffer: it may leave while the next one is filled.
-                if !doorbell(sk, None) {
+                if sk.send_tail_len() >= goal && !buffer_full(sk) {
                     break Some(AppendError::Memory);
+                }
+                buffers += 1;
+                if buffers == BUFFERS_AT_ONCE {
+                    buffers = 0;
+                    sk.flush_backlog();
+                    if !may_write(sk) {
+                        break Some(AppendError::Memory);
+                    }
                 }
             }
             Err(AppendError::Full) => {
-                sk.mark_push();
-                if !doorbell(sk, Some(NAGLE_PUSH)) {
-                    break Some(AppendError::Memory);
+                if done != 0 {
+                    sk.mark_push();
+                    if !doorbell(sk, Push::With(NAGLE_PUSH)) {
+                        break Some(AppendError::Memory);
+                    }
                 }
                 if !hold_module(sk, &mut pin) {
                     break Some(AppendError::Memory);
@@ -105,7 +154,7 @@ pub(super) fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>> {
                 if let Err(e) = sk.wait_memory(timeout) {
                     break Some(AppendError::Other(e));
                 }
-                if !delegated(sk) || !sk.is_open() || !sk.may_write() {
+                if !may_write(sk) {
                     break Some(AppendError::Memory);
                 }
             }
@@ -131,12 +180,17 @@ pub(super) fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>> {
         Some(AppendError::Other(e)) if done == 0 => return Some(Err(sk.stream_error(flags, e))),
         _ => {}
     }
-    let nonagle = if flags & c::MSG_MORE != 0 {
-        Some(NAGLE_CORK)
-    } else {
+    // tcp_push()
+    let more = flags & c::MSG_MORE != 0;
+    if !more || sk.is_push_forced() {
         sk.mark_push();
-        None
-    };
-    doorbell(sk, nonagle);
+    }
+    doorbell(
+        sk,
+        match more {
+            true => Push::With(NAGLE_CORK),
+            false => Push::Pending,
+        },
+    );
     Some(Ok(done))
 }

@@ -19,6 +19,7 @@ use crate::{
     logic::{
         buffer::Rule,
         hwid::Hwid,
+        transmit::Push,
         tree::{
             Block,
             Tree,
@@ -158,7 +159,7 @@ pub(crate) trait OffloadTarget: Send + Sync {
 
     /// There is unsent data in the socket's send queue. `nonagle` overrides the
     /// socket's Nagle setting for this call (`TCP_NAGLE_*`).
-    fn send(&self, sk: LockedSock<'_>, conn: &Record, nonagle: Option<u8>, bh: &Bh);
+    fn send(&self, sk: LockedSock<'_>, conn: &Record, push: Push, bh: &Bh);
 
     /// The host stack transmits on the connection by itself: some frame while it is
     /// delegated, every frame in legacy mode.

@@ -114,7 +114,7 @@ fn uploaded(sk: LockedSock<'_>, conn: &Record, reason: UploadReason) {
     }
     let _ = conn.value().step(sk, ModeEvent::Uploaded);
     proto::remove::<SocketHooks, _>(sk, conn);
-    sk.resume_host();
+    sk.resume_host(false);
     if let Some((device, trigger)) = again {
         auto::revisit(device, sk.sock(), trigger);
     }
@@ -164,7 +164,7 @@ fn upload_lost(sk: LockedSock<'_>, target: &dyn OffloadTarget, hwid: Hwid, reaso
         forget_path(conn, target);
         count(conn, target, reason);
         proto::remove::<SocketHooks, _>(sk, conn);
-        sk.resume_host();
+        sk.resume_host(false);
         // Who has our methods may put them back: from here on each release looks.
         release::wait();
     });

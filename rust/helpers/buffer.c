@@ -4,7 +4,7 @@
 #include <linux/mmap_lock.h>
 #include <net/busy_poll.h>
 
-#include "sock.h"
+#include "tcp.h"
 #include "buffer.h"
 
 /* --- recvmsg() ----------------------------------------------------------- */
@@ -205,10 +205,15 @@ bool toe_buffer_fill(struct sock *sk, struct toe_buffer *buf,
 }
 
 /* The payload is placed: what toe_tcp_queue_rcv() does but queueing. */
-void toe_buffer_filled(struct sock *sk, struct sk_buff *skb, u32 hdr_len)
+void toe_buffer_filled(struct sock *sk, struct sk_buff *skb, u32 hdr_len,
+		       bool predicted)
 {
+	toe_tcp_save_flowlabel(sk, skb);
 	__skb_pull(skb, hdr_len);
-	NET_INC_STATS(sock_net(sk), LINUX_MIB_TCPHPHITS);
+	if (predicted)
+		NET_INC_STATS(sock_net(sk), LINUX_MIB_TCPHPHITS);
+	else
+		toe_tcp_fast_path_check(sk);
 }
 
 /*

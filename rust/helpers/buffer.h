@@ -40,7 +40,8 @@ int toe_buffer_pin(struct toe_buffer *buf, struct msghdr *msg, size_t len);
 void toe_buffer_unpin(struct toe_buffer *buf, bool dirty);
 bool toe_buffer_fill(struct sock *sk, struct toe_buffer *buf,
 		     struct sk_buff *skb, u32 offset, u32 len);
-void toe_buffer_filled(struct sock *sk, struct sk_buff *skb, u32 hdr_len);
+void toe_buffer_filled(struct sock *sk, struct sk_buff *skb, u32 hdr_len,
+		       bool predicted);
 bool toe_buffer_finish(struct toe_buffer *buf, struct msghdr *msg, u32 placed);
 u32 toe_buffer_put_back(struct sock *sk, struct toe_buffer *buf, u32 placed);
 

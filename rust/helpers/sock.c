@@ -154,19 +154,36 @@ bool toe_sock_tryhold(struct sock *sk)
 	return refcount_inc_not_zero(&sk->sk_refcnt);
 }
 
-/* The limit is tcp_add_backlog()'s. */
+/* The limit, and what is counted, are tcp_add_backlog()'s. */
 int toe_sk_add_backlog(struct sock *sk, struct sk_buff *skb)
 {
 	u64 limit = ((u64)READ_ONCE(sk->sk_rcvbuf)) << 1;
+	int ret;
 
 	limit += ((u32)READ_ONCE(sk->sk_sndbuf)) >> 1;
 	limit += 64 * 1024;
 	skb_condense(skb);
-	return sk_add_backlog(sk, skb, min_t(u64, limit, UINT_MAX));
+	ret = sk_add_backlog(sk, skb, min_t(u64, limit, UINT_MAX));
+	if (unlikely(ret)) {
+		__NET_INC_STATS(sock_net(sk), LINUX_MIB_TCPBACKLOGDROP);
+		sk_drops_skbadd(sk, skb);
+	}
+	return ret;
 }
 
-void toe_sk_incoming(struct sock *sk, struct sk_buff *skb)
+/*
+ * A frame of the socket's came in through device @iif: what netif_receive_skb() and the
+ * driver's poll would have noted, and what tcp_v4_rcv() and tcp_v4_do_rcv() note of it.
+ */
+void toe_sk_incoming(struct sock *sk, struct sk_buff *skb, int iif, u16 queue,
+		     u32 napi_id)
 {
+	skb->skb_iif = iif;
+	skb_record_rx_queue(skb, queue);
+#ifdef CONFIG_NET_RX_BUSY_POLL
+	skb->napi_id = napi_id;
+#endif
+	sock_rps_save_rxhash(sk, skb);
 	sk_incoming_cpu_update(sk);
 	sk_mark_napi_id(sk, skb);
 }
@@ -231,7 +248,6 @@ void toe_sk_disclaim(struct sock *sk, const struct toe_methods *of,
  */
 void toe_sk_resume_later(struct sock *sk)
 {
-	WRITE_ONCE(tcp_sk(sk)->pred_flags, 0);
 	if (!test_and_set_bit(TCP_TSQ_DEFERRED, &sk->sk_tsq_flags))
 		sock_hold(sk);
 }
@@ -316,6 +332,8 @@ void toe_sock_facts(struct sock *sk, struct toe_sock_facts *facts)
 #if IS_ENABLED(CONFIG_IPV6)
 	else
 		facts->ip_options = rcu_access_pointer(inet6_sk(sk)->opt);
+	/* ipv6_pktoptions() keeps the last frame. */
+	facts->timestamping |= sk->sk_family == AF_INET6 && inet6_sk(sk)->rxopt.all;
 #endif
 }
 
@@ -517,21 +535,35 @@ u8 toe_sk_ttl(struct sock *sk)
 	return ip4_dst_hoplimit(dst);
 }
 
+#if IS_ENABLED(CONFIG_IPV6)
+/* ip6_autoflowlabel(), and what ip6_make_flowlabel() makes of it */
+static bool toe_sk_autolabel(const struct sock *sk)
+{
+	u8 mode = READ_ONCE(sock_net(sk)->ipv6.sysctl.auto_flowlabels);
+
+	if (mode == IP6_AUTO_FLOW_LABEL_OFF || mode == IP6_AUTO_FLOW_LABEL_FORCED)
+		return mode == IP6_AUTO_FLOW_LABEL_FORCED;
+	return inet6_test_bit(AUTOFLOWLABEL_SET, sk) ?
+	       inet6_test_bit(AUTOFLOWLABEL, sk) :
+	       ip6_default_np_autolabel(sock_net(sk));
+}
+#endif
+
 /* Traffic class in the low byte, flow label above it, as inet6_csk_xmit(). */
 u32 toe_sk_tos_flow(struct sock *sk)
 {
 #if IS_ENABLED(CONFIG_IPV6)
 	if (inet_csk(sk)->icsk_af_ops->net_header_len == sizeof(struct ipv6hdr)) {
 		struct ipv6_pinfo *np = inet6_sk(sk);
-		u32 label = ntohl(np->flow_label & IPV6_FLOWLABEL_MASK);
+		__be32 label = np->flow_label & IPV6_FLOWLABEL_MASK;
 
-		bool automatic = inet6_test_bit(AUTOFLOWLABEL_SET, sk) ?
-				 inet6_test_bit(AUTOFLOWLABEL, sk) :
-				 ip6_default_np_autolabel(sock_net(sk));
-
-		if (!label && automatic)
-			label = rol32(sk->sk_txhash, 16) & 0xfffff;
-		return label << 8 | np->tclass;
+		if (!label && toe_sk_autolabel(sk)) {
+			/* ip6_make_flowlabel(), of a frame with the socket's hash */
+			label = (__force __be32)rol32(sk->sk_txhash, 16) & IPV6_FLOWLABEL_MASK;
+			if (READ_ONCE(sock_net(sk)->ipv6.sysctl.flowlabel_state_ranges))
+				label |= IPV6_FLOWLABEL_STATELESS_FLAG;
+		}
+		return ntohl(label) << 8 | np->tclass;
 	}
 #endif
 	return READ_ONCE(inet_sk(sk)->tos);

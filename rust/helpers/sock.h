@@ -33,11 +33,17 @@ struct toe_sock_facts {
 	bool ip_options;
 };
 
+/* What an ACK covered. */
 struct toe_ack_sample {
 	u32 pkts;
+	u32 prior_delivered;	/* tcp_rate_skb_delivered() */
+	u32 send_us;
+	bool retrans;
+	bool partial;		/* part of a buffer's segments */
+	bool app_limited;
 	u64 first_us;
 	u64 last_us;
-	bool retrans;
+	u64 prior_us;
 };
 
 /* Where a socket's frames go, and by what the route was looked up. */
@@ -88,7 +94,8 @@ void toe_sock_hold(struct sock *sk);
 void toe_sock_put(struct sock *sk);
 bool toe_sock_tryhold(struct sock *sk);
 int toe_sk_add_backlog(struct sock *sk, struct sk_buff *skb);
-void toe_sk_incoming(struct sock *sk, struct sk_buff *skb);
+void toe_sk_incoming(struct sock *sk, struct sk_buff *skb, int iif, u16 queue,
+		     u32 napi_id);
 void toe_sock_facts(struct sock *sk, struct toe_sock_facts *facts);
 
 struct net_device *toe_sk_route(struct sock *sk, bool *xfrm);
@@ -119,7 +126,8 @@ bool toe_sk_df(struct sock *sk);
 void toe_tcp_mstamp_refresh(struct sock *sk);
 bool toe_tcp_quickack(struct sock *sk);
 void toe_tcp_grow_window(struct sock *sk, const struct sk_buff *skb);
-void toe_tcp_resume_host(struct sock *sk);
+void toe_tcp_resume_host(struct sock *sk, bool stopped);
+void toe_tcp_stamp(struct sk_buff *skb);
 
 bool toe_skb_header_owned(const struct sk_buff *skb);
 void toe_tcp_fill_cb(struct sk_buff *skb, u32 seq, u32 end_seq, u32 ack,
@@ -134,14 +142,28 @@ void toe_cancel_work(struct delayed_work *work);
 void toe_msleep(unsigned int ms);
 bool toe_tcp_rmem_ok(struct sock *sk, struct sk_buff *skb);
 bool toe_tcp_queue_rcv(struct sock *sk, struct sk_buff *skb, u32 hdr_len,
-		       bool *stolen);
+		       bool predicted, bool *stolen);
 void toe_tcp_data_ready(struct sock *sk);
-void toe_tcp_write_space(struct sock *sk);
-void toe_tcp_delack(struct sock *sk, unsigned long ato);
+void toe_tcp_check_space(struct sock *sk);
+bool toe_tcp_delack(struct sock *sk, u32 ato);
 void toe_tcp_ack_sent(struct sock *sk);
-void toe_tcp_clean_rtx(struct sock *sk, struct toe_ack_sample *sample);
-void toe_tcp_rearm(struct sock *sk);
-void toe_tcp_cong_avoid(struct sock *sk, u32 ack, u32 acked, s32 rtt_us);
+void toe_tcp_defer_ack(struct sock *sk);
+void toe_tcp_clean_rtx(struct sock *sk, u32 prior_una, struct toe_ack_sample *sample);
+void toe_tcp_set_timer(struct sock *sk);
+void toe_tcp_ack_probe(struct sock *sk);
+void toe_tcp_window_changed(struct sock *sk, bool larger);
+void toe_tcp_ack_seen(struct sock *sk, bool fast, bool data);
+void toe_tcp_fast_path_check(struct sock *sk);
+void toe_tcp_rtt_min(struct sock *sk, u32 rtt_us);
+void toe_tcp_space_short(struct sock *sk);
+void toe_tcp_count_window(struct sock *sk, bool wanted_zero, u32 old, u32 new);
+void toe_tcp_cong_avoid(struct sock *sk, u32 ack, u32 acked, s32 rtt_us,
+			u32 prior_delivered);
+bool toe_tcp_mtu_probing(struct sock *sk);
+bool toe_tcp_ack_in(struct sock *sk, s64 *ns);
+bool toe_tcp_grow(struct sock *sk, struct sk_buff *skb, u32 len);
+void toe_tcp_xmit_end(struct sock *sk, u32 pkts, bool is_cwnd_limited,
+		      bool is_rwnd_limited, bool fresh);
 bool toe_tcp_mtu_current(struct sock *sk);
 size_t toe_msg_left(const struct msghdr *msg);
 int toe_tcp_append(struct sock *sk, struct msghdr *msg, u32 goal, bool fault);
@@ -149,7 +171,7 @@ void toe_tcp_mark_push(struct sock *sk);
 int toe_tcp_wait_memory(struct sock *sk, long *timeo);
 long toe_tcp_sndtimeo(struct sock *sk, bool nonblock);
 int toe_tcp_split(struct sock *sk, struct sk_buff *skb, u32 len, u32 mss);
-struct sk_buff *toe_tcp_xmit_clone(struct sk_buff *skb);
+struct sk_buff *toe_tcp_xmit_clone(struct sock *sk, struct sk_buff *skb);
 void toe_tcp_sent(struct sock *sk, struct sk_buff *skb, u32 mss);
 void toe_tcp_count_in(struct sock *sk, struct sk_buff *skb,
 		      struct net_device *dev, u32 len);
@@ -162,7 +184,7 @@ bool toe_sockptr_is(sockptr_t val, unsigned int len, const char *name);
 bool toe_pskb_trim(struct sk_buff *skb, u32 len);
 void toe_ip_count_out(struct sock *sk, u32 len);
 void toe_tcp_count_ack_out(struct sock *sk, u32 len);
-struct sk_buff *toe_header_skb(void);
+struct sk_buff *toe_header_skb(struct sock *sk);
 bool toe_tcp_may_write(struct sock *sk);
 
 void toe_trace_special(u64 hwid, const char *name, size_t len);

@@ -62,14 +62,15 @@ pub fn decide(c: &ConnData, v: &AckView) -> AckDecision {
 /// `new_window` is what the socket's receive memory allows, in bytes. The right
 /// edge of what was offered before never moves back.
 pub fn select_window(c: &mut ConnData, new_window: u32) -> u16 {
-    let offer = window::offer(
-        new_window,
-        c.rcv_nxt,
-        c.rcv_wup,
-        c.rcv_wnd,
-        c.constant.rcv_wscale,
-        false,
-    );
+    let last = window::Offered {
+        rcv_nxt: c.rcv_nxt,
+        rcv_wup: c.rcv_wup,
+        rcv_wnd: c.rcv_wnd,
+        wscale: c.constant.rcv_wscale,
+        shrink: false,
+        signed: false,
+    };
+    let offer = window::offer(new_window, &last);
     c.rcv_wnd = offer.wnd;
     c.rcv_wup = c.rcv_nxt;
     offer.field

@@ -165,6 +165,7 @@ mod tests {
     use super::super::conn::ConnDelegated;
     use super::{
         super::{
+            receive::Room,
             seq::Seq,
             wire::flags, //
         },
@@ -176,7 +177,9 @@ mod tests {
         high_water: 1000,
     };
     const VIEW: HostView = HostView {
-        rcv_space_ok: true,
+        room: Room::Own,
+        predicting: true,
+        host_first: None,
         ooo_empty: true,
         now_secs: 1,
         sack_or_loss: false,

@@ -33,7 +33,8 @@ pub struct HostState {
     pub recovery: bool,
     /// Urgent data is pending in either direction.
     pub urgent: bool,
-    /// The host probes the peer, whose window is shut or who is silent.
+    /// The host probes the peer, whose window is shut or who is silent, or the path for
+    /// its MTU.
     pub probing: bool,
 }
 

@@ -26,6 +26,7 @@ pub mod hwid;
 pub mod legacy;
 pub mod next_hop;
 pub mod policy;
+pub mod rate;
 pub mod reason;
 pub mod receive;
 pub mod rtt;

@@ -158,6 +158,8 @@ named! {
         RuleWait = "rule_wait",
         /// IP options or extension headers are set on the socket.
         IpOptions = "ip_options",
+        /// The host stack looks for a larger path MTU (RFC 4821).
+        MtuProbe = "mtu_probe",
         /// The tuple is already in the connection table.
         Duplicate = "duplicate",
         /// A VLAN device on the way does what the target cannot.
@@ -306,6 +308,8 @@ named! {
         HostRetransmit = "host_retransmit",
         /// The path has another MTU: the host stack adapts the MSS (RFC 1191).
         PathMtu = "path_mtu",
+        /// The host stack looks for a larger path MTU (RFC 4821).
+        MtuProbe = "mtu_probe",
     }
 }
 

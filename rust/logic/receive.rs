@@ -14,8 +14,7 @@ use super::{
     wire::{
         flags,
         OptKind,
-        Segment,
-        ECN_CE, //
+        Segment, //
     }, //
 };
 
@@ -26,8 +25,13 @@ const SPECIAL_FLAGS: u16 =
 /// What the engine has to know of the host's state.
 #[derive(Clone, Copy, Debug)]
 pub struct HostView {
-    /// Whether the payload fits into the socket's receive memory.
-    pub rcv_space_ok: bool,
+    /// Where the payload finds room in the socket's receive memory.
+    pub room: Room,
+    /// Whether the host has header prediction on (`tp->pred_flags`).
+    pub predicting: bool,
+    /// What the host has to do first with what is to be sent, now that a frame may let it
+    /// go: the host takes the frame, too.
+    pub host_first: Option<SpecialCase>,
     /// Whether the socket's out-of-order queue is empty.
     pub ooo_empty: bool,
     /// Present time in seconds (`ktime_get_seconds()`).
@@ -35,6 +39,17 @@ pub struct HostView {
     /// Whether the congestion state is not Open, or segments are marked
     /// SACKed, lost or retransmitted.
     pub sack_or_loss: bool,
+}
+
+/// Room in the receive memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Room {
+    /// None.
+    None,
+    /// Memory was taken from others just now (`sk_rmem_schedule()`).
+    Found,
+    /// The socket had it already (`sk_forward_alloc`).
+    Own,
 }
 
 /// What to do with a segment that the engine finished.
@@ -48,6 +63,18 @@ pub struct RxAction {
     pub window_changed: bool,
     /// Whether `ts_recent` was stored anew.
     pub ts_updated: bool,
+    /// Whether header prediction would have taken the segment: the host counts and
+    /// does less for those.
+    pub predicted: bool,
+}
+
+impl RxAction {
+    /// Would `tcp_ack()` have seen the segment? Header prediction spares it data that
+    /// acknowledge nothing new.
+    #[inline]
+    pub const fn is_ack(&self) -> bool {
+        !self.predicted || self.payload == 0 || self.acked != 0
+    }
 }
 
 /// Processes a segment of a delegated connection.
@@ -60,7 +87,8 @@ pub fn receive(c: &mut ConnData, s: &Segment, h: &HostView) -> Result<RxAction, 
     if s.flags & (SPECIAL_FLAGS | flags::ACK) != flags::ACK {
         return Err(special_flag(s.flags));
     }
-    if s.ip_ecn == ECN_CE {
+    // The host counts what the path marks, though nobody has asked for it.
+    if s.ip_ecn != 0 {
         return Err(SpecialCase::Ecn);
     }
     let ts = timestamp(c, s)?;
@@ -75,9 +103,12 @@ pub fn receive(c: &mut ConnData, s: &Segment, h: &HostView) -> Result<RxAction, 
         if !h.ooo_empty {
             return Err(SpecialCase::OutOfOrder);
         }
-        if !h.rcv_space_ok {
+        if h.room == Room::None {
             return Err(SpecialCase::NoMemory);
         }
+    }
+    if let Some(case) = h.host_first {
+        return Err(case);
     }
 
     if !s.ack.between(c.snd_una, c.snd_nxt) {
@@ -87,7 +118,8 @@ pub fn receive(c: &mut ConnData, s: &Segment, h: &HostView) -> Result<RxAction, 
         return Err(SpecialCase::Sack);
     }
     let acked = s.ack.dist_from(c.snd_una);
-    let window = peer_window(c, s, acked)?;
+    let wnd = scaled_window(c, s);
+    let window = peer_window(c, s, acked, wnd)?;
     if window.is_none() && s.payload == 0 && acked == 0 && !c.all_acked() {
         return Err(SpecialCase::DupAck);
     }
@@ -96,6 +128,7 @@ pub fn receive(c: &mut ConnData, s: &Segment, h: &HostView) -> Result<RxAction, 
     let mut action = RxAction {
         payload: s.payload,
         acked,
+        predicted: h.predicting && wnd == c.snd_wnd && (s.payload == 0 || h.room == Room::Own),
         ..RxAction::default()
     };
     if let Some((tsval, _)) = ts {
@@ -187,12 +220,22 @@ fn beyond_window(c: &ConnData) -> SpecialCase {
     }
 }
 
-/// The peer's window after this segment, or `None` if the segment does not
-/// update it (`tcp_may_update_window()`).
+/// The window that the segment offers, in bytes.
 #[inline(always)]
-fn peer_window(c: &ConnData, s: &Segment, acked: u32) -> Result<Option<u32>, SpecialCase> {
+fn scaled_window(c: &ConnData, s: &Segment) -> u32 {
+    u32::from(s.window) << c.constant.snd_wscale.min(MAX_WSCALE)
+}
+
+/// The peer's window after this segment, which offers `wnd`, or `None` if the segment
+/// does not update it (`tcp_may_update_window()`).
+#[inline(always)]
+fn peer_window(
+    c: &ConnData,
+    s: &Segment,
+    acked: u32,
+    wnd: u32,
+) -> Result<Option<u32>, SpecialCase> {
     let scale = u32::from(c.constant.snd_wscale.min(MAX_WSCALE));
-    let wnd = u32::from(s.window) << scale;
     let update = acked != 0
         || s.seq.after(c.snd_wl1)
         || (s.seq == c.snd_wl1 && (wnd > c.snd_wnd || wnd == 0));
@@ -226,7 +269,9 @@ mod tests {
     use super::*;
 
     const VIEW: HostView = HostView {
-        rcv_space_ok: true,
+        room: Room::Own,
+        predicting: true,
+        host_first: None,
         ooo_empty: true,
         now_secs: 77,
         sack_or_loss: false,
@@ -382,7 +427,7 @@ mod tests {
         // Each is a segment that is in order but for something. Not the segments
         // themselves: a kernel's stack has no room for all of them.
         type Change = fn(&mut Segment);
-        let cases: [(Change, SpecialCase); 20] = [
+        let cases: [(Change, SpecialCase); 21] = [
             (|s| s.flags = flags::ACK | flags::FIN, SpecialCase::Fin),
             (|s| s.flags = flags::RST, SpecialCase::Rst),
             (|s| s.flags = flags::ACK | flags::SYN, SpecialCase::Syn),
@@ -390,7 +435,8 @@ mod tests {
             (|s| s.flags = flags::PSH, SpecialCase::BadHeader),
             (|s| s.flags = flags::ACK | flags::ECE, SpecialCase::Ecn),
             (|s| s.flags = flags::ACK | flags::AE, SpecialCase::Ecn),
-            (|s| s.ip_ecn = ECN_CE, SpecialCase::Ecn),
+            (|s| s.ip_ecn = 1, SpecialCase::Ecn),
+            (|s| s.ip_ecn = 3, SpecialCase::Ecn),
             (
                 |s| {
                     s.opts = OptKind::None;
@@ -464,10 +510,15 @@ mod tests {
     fn host_view_counts() {
         let mut c = conn();
         let v = HostView {
-            rcv_space_ok: false,
+            room: Room::None,
             ..VIEW
         };
         assert!(receive(&mut c, &seg(), &v) == Err(SpecialCase::NoMemory));
+        let v = HostView {
+            host_first: Some(SpecialCase::Urg),
+            ..VIEW
+        };
+        assert!(receive(&mut c, &seg(), &v) == Err(SpecialCase::Urg));
         let v = HostView {
             ooo_empty: false,
             ..VIEW
@@ -479,6 +530,49 @@ mod tests {
         };
         assert!(receive(&mut c, &seg(), &v) == Err(SpecialCase::Sack));
         assert!(c == conn());
+    }
+
+    #[test]
+    fn predicted_as_by_the_host() {
+        let found = HostView {
+            room: Room::Found,
+            ..VIEW
+        };
+        let off = HostView {
+            predicting: false,
+            ..VIEW
+        };
+        let pure = Segment {
+            payload: 0,
+            ack: Seq(2000),
+            ..seg()
+        };
+        let moved = Segment {
+            window: 1200,
+            ..seg()
+        };
+        // Segment, the host's state, predicted, seen by tcp_ack().
+        let cases = [
+            (seg(), VIEW, true, false),
+            (pure, VIEW, true, true),
+            (seg(), found, false, true),
+            (pure, found, true, true),
+            (seg(), off, false, true),
+            (moved, VIEW, false, true),
+            (
+                Segment {
+                    ack: Seq(1001),
+                    ..seg()
+                },
+                VIEW,
+                true,
+                true,
+            ),
+        ];
+        for (s, v, predicted, is_ack) in cases {
+            let r = receive(&mut conn(), &s, &v);
+            assert!(r.is_ok_and(|a| a.predicted == predicted && a.is_ack() == is_ack));
+        }
     }
 
     #[test]

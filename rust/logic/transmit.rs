@@ -15,6 +15,73 @@ pub const NAGLE_CORK: u8 = 2;
 /// Send what is there, once, in spite of Nagle and cork.
 pub const NAGLE_PUSH: u8 = 4;
 
+/// What an occasion to send lets go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Push {
+    /// All that may go, by the application's own setting of Nagle's rule.
+    Pending,
+    /// All that may go, by these flags instead.
+    With(u8),
+    /// One frame: more is being written (`tcp_push_one()`).
+    One,
+}
+
+impl Push {
+    /// Nagle's flags, if the socket has `nonagle`.
+    #[inline]
+    pub const fn nonagle(self, nonagle: u8) -> u8 {
+        match self {
+            Self::Pending => nonagle,
+            Self::With(flags) => flags,
+            Self::One => NAGLE_PUSH,
+        }
+    }
+}
+
+/// What limits the segments of one frame (`tcp_tso_segs()`).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TsoView {
+    /// Pacing rate, in bytes per second (`sk_pacing_rate`).
+    pub pacing_rate: u64,
+    /// A frame is worth `1 / 2^pacing_shift` seconds of it (`sk_pacing_shift`).
+    pub pacing_shift: u8,
+    /// Least round trip time, in us (`tcp_min_rtt()`).
+    pub min_rtt_us: u32,
+    /// Paths of up to `2^rtt_log` us get whole frames (`tcp_tso_rtt_log`).
+    pub rtt_log: u8,
+    /// Largest GSO frame, in bytes of payload (`sk_gso_max_size`).
+    pub gso_max_size: u32,
+    /// Largest number of segments in a GSO frame (`sk_gso_max_segs`).
+    pub gso_max_segs: u32,
+    /// What a frame has at least (`tcp_min_tso_segs`, or the congestion control's).
+    pub min_segs: u32,
+}
+
+impl TsoView {
+    /// The most segments of `mss` bytes that a frame may have: fewer on long and on slow
+    /// paths, lest they come in bursts. At least one.
+    #[inline(always)]
+    pub fn segs(&self, mss: u32) -> u32 {
+        let mut bytes = self.pacing_rate >> self.pacing_shift.min(63);
+        let r = self.min_rtt_us >> self.rtt_log.min(31);
+        if r < u32::BITS {
+            bytes = bytes.saturating_add(u64::from(self.gso_max_size >> r));
+        }
+        let bytes = bytes.min(u64::from(self.gso_max_size)) as u32;
+        (bytes / mss.max(1))
+            .max(self.min_segs)
+            .min(self.gso_max_segs)
+            .max(1)
+    }
+}
+
+/// How many segments the congestion window takes as one frame (`tcp_cwnd_test()`): half
+/// of it, so that at least two are under way. 0: it is used up.
+#[inline(always)]
+pub fn quota(cwnd: u32, in_flight_pkts: u32) -> u32 {
+    (cwnd >> 1).max(1).min(cwnd.saturating_sub(in_flight_pkts))
+}
+
 /// What the engine has to know of the send queue and of the host's state.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SendView {
@@ -22,6 +89,8 @@ pub struct SendView {
     pub head_len: u32,
     /// Whether further unsent buffers follow it.
     pub more: bool,
+    /// Whether nothing can join the buffer any more (`MSG_EOR`).
+    pub closed: bool,
     /// `tp->nonagle`: a combination of [`NAGLE_OFF`], [`NAGLE_CORK`] and
     /// [`NAGLE_PUSH`]. 0 is Nagle's algorithm (RFC 1122 section 4.2.3.4).
     pub nonagle: u8,
@@ -29,15 +98,18 @@ pub struct SendView {
     pub in_flight_pkts: u32,
     /// Congestion window, in segments.
     pub cwnd: u32,
-    /// Largest GSO frame, in bytes of payload. One segment always goes.
-    pub gso_max_size: u32,
-    /// Largest number of segments in a GSO frame.
-    pub gso_max_segs: u32,
-    /// Whether the queue is to be sent to its last byte, as with
-    /// [`NAGLE_PUSH`].
-    pub push: bool,
+    /// The most segments that a frame may have ([`TsoView::segs`]).
+    pub max_segs: u32,
     /// End of the last small segment sent (`tp->snd_sml`, Minshall).
     pub snd_sml: Seq,
+    /// Whether a frame may wait to become larger: the last one was sent less than a
+    /// millisecond ago, and more than this one is to be sent.
+    pub may_defer: bool,
+    /// A frame does not wait if this part of the window is open (`tcp_tso_win_divisor`);
+    /// 0: if it takes more than three segments.
+    pub win_divisor: u32,
+    /// Smoothed round trip time in ns.
+    pub srtt_ns: u64,
 }
 
 /// What keeps the head of the send queue.
@@ -51,8 +123,32 @@ pub enum WaitReason {
     Nagle,
     /// There is nothing to send.
     Empty,
-    /// The caller holds it back: pacing, or too much in the device's queue.
-    Defer,
+    /// The next ACK, which is near, will let a larger frame go
+    /// (`tcp_tso_should_defer()`).
+    Defer(Limit),
+}
+
+/// What limits a frame that waits to become larger.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Limit {
+    /// The congestion window.
+    Cwnd,
+    /// The peer's window.
+    Window,
+    /// The application, which may write more.
+    Application,
+}
+
+impl WaitReason {
+    /// Would more be sent with a larger congestion window?
+    pub const fn is_cwnd(self) -> bool {
+        matches!(self, Self::Cwnd | Self::Defer(Limit::Cwnd))
+    }
+
+    /// Would more be sent with a larger window of the peer?
+    pub const fn is_window(self) -> bool {
+        matches!(self, Self::Window | Self::Defer(Limit::Window))
+    }
 }
 
 /// The engine's decision on the head of the send queue.
@@ -69,15 +165,22 @@ pub enum SendVerdict {
     Wait(WaitReason),
 }
 
-/// Decides how much of the send queue's head goes out as the next frame.
+/// Decides how much of the send queue's head goes out as the next frame
+/// (`tcp_write_xmit()`). `ack_in_ns` says in how many ns the next ACK is expected, less
+/// than 0 if it is late; `None` if nothing is in flight.
 #[inline(always)]
-pub fn next_send(c: &ConnData, v: &SendView) -> SendVerdict {
+pub fn next_send(
+    c: &ConnData,
+    v: &SendView,
+    ack_in_ns: impl FnOnce() -> Option<i64>,
+) -> SendVerdict {
     if v.head_len == 0 {
         return SendVerdict::Wait(WaitReason::Empty);
     }
     let mss = c.cached.mss.max(1);
 
-    if v.in_flight_pkts >= v.cwnd {
+    let quota = quota(v.cwnd, v.in_flight_pkts).min(v.max_segs);
+    if quota == 0 {
         return SendVerdict::Wait(WaitReason::Cwnd);
     }
     // tcp_snd_wnd_test(): the first segment fits as a whole.
@@ -86,14 +189,9 @@ pub fn next_send(c: &ConnData, v: &SendView) -> SendVerdict {
         return SendVerdict::Wait(WaitReason::Window);
     }
 
-    let nonagle = if v.push {
-        v.nonagle | NAGLE_PUSH
-    } else {
-        v.nonagle
-    };
     if v.head_len <= mss {
         // Nagle is only for the end of the queue: elsewhere nothing can join.
-        if !v.more && holds_partial(c, v, v.head_len < mss, nonagle) {
+        if !v.more && holds_partial(c, v, v.head_len < mss) {
             return SendVerdict::Wait(WaitReason::Nagle);
         }
         return SendVerdict::Send {
@@ -101,20 +199,56 @@ pub fn next_send(c: &ConnData, v: &SendView) -> SendVerdict {
             segs: 1,
         };
     }
-
-    // tcp_cwnd_test(): at least two frames for a full window.
-    let half = (v.cwnd >> 1).max(1);
-    let quota = half
-        .min(v.cwnd.wrapping_sub(v.in_flight_pkts))
-        .min(v.gso_max_segs)
-        .min(v.gso_max_size / mss)
-        .max(1);
-    let bytes = split_point(c, v, mss, quota, window, nonagle).min(v.head_len);
+    if v.may_defer {
+        if let Some(limit) = should_defer(c, v, mss, window, ack_in_ns) {
+            return SendVerdict::Wait(WaitReason::Defer(limit));
+        }
+    }
+    let bytes = split_point(c, v, mss, quota, window).min(v.head_len);
     SendVerdict::Send {
         bytes,
         segs: bytes.div_ceil(mss),
     }
 }
+
+/// Should a frame of more than one segment wait until more fits in
+/// (`tcp_tso_should_defer()`)?
+#[inline(never)]
+fn should_defer(
+    c: &ConnData,
+    v: &SendView,
+    mss: u32,
+    window: u32,
+    ack_in_ns: impl FnOnce() -> Option<i64>,
+) -> Option<Limit> {
+    let congestion = v.cwnd.saturating_sub(v.in_flight_pkts).saturating_mul(mss);
+    let limit = window.min(congestion);
+    if limit >= v.max_segs.saturating_mul(mss) || (v.more && limit >= v.head_len) {
+        return None;
+    }
+    let open = match v.win_divisor {
+        0 => limit > 3 * mss,
+        n => limit >= c.snd_wnd.min(v.cwnd.saturating_mul(mss)) / n,
+    };
+    if open {
+        return None;
+    }
+    let near = (v.srtt_ns >> 1).min(NSEC_PER_MSEC);
+    if ack_in_ns()?.saturating_sub_unsigned(near) > 0 {
+        return None;
+    }
+    if congestion < window {
+        if congestion <= v.head_len {
+            return Some(Limit::Cwnd);
+        }
+    } else if window <= v.head_len {
+        return Some(Limit::Window);
+    }
+    (!v.closed).then_some(Limit::Application)
+}
+
+/// Nanoseconds.
+pub const NSEC_PER_MSEC: u64 = 1_000_000;
 
 /// Accounts for `bytes` of new data sent as `segs` segments.
 pub fn sent(c: &mut ConnData, bytes: u32, segs: u32) {
@@ -132,9 +266,61 @@ pub fn snd_sml_after(c: &ConnData, snd_sml: Seq, bytes: u32, segs: u32) -> Seq {
     }
 }
 
+/// Whether so much was written since the last byte marked to be pushed that the
+/// receiver shall see it now (`forced_push()`).
+pub fn forced_push(write_seq: Seq, pushed_seq: Seq, max_window: u32) -> bool {
+    write_seq.after(pushed_seq.add(max_window >> 1))
+}
+
+/// What a buffer of the send queue may hold (`tcp_xmit_size_goal()`).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GoalView {
+    /// Segments of it so far (`tp->gso_segs`).
+    pub segs: u32,
+    /// Payload bytes of a full segment.
+    pub mss: u32,
+    /// Largest window that the peer has offered, in bytes.
+    pub max_window: u32,
+    /// Largest GSO frame, in bytes of payload.
+    pub gso_max_size: u32,
+    /// Largest number of segments in a GSO frame.
+    pub gso_max_segs: u32,
+    /// Bytes of a segment's TCP header (`tp->tcp_header_len`).
+    pub header_len: u32,
+}
+
+impl GoalView {
+    /// Segments after which a buffer is full: as many as a GSO frame takes, or half the
+    /// peer's window. A change of less than a segment is none.
+    #[inline(always)]
+    pub fn next_segs(&self) -> u32 {
+        // tcp_bound_to_half_wnd()
+        let cutoff = match self.max_window {
+            w if w > MSS_DEFAULT => w >> 1,
+            w => w,
+        };
+        let bytes = match cutoff {
+            0 => self.gso_max_size,
+            // A window is not worth less than what every host takes (RFC 791).
+            cutoff => self
+                .gso_max_size
+                .min(cutoff.max(68u32.saturating_sub(self.header_len))),
+        };
+        let now = self.segs.saturating_mul(self.mss);
+        match bytes < now || bytes - now >= self.mss {
+            true => (bytes / self.mss.max(1)).min(self.gso_max_segs),
+            false => self.segs,
+        }
+    }
+}
+
+/// `TCP_MSS_DEFAULT`.
+const MSS_DEFAULT: u32 = 536;
+
 /// Whether Nagle's rule, as Minshall changed it, or a cork holds back a segment
 /// that is `partial` (`tcp_nagle_test()`).
-fn holds_partial(c: &ConnData, v: &SendView, partial: bool, nonagle: u8) -> bool {
+fn holds_partial(c: &ConnData, v: &SendView, partial: bool) -> bool {
+    let nonagle = v.nonagle;
     if !partial || nonagle & NAGLE_PUSH != 0 {
         return false;
     }
@@ -149,7 +335,7 @@ fn holds_partial(c: &ConnData, v: &SendView, partial: bool, nonagle: u8) -> bool
 
 /// How much of a head of more than one segment goes out
 /// (`tcp_mss_split_point()`). At least one segment, as it fits the window.
-fn split_point(c: &ConnData, v: &SendView, mss: u32, quota: u32, window: u32, nonagle: u8) -> u32 {
+fn split_point(c: &ConnData, v: &SendView, mss: u32, quota: u32, window: u32) -> u32 {
     let max_len = mss.saturating_mul(quota);
     if max_len <= window && v.more {
         return max_len;
@@ -159,7 +345,7 @@ fn split_point(c: &ConnData, v: &SendView, mss: u32, quota: u32, window: u32, no
         return max_len;
     }
     let partial = needed % mss;
-    if holds_partial(c, v, partial != 0, nonagle) {
+    if holds_partial(c, v, partial != 0) {
         needed.wrapping_sub(partial)
     } else {
         needed
@@ -197,15 +383,18 @@ mod tests {
             head_len: 20_000,
             in_flight_pkts: 1,
             cwnd: 100,
-            gso_max_size: 65_536,
-            gso_max_segs: 64,
+            max_segs: 64,
             snd_sml: Seq(u32::MAX),
             ..SendView::default()
         }
     }
 
+    fn next(c: &ConnData, v: &SendView) -> SendVerdict {
+        next_send(c, v, || None)
+    }
+
     fn bytes(c: &ConnData, v: &SendView) -> u32 {
-        match next_send(c, v) {
+        match next(c, v) {
             SendVerdict::Send { bytes, .. } => bytes,
             SendVerdict::Wait(_) => 0,
         }
@@ -215,59 +404,161 @@ mod tests {
     fn limits() {
         let c = conn();
         let v = view();
-        assert!(
-            next_send(&c, &v)
-                == SendVerdict::Send {
-                    bytes: 20_000,
-                    segs: 20
-                }
-        );
-        assert_eq!(bytes(&c, &SendView { cwnd: 10, ..v }), 5000);
-        assert_eq!(
-            bytes(
-                &c,
-                &SendView {
-                    cwnd: 10,
-                    in_flight_pkts: 8,
-                    ..v
-                }
-            ),
-            2000
-        );
-        assert_eq!(
-            bytes(
-                &c,
-                &SendView {
-                    gso_max_size: 7999,
-                    ..v
-                }
-            ),
-            7000
-        );
-        assert_eq!(
-            bytes(
-                &c,
-                &SendView {
-                    gso_max_segs: 3,
-                    ..v
-                }
-            ),
-            3000
-        );
-        assert_eq!(
-            bytes(
-                &c,
-                &SendView {
-                    gso_max_segs: 0,
-                    ..v
-                }
-            ),
-            1000
-        );
+        let all = SendVerdict::Send {
+            bytes: 20_000,
+            segs: 20,
+        };
+        assert!(next(&c, &v) == all);
+        // Congestion window, segments in flight, segments in a frame, bytes that go.
+        let cases = [
+            (10, 1, 64, 5000),
+            (10, 8, 64, 2000),
+            (100, 1, 7, 7000),
+            (100, 1, 3, 3000),
+            (2, 1, 64, 1000),
+        ];
+        for (cwnd, in_flight_pkts, max_segs, want) in cases {
+            let v = SendView {
+                cwnd,
+                in_flight_pkts,
+                max_segs,
+                ..v
+            };
+            assert_eq!(bytes(&c, &v), want);
+        }
         let none = SendView { cwnd: 1, ..v };
-        assert!(next_send(&c, &none) == SendVerdict::Wait(WaitReason::Cwnd));
+        assert!(next(&c, &none) == SendVerdict::Wait(WaitReason::Cwnd));
         let none = SendView { head_len: 0, ..v };
-        assert!(next_send(&c, &none) == SendVerdict::Wait(WaitReason::Empty));
+        assert!(next(&c, &none) == SendVerdict::Wait(WaitReason::Empty));
+    }
+
+    #[test]
+    fn frames_follow_pacing_and_round_trip_time() {
+        let near = TsoView {
+            pacing_rate: 1 << 20,
+            pacing_shift: 10,
+            min_rtt_us: 100,
+            rtt_log: 9,
+            gso_max_size: 65_215,
+            gso_max_segs: 65_535,
+            min_segs: 2,
+        };
+        assert_eq!(near.segs(1000), 65);
+        // 40 ms away, a millisecond of a slow path is one segment: two go anyway.
+        let far = TsoView {
+            min_rtt_us: 40_000,
+            ..near
+        };
+        assert_eq!(far.segs(1000), 2);
+        let fast = TsoView {
+            pacing_rate: 10 << 20,
+            ..far
+        };
+        assert_eq!(fast.segs(1000), 10);
+        // 1.5 ms: an eighth of what is possible, and the pacing's part.
+        let between = TsoView {
+            min_rtt_us: 1536,
+            ..near
+        };
+        assert_eq!(between.segs(1000), (1024 + (65_215 >> 3)) / 1000);
+        let single = TsoView {
+            gso_max_segs: 1,
+            ..near
+        };
+        assert_eq!(single.segs(1000), 1);
+        assert_eq!(TsoView::default().segs(0), 1);
+    }
+
+    #[test]
+    fn waits_for_a_larger_frame() {
+        let mut c = conn();
+        c.snd_wnd = 30_100;
+        // 12 segments are in flight, and window for 8 more: less than a frame.
+        let v = SendView {
+            in_flight_pkts: 12,
+            cwnd: 20,
+            may_defer: true,
+            win_divisor: 2,
+            srtt_ns: 4_000_000,
+            ..view()
+        };
+        let wait = |v: &SendView, ack: Option<i64>| next_send(&c, v, || ack);
+        let defer = |limit| SendVerdict::Wait(WaitReason::Defer(limit));
+        assert!(wait(&v, Some(900_000)) == defer(Limit::Cwnd));
+        // The ACK is late already, or more than a millisecond away, or none will come.
+        assert!(wait(&v, Some(-1)) == defer(Limit::Cwnd));
+        let go = SendVerdict::Send {
+            bytes: 8000,
+            segs: 8,
+        };
+        assert!(wait(&v, Some(1_000_001)) == go);
+        assert!(wait(&v, None) == go);
+        let long_ago = SendView {
+            may_defer: false,
+            ..v
+        };
+        assert!(wait(&long_ago, Some(0)) == go);
+        // A third of the window is enough.
+        let third = SendView {
+            win_divisor: 3,
+            ..v
+        };
+        assert!(wait(&third, Some(0)) == go);
+        let three = SendView {
+            win_divisor: 0,
+            ..v
+        };
+        assert!(wait(&three, Some(0)) == go);
+        // All of it fits: only more of the application's could make it larger.
+        let short = SendView {
+            head_len: 7000,
+            ..v
+        };
+        assert!(wait(&short, Some(0)) == defer(Limit::Application));
+        for ready in [
+            SendView {
+                more: true,
+                ..short
+            },
+            SendView {
+                closed: true,
+                ..short
+            },
+        ] {
+            assert_eq!(bytes(&c, &ready), 7000);
+        }
+    }
+
+    #[test]
+    fn buffers_hold_what_a_frame_takes() {
+        let v = GoalView {
+            segs: 0,
+            mss: 1000,
+            max_window: 1 << 20,
+            gso_max_size: 65_215,
+            gso_max_segs: 65_535,
+            header_len: 32,
+        };
+        assert_eq!(v.next_segs(), 65);
+        // Kept while it is right by a segment.
+        for (segs, want) in [(65, 65), (66, 65), (64, 65)] {
+            assert_eq!(GoalView { segs, ..v }.next_segs(), want);
+        }
+        // Window and segments.
+        for (max_window, want) in [(30_000, 15), (1072, 0), (536, 0), (0, 65)] {
+            assert_eq!(GoalView { max_window, ..v }.next_segs(), want);
+        }
+        let few = GoalView {
+            gso_max_segs: 4,
+            ..v
+        };
+        assert_eq!(few.next_segs(), 4);
+    }
+
+    #[test]
+    fn pushes_what_waits_too_long() {
+        assert!(!forced_push(Seq(4), Seq(u32::MAX), 10));
+        assert!(forced_push(Seq(5), Seq(u32::MAX), 10));
     }
 
     #[test]
@@ -283,9 +574,9 @@ mod tests {
         };
         assert_eq!(bytes(&c, &v), 2000);
         c.snd_wnd = 100 + 999;
-        assert!(next_send(&c, &v) == SendVerdict::Wait(WaitReason::Window));
+        assert!(next(&c, &v) == SendVerdict::Wait(WaitReason::Window));
         c.snd_wnd = 50;
-        assert!(next_send(&c, &v) == SendVerdict::Wait(WaitReason::Window));
+        assert!(next(&c, &v) == SendVerdict::Wait(WaitReason::Window));
     }
 
     #[test]
@@ -298,11 +589,10 @@ mod tests {
         };
         let hold = SendVerdict::Wait(WaitReason::Nagle);
         let go = SendVerdict::Send { bytes: 10, segs: 1 };
-        assert!(next_send(&c, &v) == hold);
-        assert!(next_send(&c, &SendView { more: true, ..v }) == go);
-        assert!(next_send(&c, &SendView { push: true, ..v }) == go);
+        assert!(next(&c, &v) == hold);
+        assert!(next(&c, &SendView { more: true, ..v }) == go);
         assert!(
-            next_send(
+            next(
                 &c,
                 &SendView {
                     nonagle: NAGLE_OFF,
@@ -311,7 +601,7 @@ mod tests {
             ) == go
         );
         assert!(
-            next_send(
+            next(
                 &c,
                 &SendView {
                     nonagle: NAGLE_OFF | NAGLE_CORK,
@@ -320,7 +610,7 @@ mod tests {
             ) == hold
         );
         assert!(
-            next_send(
+            next(
                 &c,
                 &SendView {
                     nonagle: NAGLE_CORK | NAGLE_PUSH,
@@ -330,7 +620,7 @@ mod tests {
         );
         // The small segment is acknowledged.
         assert!(
-            next_send(
+            next(
                 &c,
                 &SendView {
                     snd_sml: Seq(u32::MAX),

@@ -32,6 +32,35 @@ pub struct Offer {
     pub wnd: u32,
     /// The header's field: scaled, at most 65535.
     pub field: u16,
+    /// Whether the window would be shut, had it not been offered before.
+    pub wanted_zero: bool,
+}
+
+impl Offer {
+    /// A window that is shut at once (`ICSK_ACK_NOMEM`).
+    pub const SHUT: Self = Self {
+        wnd: 0,
+        field: 0,
+        wanted_zero: false,
+    };
+}
+
+/// What was offered before, and how it may be changed.
+#[derive(Clone, Copy, Debug)]
+pub struct Offered {
+    /// Next sequence number expected.
+    pub rcv_nxt: Seq,
+    /// The same when the last window was offered.
+    pub rcv_wup: Seq,
+    /// The window offered last, in bytes.
+    pub rcv_wnd: u32,
+    /// Our window scale, 0 to 14 (RFC 7323 section 2.3).
+    pub wscale: u8,
+    /// `net.ipv4.tcp_shrink_window`.
+    pub shrink: bool,
+    /// `net.ipv4.tcp_workaround_signed_windows`: without scale the peer may take the
+    /// field for a signed number.
+    pub signed: bool,
 }
 
 /// The window to offer in bytes; 0 closes it. `shrink` is
@@ -78,26 +107,31 @@ pub fn select(v: &WindowView, shrink: bool) -> u32 {
 
 /// Never takes back what was offered (RFC 9293 section 3.8.6.2.1), unless
 /// `shrink` allows it.
-pub fn offer(
-    new: u32,
-    rcv_nxt: Seq,
-    rcv_wup: Seq,
-    rcv_wnd: u32,
-    wscale: u8,
-    shrink: bool,
-) -> Offer {
-    let wscale = wscale.min(14);
-    let edge = rcv_wup.0.wrapping_add(rcv_wnd).wrapping_sub(rcv_nxt.0) as i32;
+#[inline(always)]
+pub fn offer(new: u32, last: &Offered) -> Offer {
+    let wscale = last.wscale.min(14);
+    let edge = last
+        .rcv_wup
+        .0
+        .wrapping_add(last.rcv_wnd)
+        .wrapping_sub(last.rcv_nxt.0) as i32;
     let current = edge.max(0) as u32;
     let mut wnd = new;
-    if new < current && !(shrink && wscale != 0) {
+    let mut wanted_zero = false;
+    if new < current && !(last.shrink && wscale != 0) {
         let unit = 1u32 << wscale;
         wnd = current.saturating_add(unit - 1) & !(unit - 1);
+        wanted_zero = new == 0;
     }
-    let field = wnd.min(65535u32 << wscale) >> wscale;
+    // MAX_TCP_WINDOW is 32767.
+    let most = match wscale == 0 && last.signed {
+        true => 32767,
+        false => 65535u32 << wscale,
+    };
     Offer {
         wnd,
-        field: field as u16,
+        field: (wnd.min(most) >> wscale) as u16,
+        wanted_zero,
     }
 }
 
@@ -145,10 +179,36 @@ mod tests {
 
     #[test]
     fn offered_window_is_never_taken_back() {
-        let o = offer(0, Seq(1000), Seq(500), 2000, 7, false);
-        assert_eq!(o.wnd, 1536);
-        assert_eq!(o.field, 12);
-        let o = offer(4096, Seq(u32::MAX), Seq(u32::MAX - 10), 20, 0, false);
-        assert_eq!(o.wnd, 4096);
+        let last = Offered {
+            rcv_nxt: Seq(1000),
+            rcv_wup: Seq(500),
+            rcv_wnd: 2000,
+            wscale: 7,
+            shrink: false,
+            signed: true,
+        };
+        let o = offer(0, &last);
+        assert!(o.wnd == 1536 && o.field == 12 && o.wanted_zero);
+        assert!(!offer(1, &last).wanted_zero);
+        let shrinks = Offered {
+            shrink: true,
+            ..last
+        };
+        assert!(offer(0, &shrinks) == Offer::SHUT);
+        let plain = Offered {
+            rcv_nxt: Seq(u32::MAX),
+            rcv_wup: Seq(u32::MAX - 10),
+            rcv_wnd: 20,
+            wscale: 0,
+            ..last
+        };
+        assert_eq!(offer(4096, &plain).wnd, 4096);
+        let o = offer(50_000, &plain);
+        assert!(o.wnd == 50_000 && o.field == 32_767);
+        let unsigned = Offered {
+            signed: false,
+            ..plain
+        };
+        assert_eq!(offer(50_000, &unsigned).field, 50_000);
     }
 }

@@ -69,8 +69,6 @@ pub const ETHERTYPE_VLAN: u16 = 0x8100;
 pub const ETHERTYPE_QINQ: u16 = 0x88a8;
 /// IP protocol number of TCP.
 pub const IPPROTO_TCP: u8 = 6;
-/// The IP header's ECN field: congestion experienced (RFC 3168).
-pub const ECN_CE: u8 = 3;
 
 /// First word of the timestamp option in the layout that nearly all stacks use:
 /// NOP, NOP, kind 8, length 10 (RFC 7323 appendix A).
@@ -474,8 +472,9 @@ fn walk_options(mut rest: &[u8]) -> (OptKind, Option<(u32, u32)>) {
         rest = next;
     }
     let kind = match (sack, other, ts) {
-        (true, ..) => OptKind::Sack,
+        // What signs a segment may be among them: more than a SACK.
         (_, true, _) => OptKind::Other,
+        (true, ..) => OptKind::Sack,
         (_, _, Some(_)) => OptKind::Timestamp,
         _ => OptKind::None,
     };

@@ -106,6 +106,13 @@ impl<T: Poll> Napi<T> {
         })
     }
 
+    /// What busy pollers call it; 0 before it runs.
+    #[inline]
+    pub(crate) fn id(&self) -> u32 {
+        // SAFETY: initialised; written before it is first polled only.
+        unsafe { (*self.napi.get()).napi_id }
+    }
+
     /// Adds it to `dev` as receive and transmit NAPI of queue `index`, and runs it.
     ///
     /// `dev` must be the device whose driver's value owns this instance, so

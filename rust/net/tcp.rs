@@ -77,6 +77,8 @@ pub(crate) struct Facts {
     pub(crate) user_data: bool,
     pub(crate) shutdown: bool,
     pub(crate) probing: bool,
+    /// It looks for a larger path MTU.
+    pub(crate) mtu_probe: bool,
     pub(crate) pressure: bool,
     pub(crate) ip_options: bool,
 }
@@ -226,7 +228,8 @@ impl<'a> LockedSock<'a> {
                 urgent: tp.urg_data != 0 || tp.snd_up != tp.snd_una,
                 in_recovery: icsk.icsk_ca_state() != CA_OPEN
                     || c.sack_scoreboard
-                    || icsk.icsk_retransmits != 0,
+                    || icsk.icsk_retransmits != 0
+                    || tp.tlp_high_seq != 0,
                 ecn: tp.ecn_flags != 0,
                 own_cc: ca.cong_control.is_some()
                     || ca.in_ack_event.is_some()
@@ -237,6 +240,7 @@ impl<'a> LockedSock<'a> {
                 user_data: !sk.sk_user_data.is_null(),
                 shutdown: u32::from(sk.sk_shutdown) & bindings::SEND_SHUTDOWN != 0,
                 probing: self.probing(),
+                mtu_probe: self.is_probing_mtu(),
                 pressure: c.memory_pressure,
                 ip_options: c.ip_options,
             }
@@ -309,7 +313,7 @@ impl<'a> LockedSock<'a> {
             any != 0
                 || ca.cong_avoid.is_none()
                 || (u32::from(self.family()) == bindings::AF_INET6
-                    && !(*(*inet).pinet6).opt.is_null())
+                    && (!(*(*inet).pinet6).opt.is_null() || (*(*inet).pinet6).rxopt.all != 0))
         }
     }
 
@@ -547,7 +551,7 @@ impl<'a> LockedSock<'a> {
             sack_owed: tp.rx_opt.num_sacks != 0 || tp.rx_opt.dsack() != 0 || tp.compressed_ack != 0,
             recovery: self.in_recovery() || tp.tlp_high_seq != 0,
             urgent: tp.urg_data != 0 || tp.snd_up != tp.snd_una,
-            probing: self.probing(),
+            probing: self.probing() || self.is_probing_mtu(),
         }
     }
 
@@ -569,10 +573,11 @@ impl<'a> LockedSock<'a> {
         Seq(unsafe { (*self.tp()).snd_nxt })
     }
 
-    /// Makes the host stack able to go on by itself at once.
-    pub(crate) fn resume_host(&self) {
+    /// Makes the host stack able to go on by itself at once. `stopped`: while something was
+    /// to be sent.
+    pub(crate) fn resume_host(&self, stopped: bool) {
         // SAFETY: the socket is live and locked.
-        unsafe { bindings::toe_tcp_resume_host(self.as_ptr()) }
+        unsafe { bindings::toe_tcp_resume_host(self.as_ptr(), stopped) }
     }
 }
 

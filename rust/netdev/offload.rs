@@ -19,7 +19,7 @@ use kernel::{
 use crate::{
     dct::{
         self,
-        receive::Recent,
+        receive::Source,
         Dct,
         Entry, //
     },
@@ -118,11 +118,11 @@ impl DeviceState {
     pub(super) fn input(
         &self,
         port: &Port,
-        queue: (u16, &Recent),
+        from: Source<'_>,
         skb: SkBuff,
         bh: &Bh,
     ) -> Option<SkBuff> {
-        dct::receive::input(port, queue, skb, bh)
+        dct::receive::input(port, from, skb, bh)
     }
 
     /// Remembers a connection that waits for [`Self::tx_room`]. `false`: there

@@ -16,7 +16,10 @@ use core::{
 
 use kernel::prelude::*;
 
-use crate::dct::receive::Recent;
+use crate::dct::receive::{
+    Recent,
+    Source, //
+};
 use crate::net::{
     context::{
         Bh,
@@ -288,8 +291,16 @@ impl Port {
         if !self.offload.has_entries() {
             return Some(skb);
         }
-        self.offload
-            .input(self, (napi.index, &napi.recent), skb, bh)
+        self.offload.input(
+            self,
+            Source {
+                queue: napi.index,
+                napi_id: napi.id(),
+                recent: &napi.recent,
+            },
+            skb,
+            bh,
+        )
     }
 
     /// Wakes those who wait for room in receive queue `rx` of `receiver`, the

@@ -10,6 +10,7 @@ use super::receive::{
 };
 use crate::{
     bindings,
+    logic::receive::RxAction,
     net::{
         skb::SkBuff,
         sock::LockedSock, //
@@ -31,12 +32,14 @@ impl LockedSock<'_> {
 
     /// Bookkeeping for a data segment that was placed, `header` the length of its
     /// TCP header, `flags` its flags.
-    pub(crate) fn payload_placed(&self, skb: &SkBuff, payload: u32, header: u32, flags: u16) {
+    pub(crate) fn payload_placed(&self, skb: &SkBuff, action: &RxAction, header: u32, flags: u16) {
         // SAFETY: the socket is live and locked, the frame ours; so many bytes of
         // header were parsed.
-        unsafe { bindings::toe_buffer_filled(self.as_ptr(), skb.as_ptr(), header) };
+        unsafe {
+            bindings::toe_buffer_filled(self.as_ptr(), skb.as_ptr(), header, action.predicted);
+        }
         // SAFETY: the frame is ours.
-        self.data_received(unsafe { &*skb.as_ptr() }, payload, header, flags);
+        self.data_received(unsafe { &*skb.as_ptr() }, action.payload, header, flags);
     }
 
     /// Would `recvmsg` acknowledge now, having taken the payload

@@ -8,16 +8,29 @@ use core::ptr::{
     write_volatile, //
 };
 
-use kernel::prelude::*;
+use kernel::{
+    ffi::c_int,
+    prelude::*, //
+};
 
 use super::{
     jiffies32,
     us_to_jiffies,
+    ESTABLISHED,
     HZ, //
 };
 use crate::{
     bindings,
     logic::{
+        rate::{
+            self,
+            Rate,
+            RateSample, //
+        },
+        receive::{
+            Room,
+            RxAction, //
+        },
         seq::Seq,
         wire::{
             self,
@@ -38,11 +51,13 @@ use crate::{
     }, //
 };
 
-/// `ICSK_ACK_SCHED`, `ICSK_ACK_PUSHED`, `ICSK_ACK_PUSHED2`, `ICSK_ACK_NOW` of `enum inet_csk_ack_state_t`.
+/// `ICSK_ACK_SCHED`, `ICSK_ACK_PUSHED`, `ICSK_ACK_PUSHED2`, `ICSK_ACK_NOW`,
+/// `ICSK_ACK_NOMEM` of `enum inet_csk_ack_state_t`.
 pub(super) const ACK_SCHED: u8 = 1;
 pub(super) const ACK_PUSHED: u8 = 4;
 pub(super) const ACK_PUSHED2: u8 = 8;
 const ACK_NOW: u8 = 16;
+pub(super) const ACK_NOMEM: u8 = 32;
 /// `TCP_ATO_MIN` and `TCP_DELACK_MIN`: HZ / 25, `TCP_DELACK_MAX`: HZ / 5.
 const ATO_MIN: u32 = HZ / 25;
 const DELACK_MAX: u32 = HZ / 5;
@@ -53,13 +68,11 @@ const MSS_DEFAULT: u32 = 536;
 const MIN_MSS: u32 = 88;
 
 impl LockedSock<'_> {
-    /// Notes the timestamps of a received segment and its receive time, by the
-    /// clock as it was refreshed last.
-    pub(crate) fn note_segment(&self, ts: Option<(u32, u32)>) {
+    /// Notes the timestamps of a received segment, `pure` if it has no payload.
+    pub(crate) fn note_segment(&self, ts: Option<(u32, u32)>, pure: bool) {
         // SAFETY: the socket is live and locked.
         unsafe {
             let tp = self.tp();
-            (*tp).rcv_tstamp = jiffies32();
             if let Some((val, ecr)) = ts {
                 (*tp).rx_opt.set_saw_tstamp(1);
                 (*tp).rx_opt.rcv_tsval = val;
@@ -68,27 +81,59 @@ impl LockedSock<'_> {
                     ecr => ecr.wrapping_sub((*tp).tsoffset),
                 };
             }
+            if pure {
+                (*tp).rcv_rtt_last_tsecr = (*tp).rx_opt.rcv_tsecr;
+            }
         }
     }
 
-    /// After `snd_una` moved: frees what it covers, measures, feeds congestion
-    /// control, re-arms the timers and wakes writers. `tcp_ack()`'s clean path.
-    pub(crate) fn acked(&self, ack: Seq) {
+    /// What `tcp_ack()` does with every segment it sees, before what is acknowledged
+    /// comes off the retransmission queue; its queue was empty before if `idle`.
+    #[inline]
+    pub(crate) fn ack_seen(&self, action: &RxAction, larger_window: bool, idle: bool) {
+        let data = action.payload != 0;
+        // SAFETY: the socket is live and locked.
+        unsafe {
+            let fast = action.predicted && action.acked != 0;
+            bindings::toe_tcp_ack_seen(self.as_ptr(), fast, data);
+            if action.window_changed {
+                bindings::toe_tcp_window_changed(self.as_ptr(), larger_window);
+            }
+            if idle && self.send_head().is_some() {
+                bindings::toe_tcp_ack_probe(self.as_ptr());
+            }
+        }
+    }
+
+    /// After `snd_una` moved from `prior_una`: frees what it covers, measures, feeds
+    /// congestion control, re-arms the timers. `tcp_ack()`'s clean path.
+    pub(crate) fn acked(&self, ack: Seq, prior_una: Seq) {
         let mut s = bindings::toe_ack_sample::default();
         // SAFETY: the socket is live and locked; its scoreboard is clean, for a
         // connection with anything SACKed, lost or retransmitted is not ours.
-        unsafe { bindings::toe_tcp_clean_rtx(self.as_ptr(), &mut s) };
+        unsafe { bindings::toe_tcp_clean_rtx(self.as_ptr(), prior_una.0, &mut s) };
         // SAFETY: as above.
-        let now = unsafe { (*self.tp()).tcp_mstamp };
+        let tp = unsafe { &*self.tp() };
+        let now = tp.tcp_mstamp;
         let since = |t: u64| u32::try_from(now.saturating_sub(t)).unwrap_or(u32::MAX);
-        let sample = (s.first_us != 0 && !s.retrans).then(|| (since(s.first_us), since(s.last_us)));
+        let sample = match s.first_us != 0 && !s.retrans {
+            true => Some((since(s.first_us), since(s.last_us))),
+            // Which of the transmissions it answers the echo of our clock says.
+            false => self.rtt_by_timestamp(1).map(|us| (us, us)),
+        };
+        // The lone end of what was written: the ACK may have waited (FLAG_ACK_MAYBE_DELAYED).
+        let lone = s.pkts == 1
+            && !s.partial
+            && ack.dist_from(prior_una) < tp.mss_cache
+            && s.prior_delivered.wrapping_add(1) == tp.delivered;
         // SAFETY: as above; all are plain fields of this socket.
         unsafe {
             let (tp, icsk) = (self.tp(), self.icsk());
             (*icsk).icsk_retransmits = 0;
-            (*icsk).icsk_probes_out = 0;
             if let Some((rtt, ca_rtt)) = sample {
-                self.update_rtt_min(ca_rtt);
+                if !(lone && ca_rtt > self.rtt_min()) {
+                    bindings::toe_tcp_rtt_min(self.as_ptr(), ca_rtt);
+                }
                 let mut est = self.rtt();
                 est.sample(rtt, ack, Seq((*tp).snd_nxt), || {
                     bindings::toe_tcp_rto_min_us(self.as_ptr())
@@ -103,35 +148,84 @@ impl LockedSock<'_> {
                 (*icsk).icsk_backoff = 0;
             }
             if s.pkts != 0 {
+                bindings::toe_tcp_set_timer(self.as_ptr());
+                self.sample_rate(&s);
                 let ca_rtt = sample.map_or(-1, |(_, ca)| ca as i32);
-                bindings::toe_tcp_cong_avoid(self.as_ptr(), ack.0, s.pkts, ca_rtt);
-                bindings::toe_tcp_rearm(self.as_ptr());
+                bindings::toe_tcp_cong_avoid(
+                    self.as_ptr(),
+                    ack.0,
+                    s.pkts,
+                    ca_rtt,
+                    s.prior_delivered,
+                );
             }
-            (*tp).snd_up = (*tp).snd_una;
-            bindings::toe_tcp_write_space(self.as_ptr());
         }
     }
 
-    /// `minmax_running_min()`, which is not exported: a lower sample is kept, an
-    /// old one replaced.
-    fn update_rtt_min(&self, rtt_us: u32) {
-        let window = (self.ipv4().sysctl_tcp_min_rtt_wlen as u32).wrapping_mul(HZ);
-        let now = jiffies32();
-        // SAFETY: the socket is live and locked.
-        let samples = unsafe { &mut (*self.tp()).rtt_min.s };
-        if rtt_us <= samples[0].v || now.wrapping_sub(samples[2].t) > window {
-            let v = match rtt_us {
-                0 => 1_000_000 / HZ,
-                us => us,
+    /// `tcp_rate_gen()`: what the ACK says about how fast the peer gets what is sent.
+    #[inline(always)]
+    fn sample_rate(&self, s: &bindings::toe_ack_sample) {
+        let sample = RateSample {
+            prior_delivered: s.prior_delivered,
+            prior_us: s.prior_us,
+            send_us: s.send_us,
+            app_limited: s.app_limited,
+        };
+        let min = self.rtt_min();
+        // SAFETY: the socket is live and locked; plain fields of this socket.
+        unsafe {
+            let tp = self.tp();
+            (*tp).app_limited = rate::app_limited_after((*tp).app_limited, (*tp).delivered);
+            (*tp).delivered_mstamp = (*tp).tcp_mstamp;
+            let old = Rate {
+                delivered: (*tp).rate_delivered,
+                interval_us: (*tp).rate_interval_us,
+                app_limited: (*tp).rate_app_limited() != 0,
             };
-            samples.fill(bindings::minmax_sample { t: now, v });
+            if let Some(new) = old.after(&sample, (*tp).delivered, (*tp).tcp_mstamp, min) {
+                (*tp).rate_delivered = new.delivered;
+                (*tp).rate_interval_us = new.interval_us;
+                (*tp).set_rate_app_limited(new.app_limited.into());
+            }
         }
     }
 
-    /// Is there room in the receive memory for this frame?
-    pub(crate) fn receive_space(&self, skb: &SkBuff) -> bool {
+    /// `tcp_min_rtt()`, in us.
+    #[inline]
+    pub(super) fn rtt_min(&self) -> u32 {
+        // SAFETY: the socket is live and locked.
+        unsafe { (*self.tp()).rtt_min.s[0].v }
+    }
+
+    /// `tcp_check_space()`: wakes writers if there is room again.
+    #[inline]
+    pub(crate) fn check_space(&self) {
+        // SAFETY: the socket is live and locked.
+        unsafe { bindings::toe_tcp_check_space(self.as_ptr()) }
+    }
+
+    /// Where is room in the receive memory for this frame?
+    #[inline(always)]
+    pub(crate) fn receive_space(&self, skb: &SkBuff) -> Room {
         // SAFETY: the socket is live and locked, the frame ours.
-        unsafe { bindings::toe_tcp_rmem_ok(self.as_ptr(), skb.as_ptr()) }
+        unsafe {
+            if (*skb.as_ptr()).truesize as c_int <= (*self.as_ptr()).sk_forward_alloc {
+                return Room::Own;
+            }
+            match bindings::toe_tcp_rmem_ok(self.as_ptr(), skb.as_ptr()) {
+                true => Room::Found,
+                false => Room::None,
+            }
+        }
+    }
+
+    /// Has the host header prediction on? Not after the peer's FIN.
+    #[inline]
+    pub(crate) fn is_predicting(&self) -> bool {
+        // SAFETY: the socket is live and locked.
+        unsafe {
+            (*self.tp()).pred_flags != 0 && (*self.as_ptr()).__sk_common.skc_state == ESTABLISHED
+        }
     }
 
     /// `tcp_measure_rcv_mss()`: the peer's segment size, from the segments it
@@ -187,18 +281,24 @@ impl LockedSock<'_> {
     /// `header` bytes, which are the TCP header, and what goes with it.
     /// `flags` are the segment's. Readers are not woken yet.
     #[inline(always)]
-    pub(crate) fn queue_payload(&self, skb: SkBuff, payload: u32, header: u32, flags: u16) {
-        let skb = skb.into_raw();
+    pub(crate) fn queue_payload(&self, skb: SkBuff, action: &RxAction, header: u32, flags: u16) {
+        let (skb, payload) = (skb.into_raw(), action.payload);
         let mut stolen = false;
         // SAFETY: the socket is live and locked; the frame is the queue's from
         // here on, and stays in it under the lock, or is still ours.
-        let eaten = unsafe { bindings::toe_tcp_queue_rcv(self.as_ptr(), skb, header, &mut stolen) };
+        let eaten = unsafe {
+            bindings::toe_tcp_queue_rcv(self.as_ptr(), skb, header, action.predicted, &mut stolen)
+        };
         // SAFETY: as above; it is valid in both cases.
         self.data_received(unsafe { &*skb }, payload, header, flags);
         if eaten {
             // SAFETY: the last buffer of the queue took the payload, and the
             // rest is ours.
             unsafe { bindings::kfree_skb_partial(skb, stolen) };
+        }
+        if !action.predicted && !self.is_predicting() {
+            // SAFETY: as above.
+            unsafe { bindings::toe_tcp_fast_path_check(self.as_ptr()) };
         }
     }
 
@@ -221,7 +321,7 @@ impl LockedSock<'_> {
             if ecr != (*tp).rcv_rtt_last_tsecr {
                 (*tp).rcv_rtt_last_tsecr = ecr;
                 if payload >= u32::from((*icsk).icsk_ack.rcv_mss) {
-                    self.receive_rtt_by_timestamp(ecr);
+                    self.receive_rtt_by_timestamp(payload);
                 }
             }
             self.measure_rcv_mss(skb, payload, header, flags);
@@ -230,7 +330,10 @@ impl LockedSock<'_> {
             let now = jiffies32();
             let quick = |icsk: *mut bindings::inet_connection_sock| {
                 let mss = u32::from((*icsk).icsk_ack.rcv_mss).max(1);
-                let n = ((*tp).rcv_wnd / (2 * mss)).clamp(2, MAX_QUICKACKS);
+                let n = match (*tp).rcv_wnd / (2 * mss) {
+                    0 => 2,
+                    n => n.min(MAX_QUICKACKS),
+                };
                 (*icsk).icsk_ack.quick = (*icsk).icsk_ack.quick.max(n as u8);
             };
             let ato = (*icsk).icsk_ack.ato();
@@ -257,16 +360,37 @@ impl LockedSock<'_> {
     }
 
     /// `tcp_rcv_rtt_measure_ts()`: the time since the peer echoed our clock.
-    fn receive_rtt_by_timestamp(&self, ecr: u32) {
-        // SAFETY: the socket is live and locked.
-        let (delta, us) = unsafe {
-            let tp = self.tp();
-            let now = self.clock_ts();
-            (now.wrapping_sub(ecr), (*tp).tcp_usec_ts() != 0)
+    /// `payload` bytes have just been received, which the host would not have queued yet.
+    fn receive_rtt_by_timestamp(&self, payload: u32) {
+        let Some(us) = self.rtt_by_timestamp(0).filter(|us| *us != 0) else {
+            return;
         };
-        let limit = i32::MAX as u32 / if us { 1 } else { 1000 };
-        if delta != 0 && delta < limit {
-            self.receive_rtt(if us { delta } else { delta * 1000 }, false);
+        // SAFETY: the socket is live and locked.
+        let unread = unsafe {
+            let tp = &*self.tp();
+            tp.rcv_nxt.wrapping_sub(tp.copied_seq)
+        };
+        // Where it was placed it has been read, too.
+        self.receive_rtt(us, unread != payload && unread != 0);
+    }
+
+    /// `tcp_rtt_tsopt_us()`: the time since the peer echoed our clock, in us, at least
+    /// `min` of the clock's units. `None`: it did not, or too long ago.
+    fn rtt_by_timestamp(&self, min: u32) -> Option<u32> {
+        // SAFETY: the socket is live and locked.
+        let (ecr, us, seen) = unsafe {
+            let tp = &*self.tp();
+            let opt = &tp.rx_opt;
+            (opt.rcv_tsecr, tp.tcp_usec_ts() != 0, opt.saw_tstamp() != 0)
+        };
+        if !seen || ecr == 0 {
+            return None;
+        }
+        let delta = self.clock_ts().wrapping_sub(ecr);
+        match us {
+            true => i32::try_from(delta).ok().map(|d| d as u32),
+            false if delta < i32::MAX as u32 / 1000 => Some(delta.max(min) * 1000),
+            false => None,
         }
     }
 
@@ -289,9 +413,9 @@ impl LockedSock<'_> {
     }
 
     /// `tcp_rcv_rtt_update()`: the receiver's RTT estimate, by which the host
-    /// tunes the receive buffer. A sample that depends on the window can only
-    /// lower it.
-    fn receive_rtt(&self, us: u32, by_window: bool) {
+    /// tunes the receive buffer. A sample that depends on the window, or on a reader that
+    /// is late, can `only_lower` it.
+    fn receive_rtt(&self, us: u32, only_lower: bool) {
         // SAFETY: the socket is live and locked.
         unsafe {
             let tp = self.tp();
@@ -299,7 +423,7 @@ impl LockedSock<'_> {
             let sample = us.saturating_mul(8);
             if old == 0 || sample < old {
                 (*tp).rcv_rtt_est.rtt_us = sample;
-            } else if !by_window && (*tp).rcv_nxt == (*tp).copied_seq {
+            } else if !only_lower {
                 (*tp).rcv_rtt_est.rtt_us = old - (old >> 3) + us;
             }
         }
@@ -333,8 +457,21 @@ impl LockedSock<'_> {
         }
     }
 
-    /// `tcp_send_delayed_ack()`: the host's own timer sends it.
-    pub(crate) fn delay_ack(&self) {
+    /// Is the ACK for when the task that owns the socket lets it go
+    /// (`tcp_backlog_ack_defer`)? The host sends it then.
+    #[inline]
+    pub(crate) fn defer_ack(&self) -> bool {
+        if !self.is_owned() || self.ipv4().sysctl_tcp_backlog_ack_defer == 0 {
+            return false;
+        }
+        // SAFETY: the socket is live and locked.
+        unsafe { bindings::toe_tcp_defer_ack(self.as_ptr()) };
+        true
+    }
+
+    /// `tcp_send_delayed_ack()`: the host's own timer sends it. `false`: it would expire
+    /// soon, and the ACK is due now.
+    pub(crate) fn delay_ack(&self) -> bool {
         // SAFETY: the socket is live and locked.
         unsafe {
             let (tp, icsk) = (&*self.tp(), &*self.icsk());
@@ -349,7 +486,7 @@ impl LockedSock<'_> {
                 }
                 ato = ato.min(max);
             }
-            bindings::toe_tcp_delack(self.as_ptr(), ato.min(icsk.icsk_delack_max) as usize);
+            !bindings::toe_tcp_delack(self.as_ptr(), ato)
         }
     }
 
@@ -363,6 +500,15 @@ impl LockedSock<'_> {
 }
 
 impl SkBuff {
+    /// Notes when the frame came, for who asks for it now: the host notes it only if
+    /// somebody does (`net_timestamp_check()`). Its control block is filled.
+    #[cold]
+    pub(crate) fn with_time(self) -> Self {
+        // SAFETY: the frame is ours.
+        unsafe { bindings::toe_tcp_stamp(self.as_ptr()) };
+        self
+    }
+
     /// Prepares a frame for the socket: its first byte is the TCP header, its
     /// control block says what the TCP header says, as the host stack's receive
     /// function wants it.
@@ -397,10 +543,14 @@ impl SkBuff {
         }
     }
 
-    /// Notes the CPU and NAPI instance for busy polling and RFS.
-    pub(crate) fn mark_receiver(&self, sk: &Sock) {
+    /// Notes in frame and socket where it came in: the device, the receive queue and its
+    /// NAPI instance, this CPU. For busy polling, RFS and whoever asks the frame.
+    #[inline]
+    pub(crate) fn received_by(&mut self, sk: &Sock, iif: i32, queue: u16, napi_id: u32) {
         // SAFETY: socket and frame are live.
-        unsafe { bindings::toe_sk_incoming(sk.as_ptr(), self.as_ptr()) }
+        unsafe {
+            bindings::toe_sk_incoming(sk.as_ptr(), self.as_ptr(), iif, queue, napi_id);
+        }
     }
 
     /// Verifies the TCP checksum of a frame, at its Ethernet header, that no

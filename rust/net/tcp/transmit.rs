@@ -13,11 +13,20 @@ use kernel::{
     prelude::*, //
 };
 
+use super::receive::ACK_NOMEM;
 use crate::{
     bindings,
     logic::{
+        reason::SpecialCase,
         seq::Seq,
-        transmit::NAGLE_PUSH,
+        transmit::{
+            self,
+            GoalView,
+            TsoView,
+            WaitReason,
+            NAGLE_PUSH,
+            NSEC_PER_MSEC, //
+        },
         window,
         wire, //
     },
@@ -42,6 +51,8 @@ pub(crate) struct SendHead {
     pub(crate) more: bool,
     /// Was it marked to be pushed (PSH)?
     pub(crate) push: bool,
+    /// Can nothing join it (`MSG_EOR`)?
+    pub(crate) closed: bool,
 }
 
 /// Why nothing was appended to the send queue.
@@ -61,13 +72,13 @@ impl LockedSock<'_> {
     pub(super) fn new_window(&self) -> u32 {
         // SAFETY: the socket is live and locked.
         let (view, net_shrink) = unsafe {
-            let (tp, icsk) = (&*self.tp(), &mut *self.icsk());
+            let (tp, icsk) = (&*self.tp(), &*self.icsk());
             let shrink = self.ipv4().sysctl_tcp_shrink_window != 0;
             let free = self.space();
             let allowed = self.full_space();
             let full = allowed.min(tp.window_clamp as i32);
             if free < full >> 1 {
-                icsk.icsk_ack.quick = 0;
+                bindings::toe_tcp_space_short(self.as_ptr());
             }
             (
                 window::WindowView {
@@ -88,30 +99,47 @@ impl LockedSock<'_> {
     /// `tcp_select_window()`: the window field of a frame about to be sent; the
     /// offer is recorded in the socket.
     pub(crate) fn offer_window(&self) -> u16 {
-        let new = self.new_window();
+        // Data was dropped for want of memory: the peer shall wait.
         // SAFETY: the socket is live and locked.
-        unsafe {
-            let tp = &mut *self.tp();
-            let shrink = self.ipv4().sysctl_tcp_shrink_window != 0;
-            let offer = window::offer(
-                new,
-                Seq(tp.rcv_nxt),
-                Seq(tp.rcv_wup),
-                tp.rcv_wnd,
-                tp.rx_opt.rcv_wscale() as u8,
-                shrink,
-            );
-            tp.rcv_wnd = offer.wnd;
-            tp.rcv_wup = tp.rcv_nxt;
-            let edge = tp.rcv_wup.wrapping_add(tp.rcv_wnd);
-            if Seq(edge).after(Seq(tp.rcv_mwnd_seq)) {
-                tp.rcv_mwnd_seq = edge;
+        let shut = unsafe { (*self.icsk()).icsk_ack.pending } & ACK_NOMEM != 0;
+        let new = match shut {
+            true => 0,
+            false => self.new_window(),
+        };
+        // SAFETY: as above, and nobody else looks meanwhile.
+        let tp = unsafe { &mut *self.tp() };
+        let old = tp.rcv_wnd;
+        let offer = match shut {
+            true => window::Offer::SHUT,
+            false => {
+                let last = window::Offered {
+                    rcv_nxt: Seq(tp.rcv_nxt),
+                    rcv_wup: Seq(tp.rcv_wup),
+                    rcv_wnd: old,
+                    wscale: tp.rx_opt.rcv_wscale() as u8,
+                    shrink: self.ipv4().sysctl_tcp_shrink_window != 0,
+                    signed: self.ipv4().sysctl_tcp_workaround_signed_windows != 0,
+                };
+                window::offer(new, &last)
             }
-            if offer.field == 0 {
-                tp.pred_flags = 0;
-            }
-            offer.field
+        };
+        tp.rcv_wnd = offer.wnd;
+        tp.rcv_wup = tp.rcv_nxt;
+        let edge = tp.rcv_wup.wrapping_add(tp.rcv_wnd);
+        if Seq(edge).after(Seq(tp.rcv_mwnd_seq)) {
+            tp.rcv_mwnd_seq = edge;
         }
+        if offer.field == 0 {
+            tp.pred_flags = 0;
+        }
+        let field = u32::from(offer.field);
+        if !shut && (field == 0 || old == 0 || offer.wanted_zero) {
+            // SAFETY: as above.
+            unsafe {
+                bindings::toe_tcp_count_window(self.as_ptr(), offer.wanted_zero, old, field);
+            }
+        }
+        offer.field
     }
 
     /// The first unsent buffer.
@@ -134,6 +162,7 @@ impl LockedSock<'_> {
                 len: (*skb).len,
                 more: !ptr::eq(next, end),
                 push: (*cb).tcp_flags & wire::flags::PSH != 0,
+                closed: (*cb).eor() != 0,
             })
         }
     }
@@ -148,15 +177,154 @@ impl LockedSock<'_> {
         Ok(())
     }
 
+    /// Moves up to `len` bytes from the buffer behind the send head into it.
+    #[cold]
+    pub(crate) fn grow(&self, head: SendHead, len: u32) -> SendHead {
+        // SAFETY: the socket is live and locked, `head` its send head.
+        match unsafe { bindings::toe_tcp_grow(self.as_ptr(), head.skb, len) } {
+            true => self.send_head().unwrap_or(head),
+            false => head,
+        }
+    }
+
+    /// Bytes in the last unsent buffer.
+    pub(crate) fn send_tail_len(&self) -> u32 {
+        // SAFETY: the socket is live and locked, and with it its send queue, a
+        // ring through the queue's own head.
+        unsafe {
+            let queue = addr_of!((*self.as_ptr()).sk_write_queue);
+            let end: *const bindings::sk_buff = queue.cast();
+            let skb = (*queue).__bindgen_anon_1.__bindgen_anon_1.prev;
+            match ptr::eq(skb, end) {
+                true => 0,
+                false => (*skb).len,
+            }
+        }
+    }
+
+    /// The most segments that a frame may have now (`tcp_tso_segs()`).
+    #[inline]
+    pub(crate) fn tso_segs(&self, mss: u32) -> u32 {
+        // SAFETY: the socket is live and locked; the congestion control is one that it
+        // has a reference to.
+        unsafe {
+            let sk = &*self.as_ptr();
+            let min_segs = match (*(*self.icsk()).icsk_ca_ops).min_tso_segs {
+                Some(f) => f(self.as_ptr()),
+                None => u32::from(self.ipv4().sysctl_tcp_min_tso_segs),
+            };
+            let view = TsoView {
+                pacing_rate: sk.sk_pacing_rate as u64,
+                pacing_shift: sk.sk_pacing_shift,
+                min_rtt_us: self.rtt_min(),
+                rtt_log: self.ipv4().sysctl_tcp_tso_rtt_log,
+                gso_max_size: sk.sk_gso_max_size,
+                gso_max_segs: u32::from(sk.sk_gso_max_segs),
+                min_segs,
+            };
+            view.segs(mss)
+        }
+    }
+
+    /// Was the last frame sent less than a millisecond ago, so that the next one may wait
+    /// to become larger?
+    #[inline]
+    pub(crate) fn sent_just_now(&self) -> bool {
+        // SAFETY: the socket is live and locked.
+        let tp = unsafe { &*self.tp() };
+        let since = tp.tcp_clock_cache.wrapping_sub(tp.tcp_wstamp_ns) as i64;
+        since <= NSEC_PER_MSEC as i64
+    }
+
+    /// In how many ns the next ACK is expected, by the smoothed round trip time.
+    pub(crate) fn ack_in_ns(&self) -> Option<i64> {
+        let mut ns = 0;
+        // SAFETY: the socket is live and locked, `ns` ours.
+        unsafe { bindings::toe_tcp_ack_in(self.as_ptr(), &mut ns) }.then_some(ns)
+    }
+
+    /// Smoothed round trip time in ns.
+    #[inline]
+    pub(crate) fn srtt_ns(&self) -> u64 {
+        // SAFETY: the socket is live and locked.
+        u64::from(unsafe { (*self.tp()).srtt_us }) * (1000 >> 3)
+    }
+
+    /// `tcp_tso_win_divisor`
+    #[inline]
+    pub(crate) fn win_divisor(&self) -> u32 {
+        u32::try_from(self.ipv4().sysctl_tcp_tso_win_divisor).unwrap_or(0)
+    }
+
+    /// Segments in flight.
+    #[inline]
+    pub(crate) fn packets_out(&self) -> u32 {
+        // SAFETY: the socket is live and locked.
+        unsafe { (*self.tp()).packets_out }
+    }
+
+    /// The end of a run of the transmit engine, which sent `segs` segments with nothing in
+    /// flight before if `fresh`, and stopped for `wait`: congestion window validation,
+    /// timers, the clocks of what limits the connection.
+    #[inline]
+    pub(crate) fn xmit_end(&self, segs: u32, wait: Option<WaitReason>, fresh: bool) {
+        let cwnd = wait.is_some_and(WaitReason::is_cwnd);
+        let window = wait.is_some_and(WaitReason::is_window);
+        // SAFETY: the socket is live and locked.
+        unsafe { bindings::toe_tcp_xmit_end(self.as_ptr(), segs, cwnd, window, fresh) }
+    }
+
+    /// What only the host stack can do of what is to be sent: urgent data, and if it may
+    /// `probe`, a segment to look for a larger path MTU.
+    #[inline(always)]
+    pub(crate) fn host_first(&self, probe: bool) -> Option<SpecialCase> {
+        // SAFETY: the socket is live and locked.
+        let (urgent, probes) = unsafe {
+            let tp = &*self.tp();
+            (
+                tp.snd_up != tp.snd_una,
+                (*self.icsk()).icsk_mtup.enabled() != 0,
+            )
+        };
+        match urgent | (probe & probes) {
+            true => self.host_first_case(urgent),
+            false => None,
+        }
+    }
+
+    #[cold]
+    fn host_first_case(&self, urgent: bool) -> Option<SpecialCase> {
+        match urgent {
+            true => Some(SpecialCase::Urg),
+            false => self.is_probing_mtu().then_some(SpecialCase::MtuProbe),
+        }
+    }
+
+    /// Does the host stack look for a larger path MTU, or would it now?
+    pub(crate) fn is_probing_mtu(&self) -> bool {
+        // SAFETY: the socket is live and locked.
+        unsafe { bindings::toe_tcp_mtu_probing(self.as_ptr()) }
+    }
+
     /// The wire's copy of the send head. `None`: no memory.
     pub(crate) fn clone_head(&self, head: &SendHead) -> Option<SkBuff> {
         // SAFETY: `head` is this socket's send head.
-        let clone = unsafe { bindings::toe_tcp_xmit_clone(head.skb) };
+        let clone = unsafe { bindings::toe_tcp_xmit_clone(self.as_ptr(), head.skb) };
         if clone.is_null() {
             return None;
         }
         // SAFETY: a fresh clone is ours.
         Some(unsafe { SkBuff::from_raw(clone) })
+    }
+
+    /// An empty frame with room in front for all headers of a segment without
+    /// payload. `None`: no memory. From the cache of freed frames of this CPU.
+    pub(crate) fn header_frame(&self, _bh: &Bh) -> Option<SkBuff> {
+        // SAFETY: the socket is live; bottom halves are disabled, as for the cache of NAPI
+        // polls.
+        let skb = unsafe { bindings::toe_header_skb(self.as_ptr()) };
+        // SAFETY: if there is one, it is ours.
+        (!skb.is_null()).then(|| unsafe { SkBuff::from_raw(skb) })
     }
 
     /// Moves the send head, which was sent, to the retransmission queue.
@@ -192,15 +360,6 @@ impl LockedSock<'_> {
     pub(crate) fn snd_sml(&self) -> Seq {
         // SAFETY: the socket is live and locked.
         Seq(unsafe { (*self.tp()).snd_sml })
-    }
-
-    /// `sk_gso_max_size` and `sk_gso_max_segs`; one segment without GSO.
-    pub(crate) fn gso_limits(&self) -> (u32, u32) {
-        // SAFETY: the socket is live and locked.
-        unsafe {
-            let sk = &*self.as_ptr();
-            (sk.sk_gso_max_size, u32::from(sk.sk_gso_max_segs))
-        }
     }
 
     /// `sk_gso_type`, for engine-built frames.
@@ -274,6 +433,21 @@ impl LockedSock<'_> {
         }
     }
 
+    /// Notes that the application has nothing more to send, if so: before it writes
+    /// (`tcp_rate_check_app_limited()`).
+    pub(crate) fn check_app_limited(&self) {
+        // SAFETY: the socket is live and locked.
+        unsafe { bindings::tcp_rate_check_app_limited(self.as_ptr()) }
+    }
+
+    /// Was half a window written since the last push (`forced_push()`)?
+    #[inline]
+    pub(crate) fn is_push_forced(&self) -> bool {
+        // SAFETY: the socket is live and locked.
+        let tp = unsafe { &*self.tp() };
+        transmit::forced_push(Seq(tp.write_seq), Seq(tp.pushed_seq), tp.max_window)
+    }
+
     /// Marks the end of the send queue to be pushed.
     pub(crate) fn mark_push(&self) {
         // SAFETY: the socket is live and locked.
@@ -284,20 +458,24 @@ impl LockedSock<'_> {
     /// `tcp_xmit_size_goal()`.
     pub(crate) fn size_goal(&self) -> u32 {
         // SAFETY: the socket is live and locked.
-        let (mss, window, gso) = unsafe {
-            let (sk, tp) = (&*self.as_ptr(), &*self.tp());
-            (tp.mss_cache.max(1), tp.max_window, sk.sk_gso_max_size)
-        };
-        let mut goal = gso.saturating_sub(1 + 320);
-        if window > 1072 {
-            goal = goal.min(window / 2);
+        unsafe {
+            let (sk, tp) = (&*self.as_ptr(), &mut *self.tp());
+            let view = GoalView {
+                segs: u32::from(tp.gso_segs),
+                mss: tp.mss_cache,
+                max_window: tp.max_window,
+                gso_max_size: sk.sk_gso_max_size,
+                gso_max_segs: u32::from(sk.sk_gso_max_segs),
+                header_len: u32::from(tp.tcp_header_len),
+            };
+            let segs = view.next_segs();
+            tp.gso_segs = segs as u16;
+            segs.max(1) * tp.mss_cache.max(1)
         }
-        (goal / mss).max(1) * mss
     }
 
     /// May the engine send what an application writes now? Not if the host has
-    /// something to do first: a new path MTU, a restart of congestion control
-    /// after idling.
+    /// something to do first: an error to tell, a new path MTU.
     pub(crate) fn may_write(&self) -> bool {
         // SAFETY: the socket is live and locked.
         unsafe { bindings::toe_tcp_may_write(self.as_ptr()) }
@@ -344,15 +522,6 @@ impl LockedSock<'_> {
 }
 
 impl SkBuff {
-    /// An empty frame with room in front for all headers of a segment without
-    /// payload. `None`: no memory. From the cache of freed frames of this CPU.
-    pub(crate) fn for_header(_bh: &Bh) -> Option<Self> {
-        // SAFETY: bottom halves are disabled, as for the cache of NAPI polls.
-        let skb = unsafe { bindings::toe_header_skb() };
-        // SAFETY: if there is one, it is ours.
-        (!skb.is_null()).then(|| unsafe { SkBuff::from_raw(skb) })
-    }
-
     /// The first `len` linear bytes, to be written, though a clone may share the
     /// payload behind them. `None` if the header is shared, too.
     pub(crate) fn header_mut(&mut self, len: usize) -> Option<&mut [u8]> {

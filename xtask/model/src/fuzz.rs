@@ -10,7 +10,8 @@ use crate::logic::{
     expect::Expected,
     legacy::{HostState, Legacy, Verdict},
     policy::Limits,
-    receive::{receive, HostView},
+    reason::SpecialCase,
+    receive::{receive, HostView, Room},
     rules::{self, describe::describe, parser, Cgroup, Facts, Node, Rule},
     seq::Seq,
     template::{HeaderTemplate, TemplateParams, TxFields, MAX_LEN},
@@ -151,7 +152,8 @@ fn check_receive(c: &mut ConnData, s: &Segment, view: &HostView) -> bool {
             assert!(!action.window_changed || c.snd_wnd != 0);
             assert!(c.packets_out <= before.packets_out);
             assert!(view.ooo_empty || action.payload == 0);
-            assert!(view.rcv_space_ok || action.payload == 0);
+            assert!(view.room != Room::None || action.payload == 0);
+            assert!(!action.predicted || !action.window_changed);
             true
         }
     }
@@ -228,7 +230,13 @@ pub fn run(data: &[u8]) {
         };
         let frame_len = frame.len() as u32 + more;
         let view = HostView {
-            rcv_space_ok: kind & 0x1c != 4,
+            room: match kind & 0x1c {
+                4 => Room::None,
+                16 => Room::Found,
+                _ => Room::Own,
+            },
+            predicting: kind & 0x20 == 0,
+            host_first: (kind & 0x1c == 20).then_some(SpecialCase::Urg),
             ooo_empty: kind & 0x1c != 8,
             now_secs: i64::from(kind),
             sack_or_loss: kind & 0x1c == 12,

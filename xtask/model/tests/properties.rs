@@ -18,7 +18,7 @@ use toe_model::logic::{
     seq::Seq,
     state::{Mode, ModeEvent},
     template::{HeaderTemplate, TemplateParams, TxFields},
-    transmit::{self, next_send, SendVerdict, SendView},
+    transmit::{self, next_send, SendVerdict, SendView, TsoView, WaitReason},
     tuple::{Family, Tuple},
     vlan::{self, Tags},
     wire::{self, Odd, OptKind},
@@ -435,12 +435,20 @@ proptest! {
         c in (any::<u32>(), 0u32..200_000, 0u32..200_000, 0u32..9000, 0u32..300),
         v in (0u32..200_000, any::<bool>(), 0u8..8, 0u32..300, 0u32..300, 0u32..300_000, 0u32..100, any::<bool>()),
         sml in 0u32..300_000,
+        ack in prop::option::of(-3_000_000i64..3_000_000),
     ) {
         let (una, flight, wnd, mss, packets_out) = c;
         let c = ConnData { cached: ConnCached { mss, ..ConnCached::default() }, delegated: ConnDelegated { snd_una: Seq(una), snd_nxt: Seq(una).add(flight), snd_wnd: wnd, packets_out, ..ConnDelegated::default() }, ..ConnData::default() };
-        let (head_len, more, nonagle, in_flight_pkts, cwnd, gso_max_size, gso_max_segs, push) = v;
-        let v = SendView { head_len, more, nonagle, in_flight_pkts, cwnd, gso_max_size, gso_max_segs, push, snd_sml: Seq(una).add(sml) };
-        if let SendVerdict::Send { bytes, segs } = next_send(&c, &v) {
+        let (head_len, more, nonagle, in_flight_pkts, cwnd, gso_max_size, gso_max_segs, may_defer) = v;
+        let tso = TsoView { gso_max_size, gso_max_segs, ..TsoView::default() };
+        let max_segs = tso.segs(mss);
+        let v = SendView { head_len, more, nonagle, in_flight_pkts, cwnd, max_segs, may_defer, win_divisor: 3, srtt_ns: 1_500_000, snd_sml: Seq(una).add(sml), ..SendView::default() };
+        let verdict = next_send(&c, &v, || ack);
+        // With nothing in flight nobody would wake what waits.
+        if ack.is_none() {
+            prop_assert!(!matches!(verdict, SendVerdict::Wait(WaitReason::Defer(_))));
+        }
+        if let SendVerdict::Send { bytes, segs } = verdict {
             prop_assert!(bytes > 0 && bytes <= head_len);
             prop_assert!(c.snd_nxt.add(bytes).at_or_before(c.wnd_end()));
             prop_assert!(in_flight_pkts + segs <= cwnd);

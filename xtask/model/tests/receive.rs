@@ -9,7 +9,7 @@ use toe_model::logic::{
     legacy::{Budget, HostState, Legacy, Verdict},
     policy::Limits,
     reason::{SpecialCase, UploadReason},
-    receive::{receive, HostView},
+    receive::{receive, HostView, Room},
     seq::Seq,
     wire::{flags, OptKind, Segment},
 };
@@ -85,7 +85,10 @@ fn any_case() -> impl Strategy<Value = Case> {
         mostly(0u8, 0u8..4),
     );
     let view = (
-        mostly(true, any::<bool>()),
+        mostly(
+            Room::Own,
+            prop_oneof![Just(Room::None), Just(Room::Found)],
+        ),
         mostly(true, any::<bool>()),
         mostly(false, any::<bool>()),
     );
@@ -118,7 +121,9 @@ fn any_case() -> impl Strategy<Value = Case> {
             ts,
             ecn,
             view: HostView {
-                rcv_space_ok: v.0,
+                room: v.0,
+                predicting: true,
+                host_first: None,
                 ooo_empty: v.1,
                 now_secs: 5,
                 sack_or_loss: v.2,
@@ -196,7 +201,7 @@ impl Case {
             (S::BadHeader, !has(flags::ACK)),
             (
                 S::Ecn,
-                has(flags::ECE | flags::CWR | flags::AE) || self.ecn == 3,
+                has(flags::ECE | flags::CWR | flags::AE) || self.ecn != 0,
             ),
             (S::NoTimestamp, self.ts_ok && self.opts == OptKind::None),
             (
@@ -221,7 +226,7 @@ impl Case {
                 S::BeyondWindow,
                 self.seq > room || (self.seq == 0 && self.payload > room && !probe),
             ),
-            (S::NoMemory, data && !self.view.rcv_space_ok),
+            (S::NoMemory, data && self.view.room == Room::None),
             (S::AckOutside, !(0..=self.flight).contains(&self.ack)),
             (
                 S::ZeroWindow,

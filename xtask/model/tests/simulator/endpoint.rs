@@ -13,11 +13,11 @@ use toe_model::logic::{
     legacy::Budget,
     policy::Limits,
     reason::{SpecialCase, UploadReason},
-    receive::{receive, HostView},
+    receive::{receive, HostView, Room},
     seq::Seq,
     state::{Mode, ModeEvent},
     template::{HeaderTemplate, TemplateParams, TxFields},
-    transmit::{self, SendVerdict, SendView, WaitReason},
+    transmit::{self, SendVerdict, SendView, WaitReason, NAGLE_PUSH},
     tuple::Tuple,
     wire::{self, flags, Odd, Segment},
 };
@@ -355,7 +355,12 @@ impl Endpoint {
     fn engine_input(&mut self, now: Time, s: &Segment, data: &[u8]) -> Result<(), SpecialCase> {
         let short = self.rng.permille(self.cfg.no_memory) || self.starve;
         let view = HostView {
-            rcv_space_ok: !short && s.payload <= self.free(),
+            room: match !short && s.payload <= self.free() {
+                true => Room::Own,
+                false => Room::None,
+            },
+            predicting: true,
+            host_first: None,
             ooo_empty: !self.host.out_of_order(),
             now_secs: (now / 1_000_000) as i64,
             sack_or_loss: self.host.in_recovery(&self.c),
@@ -469,15 +474,22 @@ impl Endpoint {
             let view = SendView {
                 head_len,
                 more: unsent > head_len,
-                nonagle: self.cfg.nonagle,
+                nonagle: self.cfg.nonagle | if self.closing { NAGLE_PUSH } else { 0 },
                 in_flight_pkts: self.c.packets_out,
                 cwnd: self.cwnd,
-                gso_max_size: 65_536,
-                gso_max_segs: self.cfg.gso_max_segs,
-                push: self.closing,
+                max_segs: self.cfg.gso_max_segs,
                 snd_sml: self.snd_sml,
+                may_defer: !self.closing,
+                win_divisor: 3,
+                srtt_ns: u64::from(self.c.rtt.srtt()) * 1000,
+                ..SendView::default()
             };
-            let (bytes, segs) = match transmit::next_send(&self.c, &view) {
+            let ack_in_ns = || {
+                let first = self.sent.front()?;
+                let due = first.at + Time::from(self.c.rtt.srtt());
+                Some((due as i64 - now as i64) * 1000)
+            };
+            let (bytes, segs) = match transmit::next_send(&self.c, &view, ack_in_ns) {
                 SendVerdict::Send { bytes, segs } => (bytes, segs),
                 SendVerdict::Wait(WaitReason::Window) if self.c.all_acked() => {
                     self.persist_at.get_or_insert(now + 50_000);

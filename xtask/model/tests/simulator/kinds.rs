@@ -60,6 +60,7 @@ pub enum Kind {
     Keepalive,
     HostRetransmit,
     PathMtu,
+    MtuProbe,
 }
 
 impl Kind {
@@ -74,12 +75,13 @@ impl Kind {
                 | K::Keepalive
                 | K::HostRetransmit
                 | K::PathMtu
+                | K::MtuProbe
         )
     }
 }
 
 /// What each must be counted as, and nothing else.
-pub const KINDS: [(Kind, Option<SpecialCase>); 47] = [
+pub const KINDS: [(Kind, Option<SpecialCase>); 48] = [
     (K::OldData, Some(S::OldSequence)),
     (K::OldAndNew, Some(S::OldSequence)),
     (K::OldEmpty, Some(S::OldSequence)),
@@ -127,6 +129,7 @@ pub const KINDS: [(Kind, Option<SpecialCase>); 47] = [
     (K::Keepalive, Some(S::Keepalive)),
     (K::HostRetransmit, Some(S::HostRetransmit)),
     (K::PathMtu, Some(S::PathMtu)),
+    (K::MtuProbe, Some(S::MtuProbe)),
 ];
 
 /// An ACK that says what the endpoint knows already.

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What receiving and sending share: what net/ipv4 has as static functions. */
+#ifndef TOE_HELPERS_TCP_H
+#define TOE_HELPERS_TCP_H
+
+#include <net/ipv6.h>
+
+#include "sock.h"
+
+/* tcp_set_skb_tso_segs() */
+static inline void toe_tcp_set_segs(struct sk_buff *skb, u32 mss)
+{
+	if (skb->len <= mss) {
+		TCP_SKB_CB(skb)->tcp_gso_size = 0;
+		tcp_skb_pcount_set(skb, 1);
+	} else {
+		TCP_SKB_CB(skb)->tcp_gso_size = mss;
+		tcp_skb_pcount_set(skb, DIV_ROUND_UP(skb->len, mss));
+	}
+}
+
+/* tcp_chrono_stop() */
+static inline void toe_tcp_chrono_stop(struct sock *sk, enum tcp_chrono type)
+{
+	struct tcp_sock *tp = tcp_sk(sk);
+
+	if (tcp_rtx_and_write_queues_empty(sk)) {
+		if (tp->chrono_type != TCP_CHRONO_UNSPEC)
+			tcp_chrono_set(tp, TCP_CHRONO_UNSPEC);
+	} else if (type == tp->chrono_type) {
+		tcp_chrono_set(tp, TCP_CHRONO_BUSY);
+	}
+}
+
+/* tcp_save_lrcv_flowlabel() */
+static inline void toe_tcp_save_flowlabel(struct sock *sk, const struct sk_buff *skb)
+{
+#if IS_ENABLED(CONFIG_IPV6)
+	if (skb->protocol == htons(ETH_P_IPV6))
+		inet_csk(sk)->icsk_ack.lrcv_flowlabel = ntohl(ip6_flowlabel(ipv6_hdr(skb)));
+#endif
+}
+
+bool toe_tcp_schedule_loss_probe(struct sock *sk, bool advancing_rto);
+void toe_tcp_rearm_rto(struct sock *sk);
+void toe_tcp_slow_start_after_idle(struct sock *sk);
+
+#endif
