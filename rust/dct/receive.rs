@@ -349,6 +349,11 @@ pub(super) fn finish(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segme
         let (una, largest) = (data.snd_una, data.max_window);
         let idle = data.packets_out == 0;
         let action = rx::receive(data, seg, &view)?;
+        if action.payload != 0 && view.room == Room::Free && !sk.take_space(&skb) {
+            // The host's state is as it was.
+            sk.load(data);
+            return Err(SpecialCase::NoMemory);
+        }
         sk.store_rx(data);
         Ok((action, una, idle, data.max_window > largest))
     });

@@ -140,7 +140,7 @@ void toe_init_work(struct delayed_work *work, work_func_t func);
 void toe_schedule_work(struct delayed_work *work, u32 delay_ms);
 void toe_cancel_work(struct delayed_work *work);
 void toe_msleep(unsigned int ms);
-bool toe_tcp_rmem_ok(struct sock *sk, struct sk_buff *skb);
+bool toe_tcp_rmem_schedule(struct sock *sk, struct sk_buff *skb);
 bool toe_tcp_queue_rcv(struct sock *sk, struct sk_buff *skb, u32 hdr_len,
 		       bool predicted, bool *stolen);
 void toe_tcp_data_ready(struct sock *sk);

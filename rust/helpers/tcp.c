@@ -58,12 +58,9 @@ u64 toe_ktime_secs(void)
 }
 
 /* tcp_try_rmem_schedule() without its pruning: that is the host's work. */
-bool toe_tcp_rmem_ok(struct sock *sk, struct sk_buff *skb)
+bool toe_tcp_rmem_schedule(struct sock *sk, struct sk_buff *skb)
 {
-	if ((int)skb->truesize <= sk->sk_forward_alloc)
-		return true;
-	return atomic_read(&sk->sk_rmem_alloc) <= READ_ONCE(sk->sk_rcvbuf) &&
-	       sk_rmem_schedule(sk, skb, skb->truesize);
+	return sk_rmem_schedule(sk, skb, skb->truesize);
 }
 
 /* tcp_mstamp_refresh(), which is not exported */
@@ -263,6 +260,20 @@ static noinline u32 toe_tcp_tso_acked(struct sock *sk, struct sk_buff *skb)
 	return segs - tcp_skb_pcount(skb);
 }
 
+/* tcp_check_sack_reordering(), with nothing SACKed */
+static noinline void toe_tcp_reordering(struct sock *sk, u32 low_seq)
+{
+	struct tcp_sock *tp = tcp_sk(sk);
+	u32 metric = tp->snd_una - low_seq, mss = tp->mss_cache;
+
+	if (mss && metric > tp->reordering * mss)
+		WRITE_ONCE(tp->reordering,
+			   min_t(u32, (metric + mss - 1) / mss,
+				 READ_ONCE(sock_net(sk)->ipv4.sysctl_tcp_max_reordering)));
+	WRITE_ONCE(tp->reord_seen, tp->reord_seen + 1);
+	NET_INC_STATS(sock_net(sk), LINUX_MIB_TCPSACKREORDER);
+}
+
 /*
  * tcp_clean_rtx_queue() for the clean case: nothing SACKed, lost or
  * retransmitted. tp->snd_una has been advanced from @prior_una.
@@ -271,9 +282,11 @@ void toe_tcp_clean_rtx(struct sock *sk, u32 prior_una, struct toe_ack_sample *sa
 {
 	struct tcp_sock *tp = tcp_sk(sk);
 	struct sk_buff *skb, *next;
-	u32 last_end = 0;
+	u32 first, last_end = 0;
 
-	for (skb = skb_rb_first(&sk->tcp_rtx_queue); skb; skb = next) {
+	skb = skb_rb_first(&sk->tcp_rtx_queue);
+	first = skb ? TCP_SKB_CB(skb)->seq : prior_una;
+	for (; skb; skb = next) {
 		struct tcp_skb_cb *scb = TCP_SKB_CB(skb);
 		bool whole = !after(scb->end_seq, tp->snd_una);
 		u32 segs = tcp_skb_pcount(skb);
@@ -327,6 +340,9 @@ void toe_tcp_clean_rtx(struct sock *sk, u32 prior_una, struct toe_ack_sample *sa
 		tp->rack.rtt_us = tcp_stamp_us_delta(tp->tcp_mstamp, sample->last_us);
 		tp->rack.mstamp = sample->last_us;
 		tp->rack.end_seq = last_end;
+		/* An ACK within a segment went before: the host takes that for reordering. */
+		if (unlikely(before(first, prior_una)))
+			toe_tcp_reordering(sk, first);
 	}
 }
 

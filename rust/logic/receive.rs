@@ -46,9 +46,9 @@ pub struct HostView {
 pub enum Room {
     /// None.
     None,
-    /// Memory was taken from others just now (`sk_rmem_schedule()`).
-    Found,
-    /// The socket had it already (`sk_forward_alloc`).
+    /// There is memory, which is not the socket's yet (`sk_rmem_schedule()`).
+    Free,
+    /// The socket has it already (`sk_forward_alloc`).
     Own,
 }
 
@@ -534,8 +534,8 @@ mod tests {
 
     #[test]
     fn predicted_as_by_the_host() {
-        let found = HostView {
-            room: Room::Found,
+        let free = HostView {
+            room: Room::Free,
             ..VIEW
         };
         let off = HostView {
@@ -555,8 +555,8 @@ mod tests {
         let cases = [
             (seg(), VIEW, true, false),
             (pure, VIEW, true, true),
-            (seg(), found, false, true),
-            (pure, found, true, true),
+            (seg(), free, false, true),
+            (pure, free, true, true),
             (seg(), off, false, true),
             (moved, VIEW, false, true),
             (

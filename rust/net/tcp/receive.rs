@@ -4,7 +4,9 @@
 //! says about the peer, acknowledgements in both directions.
 
 use core::ptr::{
+    addr_of,
     addr_of_mut,
+    read_volatile,
     write_volatile, //
 };
 
@@ -212,11 +214,20 @@ impl LockedSock<'_> {
             if (*skb.as_ptr()).truesize as c_int <= (*self.as_ptr()).sk_forward_alloc {
                 return Room::Own;
             }
-            match bindings::toe_tcp_rmem_ok(self.as_ptr(), skb.as_ptr()) {
-                true => Room::Found,
+            let used = read_volatile(addr_of!((*self.as_ptr()).sk_backlog.rmem_alloc.counter));
+            match used <= read_volatile(addr_of!((*self.as_ptr()).sk_rcvbuf)) {
+                true => Room::Free,
                 false => Room::None,
             }
         }
+    }
+
+    /// Takes the memory for a frame that is accepted and that [`Room::Free`] was there for.
+    /// `false`: TCP's memory, or that of the cgroup, is used up.
+    #[inline]
+    pub(crate) fn take_space(&self, skb: &SkBuff) -> bool {
+        // SAFETY: the socket is live and locked, the frame ours.
+        unsafe { bindings::toe_tcp_rmem_schedule(self.as_ptr(), skb.as_ptr()) }
     }
 
     /// Has the host header prediction on? Not after the peer's FIN.

@@ -232,7 +232,7 @@ pub fn run(data: &[u8]) {
         let view = HostView {
             room: match kind & 0x1c {
                 4 => Room::None,
-                16 => Room::Found,
+                16 => Room::Free,
                 _ => Room::Own,
             },
             predicting: kind & 0x20 == 0,

@@ -87,7 +87,7 @@ fn any_case() -> impl Strategy<Value = Case> {
     let view = (
         mostly(
             Room::Own,
-            prop_oneof![Just(Room::None), Just(Room::Found)],
+            prop_oneof![Just(Room::None), Just(Room::Free)],
         ),
         mostly(true, any::<bool>()),
         mostly(false, any::<bool>()),
