@@ -8,6 +8,7 @@ struct probe {
 	const char *addr, *client_ns, *server_ns, *before, *after, *expect, *table, *bpf, *dev, *cgroup;
 	bool ulp_try, both, slow, user;
 	unsigned int rounds;
+	uint32_t mark;		/* the client's SO_MARK */
 	int listener, c, s;	/* both ends of one connection, in one process */
 	uint64_t pos_cs, pos_sc;
 };

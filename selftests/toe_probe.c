@@ -112,7 +112,7 @@ void establish(void)
 {
 	if (!p.listener)
 		open_listener();
-	p.c = tcp_connect(p.addr, local_port(p.listener));
+	p.c = tcp_connect_mark(p.addr, local_port(p.listener), p.mark);
 	if (p.c < 0)
 		fatal("connect: %s", strerror(-p.c));
 	meet();
@@ -550,7 +550,7 @@ int main(int argc, char **argv)
 		{ "client-ns", 1, 0, 'c' }, { "server-ns", 1, 0, 's' }, { "before", 1, 0, 'b' },
 		{ "expect", 1, 0, 'e' }, { "ulp-try", 0, 0, 't' }, { "both", 0, 0, '2' }, { "table", 1, 0, 'f' },
 		{ "after", 1, 0, 'a' }, { "bpf", 1, 0, 'p' }, { "dev", 1, 0, 'd' }, { "cgroup", 1, 0, 'g' }, { "slow", 0, 0, 'l' },
-		{ "user", 0, 0, 'u' }, { "rounds", 1, 0, 'r' }, { 0 },
+		{ "user", 0, 0, 'u' }, { "rounds", 1, 0, 'r' }, { "mark", 1, 0, 'm' }, { 0 },
 	};
 	int o;
 
@@ -571,6 +571,7 @@ int main(int argc, char **argv)
 		case 'l': p.slow = true; break;
 		case 'u': p.user = true; break;
 		case 'r': p.rounds = atoi(optarg); break;
+		case 'm': p.mark = strtoul(optarg, NULL, 0); break;
 		default: return 2;
 		}
 	}
@@ -579,7 +580,7 @@ int main(int argc, char **argv)
 	if (argc >= 1 && !strcmp(argv[0], "ping"))
 		return ping(argc - 1, argv + 1);
 	if (argc < 2) {
-		fprintf(stderr, "usage: toe_probe [--client-ns NS] [--server-ns NS] [--before CMD] [--expect ok|refused|exists] [--ulp-try] [--both] [--table FILE] [--after CMD] [--bpf KIND] [--dev NAME] [--cgroup DIR] [--slow] [--user] [--rounds N] refuse|upload|inject|legacy|race|nth|buffer|hold|filter|contend|outlive|amount NAME [ADDRESS]\n");
+		fprintf(stderr, "usage: toe_probe [--client-ns NS] [--server-ns NS] [--before CMD] [--expect ok|refused|exists] [--ulp-try] [--both] [--table FILE] [--after CMD] [--bpf KIND] [--dev NAME] [--cgroup DIR] [--slow] [--user] [--rounds N] [--mark N] refuse|upload|inject|legacy|race|nth|buffer|hold|filter|contend|outlive|amount NAME [ADDRESS]\n");
 		return 2;
 	}
 	if (argc > 2)

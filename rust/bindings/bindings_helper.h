@@ -40,6 +40,7 @@
 #include "calls.h"
 #include "device.h"
 #include "filter.h"
+#include "input.h"
 #include "rules.h"
 #include "sock.h"
 #include "vlan.h"

@@ -62,7 +62,10 @@ use crate::{
             DropReason,
             SkBuff, //
         },
-        sock::LockedSock,
+        sock::{
+            BhLock,
+            LockedSock, //
+        },
         table::ReadGuard,
         tcp, //
     },
@@ -188,6 +191,12 @@ fn deliver(
         true => wire::ETHERTYPE_IPV6,
     });
     let l3_off = seg.l4_off - if v6 { wire::IPV6_LEN } else { wire::IPV4_LEN } as u16;
+    if !sk.expects_from(&entry.path_dev, v6)
+        && !skb.is_for_host(&sk, &entry.path_dev, l3_off, v6)
+    {
+        give_up(&sk, entry, UploadReason::RouteChange, bh);
+        return Some(skb);
+    }
     match &entry.layers {
         None => port.dev().tap_incoming(&mut skb, bh),
         Some(layers) => received_via(port, layers, &mut skb, l3_off, bh),
@@ -230,6 +239,19 @@ fn deliver(
         }
     }
     None
+}
+
+/// The host has to look at a frame of the connection first: from here on it has the
+/// connection, too, or as soon as the socket's owner lets it go.
+#[cold]
+fn give_up(lock: &BhLock<'_>, entry: &Entry, reason: UploadReason, bh: &Bh) {
+    match lock.try_own() {
+        Some(sk) => {
+            hold::flush(sk, entry, bh);
+            framework::upload(sk, reason);
+        }
+        None => framework::ask_owner(lock, entry.hwid, reason),
+    }
 }
 
 /// A frame from the backlog, its first byte the TCP header. It may be one that

@@ -174,12 +174,12 @@ fn upload_lost(sk: LockedSock<'_>, target: &dyn OffloadTarget, hwid: Hwid, reaso
 
 /// Asks the owner of a socket to give its connection back. The spin lock is held, so that
 /// he does not let it go meanwhile.
-pub(super) struct Owned<'a, 'l>(pub(super) &'a BhLock<'l>);
+struct Owned<'a, 'l>(&'a BhLock<'l>);
 
 impl Owned<'_, '_> {
     /// If it is the connection that `hwid` names. One that is being handed over has no
     /// record yet: the end of the hand-over looks whether the device leaves.
-    pub(super) fn ask(&self, hwid: Hwid, why: Why) {
+    fn ask(&self, hwid: Hwid, why: Why) {
         let guard = ReadGuard::new();
         let conn = connection::of_now(self.0.sock(), &guard);
         let Some(conn) = conn.filter(|conn| conn.hwid() == hwid) else {
@@ -199,6 +199,13 @@ impl Owned<'_, '_> {
         count(conn, target, reason);
         record::detach(conn);
     }
+}
+
+/// [`upload`], though a task owns the socket, which `lock` proves to be locked against
+/// others: that task does it when it lets the socket go. Nothing happens if it is not
+/// the connection that `hwid` names.
+pub(crate) fn ask_owner(lock: &BhLock<'_>, hwid: Hwid, reason: UploadReason) {
+    Owned(lock).ask(hwid, Why::only(reason));
 }
 
 /// No socket has our methods any more when this was dropped: those whose owners have not
@@ -238,14 +245,14 @@ type Named = (Hwid, ARef<Sock>);
 /// Why connections are taken back, and whether a device leaves, so that nothing may keep
 /// it.
 #[derive(Clone, Copy)]
-pub(super) struct Why {
+struct Why {
     reason: UploadReason,
     leaves: bool,
 }
 
 impl Why {
     /// The devices stay.
-    pub(super) fn only(reason: UploadReason) -> Self {
+    fn only(reason: UploadReason) -> Self {
         Why {
             reason,
             leaves: false,

@@ -35,11 +35,7 @@ use super::{
     },
     registry,
     target::OffloadTarget,
-    upload::{
-        self,
-        Owned,
-        Why, //
-    }, //
+    upload, //
 };
 use crate::{
     logic::{
@@ -202,7 +198,7 @@ fn look_at(hwid: Hwid, sk: &Sock) {
         },
         |lock| {
             if let Some(filter) = filtered(lock.sock()) {
-                Owned(lock).ask(hwid, Why::only(filter.upload()));
+                upload::ask_owner(lock, hwid, filter.upload());
             }
         },
     );

@@ -16,6 +16,7 @@ pub(crate) mod errno;
 pub(crate) mod ethtool;
 pub(crate) mod facts;
 pub(crate) mod held;
+pub(crate) mod input;
 pub(crate) mod link;
 pub(crate) mod lock_cell;
 pub(crate) mod memcg;

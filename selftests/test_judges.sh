@@ -1,0 +1,74 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Who decides what becomes of a frame that was received, or is to see it: what plain TCP
+# does not get, an offloaded connection does not get either, and who sees the frames of the
+# one sees those of the other.
+
+. "$(dirname "$0")/lib.sh"
+
+# The rule of the local table goes behind one that forbids what comes from the peer.
+rules() { # 4|6 on|off
+	local ip="ip -$1" peer
+	peer=$(addr b "$1")
+	case $2 in
+	on) echo "$ip rule add pref 10 from $peer iif $DA prohibit && $ip rule add pref 20 lookup local &&
+		$ip rule del pref 0" ;;
+	off) echo "$ip rule add pref 0 lookup local && $ip rule del pref 20 && $ip rule del pref 10" ;;
+	esac
+}
+
+# Input routing, asked again when the namespace's routes changed.
+t_input_rule() { # FAMILY
+	need_toe
+	snap a
+	probe filter drop_received "$1" --before "$(rules "$1" on)" --after "$(rules "$1" off)" \
+		--table "$(table_path $DA)"
+	expect_ge "$(delta a toe_upload_route_change)" 1 "uploads by route_change"
+	expect_no_entries
+}
+
+# The way back to the sender is another one: the connection's own route depends on its mark.
+t_rp_filter() {
+	local before=$(snmp a TcpExtIPReversePathFilter)
+	need_toe
+	set_sysctl a net.ipv4.conf.$DA.rp_filter 1
+	in_a ip rule add pref 10 fwmark 7 lookup 100
+	in_a ip route add $B4 dev $DA table 100
+	snap a
+	probe filter drop_received 4 --mark 7 --before "ip route add unreachable $B4" \
+		--after "ip route del unreachable $B4" --table "$(table_path $DA)"
+	expect_ge "$(delta a toe_upload_route_change)" 1 "uploads by route_change"
+	set_sysctl a net.ipv4.conf.$DA.rp_filter 0
+	in_a ip rule del pref 10
+	in_a ip route del $B4 dev $DA table 100
+	expect_ge "$(snmp a TcpExtIPReversePathFilter)" $((before + 1)) "frames that the reverse path filter dropped"
+	expect_no_entries
+}
+
+# Routes change and the input route does not: the connection stays where it is.
+t_input_same() { # FAMILY
+	local net=198.51.100.0/24
+	need_toe
+	[ "$1" = 4 ] || net=2001:db8:77::/64
+	probe filter stay "$1" --before "ip -$1 route add $net dev lo" \
+		--after "ip -$1 route del $net dev lo" --table "$(table_path $DA)"
+	expect_no_entries
+}
+
+# Without early demultiplexing the host asks for the route of every frame.
+t_no_early_demux() { # FAMILY ip|tcp
+	need_toe
+	set_sysctl a "net.ipv4.$2_early_demux" 0
+	probe filter stay "$1" --before true --after true --table "$(table_path $DA)"
+	snap a
+	probe filter drop_received "$1" --before "$(rules "$1" on)" --after "$(rules "$1" off)" \
+		--table "$(table_path $DA)"
+	set_sysctl a "net.ipv4.$2_early_demux" 1
+	expect_ge "$(delta a toe_upload_route_change)" 1 "uploads by route_change"
+	expect_no_entries
+}
+
+pair_up || skip_all "cannot set up the pair"
+has_table || skip_all "no table in debugfs"
+run "input_rule 4" "input_rule 6" rp_filter "input_same 4" "input_same 6" "no_early_demux 4 ip" \
+	"no_early_demux 6 tcp"
