@@ -68,7 +68,71 @@ t_no_early_demux() { # FAMILY ip|tcp
 	expect_no_entries
 }
 
+# The device becomes a port of another one, which takes its frames.
+enslave() { # KIND on|off
+	case $1-$2 in
+	*-off) echo "ip link del up0" ;;
+	bridge-on) echo "ip link add up0 type bridge && ip link set up0 up && ip link set $DA master up0" ;;
+	# A port of a bridge that is down is disabled: nothing passes.
+	bridge_down-on) echo "ip link add up0 type bridge && ip link set $DA master up0" ;;
+	macvlan-on) echo "ip link add up0 link $DA type macvlan mode bridge" ;;
+	ipvlan-on) echo "ip link add up0 link $DA type ipvlan mode l2" ;;
+	vrf-on) echo "ip link add up0 type vrf table 77 && ip link set up0 up && ip link set $DA master up0" ;;
+	esac
+}
+
+# Sets `args`; skips what this system lacks. As by a command of the probe's.
+taker() { # KIND
+	need_toe
+	args=(--before "$(enslave "$1" on)" --after "$(enslave "$1" off)" --table "$(table_path $DA)")
+	in_a ip link add up0 type "${1%_down}" 2>"$WORK/err" ||
+		in_a ip link add up0 link $DA type "${1%_down}" 2>"$WORK/err" ||
+		skip "no device of kind ${1%_down}: $(head -1 "$WORK/err")"
+	in_a ip link del up0
+}
+
+t_taken_before() { # KIND FAMILY
+	taker "$1"
+	snap a
+	probe filter refused "$2" "${args[@]}"
+	expect_eq "$(delta a toe_refuse_rx_handler)" 1 "refusals by rx_handler"
+	expect_eq "$(delta a toe_offloads)" 0 "offloads"
+	expect_no_entries
+}
+
+t_taken_after() { # KIND FAMILY PROBE
+	taker "$1"
+	snap a
+	probe filter "$3" "$2" "${args[@]}"
+	expect_eq "$(delta a toe_upload_rx_handler)" 1 "uploads by rx_handler"
+	expect_no_entries
+}
+
+# The same with a VLAN device on top of it, or the VLAN device itself.
+t_taken_vlan() {
+	need_toe
+	in_a ip link add link $DA name v0 type vlan id 5 && in_b ip link add link $DB name v0 type vlan id 5 ||
+		skip "no VLAN devices"
+	in_a ip addr add 198.51.100.1/24 dev v0
+	in_b ip addr add 198.51.100.2/24 dev v0
+	in_a ip link set v0 up
+	in_b ip link set v0 up
+	pings a 198.51.100.2
+	snap a
+	"$BIN/toe_probe" --client-ns $A --server-ns $B --before "ip link add up0 type bridge && ip link set v0 master up0" \
+		--after "ip link del up0" --table "$(table_path $DA)" filter drop_received 198.51.100.2 2>"$WORK/err" ||
+		fail "$(cat "$WORK/err")"
+	expect_eq "$(delta a toe_upload_rx_handler)" 1 "uploads by rx_handler"
+	in_a ip link del v0
+	in_b ip link del v0
+	expect_no_entries
+}
+
 pair_up || skip_all "cannot set up the pair"
 has_table || skip_all "no table in debugfs"
 run "input_rule 4" "input_rule 6" rp_filter "input_same 4" "input_same 6" "no_early_demux 4 ip" \
-	"no_early_demux 6 tcp"
+	"no_early_demux 6 tcp" \
+	"taken_before bridge 4" "taken_before bridge 6" "taken_before macvlan 4" "taken_before ipvlan 4" \
+	"taken_before vrf 4" "taken_after bridge 4 idle" "taken_after bridge_down 4 drop_received" \
+	"taken_after bridge_down 6 drop_received" "taken_after macvlan 4 idle" "taken_after ipvlan 6 idle" \
+	"taken_after vrf 4 idle" taken_vlan

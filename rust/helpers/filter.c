@@ -78,6 +78,16 @@ static u32 toe_net_filters(struct net *net, bool v6)
 	return ret;
 }
 
+/*
+ * Who takes the frames that the device receives: the device that it is a port of. An L3
+ * master (VRF) has no handler for that, but ip_rcv_finish() gives them to it.
+ */
+static unsigned long toe_dev_taker(const struct net_device *dev)
+{
+	return (unsigned long)rcu_access_pointer(dev->rx_handler) |
+	       netif_is_l3_slave(dev);
+}
+
 /* RCU. What sees the packets of a device. */
 static u32 toe_dev_filters(struct net_device *dev)
 {
@@ -110,6 +120,8 @@ static u32 toe_dev_filters(struct net_device *dev)
 #endif
 	if (rcu_access_pointer(dev->xdp_prog))
 		ret |= TOE_FILTER_XDP;
+	if (toe_dev_taker(dev))
+		ret |= TOE_FILTER_RX_HANDLER;
 	return ret;
 }
 
@@ -214,6 +226,7 @@ static int toe_upper_sign(struct net_device *dev,
 	sign = toe_mix(sign, (unsigned long)rcu_access_pointer(dev->nf_hooks_egress));
 #endif
 	sign = toe_mix(sign, (unsigned long)rcu_access_pointer(dev->xdp_prog));
+	sign = toe_mix(sign, toe_dev_taker(dev));
 	*(u64 *)priv->data = toe_net_sign(dev_net_rcu(dev), sign);
 	return 0;
 }

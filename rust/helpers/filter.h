@@ -22,6 +22,7 @@ enum toe_filter {
 	TOE_FILTER_CGROUP_BPF	= 1 << 6,
 	TOE_FILTER_SOCKET	= 1 << 7,
 	TOE_FILTER_SOCK_OPS	= 1 << 8,
+	TOE_FILTER_RX_HANDLER	= 1 << 9,
 };
 
 enum toe_path {

@@ -2,7 +2,7 @@
 
 //! What looks at a connection's frames on their way through the host stack: with an
 //! offload it would see them no longer. Each has a name, a refusal and an upload
-//! reason, and, but for one, a knob by which an administrator lets it be skipped.
+//! reason, and, but for some, a knob by which an administrator lets it be skipped.
 
 use super::reason::{
     Refusal,
@@ -33,11 +33,15 @@ pub enum Filter {
     /// A BPF program that asked for callbacks of the connection. It may also change
     /// what is sent, so that there is no bypass.
     SockOps,
+    /// Another device that takes the device's frames: a bridge, Open vSwitch, bond, team,
+    /// macvlan, ipvlan or the like, whose port it is (`rx_handler`), or a VRF. It decides
+    /// whose a frame is, so that there is no bypass.
+    RxHandler,
 }
 
 impl Filter {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Xfrm,
         Self::Netfilter,
         Self::Conntrack,
@@ -47,7 +51,11 @@ impl Filter {
         Self::CgroupBpf,
         Self::Socket,
         Self::SockOps,
+        Self::RxHandler,
     ];
+
+    /// Those that no knob lets be skipped.
+    const STRICT: u32 = Self::SockOps.bit() | Self::RxHandler.bit();
 
     /// Its bit in a [`Filters`].
     pub const fn bit(self) -> u32 {
@@ -66,6 +74,7 @@ impl Filter {
             Self::CgroupBpf => Refusal::CgroupBpf,
             Self::Socket => Refusal::SocketFilter,
             Self::SockOps => Refusal::SockOps,
+            Self::RxHandler => Refusal::RxHandler,
         }
     }
 
@@ -81,6 +90,7 @@ impl Filter {
             Self::CgroupBpf => UploadReason::CgroupBpf,
             Self::Socket => UploadReason::SocketFilter,
             Self::SockOps => UploadReason::SockOps,
+            Self::RxHandler => UploadReason::RxHandler,
         }
     }
 }
@@ -115,7 +125,7 @@ impl Filters {
 
     /// Those that `bypass` does not allow to be skipped.
     pub const fn without(self, bypass: Self) -> Self {
-        Self(self.0 & (!bypass.0 | Filter::SockOps.bit()))
+        Self(self.0 & (!bypass.0 | Filter::STRICT))
     }
 
     /// The one that is named for all.
@@ -153,8 +163,8 @@ mod tests {
         let rest = both.without(Filters::from_bits(Filter::Netfilter.bit()));
         assert!(rest.first() == Some(Filter::Conntrack));
         assert!(rest.without(both).first().is_none());
-        // All knobs together do not let callbacks be skipped.
+        // All knobs together do not let these be skipped.
         let all = Filters::from_bits(u32::MAX);
-        assert!(all.without(all).first() == Some(Filter::SockOps));
+        assert_eq!(all.without(all).bits(), Filter::STRICT);
     }
 }

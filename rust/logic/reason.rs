@@ -164,6 +164,8 @@ named! {
         Duplicate = "duplicate",
         /// A VLAN device on the way does what the target cannot.
         Vlan = "vlan",
+        /// The device is a port of another one, which takes its frames.
+        RxHandler = "rx_handler",
     }
 }
 
@@ -220,6 +222,8 @@ named! {
         Error = "error",
         /// A VLAN device on the way is down, gone, or not what it was.
         Vlan = "vlan",
+        /// The device became a port of another one, which takes its frames.
+        RxHandler = "rx_handler",
     }
 }
 
