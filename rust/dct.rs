@@ -61,6 +61,7 @@ use crate::{
     net::{
         devref::DevRef,
         held::HeldFrames,
+        input::RawSockets,
         lock_cell::{
             SockArc,
             SockCell, //
@@ -126,6 +127,8 @@ pub(crate) struct Entry {
     pub(crate) layers: Option<Arc<Layers>>,
     /// The VLAN tag that a NIC has taken out of a frame that looks as expected.
     pub(crate) tag: TagKey,
+    /// Who else may want to see its frames.
+    pub(crate) raw: RawSockets,
     /// Connection data.
     pub(crate) data: SockCell<ConnData>,
     /// The present or last stay in legacy mode.

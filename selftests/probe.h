@@ -120,6 +120,7 @@ int nth(const char *what);
 int buffer(const char *name);
 int hold(const char *name);
 int filter(const char *name);
+int sniff(const char *name);
 int contend(const char *name);
 int outlive(const char *name);
 int amounts(void);

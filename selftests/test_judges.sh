@@ -108,23 +108,51 @@ t_taken_after() { # KIND FAMILY PROBE
 	expect_no_entries
 }
 
-# The same with a VLAN device on top of it, or the VLAN device itself.
-t_taken_vlan() {
-	need_toe
+# A VLAN device at each end.
+add_vlan() { # ADDRESS/LENGTH ADDRESS/LENGTH
+	local nodad=
+	[[ $1 != *:* ]] || nodad=nodad
 	in_a ip link add link $DA name v0 type vlan id 5 && in_b ip link add link $DB name v0 type vlan id 5 ||
 		skip "no VLAN devices"
-	in_a ip addr add 198.51.100.1/24 dev v0
-	in_b ip addr add 198.51.100.2/24 dev v0
+	in_a ip addr add "$1" dev v0 $nodad
+	in_b ip addr add "$2" dev v0 $nodad
 	in_a ip link set v0 up
 	in_b ip link set v0 up
-	pings a 198.51.100.2
+	pings a "${2%/*}"
+}
+del_vlan() {
+	in_a ip link del v0
+	in_b ip link del v0
+}
+
+# A VLAN device becomes one.
+t_taken_vlan() {
+	need_toe
+	add_vlan 198.51.100.1/24 198.51.100.2/24
 	snap a
 	"$BIN/toe_probe" --client-ns $A --server-ns $B --before "ip link add up0 type bridge && ip link set v0 master up0" \
 		--after "ip link del up0" --table "$(table_path $DA)" filter drop_received 198.51.100.2 2>"$WORK/err" ||
 		fail "$(cat "$WORK/err")"
 	expect_eq "$(delta a toe_upload_rx_handler)" 1 "uploads by rx_handler"
-	in_a ip link del v0
-	in_b ip link del v0
+	del_vlan
+	expect_no_entries
+}
+
+# Raw sockets and packet sockets see what an offloaded connection receives.
+t_sniff() { # FAMILY host|before|after
+	need_toe
+	probe sniff "$2" "$1" --dev $DA --table "$(table_path $DA)"
+	expect_no_entries
+}
+
+t_sniff_vlan() { # FAMILY host|after
+	local a=198.51.100.1/24 b=198.51.100.2/24
+	need_toe
+	[ "$1" = 4 ] || a=2001:db8:7::1/64 b=2001:db8:7::2/64
+	add_vlan $a $b
+	"$BIN/toe_probe" --client-ns $A --server-ns $B --dev $DA,v0 --table "$(table_path $DA)" sniff "$2" ${b%/*} \
+		2>"$WORK/err" || fail "$(cat "$WORK/err")"
+	del_vlan
 	expect_no_entries
 }
 
@@ -135,4 +163,6 @@ run "input_rule 4" "input_rule 6" rp_filter "input_same 4" "input_same 6" "no_ea
 	"taken_before bridge 4" "taken_before bridge 6" "taken_before macvlan 4" "taken_before ipvlan 4" \
 	"taken_before vrf 4" "taken_after bridge 4 idle" "taken_after bridge_down 4 drop_received" \
 	"taken_after bridge_down 6 drop_received" "taken_after macvlan 4 idle" "taken_after ipvlan 6 idle" \
-	"taken_after vrf 4 idle" taken_vlan
+	"taken_after vrf 4 idle" taken_vlan \
+	"sniff 4 host" "sniff 4 before" "sniff 4 after" "sniff 6 host" "sniff 6 before" "sniff 6 after" \
+	"sniff_vlan 4 host" "sniff_vlan 4 after" "sniff_vlan 6 after"

@@ -22,6 +22,7 @@
  *                 both are nobody); needs --table
  *   outlive NAME  what others keep of a delegated connection, and use when it is with
  *                 the host again, or when the module is gone (--before)
+ *   sniff NAME    raw and packet sockets see what it receives; needs --dev and --table
  *   ping NS ADDR COUNT SIZE [df]
  *
  * Exit code: 0 as expected, 1 not, 2 wrong use, 4 the kernel lacks what the
@@ -580,7 +581,7 @@ int main(int argc, char **argv)
 	if (argc >= 1 && !strcmp(argv[0], "ping"))
 		return ping(argc - 1, argv + 1);
 	if (argc < 2) {
-		fprintf(stderr, "usage: toe_probe [--client-ns NS] [--server-ns NS] [--before CMD] [--expect ok|refused|exists] [--ulp-try] [--both] [--table FILE] [--after CMD] [--bpf KIND] [--dev NAME] [--cgroup DIR] [--slow] [--user] [--rounds N] [--mark N] refuse|upload|inject|legacy|race|nth|buffer|hold|filter|contend|outlive|amount NAME [ADDRESS]\n");
+		fprintf(stderr, "usage: toe_probe [--client-ns NS] [--server-ns NS] [--before CMD] [--expect ok|refused|exists] [--ulp-try] [--both] [--table FILE] [--after CMD] [--bpf KIND] [--dev NAME] [--cgroup DIR] [--slow] [--user] [--rounds N] [--mark N] refuse|upload|inject|legacy|race|nth|buffer|hold|filter|sniff|contend|outlive|amount NAME [ADDRESS]\n");
 		return 2;
 	}
 	if (argc > 2)
@@ -603,6 +604,8 @@ int main(int argc, char **argv)
 		return hold(argv[1]);
 	if (!strcmp(argv[0], "filter"))
 		return filter(argv[1]);
+	if (!strcmp(argv[0], "sniff"))
+		return sniff(argv[1]);
 	if (!strcmp(argv[0], "contend"))
 		return contend(argv[1]);
 	if (!strcmp(argv[0], "amount"))

@@ -73,7 +73,10 @@ use crate::{
             BlockId,
             Status, //
         },
-        tuple::Tuple, //
+        tuple::{
+            Family,
+            Tuple, //
+        }, //
     },
     net::{
         context::{
@@ -82,6 +85,7 @@ use crate::{
         },
         devref::DevRef,
         held::HeldFrames,
+        input::RawSockets,
         lock_cell::{
             SockArc,
             SockCell, //
@@ -203,6 +207,7 @@ impl Port {
                             path_dev: neighbour.dev.clone(),
                             layers: neighbour.layers.clone(),
                             tag: TagKey::new(c.tuple.vlan),
+                            raw: RawSockets::of(sock, c.tuple.family == Family::V6),
                             data: SockCell::new(sock, c.data),
                             legacy: SockCell::new(sock, Legacy::default()),
                             at_handover: Moved {

@@ -191,14 +191,14 @@ fn deliver(
         true => wire::ETHERTYPE_IPV6,
     });
     let l3_off = seg.l4_off - if v6 { wire::IPV6_LEN } else { wire::IPV4_LEN } as u16;
-    if !sk.expects_from(&entry.path_dev, v6)
-        && !skb.is_for_host(&sk, &entry.path_dev, l3_off, v6)
-    {
+    let arrival = sk.arrival(&entry.path_dev, entry.raw, v6);
+    if !arrival.is_expected() && !skb.is_for_host(&sk, &entry.path_dev, l3_off, v6) {
         give_up(&sk, entry, UploadReason::RouteChange, bh);
         return Some(skb);
     }
     match &entry.layers {
-        None => port.dev().tap_incoming(&mut skb, bh),
+        None if arrival.is_tapped() => port.dev().tap_incoming(&mut skb, bh),
+        None => {}
         Some(layers) => received_via(port, layers, &mut skb, l3_off, bh),
     }
     // The sender's accounting ends here, as in `ip_rcv_core()`.
@@ -217,6 +217,9 @@ fn deliver(
     if !skb.trim(u32::from(seg.data_off - seg.l4_off) + seg.payload) {
         skb.drop_because(DropReason::NotSpecified);
         return None;
+    }
+    if arrival.is_raw() {
+        skb.deliver_raw(&sk, &entry.path_dev, v6);
     }
     skb.fill_cb(seg, v6);
     // As `tcp_v4_rcv()`, also for frames that the host finishes.

@@ -250,7 +250,7 @@ impl Layers {
     /// connection's, whose IP header is `l3_off` bytes after its beginning: packet
     /// taps and counters, and no tag is beside its data afterwards.
     pub(crate) fn received(&self, dev: &NetDevice, skb: &mut SkBuff, l3_off: u32, bh: &Bh) {
-        if dev.has_taps() || self.devices().any(NetDevice::has_taps) {
+        if dev.is_tapped() || self.devices().any(NetDevice::is_tapped) {
             vlan::tap_incoming(dev, skb, bh);
         }
         let mut len = skb.len().saturating_sub(l3_off);

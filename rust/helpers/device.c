@@ -188,37 +188,65 @@ void toe_xmit_nit(struct sk_buff *skb, struct net_device *dev)
 
 /* As deliver_skb() in net/core/dev.c. */
 static void toe_deliver_tap(struct sk_buff *skb, struct packet_type *ptype,
-			    struct net_device *dev)
+			    struct net_device *orig_dev)
 {
 	if (unlikely(skb_orphan_frags_rx(skb, GFP_ATOMIC)))
 		return;
 	refcount_inc(&skb->users);
-	ptype->func(skb, dev, ptype, dev);
+	ptype->func(skb, skb->dev, ptype, orig_dev);
 }
 
 /*
  * What __netif_receive_skb_core() does for packet taps, for a frame that ends
- * in the offload target and never gets there. @skb is at its network header.
+ * in the offload target and never gets there. It came in by @orig_dev; @skb is at
+ * its network header.
  */
-void toe_deliver_taps(struct sk_buff *skb, struct net_device *dev)
+void toe_deliver_taps(struct sk_buff *skb, struct net_device *orig_dev)
 {
+	struct net_device *dev = skb->dev;
 	struct packet_type *ptype;
 
 	rcu_read_lock();
 	list_for_each_entry_rcu(ptype, &dev_net_rcu(dev)->ptype_all, list)
-		toe_deliver_tap(skb, ptype, dev);
+		toe_deliver_tap(skb, ptype, orig_dev);
 	list_for_each_entry_rcu(ptype, &dev->ptype_all, list)
-		toe_deliver_tap(skb, ptype, dev);
+		toe_deliver_tap(skb, ptype, orig_dev);
 	rcu_read_unlock();
 }
 
-/* The same for a frame at its Ethernet header, where it is left again. */
+/* As deliver_ptype_list_skb(). */
+static void toe_deliver_list(struct sk_buff *skb, struct net_device *orig_dev,
+			     struct list_head *list)
+{
+	struct packet_type *ptype;
+
+	list_for_each_entry_rcu(ptype, list, list)
+		if (ptype->type == skb->protocol)
+			toe_deliver_tap(skb, ptype, orig_dev);
+}
+
+/* And for packet sockets of one protocol, when the frame has no tag any more. */
+void toe_deliver_typed(struct sk_buff *skb, struct net_device *orig_dev)
+{
+	struct net_device *dev = skb->dev;
+
+	rcu_read_lock();
+	toe_deliver_list(skb, orig_dev, &dev_net_rcu(dev)->ptype_specific);
+	toe_deliver_list(skb, orig_dev, &orig_dev->ptype_specific);
+	if (dev != orig_dev)
+		toe_deliver_list(skb, orig_dev, &dev->ptype_specific);
+	rcu_read_unlock();
+}
+
+/* Both for a frame at its Ethernet header, where it is left again. */
 void toe_tap_incoming(struct sk_buff *skb, struct net_device *dev)
 {
 	skb_reset_mac_header(skb);
+	skb->protocol = eth_hdr(skb)->h_proto;
 	__skb_pull(skb, ETH_HLEN);
 	skb_reset_network_header(skb);
 	toe_deliver_taps(skb, dev);
+	toe_deliver_typed(skb, dev);
 	__skb_push(skb, ETH_HLEN);
 }
 

@@ -59,7 +59,8 @@ void toe_napi_receive(struct napi_struct *napi, struct sk_buff *skb,
 		      u16 queue, bool gro);
 void toe_kfree_skb_list(struct sk_buff *skb);
 void toe_xmit_nit(struct sk_buff *skb, struct net_device *dev);
-void toe_deliver_taps(struct sk_buff *skb, struct net_device *dev);
+void toe_deliver_taps(struct sk_buff *skb, struct net_device *orig_dev);
+void toe_deliver_typed(struct sk_buff *skb, struct net_device *orig_dev);
 void toe_tap_incoming(struct sk_buff *skb, struct net_device *dev);
 
 /* debugfs, sysfs, notifiers */

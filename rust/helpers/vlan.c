@@ -95,6 +95,8 @@ void toe_vlan_untag(struct sk_buff *skb)
  */
 void toe_vlan_deliver_taps(struct sk_buff *skb, struct net_device *dev)
 {
+	struct net_device *orig_dev = dev;
+
 	skb = skb_clone(skb, GFP_ATOMIC);
 	if (!skb)
 		return;
@@ -110,9 +112,11 @@ void toe_vlan_deliver_taps(struct sk_buff *skb, struct net_device *dev)
 			if (!skb)
 				break;
 		}
-		toe_deliver_taps(skb, dev);
-		if (!skb_vlan_tag_present(skb))
+		toe_deliver_taps(skb, orig_dev);
+		if (!skb_vlan_tag_present(skb)) {
+			toe_deliver_typed(skb, orig_dev);
 			break;
+		}
 		dev = __vlan_find_dev_deep_rcu(dev, skb->vlan_proto,
 					       skb_vlan_tag_get_id(skb));
 		if (!dev)

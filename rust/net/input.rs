@@ -8,23 +8,74 @@ use crate::bindings;
 use super::{
     netdev::NetDevice,
     skb::SkBuff,
-    sock::BhLock, //
+    sock::{
+        BhLock,
+        Sock, //
+    }, //
 };
 
-impl BhLock<'_> {
-    /// Does the input route that the socket has cached hold for a frame that came in by
-    /// `dev`, as `tcp_v4_early_demux()` asks? Bottom halves off.
+/// Where the raw sockets are that may want to see a socket's frames: a chain of the host's
+/// table.
+///
+/// # Invariants
+///
+/// Points to a static list head.
+#[derive(Clone, Copy)]
+pub(crate) struct RawSockets(*const bindings::hlist_head);
+
+// SAFETY: a pointer to what is shared by all, and read under RCU only.
+unsafe impl Send for RawSockets {}
+// SAFETY: as above.
+unsafe impl Sync for RawSockets {}
+
+impl RawSockets {
+    /// Of a socket, for good.
+    pub(crate) fn of(sk: &Sock, v6: bool) -> Self {
+        // INVARIANT: the tables are static.
+        // SAFETY: the socket is live, and has its namespace as long.
+        RawSockets(unsafe { bindings::toe_raw_sockets(sk.as_ptr(), v6) })
+    }
+}
+
+/// What there is to do with a frame that was received: a set of `enum toe_input`.
+#[derive(Clone, Copy)]
+pub(crate) struct Arrival(u32);
+
+impl Arrival {
+    /// Does the input route that the socket has cached hold, as `tcp_v4_early_demux()`
+    /// asks?
     #[inline(always)]
-    pub(crate) fn expects_from(&self, dev: &NetDevice, v6: bool) -> bool {
-        // SAFETY: both are live, and the socket's spin lock is held.
-        unsafe { bindings::toe_sk_route_holds(self.sock().as_ptr(), dev.as_ptr(), v6) }
+    pub(crate) fn is_expected(self) -> bool {
+        self.0 & bindings::toe_input_TOE_INPUT_ROUTE == 0
+    }
+
+    /// Are there packet sockets that may want to see it?
+    #[inline(always)]
+    pub(crate) fn is_tapped(self) -> bool {
+        self.0 & bindings::toe_input_TOE_INPUT_TAPS != 0
+    }
+
+    /// Are there raw sockets that may want to see it?
+    #[inline(always)]
+    pub(crate) fn is_raw(self) -> bool {
+        self.0 & bindings::toe_input_TOE_INPUT_RAW != 0
+    }
+}
+
+impl BhLock<'_> {
+    /// A frame of the socket's came in by `dev`. Bottom halves off.
+    #[inline(always)]
+    pub(crate) fn arrival(&self, dev: &NetDevice, raw: RawSockets, v6: bool) -> Arrival {
+        let sk = self.sock().as_ptr();
+        // SAFETY: all are live, and the socket's spin lock is held.
+        Arrival(unsafe { bindings::toe_sk_arrival(sk, dev.as_ptr(), raw.0, v6) })
     }
 }
 
 impl SkBuff {
-    /// If not, does the route lead to this host? Then the socket caches it. The frame
-    /// is at its Ethernet header, and `l3_off` the offset of its IP header, which is in the
-    /// linear part. `false`: the frame is the host's. Bottom halves off.
+    /// Does its route lead to this host? Then the socket caches it. The frame is at its
+    /// Ethernet header, and `l3_off` the offset of its IP header, which is in the linear
+    /// part. `false`: the frame is the host's. Bottom halves off.
     #[cold]
     pub(crate) fn is_for_host(
         &mut self,
@@ -37,5 +88,15 @@ impl SkBuff {
         // SAFETY: all are live, the frame is ours, its header where the caller says, and the
         // socket's spin lock is held.
         unsafe { bindings::toe_sk_route_input(sk, self.as_ptr(), dev.as_ptr(), l3_off.into(), v6) }
+    }
+
+    /// Gives raw sockets a copy of a frame that came in by `dev`, is at its TCP header and
+    /// as long as its IP header says. Bottom halves off.
+    #[cold]
+    pub(crate) fn deliver_raw(&mut self, lock: &BhLock<'_>, dev: &NetDevice, v6: bool) {
+        let sk = lock.sock().as_ptr();
+        // SAFETY: all are live, the frame is ours, its header where the caller says, and the
+        // socket's spin lock is held.
+        unsafe { bindings::toe_deliver_raw(sk, self.as_ptr(), dev.as_ptr(), v6) }
     }
 }

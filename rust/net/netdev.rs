@@ -308,28 +308,47 @@ impl NetDevice {
     /// `dev_nit_active_rcu()`: does a packet tap see what this device sends and
     /// receives?
     #[inline(always)]
-    pub(crate) fn has_taps(&self) -> bool {
-        let empty = |list: *const bindings::list_head| {
-            // SAFETY: a list head of a live structure; a racy look is enough.
-            ptr::eq(unsafe { addr_of!((*list).next).read_volatile() }, list)
-        };
+    fn has_taps(&self) -> bool {
         let dev = self.as_ptr();
         // SAFETY: the device is live, and its namespace with it.
         unsafe {
-            !empty(addr_of!((*(*dev).nd_net.net).ptype_all)) || !empty(addr_of!((*dev).ptype_all))
+            !is_empty(addr_of!((*(*dev).nd_net.net).ptype_all))
+                || !is_empty(addr_of!((*dev).ptype_all))
         }
     }
 
-    /// Shows a frame that ends in the device to packet taps, as the stack
+    /// Does anybody see what this device receives: a packet tap, or a packet socket of one
+    /// protocol?
+    pub(crate) fn is_tapped(&self) -> bool {
+        let dev = self.as_ptr();
+        // SAFETY: the device is live, and its namespace with it.
+        self.has_taps()
+            || unsafe {
+                !is_empty(addr_of!((*(*dev).nd_net.net).ptype_specific))
+                    || !is_empty(addr_of!((*dev).ptype_specific))
+            }
+    }
+
+    /// Shows a frame that ends in the device to packet sockets, as the stack
     /// would have done on its way up.
     ///
     /// `skb` begins with its Ethernet header, and does so afterwards.
+    #[cold]
     pub(crate) fn tap_incoming(&self, skb: &mut SkBuff, _bh: &Bh) {
-        if self.has_taps() {
-            // SAFETY: both live; taps take references of their own.
-            unsafe { bindings::toe_tap_incoming(skb.as_ptr(), self.as_ptr()) };
-        }
+        // SAFETY: both live; taps take references of their own.
+        unsafe { bindings::toe_tap_incoming(skb.as_ptr(), self.as_ptr()) };
     }
+}
+
+/// A racy look at a list of a live structure, which is enough to see that nobody is there.
+///
+/// # Safety
+///
+/// `list` must be the head of a list that was initialised.
+#[inline(always)]
+unsafe fn is_empty(list: *const bindings::list_head) -> bool {
+    // SAFETY: what this function requires.
+    ptr::eq(unsafe { addr_of!((*list).next).read_volatile() }, list)
 }
 
 /// The name of a device.
