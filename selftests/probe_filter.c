@@ -20,11 +20,19 @@
 #include <sys/syscall.h>
 #include <linux/bpf.h>
 #include <linux/filter.h>
+#include <linux/xfrm.h>
 
 #include "probe_bpf.h"
 
 /* What Documentation/networking/toe.rst promises: frames skip a filter no longer. */
 #define BOUND_MS 100
+
+#ifndef IP_XFRM_POLICY
+#define IP_XFRM_POLICY 17
+#endif
+#ifndef IPV6_XFRM_POLICY
+#define IPV6_XFRM_POLICY 35
+#endif
 
 /* Newer than the headers of some distributions. */
 #define ATTACH_TCX_INGRESS 46
@@ -124,6 +132,33 @@ static void attach_bpf(int fd)
 		without("SO_ATTACH_BPF");
 }
 
+/* A policy of the socket's own: ESP for what it receives, if there is any. */
+static void own_policy(int fd)
+{
+	bool v6 = strchr(p.addr, ':');
+	struct {
+		struct xfrm_userpolicy_info info;
+		struct xfrm_user_tmpl tmpl;
+	} policy = {
+		.info = {
+			.sel.family = v6 ? AF_INET6 : AF_INET,
+			.lft = {
+				.soft_byte_limit = XFRM_INF, .hard_byte_limit = XFRM_INF,
+				.soft_packet_limit = XFRM_INF, .hard_packet_limit = XFRM_INF,
+			},
+			.dir = XFRM_POLICY_IN, .action = XFRM_POLICY_ALLOW,
+		},
+		.tmpl = {
+			.id.proto = IPPROTO_ESP, .family = v6 ? AF_INET6 : AF_INET, .optional = 1,
+			.aalgos = ~0, .ealgos = ~0, .calgos = ~0,
+		},
+	};
+
+	if (v6 ? setsockopt(fd, IPPROTO_IPV6, IPV6_XFRM_POLICY, &policy, sizeof(policy)) :
+		 setsockopt(fd, IPPROTO_IP, IP_XFRM_POLICY, &policy, sizeof(policy)))
+		without("IP_XFRM_POLICY");
+}
+
 static void command(const char *cmd)
 {
 	if (cmd && system(cmd))
@@ -154,6 +189,8 @@ static void install(void)
 		attach(p.c, 0);
 	else if (!strcmp(p.bpf, "socket_bpf"))
 		attach_bpf(p.c);
+	else if (!strcmp(p.bpf, "policy"))
+		own_policy(p.c);
 	else
 		fatal("no such program: %s", p.bpf);
 }
@@ -164,6 +201,8 @@ static void withdraw(void)
 
 	if (!p.bpf)
 		command(p.after);
+	else if (!strcmp(p.bpf, "policy"))
+		setsockopt(p.c, IPPROTO_IP, IP_XFRM_POLICY, NULL, 0);
 	else if (!strncmp(p.bpf, "socket", 6))
 		setsockopt(p.c, SOL_SOCKET, SO_DETACH_FILTER, &zero, sizeof(zero));
 	else
@@ -212,18 +251,25 @@ int filter(const char *name)
 	char mode[16] = "";
 	int i;
 
+	if (!strcmp(name, "accepted")) {
+		open_listener();
+		own_policy(p.listener);
+	}
 	establish();
 	exchange(2);
-	if (!strcmp(name, "refused")) {
+	if (!strncmp(name, "refused", 7) || !strcmp(name, "accepted")) {
 		int ret;
 
-		install();
-		/* A new route, if the old one is not valid any more. */
-		exchange(2);
-		ret = ulp_request(p.c);
+		if (strcmp(name, "accepted"))
+			install();
+		/* A new route, if the old one is not valid any more, and frames pass. */
+		if (strcmp(name, "refused_now"))
+			exchange(2);
+		ret = ulp_request(strcmp(name, "accepted") ? p.c : p.s);
 		if (!strcmp(p.expect, "ok") ? ret : ret != -EOPNOTSUPP)
 			fatal("TCP_ULP: %s, expected %s", ret ? strerror(-ret) : "accepted", p.expect);
-		exchange(4);
+		if (strcmp(name, "refused_now"))
+			exchange(4);
 		withdraw();
 		exchange(4);
 		return 0;

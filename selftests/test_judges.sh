@@ -156,6 +156,44 @@ t_sniff_vlan() { # FAMILY host|after
 	expect_no_entries
 }
 
+# What no policy of IPsec speaks of is blocked by default.
+t_xfrm_default() { # FAMILY in|out PROBE
+	need_toe
+	need_module xfrm_user
+	in_a ip xfrm policy setdefault in accept 2>"$WORK/err" || skip "$(head -1 "$WORK/err")"
+	snap a
+	probe filter "$3" "$1" --before "ip xfrm policy setdefault $2 block" \
+		--after "ip xfrm policy setdefault $2 accept" --table "$(table_path $DA)"
+	case $3 in
+	refused*) expect_eq "$(delta a toe_refuse_xfrm)" 1 "refusals by xfrm" ;;
+	*) expect_ge "$(delta a toe_upload_xfrm)" 1 "uploads by xfrm" ;;
+	esac
+	expect_no_entries
+}
+
+# A policy of the socket's own, or its listener's.
+t_xfrm_socket() { # FAMILY before|after|accepted
+	need_toe
+	need_module xfrm_user
+	snap a
+	snap b
+	case $2 in
+	before)
+		probe filter refused "$1" --bpf policy
+		expect_eq "$(delta a toe_refuse_xfrm)" 1 "refusals by xfrm"
+		;;
+	accepted)
+		probe filter accepted "$1" --bpf policy
+		expect_eq "$(delta b toe_refuse_xfrm)" 1 "refusals by xfrm"
+		;;
+	after)
+		probe filter idle "$1" --bpf policy --table "$(table_path $DA)"
+		expect_eq "$(delta a toe_upload_setsockopt)" 1 "uploads by setsockopt"
+		;;
+	esac
+	expect_no_entries
+}
+
 pair_up || skip_all "cannot set up the pair"
 has_table || skip_all "no table in debugfs"
 run "input_rule 4" "input_rule 6" rp_filter "input_same 4" "input_same 6" "no_early_demux 4 ip" \
@@ -165,4 +203,7 @@ run "input_rule 4" "input_rule 6" rp_filter "input_same 4" "input_same 6" "no_ea
 	"taken_after bridge_down 6 drop_received" "taken_after macvlan 4 idle" "taken_after ipvlan 6 idle" \
 	"taken_after vrf 4 idle" taken_vlan \
 	"sniff 4 host" "sniff 4 before" "sniff 4 after" "sniff 6 host" "sniff 6 before" "sniff 6 after" \
-	"sniff_vlan 4 host" "sniff_vlan 4 after" "sniff_vlan 6 after"
+	"sniff_vlan 4 host" "sniff_vlan 4 after" "sniff_vlan 6 after" \
+	"xfrm_default 4 in refused_now" "xfrm_default 4 in drop_received" "xfrm_default 6 in drop_received" \
+	"xfrm_default 4 out drop_sent" "xfrm_default 6 out drop_sent" "xfrm_socket 4 before" \
+	"xfrm_socket 6 before" "xfrm_socket 4 accepted" "xfrm_socket 6 accepted" "xfrm_socket 4 after"

@@ -42,6 +42,30 @@ static bool toe_nf_conntrack(const struct nf_hook_ops *ops)
 }
 #endif
 
+/* Are there IPsec policies, or is blocked what they do not know? */
+static bool toe_net_xfrm(const struct net *net)
+{
+#ifdef CONFIG_XFRM
+	return READ_ONCE(net->xfrm.policy_count[XFRM_POLICY_OUT]) ||
+	       READ_ONCE(net->xfrm.policy_count[XFRM_POLICY_IN]) ||
+	       READ_ONCE(net->xfrm.policy_default[XFRM_POLICY_OUT]) != XFRM_USERPOLICY_ACCEPT ||
+	       READ_ONCE(net->xfrm.policy_default[XFRM_POLICY_IN]) != XFRM_USERPOLICY_ACCEPT;
+#else
+	return false;
+#endif
+}
+
+/* Has any socket policies of its own? They are counted behind those of the namespace. */
+static bool toe_socks_xfrm(const struct net *net)
+{
+#ifdef CONFIG_XFRM
+	return READ_ONCE(net->xfrm.policy_count[XFRM_POLICY_MAX + XFRM_POLICY_OUT]) ||
+	       READ_ONCE(net->xfrm.policy_count[XFRM_POLICY_MAX + XFRM_POLICY_IN]);
+#else
+	return false;
+#endif
+}
+
 /* RCU. What sees the packets of a family in a namespace. */
 static u32 toe_net_filters(struct net *net, bool v6)
 {
@@ -70,11 +94,8 @@ static u32 toe_net_filters(struct net *net, bool v6)
 		}
 	}
 #endif
-#ifdef CONFIG_XFRM
-	if (READ_ONCE(net->xfrm.policy_count[XFRM_POLICY_OUT]) ||
-	    READ_ONCE(net->xfrm.policy_count[XFRM_POLICY_IN]))
+	if (toe_net_xfrm(net))
 		ret |= TOE_FILTER_XFRM;
-#endif
 	return ret;
 }
 
@@ -137,6 +158,17 @@ static bool toe_cgroup_filters(struct sock *sk)
 #endif
 }
 
+/* IP_XFRM_POLICY, or what a listener had of it. */
+static bool toe_sock_xfrm(const struct sock *sk)
+{
+#ifdef CONFIG_XFRM
+	return rcu_access_pointer(sk->sk_policy[XFRM_POLICY_IN]) ||
+	       rcu_access_pointer(sk->sk_policy[XFRM_POLICY_OUT]);
+#else
+	return false;
+#endif
+}
+
 static u8 toe_sock_ops(const struct sock *sk)
 {
 #ifdef CONFIG_BPF
@@ -162,6 +194,8 @@ u32 toe_own_filters(struct sock *sk)
 	u32 ret = 0;
 
 	rcu_read_lock();
+	if (toe_sock_xfrm(sk))
+		ret |= TOE_FILTER_XFRM;
 	if (toe_cgroup_filters(sk))
 		ret |= TOE_FILTER_CGROUP_BPF;
 	if (rcu_access_pointer(sk->sk_filter))
@@ -180,6 +214,8 @@ static int toe_upper_filters(struct net_device *dev,
 	*ret |= toe_dev_filters(dev);
 	*ret |= toe_net_filters(dev_net_rcu(dev), false);
 	*ret |= toe_net_filters(dev_net_rcu(dev), true);
+	if (toe_socks_xfrm(dev_net_rcu(dev)))
+		*ret |= TOE_FILTER_XFRM;
 	return 0;
 }
 
@@ -190,9 +226,9 @@ static u64 toe_mix(u64 sign, u64 value)
 
 static u64 toe_net_sign(struct net *net, u64 sign)
 {
-#ifdef CONFIG_NETFILTER
-	unsigned int i;
+	unsigned int i __maybe_unused;
 
+#ifdef CONFIG_NETFILTER
 	/* Made anew whenever a hook comes or goes. */
 	for (i = 0; i < NF_INET_NUMHOOKS; i++) {
 		sign = toe_mix(sign, (unsigned long)rcu_access_pointer(net->nf.hooks_ipv4[i]));
@@ -200,8 +236,10 @@ static u64 toe_net_sign(struct net *net, u64 sign)
 	}
 #endif
 #ifdef CONFIG_XFRM
-	sign = toe_mix(sign, READ_ONCE(net->xfrm.policy_count[XFRM_POLICY_OUT]));
-	sign = toe_mix(sign, READ_ONCE(net->xfrm.policy_count[XFRM_POLICY_IN]));
+	for (i = 0; i < ARRAY_SIZE(net->xfrm.policy_count); i++)
+		sign = toe_mix(sign, READ_ONCE(net->xfrm.policy_count[i]));
+	for (i = 0; i < ARRAY_SIZE(net->xfrm.policy_default); i++)
+		sign = toe_mix(sign, READ_ONCE(net->xfrm.policy_default[i]));
 #endif
 	return sign;
 }

@@ -14,7 +14,8 @@ use super::reason::{
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
 pub enum Filter {
-    /// An xfrm (IPsec) policy of the namespace, or a route that transforms frames.
+    /// An xfrm (IPsec) policy of the namespace or the socket, or a route that transforms
+    /// frames.
     Xfrm,
     /// A netfilter hook of the namespace or the device that is not conntrack's.
     Netfilter,
