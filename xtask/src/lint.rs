@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! `cargo xtask lint`: formatting, clippy, and rules no tool knows.
 
+mod parity;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -48,6 +50,10 @@ pub fn run(args: &Lint) -> Result<()> {
     };
     check("rules", rules(&files));
     check("rustfmt", rustfmt(&ready, &files));
+    check(
+        "parity",
+        source(&ready).and_then(|dir| parity::check(&dir, &files)),
+    );
     for name in ["xtask", "xtask/model"] {
         check("clippy", clippy(&ready.toolchain, name));
     }
@@ -171,15 +177,20 @@ fn unsafe_lines(text: &str) -> Vec<usize> {
     found
 }
 
-/// The module by the kernel's settings, the host crates by rustfmt's own.
-fn rustfmt(ready: &Ready, files: &[String]) -> Result<Vec<String>> {
-    let repo = paths::repo();
-    let source = ready
+/// The source tree of the kernel.
+fn source(ready: &Ready) -> Result<PathBuf> {
+    ready
         .kernel
         .build
         .join("source")
         .canonicalize()
-        .context("the kernel's source tree")?;
+        .context("the kernel's source tree")
+}
+
+/// The module by the kernel's settings, the host crates by rustfmt's own.
+fn rustfmt(ready: &Ready, files: &[String]) -> Result<Vec<String>> {
+    let repo = paths::repo();
+    let source = source(ready)?;
     let of = |prefix: &str| -> Vec<PathBuf> {
         files
             .iter()
