@@ -172,7 +172,8 @@ static bool toe_sock_xfrm(const struct sock *sk)
 static u8 toe_sock_ops(const struct sock *sk)
 {
 #ifdef CONFIG_BPF
-	return READ_ONCE(tcp_sk(sk)->bpf_sock_ops_cb_flags);
+	return READ_ONCE(tcp_sk(sk)->bpf_sock_ops_cb_flags) |
+	       READ_ONCE(sk->sk_bpf_cb_flags);
 #else
 	return 0;
 #endif
