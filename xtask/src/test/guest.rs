@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
@@ -25,7 +25,7 @@ use crate::paths;
 use crate::setup;
 use crate::splat;
 use crate::ui::{self, Step};
-use crate::vm::qemu::{kvm_works, Machine};
+use crate::vm::qemu::{kvm_works, Accel, Machine};
 use crate::vm::{self, End, Outcome, Run, Sink, Stream};
 
 /// The longest a guest may take, for all of its tests.
@@ -61,6 +61,15 @@ const CHECKED: &[&str] = &[
     "test_torture.sh",
     "test_tree.sh",
 ];
+
+/// The programs that compare times, and so need a guest with one CPU whose clock counts
+/// instructions: there a step takes the same time again, whatever else the machine does.
+/// `TOE_ICOUNT` tells them that they have one.
+const COUNTED: &[&str] = &["test_parity.sh"];
+
+/// The longest a program may take in such a guest, in seconds of its clock, which passes
+/// idle time at once.
+const COUNTED_LIMIT: u32 = 24 * 60 * 60;
 
 /// Tests that are not programs, by their name in `run-tests` and in results.
 const SPECIAL: &[(&str, &str)] = &[
@@ -168,19 +177,27 @@ pub fn run(
     }
 
     let total = tests.len();
+    let (counted, tests): (Vec<_>, Vec<_>) = tests
+        .into_iter()
+        .partition(|test| COUNTED.contains(&test.as_str()));
     let (checked, others): (Vec<_>, Vec<_>) = tests.into_iter().partition(|test| checked(test));
     // The release kernel has no kmemleak: one guest does there.
     let queues = match flavour {
         Some(Flavour::Release) => {
             let all = others.into_iter().chain(checked).collect();
-            vec![("plain", Flavour::Release, all)]
+            vec![
+                ("plain", Flavour::Release, all),
+                ("counted", Flavour::Release, counted),
+            ]
         }
         Some(Flavour::Debug) => vec![
             ("checked", Flavour::Debug, checked),
             ("plain", Flavour::Debug, others),
+            ("counted", Flavour::Debug, counted),
         ],
         None => vec![
             ("plain", Flavour::Release, others),
+            ("counted", Flavour::Release, counted),
             ("checked", Flavour::Debug, checked),
         ],
     };
@@ -257,6 +274,15 @@ impl Ground {
     }
 }
 
+/// What a guest has to be.
+#[derive(Clone, Copy)]
+struct Kind {
+    /// With kmemleak on.
+    leaks: bool,
+    /// With a clock that counts instructions.
+    counted: bool,
+}
+
 /// What all the guests of a run have in common.
 struct Suite<'a> {
     source: &'a Path,
@@ -279,7 +305,11 @@ impl Suite<'_> {
             }
             let dir = paths::target().join(format!("test/{name}{round}"));
             let leaks = left.iter().any(|test| checked(test));
-            let (mut outcome, progress) = self.boot(ground, &left, &dir, leaks)?;
+            let kind = Kind {
+                leaks,
+                counted: COUNTED.contains(&left[0].as_str()),
+            };
+            let (mut outcome, progress) = self.boot(ground, &left, &dir, kind)?;
             let died = matches!(outcome.end, End::Died) && boots < MAX_BOOTS;
             if died && !kvm_works() && outcome.log.contains(EMULATOR_FAULT) {
                 boots += 1;
@@ -336,7 +366,7 @@ impl Suite<'_> {
         ground: &Ground,
         tests: &[String],
         dir: &Path,
-        leaks: bool,
+        kind: Kind,
     ) -> Result<(Outcome, Progress)> {
         let progress = Arc::new(Mutex::new(Progress::new()));
         let errors = Arc::new(Mutex::new(String::new()));
@@ -377,6 +407,7 @@ impl Suite<'_> {
             .lines()
             .find_map(|line| line.strip_prefix("timeout=")?.trim().parse().ok())
             .unwrap_or(PROGRAM_LIMIT);
+        let limit = if kind.counted { COUNTED_LIMIT } else { limit };
         let runner = paths::repo().join("xtask/guest/run-tests");
         let mut command = vec![
             "bash".to_owned(),
@@ -396,7 +427,7 @@ impl Suite<'_> {
                         | "TOE_STALL"
                         | "TOE_VERBOSE"
                         | "TOE_KIND"
-                )
+                ) || name.starts_with("PARITY_")
             })
             .collect();
         // A debug kernel under emulation is twenty times slower than the real
@@ -410,6 +441,12 @@ impl Suite<'_> {
         env.push(("TOE_KSRC".into(), self.source.display().to_string()));
         env.push(("KSRC".into(), self.source.display().to_string()));
         env.push(("TOE_SELFTESTS".into(), selftests().display().to_string()));
+        let mut machine = Machine::new(ground.flavour);
+        if kind.counted {
+            env.push(("TOE_ICOUNT".into(), "1".into()));
+            machine.accel = Accel::Icount;
+            machine.cpus = 1;
+        }
         let run = Run {
             machine: Machine {
                 // Suites of the kernel itself are not ours to run, the module's run
@@ -417,9 +454,9 @@ impl Suite<'_> {
                 cmdline: vec![
                     "kunit.autorun=1".to_owned(),
                     "kunit.filter_glob=none".to_owned(),
-                    format!("kmemleak={}", if leaks { "on" } else { "off" }),
+                    format!("kmemleak={}", if kind.leaks { "on" } else { "off" }),
                 ],
-                ..Machine::new(ground.flavour)
+                ..machine
             },
             kernel: &ground.kernel,
             module: None,
@@ -476,6 +513,8 @@ fn compile(source: &Path, entries: &mut Vec<Entry>) {
 #[derive(Clone, Default)]
 struct Told {
     code: Option<i32>,
+    /// By the host's clock, for a guest's may count instructions.
+    begun: Option<Instant>,
     seconds: u64,
 }
 
@@ -497,15 +536,18 @@ fn follow(
     let words: Vec<_> = rest.split(' ').collect();
     match words.as_slice() {
         ["begin", test] => {
-            progress.insert((*test).to_owned(), Told::default());
+            let told = Told {
+                begun: Some(Instant::now()),
+                ..Told::default()
+            };
+            progress.insert((*test).to_owned(), told);
             let n = begun.fetch_add(1, Ordering::Relaxed) + 1;
             step.message(&format!("{} ({n} of {total})", shown(test)));
         }
-        ["end", test, code, begin, end] => {
-            let seconds = |text: &str| text.parse::<f64>().unwrap_or(0.0);
+        ["end", test, code] => {
             let told = progress.entry((*test).to_owned()).or_default();
             told.code = code.parse().ok();
-            told.seconds = (seconds(end) - seconds(begin)).max(0.0) as u64;
+            told.seconds = told.begun.map_or(0, |begun| begun.elapsed().as_secs());
             let text = read(&dir.join("tests").join(test));
             if verbose {
                 step.println(&text);
@@ -720,7 +762,7 @@ fn judge(test: &str, told: &Told, output: &str, log: &str, end: &End) -> Vec<Ent
 fn planted(name: &str, code: i32, output: &str, log: &str) -> Vec<Entry> {
     let told = Told {
         code: Some(0),
-        seconds: 0,
+        ..Told::default()
     };
     let mut notes: Vec<String> = output.lines().map(str::to_owned).collect();
     let mut missed = code != 0;
