@@ -227,7 +227,7 @@ int main(int argc, char **argv)
 	const char *what = argc > 3 ? argv[2] : "";
 	int err;
 
-	if (argc == 4 || (argc == 5 && !strcmp(what, "put"))) {
+	if (argc == 4 || (argc == 5 && !strcmp(what, "put")) || !strcmp(what, "exec")) {
 		err = enter_ns(argv[1]);
 		if (err) {
 			errno = -err;
@@ -245,7 +245,12 @@ int main(int argc, char **argv)
 			return counters(argv[3]);
 		if (!strcmp(what, "snmp"))
 			return snmp(argv[3]);
+		if (!strcmp(what, "exec")) {
+			execvp(argv[3], argv + 3);
+			return fail(argv[3]);
+		}
 	}
-	fprintf(stderr, "usage: toe_ns NS cat FILE | put FILE TEXT | write FILE | counters DEV | snmp NAME | kill all\n");
+	fprintf(stderr, "usage: toe_ns NS cat FILE | put FILE TEXT | write FILE | counters DEV | snmp NAME | kill all\n"
+		"       toe_ns NS exec PROGRAM ARGUMENT...\n");
 	return 2;
 }
