@@ -115,6 +115,9 @@ pub struct Vm {
     /// Virtual time counts instructions (1 ns each): repeatable measurements
     #[arg(long, conflicts_with_all = ["kvm", "tcg"])]
     pub icount: bool,
+    /// With --icount: idle time lasts as long as on the wall clock, 2 ns an instruction
+    #[arg(long, requires = "icount")]
+    pub paced: bool,
     /// Insist on KVM
     #[arg(long, conflicts_with = "tcg")]
     pub kvm: bool,
@@ -166,6 +169,9 @@ pub struct Test {
     /// Run all VM tests on the debug kernel: hours, where there is no KVM
     #[arg(long)]
     pub debug_kernel: bool,
+    /// The program packetdrill, which runs the kernel's scripts of that name
+    #[arg(long, value_name = "PROGRAM")]
+    pub bin: Option<PathBuf>,
     /// Only the tests that run on the host
     #[arg(long, conflicts_with = "vm_only")]
     pub host_only: bool,

@@ -23,7 +23,7 @@ pub fn run(args: &Vm) -> Result<()> {
         );
     }
     let accel = accel(args)?;
-    if accel == Accel::Icount && args.cpus.is_some_and(|n| n != 1) {
+    if args.icount && args.cpus.is_some_and(|n| n != 1) {
         bail_setup!(
             "--icount counts the instructions of one CPU: leave out --cpus, or say --cpus 1"
         );
@@ -41,7 +41,7 @@ pub fn run(args: &Vm) -> Result<()> {
         .join(std::process::id().to_string());
     let machine = Machine {
         accel,
-        cpus: if accel == Accel::Icount {
+        cpus: if args.icount {
             1
         } else {
             args.cpus.unwrap_or(2)
@@ -85,7 +85,11 @@ pub fn run(args: &Vm) -> Result<()> {
 /// What runs the guest, from the options and what the machine can do.
 fn accel(args: &Vm) -> Result<Accel> {
     if args.icount {
-        return Ok(Accel::Icount);
+        return Ok(if args.paced {
+            Accel::IcountPaced
+        } else {
+            Accel::Icount
+        });
     }
     if args.kvm && !kvm_works() {
         bail_setup!("KVM does not work on this machine (no vmx or svm CPU flag, or no access to /dev/kvm): leave out --kvm to run under emulation");

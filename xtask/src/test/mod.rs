@@ -3,6 +3,7 @@
 
 mod guest;
 mod host;
+mod packetdrill;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use crate::bail_setup;
 use crate::fail::Exit;
 use crate::flags;
 use crate::flavour::Flavour;
@@ -25,7 +27,7 @@ const SUMMARY_CHARS: usize = 150;
 
 /// One result.
 pub struct Entry {
-    /// `host/...`, `kunit/...`, `kselftest/PROGRAM/...`, `control/...`
+    /// `host/...`, `kunit/...`, `kselftest/PROGRAM/...`, `control/...`, `packetdrill/...`
     pub name: String,
     pub verdict: Verdict,
     pub notes: Vec<String>,
@@ -106,17 +108,30 @@ pub fn run(args: &flags::Test) -> Result<()> {
         (_, true) => Some(Flavour::Debug),
         _ => None,
     };
+    if args.bin.is_some() && (args.host_only || !packetdrill::has(filter)) {
+        bail_setup!("--bin is for `cargo xtask test packetdrill`, which these options leave out");
+    }
     let mut entries = Vec::new();
     if !args.vm_only {
         entries.extend(host::run(filter, args.verbose)?);
     }
     // A filter that names tests of the host means those.
-    let vm = !args.host_only && (filter.is_empty() || entries.is_empty() || guest::has(filter)?);
+    let vm = !args.host_only
+        && (filter.is_empty()
+            || entries.is_empty()
+            || guest::has(filter)?
+            || packetdrill::has(filter));
     if vm {
         entries.extend(guest::run(
             filter,
             &args.kernel.kernel,
             flavour,
+            args.verbose,
+        )?);
+        entries.extend(packetdrill::run(
+            filter,
+            args.bin.as_deref(),
+            &args.kernel.kernel,
             args.verbose,
         )?);
     }

@@ -17,8 +17,12 @@ pub enum Accel {
     Kvm,
     /// QEMU's translator, one host thread per virtual CPU.
     Tcg,
-    /// QEMU's translator with virtual time that counts instructions: 1 ns each.
+    /// QEMU's translator with virtual time that counts instructions: 1 ns each. Idle
+    /// time passes at once.
     Icount,
+    /// The same with 2 ns each, and idle time that lasts as long as on the wall clock:
+    /// what waits for the host, for its files for one, does not see its timers run out.
+    IcountPaced,
 }
 
 /// `/dev/kvm` can be there and not work (a para-virtual hypervisor below), so
@@ -156,6 +160,12 @@ pub fn command(
         Accel::Icount => qemu.args(["-machine", "q35", "-accel", "tcg"]).args([
             "-icount",
             "shift=0,sleep=off",
+            "-cpu",
+            "max,-erms,-fsrm",
+        ]),
+        Accel::IcountPaced => qemu.args(["-machine", "q35", "-accel", "tcg"]).args([
+            "-icount",
+            "shift=1,sleep=on",
             "-cpu",
             "max,-erms,-fsrm",
         ]),
