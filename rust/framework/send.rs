@@ -42,7 +42,7 @@ const PLAIN: u32 = c::MSG_DONTWAIT | c::MSG_NOSIGNAL | c::MSG_MORE;
 /// Buffers that are filled before the frames are looked at that came meanwhile.
 const BUFFERS_AT_ONCE: u32 = 16;
 
-/// Rings the target's doorbell. `false`: the connection is the host's.
+/// Rings the target's doorbell. `false`: the host goes on.
 fn doorbell(sk: LockedSock<'_>, push: Push) -> bool {
     let bh = Doorbell::new();
     let guard = ReadGuard::within(&bh);
@@ -51,7 +51,7 @@ fn doorbell(sk: LockedSock<'_>, push: Push) -> bool {
             Some(target) => {
                 connection::follow(sk, conn);
                 target.send(sk, conn, push, &bh);
-                true
+                conn.delegated(sk)
             }
             None => false,
         },

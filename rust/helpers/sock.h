@@ -157,6 +157,7 @@ void toe_tcp_fast_path_check(struct sock *sk);
 void toe_tcp_rtt_min(struct sock *sk, u32 rtt_us);
 void toe_tcp_space_short(struct sock *sk);
 void toe_tcp_count_window(struct sock *sk, bool wanted_zero, u32 old, u32 new);
+void toe_tcp_update_pacing(struct sock *sk);
 void toe_tcp_cong_avoid(struct sock *sk, u32 ack, u32 acked, s32 rtt_us,
 			u32 prior_delivered);
 bool toe_tcp_mtu_probing(struct sock *sk);

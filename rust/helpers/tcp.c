@@ -447,13 +447,29 @@ void toe_tcp_count_window(struct sock *sk, bool wanted_zero, u32 old, u32 new)
 		NET_INC_STATS(net, LINUX_MIB_TCPFROMZEROWINDOWADV);
 }
 
+/* tcp_update_pacing_rate(): TCP_INFO and tcp_tso_autosize() read it */
+void toe_tcp_update_pacing(struct sock *sk)
+{
+	const struct tcp_sock *tp = tcp_sk(sk);
+	u64 rate = (u64)tp->mss_cache * ((USEC_PER_SEC / 100) << 3);
+
+	if (tcp_snd_cwnd(tp) < tp->snd_ssthresh / 2)
+		rate *= READ_ONCE(sock_net(sk)->ipv4.sysctl_tcp_pacing_ss_ratio);
+	else
+		rate *= READ_ONCE(sock_net(sk)->ipv4.sysctl_tcp_pacing_ca_ratio);
+	rate *= max(tcp_snd_cwnd(tp), tp->packets_out);
+	if (likely(tp->srtt_us))
+		do_div(rate, tp->srtt_us);
+	WRITE_ONCE(sk->sk_pacing_rate,
+		   min_t(u64, rate, READ_ONCE(sk->sk_max_pacing_rate)));
+}
+
 /* The connection's own congestion control, as tcp_cong_control() calls it. */
 void toe_tcp_cong_avoid(struct sock *sk, u32 ack, u32 acked, s32 rtt_us,
 			u32 prior_delivered)
 {
 	const struct tcp_congestion_ops *ops = inet_csk(sk)->icsk_ca_ops;
 	struct tcp_sock *tp = tcp_sk(sk);
-	u64 rate;
 
 	if (ops->pkts_acked) {
 		struct ack_sample sample = {
@@ -467,18 +483,7 @@ void toe_tcp_cong_avoid(struct sock *sk, u32 ack, u32 acked, s32 rtt_us,
 	}
 	ops->cong_avoid(sk, ack, acked);
 	tp->snd_cwnd_stamp = tcp_jiffies32;
-
-	/* tcp_update_pacing_rate(): TCP_INFO and the host's TSO sizing read it */
-	rate = (u64)tp->mss_cache * ((USEC_PER_SEC / 100) << 3);
-	if (tcp_snd_cwnd(tp) < tp->snd_ssthresh / 2)
-		rate *= READ_ONCE(sock_net(sk)->ipv4.sysctl_tcp_pacing_ss_ratio);
-	else
-		rate *= READ_ONCE(sock_net(sk)->ipv4.sysctl_tcp_pacing_ca_ratio);
-	rate *= max(tcp_snd_cwnd(tp), tp->packets_out);
-	if (likely(tp->srtt_us))
-		do_div(rate, tp->srtt_us);
-	WRITE_ONCE(sk->sk_pacing_rate,
-		   min_t(u64, rate, READ_ONCE(sk->sk_max_pacing_rate)));
+	toe_tcp_update_pacing(sk);
 }
 
 /* --- upload -------------------------------------------------------------- */

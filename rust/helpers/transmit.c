@@ -458,9 +458,9 @@ void toe_tcp_xmit_end(struct sock *sk, u32 pkts, bool is_cwnd_limited,
 		toe_tcp_cwnd_validate(sk, is_cwnd_limited);
 	/*
 	 * tcp_event_new_data_sent() starts the retransmission timer, and the loss probe
-	 * then takes its place.
+	 * then takes its place. Of what was sent just now the whole timeout is left.
 	 */
-	if (pkts && !toe_tcp_schedule_loss_probe(sk, false) &&
+	if (pkts && !toe_tcp_schedule_loss_probe(sk, fresh) &&
 	    (fresh || inet_csk(sk)->icsk_pending == ICSK_TIME_LOSS_PROBE))
 		toe_tcp_rearm_rto(sk);
 }

@@ -206,13 +206,17 @@ def shrink(script, fails, most=40):
     """Leaves out what the failure does not need: halves first, then single steps. `fails`
     runs a script; the first step, which opens the connection, stays."""
     tries = 0
-    steps = script.steps
+    steps, sysctls = script.steps, script.sysctls
     size = max(1, (len(steps) - 1) // 2)
 
     def same(steps):
-        return run.Script(script.name + "_shrunk", steps, script.marks, script.sysctls,
+        return run.Script(script.name + "_shrunk", steps, script.marks, sysctls,
                           script.families)
 
+    if sysctls:
+        without, sysctls = sysctls, []
+        if not fails(same(steps)):
+            sysctls = without
     while True:
         at, changed = len(steps) - size, False
         while at >= 1 and tries < most:

@@ -253,11 +253,6 @@ class Run:
             for name, value in reversed(saved):
                 with open(sysctl_path(name), "w") as f:
                     f.write(value)
-            if any("icmp big" in line for line in self.script.steps):
-                # What the route has learned must not help the next run.
-                for number in (4, 6):
-                    with open(f"/proc/sys/net/ipv{number}/route/flush", "w") as f:
-                        f.write("1")
         return self.rec
 
     def after(self):

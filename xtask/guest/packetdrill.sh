@@ -25,7 +25,7 @@ mode=$5
 shift 5
 
 # Seconds that one script may take: the longest waits for timers.
-LIMIT=200
+LIMIT=100
 
 die() { echo "packetdrill.sh: $*" >&2; exit 1; }
 
@@ -141,7 +141,8 @@ up() { # FAMILY
 	for knob in "${knobs[@]}"; do
 		"$toe_ns" sut put "/sys/class/net/sut0/toe/${knob%=*}" "${knob#*=}" || return 1
 	done
-	in_ns peer "$program" --wire_server --wire_server_dev=peer0 \
+	# Not by in_ns: it is this process that has to be ended.
+	"$toe_ns" peer exec "$program" --wire_server --wire_server_dev=peer0 \
 		--ip_version="$family" >"$work/server" 2>&1 &
 	server=$!
 	for _ in {1..200}; do

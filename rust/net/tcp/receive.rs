@@ -101,7 +101,11 @@ impl LockedSock<'_> {
             if action.window_changed {
                 bindings::toe_tcp_window_changed(self.as_ptr(), larger_window);
             }
-            if idle && self.send_head().is_some() {
+            if !idle {
+                if action.acked == 0 {
+                    bindings::toe_tcp_update_pacing(self.as_ptr());
+                }
+            } else if self.send_head().is_some() {
                 bindings::toe_tcp_ack_probe(self.as_ptr());
             }
         }
