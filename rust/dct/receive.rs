@@ -230,7 +230,7 @@ fn deliver(
     }
     port.offload().stats().received(from.queue, len);
     // As `tcp_v4_rcv()`: under the spin lock, whoever owns the socket.
-    sk.count_in(&skb, &entry.path_dev, len - u32::from(l3_off));
+    let skb = sk.admit(skb, &entry.path_dev, len - u32::from(l3_off))?;
     match sk.try_own() {
         Some(locked) if conn.delegated(locked) => process(locked, entry, skb, seg, bh),
         Some(locked) => legacy_receive(locked, entry, skb, seg, bh),

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
+#include <linux/security.h>
 #include <linux/skbuff_ref.h>
 #include <linux/uaccess.h>
 #include <linux/unaligned.h>
@@ -538,11 +539,43 @@ static __always_inline void toe_count_in(struct sock *sk, struct sk_buff *skb,
 	__IP_INC_STATS(net, IPSTATS_MIB_INDELIVERS);
 }
 
-void toe_tcp_count_in(struct sock *sk, struct sk_buff *skb,
-		      struct net_device *dev, u32 len)
+/*
+ * What sk_filter_trim_cap() asks of every frame, whatever is attached to the socket or its
+ * cgroup: is it of memory that this socket may have, and what do security modules say?
+ */
+static __always_inline enum skb_drop_reason
+toe_sk_refuses(struct sock *sk, struct sk_buff *skb, struct net_device *dev)
 {
-	tcp_segs_in(tcp_sk(sk), skb);
+	enum skb_drop_reason ret = SKB_NOT_DROPPED_YET;
+
+	if (unlikely(skb_pfmemalloc(skb)) && !sock_flag(sk, SOCK_MEMALLOC)) {
+		NET_INC_STATS(sock_net(sk), LINUX_MIB_PFMEMALLOCDROP);
+		return SKB_DROP_REASON_PFMEMALLOC;
+	}
+#ifdef CONFIG_SECURITY_NETWORK
+	skb->dev = dev;
+	if (unlikely(security_sock_rcv_skb(sk, skb)))
+		ret = SKB_DROP_REASON_SECURITY_HOOK;
+	skb->dev = NULL;
+#endif
+	return ret;
+}
+
+/* tcp_v4_rcv() and tcp_v6_rcv(): counts the frame, and drops it if it is refused. */
+bool toe_tcp_admit(struct sock *sk, struct sk_buff *skb,
+		   struct net_device *dev, u32 len)
+{
+	enum skb_drop_reason reason;
+
 	toe_count_in(sk, skb, dev, len);
+	reason = toe_sk_refuses(sk, skb, dev);
+	if (unlikely(reason)) {
+		sk_drops_skbadd(sk, skb);
+		sk_skb_reason_drop(sk, skb, reason);
+		return false;
+	}
+	tcp_segs_in(tcp_sk(sk), skb);
+	return true;
 }
 
 /* The same, of a frame that came from farther away than the socket allows. */

@@ -3,11 +3,14 @@
 //! The receiving side of `struct tcp_sock`: in-order payload, what its arrival
 //! says about the peer, acknowledgements in both directions.
 
-use core::ptr::{
-    addr_of,
-    addr_of_mut,
-    read_volatile,
-    write_volatile, //
+use core::{
+    mem::ManuallyDrop,
+    ptr::{
+        addr_of,
+        addr_of_mut,
+        read_volatile,
+        write_volatile, //
+    }, //
 };
 
 use kernel::{
@@ -599,18 +602,24 @@ impl SkBuff {
 
 impl BhLock<'_> {
     /// Counts a frame that `dev` received, `len` bytes from its IP header on and
-    /// now at its TCP header, in SNMP and `TCP_INFO`.
-    pub(crate) fn count_in(&self, skb: &SkBuff, dev: &NetDevice, len: u32) {
-        // SAFETY: the socket's spin lock is held, the frame is ours, the device
-        // live.
-        unsafe { bindings::toe_tcp_count_in(self.sock().as_ptr(), skb.as_ptr(), dev.as_ptr(), len) }
+    /// now at its TCP header, in SNMP and `TCP_INFO`. `None`: it is dropped, because it is
+    /// of memory that is kept for others, or by a security module's decision, both as in
+    /// `sk_filter_trim_cap()`.
+    #[inline(always)]
+    pub(crate) fn admit(&self, skb: SkBuff, dev: &NetDevice, len: u32) -> Option<SkBuff> {
+        let skb = ManuallyDrop::new(skb);
+        let (sk, raw) = (self.sock().as_ptr(), skb.as_ptr());
+        // SAFETY: the socket's spin lock is held, the frame is ours, and only still so if
+        // the callee says that, the device is live.
+        unsafe { bindings::toe_tcp_admit(sk, raw, dev.as_ptr(), len) }
+            .then(|| ManuallyDrop::into_inner(skb))
     }
 
     /// Counts a frame that came from farther away than the socket allows
-    /// (`TCPMinTTLDrop`). As [`count_in`](Self::count_in).
+    /// (`TCPMinTTLDrop`). As [`admit`](Self::admit).
     #[cold]
     pub(crate) fn count_too_far(&self, skb: &SkBuff, dev: &NetDevice, len: u32) {
-        // SAFETY: as in `count_in()`.
+        // SAFETY: as in `admit()`.
         unsafe {
             bindings::toe_tcp_count_too_far(self.sock().as_ptr(), skb.as_ptr(), dev.as_ptr(), len)
         }
