@@ -194,8 +194,16 @@ t_xfrm_socket() { # FAMILY before|after|accepted
 	expect_no_entries
 }
 
+# A filter of the socket sees the device of a frame, and may cut it.
+t_filter() { # device|trim FAMILY
+	snap a
+	probe upload "filter_$1" "$2" --dev $DA
+	! is_toe || expect_eq "$(delta a toe_upload_socket_filter)" 1 "uploads by socket_filter"
+	expect_no_entries
+}
+
 pair_up || skip_all "cannot set up the pair"
-has_table || skip_all "no table in debugfs"
+is_toe && ! has_table && skip_all "no table in debugfs"
 run "input_rule 4" "input_rule 6" rp_filter "input_same 4" "input_same 6" "no_early_demux 4 ip" \
 	"no_early_demux 6 tcp" \
 	"taken_before bridge 4" "taken_before bridge 6" "taken_before macvlan 4" "taken_before ipvlan 4" \
@@ -206,4 +214,5 @@ run "input_rule 4" "input_rule 6" rp_filter "input_same 4" "input_same 6" "no_ea
 	"sniff_vlan 4 host" "sniff_vlan 4 after" "sniff_vlan 6 after" \
 	"xfrm_default 4 in refused_now" "xfrm_default 4 in drop_received" "xfrm_default 6 in drop_received" \
 	"xfrm_default 4 out drop_sent" "xfrm_default 6 out drop_sent" "xfrm_socket 4 before" \
-	"xfrm_socket 6 before" "xfrm_socket 4 accepted" "xfrm_socket 6 accepted" "xfrm_socket 4 after"
+	"xfrm_socket 6 before" "xfrm_socket 4 accepted" "xfrm_socket 6 accepted" "xfrm_socket 4 after" \
+	"filter device 4" "filter device 6" "filter trim 4" "filter trim 6"

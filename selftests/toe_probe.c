@@ -37,11 +37,13 @@
 #include <getopt.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <net/if.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #include <linux/bpf.h>
@@ -455,6 +457,43 @@ static void try_options(int fd)
 	exchange(8);
 }
 
+/* Only what comes in by --dev passes. */
+static void filter_device(void)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, SKF_AD_OFF + SKF_AD_IFINDEX),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, if_nametoindex(p.dev), 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, ~0),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+	};
+	struct sock_fprog prog = { ARRAY_SIZE(filter), filter };
+	struct pollfd pfd = { .fd = p.c, .events = POLLIN };
+
+	if (setsockopt(p.c, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog)))
+		fatal("SO_ATTACH_FILTER: %m");
+	send_sc(1000);
+	if (poll(&pfd, 1, 100) != 1)
+		fatal("the filter does not see the device of a frame");
+	recv_sc(1000);
+}
+
+/* Frames are cut after their first 60 bytes, 32 of which are the TCP header. */
+static void filter_trim(void)
+{
+	struct sock_filter filter = BPF_STMT(BPF_RET | BPF_K, 60);
+	struct sock_fprog prog = { 1, &filter };
+	int there = 0, zero = 0;
+
+	if (setsockopt(p.c, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog)))
+		fatal("SO_ATTACH_FILTER: %m");
+	send_sc(1000);
+	sleep_ms(100);
+	if (ioctl(p.c, FIONREAD, &there) || !there || there % 28)
+		fatal("%d bytes are there, not as many as the filter lets pass", there);
+	setsockopt(p.c, SOL_SOCKET, SO_DETACH_FILTER, &zero, sizeof(zero));
+	recv_sc(1000);
+}
+
 static int upload(const char *name)
 {
 	int one = 1, zero = 0, ret;
@@ -485,6 +524,10 @@ static int upload(const char *name)
 	} else if (!strcmp(name, "filter")) {
 		if (attach_filter(p.c))
 			fatal("SO_ATTACH_FILTER: %m");
+	} else if (!strcmp(name, "filter_device")) {
+		filter_device();
+	} else if (!strcmp(name, "filter_trim")) {
+		filter_trim();
 	} else if (!strcmp(name, "options")) {
 		try_options(p.c);
 	} else if (!strcmp(name, "urg")) {

@@ -196,6 +196,13 @@ fn deliver(
         give_up(&sk, entry, UploadReason::RouteChange, bh);
         return Some(skb);
     }
+    if sk.sock().is_watched() {
+        if let Some(filter) = conn.filtered(sk.sock()) {
+            // The host shows it the frame, and does with it what that says.
+            give_up(&sk, entry, filter.upload(), bh);
+            return Some(skb);
+        }
+    }
     match &entry.layers {
         None if arrival.is_tapped() => port.dev().tap_incoming(&mut skb, bh),
         None => {}
@@ -292,9 +299,7 @@ pub(super) fn again(
 #[cold]
 fn legacy_receive(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment, bh: &Bh) {
     hold::flush(sk, entry, bh);
-    if let Some(reason) = filtered(sk) {
-        upload(sk, skb, reason);
-    } else if legacy::resynchronise(sk, entry, bh) {
+    if legacy::resynchronise(sk, entry, bh) {
         process(sk, entry, skb, seg, bh);
     } else {
         legacy::receive(sk, entry, skb, bh);
@@ -307,31 +312,9 @@ fn received_via(port: &Port, layers: &Layers, skb: &mut SkBuff, l3_off: u16, bh:
     layers.received(port.dev(), skb, l3_off.into(), bh);
 }
 
-/// Was something attached to the socket, or its cgroup, that looks at received frames and
-/// may not be skipped?
-#[inline(always)]
-fn filtered(sk: LockedSock<'_>) -> Option<UploadReason> {
-    match sk.is_watched() {
-        false => None,
-        true => watched_by(sk),
-    }
-}
-
+/// The host's receive function, in the RCU section it is used to.
 #[cold]
-fn watched_by(sk: LockedSock<'_>) -> Option<UploadReason> {
-    let guard = ReadGuard::new();
-    let filter = connection::of(sk, &guard)?.filtered(&sk)?;
-    Some(filter.upload())
-}
-
-/// The host's receive function, in the RCU section it is used to. A filter of the
-/// socket comes before it, as in `tcp_v4_rcv()`.
-#[cold]
-fn host_receive(sk: LockedSock<'_>, mut skb: SkBuff) {
-    if sk.has_filter() && !sk.passes(&mut skb) {
-        skb.drop_because(DropReason::SocketFilter);
-        return;
-    }
+fn host_receive(sk: LockedSock<'_>, skb: SkBuff) {
     let _guard = ReadGuard::new();
     proto::host_receive(sk, skb);
 }
@@ -356,9 +339,6 @@ fn process(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment, bh: &B
 
 /// As [`process`], now.
 pub(super) fn finish(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment, bh: &Bh) {
-    if let Some(reason) = filtered(sk) {
-        return upload(sk, skb, reason);
-    }
     if sk.wants_host() {
         // What the application asked for may be when it came.
         return upload(sk, skb.with_time(), UploadReason::Setsockopt);

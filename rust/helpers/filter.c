@@ -301,7 +301,7 @@ const atomic_t *const toe_ingress_programs = &toe_no_programs;
 
 /*
  * Does anything of the socket's own, or its cgroup's, look at a frame that is received?
- * What is looked at here LockedSock::is_watched() looks for first, in one branch.
+ * What is looked at here Sock::is_watched() looks for first, in one branch.
  */
 bool toe_sk_watched(struct sock *sk)
 {
@@ -400,9 +400,4 @@ u32 toe_sk_path(struct sock *sk, const struct net_device *dev)
 	if (unlikely(toe_suspect(sk, dev, false)))
 		return toe_sk_suspect(sk, dev);
 	return toe_sk_way(sk, dev, false);
-}
-
-bool toe_sk_pass(struct sock *sk, struct sk_buff *skb)
-{
-	return !sk_filter_trim_cap(sk, skb, skb->len);
 }

@@ -59,7 +59,4 @@ extern const atomic_t *const toe_ingress_programs;
  */
 u32 toe_sk_path(struct sock *sk, const struct net_device *dev);
 
-/* Does the socket's filter let a received segment pass, its first byte TCP's? */
-bool toe_sk_pass(struct sock *sk, struct sk_buff *skb);
-
 #endif

@@ -46,8 +46,6 @@ pub(crate) enum DropReason {
     HdrTrunc = bindings::skb_drop_reason_SKB_DROP_REASON_HDR_TRUNC,
     /// Out of memory.
     Nomem = bindings::skb_drop_reason_SKB_DROP_REASON_NOMEM,
-    /// A filter of the socket does not let it pass.
-    SocketFilter = bindings::skb_drop_reason_SKB_DROP_REASON_SOCKET_FILTER,
     /// The socket's backlog is full.
     SocketBacklog = bindings::skb_drop_reason_SKB_DROP_REASON_SOCKET_BACKLOG,
     /// From farther away than the socket allows.

@@ -119,6 +119,25 @@ impl Sock {
         // SAFETY: the socket is live; a racy read of a plain field.
         unsafe { read_volatile(addr_of!((*tp).srtt_us)) }
     }
+
+    /// Does anything of the socket's own, or of its cgroup's, look at received frames?
+    /// Any context; the lock need not be held.
+    #[inline]
+    pub(crate) fn is_watched(&self) -> bool {
+        // For every frame: one branch for all that `toe_sk_watched()` looks at.
+        // SAFETY: the socket is live; racy reads of a pointer that is only compared with
+        // null, of a plain field, and of a counter that is there for ever.
+        unsafe {
+            let mut any = read_volatile(addr_of!((*self.as_ptr()).sk_filter)) as usize;
+            any |= read_volatile(addr_of!((*bindings::toe_ingress_programs).counter)) as usize;
+            #[cfg(CONFIG_BPF)]
+            {
+                let tp = self.as_ptr().cast::<bindings::tcp_sock>();
+                any |= usize::from(read_volatile(addr_of!((*tp).bpf_sock_ops_cb_flags)));
+            }
+            any != 0 && bindings::toe_sk_watched(self.as_ptr())
+        }
+    }
 }
 
 impl<'a> LockedSock<'a> {
@@ -253,23 +272,6 @@ impl<'a> LockedSock<'a> {
         // SAFETY: the socket is live and locked.
         let (tp, icsk) = unsafe { (&*self.tp(), &*self.icsk()) };
         icsk.icsk_probes_out != 0 || (tp.snd_wnd == 0 && icsk.icsk_backoff != 0)
-    }
-
-    /// Does anything of the socket's own, or of its cgroup's, look at received frames?
-    #[inline]
-    pub(crate) fn is_watched(&self) -> bool {
-        // For every frame: one branch for all that `toe_sk_watched()` looks at.
-        // SAFETY: the socket is live; racy reads of a pointer that is only compared with
-        // null, of a plain field, and of a counter that is there for ever.
-        unsafe {
-            let mut any = read_volatile(addr_of!((*self.as_ptr()).sk_filter)) as usize;
-            any |= read_volatile(addr_of!((*bindings::toe_ingress_programs).counter)) as usize;
-            #[cfg(CONFIG_BPF)]
-            {
-                any |= usize::from(read_volatile(addr_of!((*self.tp()).bpf_sock_ops_cb_flags)));
-            }
-            any != 0 && bindings::toe_sk_watched(self.as_ptr())
-        }
     }
 
     /// Is a packet filter attached? It must see every frame.

@@ -23,7 +23,6 @@ use crate::{
         context::Bh,
         netdev::NetDevice,
         proto,
-        skb::SkBuff,
         sock::{
             LockedSock,
             Sock, //
@@ -156,14 +155,6 @@ impl LockedSock<'_> {
     pub(crate) fn path(&self, dev: &NetDevice, _bh: &Bh) -> Path {
         // SAFETY: the socket is live and locked, the device live, bottom halves off.
         Path(unsafe { bindings::toe_sk_path(self.as_ptr(), dev.as_ptr()) })
-    }
-
-    /// Does the filter attached to the socket let the segment pass, whose first byte
-    /// is TCP's? Any context.
-    pub(crate) fn passes(&self, skb: &mut SkBuff) -> bool {
-        // SAFETY: both live; the filter runs in an RCU section of its own and does
-        // not shorten the segment.
-        unsafe { bindings::toe_sk_pass(self.as_ptr(), skb.as_ptr()) }
     }
 }
 
