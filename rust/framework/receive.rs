@@ -58,7 +58,7 @@ fn pays(sk: &Sock, want: u32) -> bool {
         .and_then(|conn| Some((conn.target()?, conn)))
         .is_some_and(|(target, conn)| {
             let rule = conn.user_buffer_rule(target);
-            rule.reaches(want) && target.wants_buffer(conn.hwid(), want, rule)
+            target.wants_buffer(conn.hwid(), want, rule)
         })
 }
 

@@ -28,12 +28,6 @@ impl Rule {
         frames: 8,
     };
 
-    /// Is that enough to be waited for, whatever the connection's frames are like?
-    #[inline]
-    pub const fn reaches(&self, want: u32) -> bool {
-        self.min != 0 && want >= self.min
-    }
-
     /// Does a buffer pay for a call that waits for `want` bytes, on a connection
     /// that has received `bytes` in `frames`?
     pub const fn pays(&self, want: u32, bytes: u64, frames: u64) -> bool {
@@ -42,7 +36,7 @@ impl Rule {
             self.frames as u128 * bytes as u128,
         );
         let known = self.frames == 0 || (frames != 0 && have >= need);
-        self.reaches(want) && known
+        self.min != 0 && want >= self.min && known
     }
 }
 
