@@ -202,6 +202,38 @@ t_filter() { # device|trim FAMILY
 	expect_no_entries
 }
 
+# What connection tracking did not see of a connection is not held against it afterwards.
+t_conntrack() { # FAMILY
+	local end moved
+	need_toe
+	need nft
+	for end in a b; do
+		in_ns $end nft 'add table inet t; add chain inet t i { type filter hook input priority 0; };
+			add chain inet t o { type filter hook output priority 0; };
+			add rule inet t i ct state invalid counter drop;
+			add rule inet t o ct state invalid counter drop' 2>"$WORK/err" || skip "nft: $(head -1 "$WORK/err")"
+		knob $end bypass_netfilter 1
+		knob $end bypass_conntrack 1
+	done
+	snap a
+	hold_start "$1" --bytes "$(kib 8192)" --ulp both
+	expect_eq "$(delta a toe_offloads)" 1 "offloads"
+	moved=$(delta a toe_rx_bytes)
+	expect_ge "$moved" 1000000 "bytes that conntrack has not seen"
+	upload_all a
+	upload_all b
+	hold_end
+	expect_ge "$(delta a toe_uploads)" 1 "uploads"
+	for end in a b; do
+		expect_eq "$(in_ns $end nft list table inet t | grep -c 'ct state invalid counter packets 0 bytes 0')" 2 \
+			"rules that saw nothing invalid at end $end"
+		in_ns $end nft delete table inet t
+		knob $end bypass_netfilter 0
+		knob $end bypass_conntrack 0
+	done
+	expect_no_entries
+}
+
 pair_up || skip_all "cannot set up the pair"
 is_toe && ! has_table && skip_all "no table in debugfs"
 run "input_rule 4" "input_rule 6" rp_filter "input_same 4" "input_same 6" "no_early_demux 4 ip" \
@@ -215,4 +247,4 @@ run "input_rule 4" "input_rule 6" rp_filter "input_same 4" "input_same 6" "no_ea
 	"xfrm_default 4 in refused_now" "xfrm_default 4 in drop_received" "xfrm_default 6 in drop_received" \
 	"xfrm_default 4 out drop_sent" "xfrm_default 6 out drop_sent" "xfrm_socket 4 before" \
 	"xfrm_socket 6 before" "xfrm_socket 4 accepted" "xfrm_socket 6 accepted" "xfrm_socket 4 after" \
-	"filter device 4" "filter device 6" "filter trim 4" "filter trim 6"
+	"filter device 4" "filter device 6" "filter trim 4" "filter trim 6" "conntrack 4" "conntrack 6"

@@ -38,6 +38,7 @@
 #include "batch.h"
 #include "buffer.h"
 #include "calls.h"
+#include "conntrack.h"
 #include "device.h"
 #include "filter.h"
 #include "input.h"

@@ -557,6 +557,7 @@ pub(crate) fn special(sk: LockedSock<'_>, conn: &Record, case: SpecialCase) -> O
         return None;
     }
     conn.value().step(sk, ModeEvent::Special).ok()?;
+    sk.sock().tracked_again();
     sk.resume_host(false);
     Some(limits)
 }

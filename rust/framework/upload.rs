@@ -72,6 +72,7 @@ pub(crate) fn upload(sk: LockedSock<'_>, reason: UploadReason) {
     if conn.value().step(sk, ModeEvent::Upload).is_err() {
         return;
     }
+    sk.sock().tracked_again();
     if let Some(target) = conn.target() {
         let mut place = [None];
         target.terminate(&mut connection::named(&mut place, sk, conn.hwid()));
@@ -89,7 +90,11 @@ fn begin(sk: LockedSock<'_>, hwid: Hwid) -> bool {
     }
     hold::flush(sk);
     let conn = connection::of(sk, &guard).filter(|conn| conn.hwid() == hwid);
-    conn.is_some_and(|conn| conn.value().step(sk, ModeEvent::Upload).is_ok())
+    let begun = conn.is_some_and(|conn| conn.value().step(sk, ModeEvent::Upload).is_ok());
+    if begun {
+        sk.sock().tracked_again();
+    }
+    begun
 }
 
 /// The target has terminated the connection: the host stack goes on when this returns.
@@ -158,6 +163,7 @@ fn upload_lost(sk: LockedSock<'_>, target: &dyn OffloadTarget, hwid: Hwid, reaso
     let guard = ReadGuard::new();
     let lost = |conn: &Record, of: &Sock| core::ptr::eq(of, sk.sock()) && conn.hwid() == hwid;
     record::search::<Delegated, _>(&guard, lost, |conn| {
+        sk.sock().tracked_again();
         pr_warn_once!("a socket has lost its connection: who has overwritten icsk_ulp_data?\n");
         let mut place = [None];
         target.terminate(&mut connection::named(&mut place, sk, hwid));
@@ -187,6 +193,7 @@ impl Owned<'_, '_> {
         };
         conn.at_release().ask(why.reason);
         if let Some(target) = conn.target().filter(|_| why.leaves) {
+            self.0.sock().tracked_again();
             Self::let_go(conn, target, hwid, why.reason);
         }
     }

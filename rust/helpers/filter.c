@@ -109,6 +109,17 @@ static unsigned long toe_dev_taker(const struct net_device *dev)
 	       netif_is_l3_slave(dev);
 }
 
+/* Do the frames of a socket pass connection tracking, those that it sees? */
+bool toe_sk_tracked(const struct sock *sk, bool v6)
+{
+	bool ret;
+
+	rcu_read_lock();
+	ret = toe_net_filters(sock_net(sk), v6) & TOE_FILTER_CONNTRACK;
+	rcu_read_unlock();
+	return ret;
+}
+
 /* RCU. What sees the packets of a device. */
 static u32 toe_dev_filters(struct net_device *dev)
 {

@@ -41,6 +41,7 @@ enum toe_path {
  */
 u32 toe_way_filters(struct sock *sk, struct net_device *dev);
 u32 toe_own_filters(struct sock *sk);
+bool toe_sk_tracked(const struct sock *sk, bool v6);
 
 /*
  * What toe_way_filters() could find for some socket at @dev, and toe_own_filters()

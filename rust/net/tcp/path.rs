@@ -159,6 +159,14 @@ impl LockedSock<'_> {
 }
 
 impl Sock {
+    /// Frames pass connection tracking again, which has not seen those of the target: it
+    /// does not hold them against the connection. Nothing happens where none is on, or it
+    /// does not know the connection in its default zone. The socket's lock is held.
+    pub(crate) fn tracked_again(&self) {
+        // SAFETY: the socket is live.
+        unsafe { bindings::toe_sk_untracked_end(self.as_ptr()) }
+    }
+
     /// What would not see the socket's frames if `dev` had the connection. Any
     /// context; the lock need not be held.
     pub(crate) fn filters(&self, dev: &NetDevice) -> Filters {
