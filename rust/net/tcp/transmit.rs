@@ -253,7 +253,7 @@ impl LockedSock<'_> {
     /// `tcp_tso_win_divisor`
     #[inline]
     pub(crate) fn win_divisor(&self) -> u32 {
-        u32::try_from(self.ipv4().sysctl_tcp_tso_win_divisor).unwrap_or(0)
+        u32::from(self.ipv4().sysctl_tcp_tso_win_divisor)
     }
 
     /// Segments in flight.
@@ -286,7 +286,7 @@ impl LockedSock<'_> {
                 (*self.icsk()).icsk_mtup.enabled() != 0,
             )
         };
-        match urgent | (probe & probes) {
+        match urgent || (probe && probes) {
             true => self.host_first_case(urgent),
             false => None,
         }

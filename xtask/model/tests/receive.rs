@@ -85,10 +85,7 @@ fn any_case() -> impl Strategy<Value = Case> {
         mostly(0u8, 0u8..4),
     );
     let view = (
-        mostly(
-            Room::Own,
-            prop_oneof![Just(Room::None), Just(Room::Free)],
-        ),
+        mostly(Room::Own, prop_oneof![Just(Room::None), Just(Room::Free)]),
         mostly(true, any::<bool>()),
         mostly(false, any::<bool>()),
     );
