@@ -340,8 +340,7 @@ fn process(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment, bh: &B
 /// As [`process`], now.
 pub(super) fn finish(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment, bh: &Bh) {
     if sk.wants_host() {
-        // What the application asked for may be when it came.
-        return upload(sk, skb.with_time(), UploadReason::Setsockopt);
+        return upload(sk, skb, UploadReason::Setsockopt);
     }
     if !sk.is_open() || (seg.payload != 0 && sk.receive_closed()) {
         return upload(sk, skb, UploadReason::Shutdown);
@@ -354,7 +353,7 @@ pub(super) fn finish(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segme
         let (una, largest) = (data.snd_una, data.max_window);
         let idle = data.packets_out == 0;
         let action = rx::receive(data, seg, &view)?;
-        if action.payload != 0 && view.room == Room::Free && !sk.take_space(&skb) {
+        if action.payload != 0 && !action.predicted && !sk.take_space(&skb) {
             // The host's state is as it was.
             sk.load(data);
             return Err(SpecialCase::NoMemory);

@@ -396,6 +396,7 @@ pub(crate) fn host_frame(
         upload::upload(sk, UploadReason::Error);
         return HostFrame::Taken(0);
     }
+    sk.mark_frame(&mut skb);
     sk.count_host_out(skb.len() - wire::ETH_LEN as u32);
     entry.data.with_mut(sk, |data| sk.load(data));
     entry.counters.with_mut(sk, |counters| {

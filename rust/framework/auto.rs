@@ -139,6 +139,7 @@ pub(super) fn may_change(reason: Refusal) -> bool {
             | Refusal::Recovery
             | Refusal::OutOfOrder
             | Refusal::ZeroWindow
+            | Refusal::MtuProbe
             | Refusal::Backoff
             | Refusal::NoMemory
             | Refusal::Contended

@@ -140,6 +140,7 @@ pub(super) fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>> {
                 }
             }
             Err(AppendError::Full) => {
+                sk.no_space();
                 if done != 0 {
                     sk.mark_push();
                     if !doorbell(sk, Push::With(NAGLE_PUSH)) {

@@ -178,6 +178,10 @@ int toe_sk_add_backlog(struct sock *sk, struct sk_buff *skb)
 void toe_sk_incoming(struct sock *sk, struct sk_buff *skb, int iif, u16 queue,
 		     u32 napi_id)
 {
+	/* A time to send at, which it may have within one namespace, is none of arrival. */
+	skb_clear_delivery_time(skb);
+	if (static_branch_unlikely(&netstamp_needed_key) && !skb->tstamp)
+		__net_timestamp(skb);
 	skb->skb_iif = iif;
 	skb_record_rx_queue(skb, queue);
 #ifdef CONFIG_NET_RX_BUSY_POLL

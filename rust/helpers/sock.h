@@ -127,7 +127,6 @@ void toe_tcp_mstamp_refresh(struct sock *sk);
 bool toe_tcp_quickack(struct sock *sk);
 void toe_tcp_grow_window(struct sock *sk, const struct sk_buff *skb);
 void toe_tcp_resume_host(struct sock *sk, bool stopped);
-void toe_tcp_stamp(struct sk_buff *skb);
 
 bool toe_skb_header_owned(const struct sk_buff *skb);
 void toe_tcp_fill_cb(struct sk_buff *skb, u32 seq, u32 end_seq, u32 ack,
@@ -170,6 +169,8 @@ size_t toe_msg_left(const struct msghdr *msg);
 int toe_tcp_append(struct sock *sk, struct msghdr *msg, u32 goal, bool fault);
 void toe_tcp_mark_push(struct sock *sk);
 int toe_tcp_wait_memory(struct sock *sk, long *timeo);
+void toe_tcp_no_space(struct sock *sk);
+void toe_skb_of_sock(struct sk_buff *skb, struct sock *sk);
 long toe_tcp_sndtimeo(struct sock *sk, bool nonblock);
 int toe_tcp_split(struct sock *sk, struct sk_buff *skb, u32 len, u32 mss);
 struct sk_buff *toe_tcp_xmit_clone(struct sock *sk, struct sk_buff *skb);

@@ -40,14 +40,6 @@ void toe_tcp_fill_cb(struct sk_buff *skb, u32 seq, u32 end_seq, u32 ack,
 	skb->dev = NULL;
 }
 
-/* The frame came just now. */
-void toe_tcp_stamp(struct sk_buff *skb)
-{
-	if (!skb->tstamp)
-		__net_timestamp(skb);
-	TCP_SKB_CB(skb)->has_rxtstamp = true;
-}
-
 u32 toe_tcp_rto_min_us(const struct sock *sk)
 {
 	return tcp_rto_min_us(sk);
@@ -61,7 +53,9 @@ u64 toe_ktime_secs(void)
 /* tcp_try_rmem_schedule() without its pruning: that is the host's work. */
 bool toe_tcp_rmem_schedule(struct sock *sk, struct sk_buff *skb)
 {
-	return sk_rmem_schedule(sk, skb, skb->truesize);
+	/* tcp_can_ingest() */
+	return atomic_read(&sk->sk_rmem_alloc) <= READ_ONCE(sk->sk_rcvbuf) &&
+	       sk_rmem_schedule(sk, skb, skb->truesize);
 }
 
 /* tcp_mstamp_refresh(), which is not exported */

@@ -24,14 +24,18 @@ bool toe_tcp_mtu_current(struct sock *sk)
 
 long toe_tcp_sndtimeo(struct sock *sk, bool nonblock)
 {
-	sk_clear_bit(SOCKWQ_ASYNC_NOSPACE, sk);
 	return sock_sndtimeo(sk, nonblock);
+}
+
+/* The application has more to write than there is room for. */
+void toe_tcp_no_space(struct sock *sk)
+{
+	set_bit(SOCK_NOSPACE, &sk->sk_socket->flags);
 }
 
 /* Sleeps without the socket lock. */
 int toe_tcp_wait_memory(struct sock *sk, long *timeo)
 {
-	set_bit(SOCK_NOSPACE, &sk->sk_socket->flags);
 	return sk_stream_wait_memory(sk, timeo);
 }
 
@@ -195,7 +199,7 @@ int toe_tcp_split(struct sock *sk, struct sk_buff *skb, u32 len, u32 mss)
 }
 
 /* What __tcp_transmit_skb() and __ip_queue_xmit() give a frame of the socket's. */
-static void toe_skb_of_sock(struct sk_buff *skb, struct sock *sk)
+void toe_skb_of_sock(struct sk_buff *skb, struct sock *sk)
 {
 	skb_set_hash_from_sk(skb, sk);
 	skb->mark = READ_ONCE(sk->sk_mark);
@@ -581,9 +585,10 @@ bool toe_tcp_ack_in(struct sock *sk, s64 *ns)
 	return true;
 }
 
-/* Is there nothing that the host has to do before something is written? */
+/* Something is written. Is there nothing that the host has to do before? */
 bool toe_tcp_may_write(struct sock *sk)
 {
+	sk_clear_bit(SOCKWQ_ASYNC_NOSPACE, sk);
 	return !sk->sk_err && toe_tcp_mtu_current(sk);
 }
 

@@ -125,10 +125,11 @@ impl LockedSock<'_> {
         let tp = unsafe { &*self.tp() };
         let now = tp.tcp_mstamp;
         let since = |t: u64| u32::try_from(now.saturating_sub(t)).unwrap_or(u32::MAX);
-        let sample = match s.first_us != 0 && !s.retrans {
-            true => Some((since(s.first_us), since(s.last_us))),
+        let sample = match (s.pkts, s.retrans) {
+            (0, _) => None,
+            (_, false) => Some((since(s.first_us), since(s.last_us))),
             // Which of the transmissions it answers the echo of our clock says.
-            false => self.rtt_by_timestamp(1).map(|us| (us, us)),
+            (_, true) => self.rtt_by_timestamp(1).map(|us| (us, us)),
         };
         // The lone end of what was written: the ACK may have waited (FLAG_ACK_MAYBE_DELAYED).
         let lone = s.pkts == 1
@@ -229,8 +230,8 @@ impl LockedSock<'_> {
         }
     }
 
-    /// Takes the memory for a frame that is accepted and that [`Room::Free`] was there for.
-    /// `false`: TCP's memory, or that of the cgroup, is used up.
+    /// Takes the memory for a frame that is accepted though not predicted. `false`: the
+    /// queue is over its limit, or TCP's memory, or that of the cgroup, is used up.
     #[inline]
     pub(crate) fn take_space(&self, skb: &SkBuff) -> bool {
         // SAFETY: the socket is live and locked, the frame ours.
@@ -518,15 +519,6 @@ impl LockedSock<'_> {
 }
 
 impl SkBuff {
-    /// Notes when the frame came, for who asks for it now: the host notes it only if
-    /// somebody does (`net_timestamp_check()`). Its control block is filled.
-    #[cold]
-    pub(crate) fn with_time(self) -> Self {
-        // SAFETY: the frame is ours.
-        unsafe { bindings::toe_tcp_stamp(self.as_ptr()) };
-        self
-    }
-
     /// Prepares a frame for the socket: its first byte is the TCP header, its
     /// control block says what the TCP header says, as the host stack's receive
     /// function wants it.

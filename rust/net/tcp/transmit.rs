@@ -487,6 +487,20 @@ impl LockedSock<'_> {
         unsafe { bindings::toe_tcp_sndtimeo(self.as_ptr(), nonblock) }
     }
 
+    /// Notes that the application wants to write more than there is room for, before what
+    /// there is is sent.
+    pub(crate) fn no_space(&self) {
+        // SAFETY: this task owns the socket, which has its `struct socket`.
+        unsafe { bindings::toe_tcp_no_space(self.as_ptr()) }
+    }
+
+    /// Gives a frame that the host made the mark and the priority of the socket
+    /// (`ip_queue_xmit()`).
+    pub(crate) fn mark_frame(&self, skb: &mut SkBuff) {
+        // SAFETY: the socket is live, the frame ours.
+        unsafe { bindings::toe_skb_of_sock(skb.as_ptr(), self.as_ptr()) }
+    }
+
     /// Waits for room in the send buffer without the lock. Everything about the
     /// connection may be different afterwards.
     pub(crate) fn wait_memory(&self, timeout: &mut c_long) -> Result {
