@@ -27,6 +27,12 @@
 /* What Documentation/networking/toe.rst promises: frames skip a filter no longer. */
 #define BOUND_MS 100
 
+#ifndef IP_MINTTL
+#define IP_MINTTL 21
+#endif
+#ifndef IPV6_MINHOPCOUNT
+#define IPV6_MINHOPCOUNT 73
+#endif
 #ifndef IP_XFRM_POLICY
 #define IP_XFRM_POLICY 17
 #endif
@@ -245,12 +251,55 @@ static void idle(void)
 	printf("# note: back after %llu ms\n", (unsigned long long)took);
 }
 
+/*
+ * The client accepts nothing from farther away than its own link, or the server what its
+ * listener accepts (`--bpf listener`): set before the offload or after it.
+ */
+static int least_ttl(const char *when)
+{
+	bool v6 = strchr(p.addr, ':'), listener = !strcmp(when, "listener");
+	int level = v6 ? IPPROTO_IPV6 : IPPROTO_IP, near = 64, far = 20;
+	int least = v6 ? IPV6_MINHOPCOUNT : IP_MINTTL, ttl = v6 ? IPV6_UNICAST_HOPS : IP_TTL;
+	int to, from;
+
+	open_listener();
+	if (listener)
+		set_int(p.listener, level, least, near);
+	establish();
+	to = listener ? p.s : p.c;
+	from = listener ? p.c : p.s;
+	set_int(from, level, ttl, near);
+	exchange(2);
+	if (!strcmp(when, "before"))
+		set_int(to, level, least, near);
+	offload(to);
+	exchange(2);
+	if (!strcmp(when, "after"))
+		set_int(to, level, least, near);
+	set_int(from, level, ttl, far);
+	if (listener)
+		send_cs(1000);
+	else
+		send_sc(1000);
+	if (arrives(to, 150))
+		fatal("what comes from too far away arrives");
+	set_int(from, level, ttl, near);
+	if (listener)
+		recv_cs(1000);
+	else
+		recv_sc(1000);
+	exchange(2);
+	return 0;
+}
+
 int filter(const char *name)
 {
 	uint64_t hwid = 0, now = 0;
 	char mode[16] = "";
 	int i;
 
+	if (!strcmp(name, "least_ttl"))
+		return least_ttl(p.bpf);
 	if (!strcmp(name, "accepted")) {
 		open_listener();
 		own_policy(p.listener);

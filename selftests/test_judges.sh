@@ -59,7 +59,6 @@ t_input_same() { # FAMILY
 t_no_early_demux() { # FAMILY ip|tcp
 	need_toe
 	set_sysctl a "net.ipv4.$2_early_demux" 0
-	probe filter stay "$1" --before true --after true --table "$(table_path $DA)"
 	snap a
 	probe filter drop_received "$1" --before "$(rules "$1" on)" --after "$(rules "$1" off)" \
 		--table "$(table_path $DA)"
@@ -238,17 +237,31 @@ t_conntrack() { # FAMILY
 	expect_no_entries
 }
 
+# IP_MINTTL and IPV6_MINHOPCOUNT.
+t_least_ttl() { # FAMILY before|after|listener
+	local end=a dropped
+	need_toe
+	[ "$2" != listener ] || end=b
+	dropped=$(snmp $end TcpExtTCPMinTTLDrop)
+	snap $end
+	probe filter least_ttl "$1" --bpf "$2"
+	expect_eq "$(delta $end toe_offloads)" 1 "offloads"
+	[ "$2" = after ] || expect_eq "$(delta $end toe_upload_setsockopt)" 0 "uploads by setsockopt"
+	expect_ge "$(snmp $end TcpExtTCPMinTTLDrop)" $((dropped + 1)) "TCPMinTTLDrop"
+	expect_no_entries
+}
+
 pair_up || skip_all "cannot set up the pair"
 is_toe && ! has_table && skip_all "no table in debugfs"
-run "input_rule 4" "input_rule 6" rp_filter "input_same 4" "input_same 6" "no_early_demux 4 ip" \
-	"no_early_demux 6 tcp" \
-	"taken_before bridge 4" "taken_before bridge 6" "taken_before macvlan 4" "taken_before ipvlan 4" \
-	"taken_before vrf 4" "taken_after bridge 4 idle" "taken_after bridge_down 4 drop_received" \
-	"taken_after bridge_down 6 drop_received" "taken_after macvlan 4 idle" "taken_after ipvlan 6 idle" \
-	"taken_after vrf 4 idle" taken_vlan \
+run "input_rule 4" "input_rule 6" rp_filter "input_same 4" "no_early_demux 4 ip" "no_early_demux 6 tcp" \
+	"taken_before bridge 4" "taken_before macvlan 6" "taken_before vrf 4" "taken_after bridge 4 idle" \
+	"taken_after bridge_down 4 drop_received" "taken_after bridge_down 6 drop_received" \
+	"taken_after ipvlan 6 idle" "taken_after vrf 4 idle" taken_vlan \
 	"sniff 4 host" "sniff 4 before" "sniff 4 after" "sniff 6 host" "sniff 6 before" "sniff 6 after" \
-	"sniff_vlan 4 host" "sniff_vlan 4 after" "sniff_vlan 6 after" \
+	"sniff_vlan 4 after" "sniff_vlan 6 after" \
+	"least_ttl 4 before" "least_ttl 4 after" "least_ttl 4 listener" \
+	"least_ttl 6 before" "least_ttl 6 after" "least_ttl 6 listener" \
 	"xfrm_default 4 in refused_now" "xfrm_default 4 in drop_received" "xfrm_default 6 in drop_received" \
-	"xfrm_default 4 out drop_sent" "xfrm_default 6 out drop_sent" "xfrm_socket 4 before" \
-	"xfrm_socket 6 before" "xfrm_socket 4 accepted" "xfrm_socket 6 accepted" "xfrm_socket 4 after" \
+	"xfrm_default 4 out drop_sent" "xfrm_socket 4 before" "xfrm_socket 6 before" "xfrm_socket 4 accepted" \
+	"xfrm_socket 6 accepted" "xfrm_socket 4 after" \
 	"filter device 4" "filter device 6" "filter trim 4" "filter trim 6" "conntrack 4" "conntrack 6"
