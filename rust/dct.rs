@@ -157,14 +157,6 @@ impl Entry {
         self.queue.load(Relaxed)
     }
 
-    /// What its frames go through on their way to the device, as
-    /// [`Port::send_frame`] wants it.
-    #[inline]
-    fn via(&self, sk: LockedSock<'_>) -> Option<(&Layers, u32)> {
-        let layers = self.layers.as_deref()?;
-        Some((layers, self.data.with(sk, |data| data.cached.priority)))
-    }
-
     /// Follows the host stack, which chooses another one now and then, after a
     /// timeout for one.
     fn follow_queue(&self, sk: LockedSock<'_>) {

@@ -13,6 +13,14 @@
 
 #define TOE_ULP "toe"
 
+/* Newer than the headers of some distributions. */
+#ifndef IP_MINTTL
+#define IP_MINTTL 21
+#endif
+#ifndef IPV6_MINHOPCOUNT
+#define IPV6_MINHOPCOUNT 73
+#endif
+
 #define MIN(a, b) ({ __auto_type _a = (a); __auto_type _b = (b); _a < _b ? _a : _b; })
 #define MAX(a, b) ({ __auto_type _a = (a); __auto_type _b = (b); _a > _b ? _a : _b; })
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))

@@ -201,8 +201,15 @@ run() {
 			kill_ns
 		fi
 	done
-	n=$((n + 1))
-	if [ "$(splats)" = "$splat_before" ]; then
+	finish "$splat_before" $pass $failed $skipped
+}
+
+# finish SPLATS PASSED FAILED SKIPPED: the last case, for which the kernel's log is what it
+# was, and the end of the test.
+finish() {
+	local pass=$2 failed=$3 skipped=$4 n
+	n=$((pass + failed + skipped + 1))
+	if [ "$(splats)" = "$1" ]; then
 		pass=$((pass + 1))
 		echo "ok $n kernel_log_clean"
 	else
@@ -212,9 +219,9 @@ run() {
 	fi
 	echo "# Totals: pass:$pass fail:$failed xfail:0 xpass:0 skip:$skipped error:0"
 	cleanup
-	[ $failed = 0 ] || exit 1
+	[ "$failed" = 0 ] || exit 1
 	# The log was clean, and that was all.
-	[ $pass -gt 1 ] || exit $KSFT_SKIP
+	[ "$pass" -gt 1 ] || exit $KSFT_SKIP
 	exit 0
 }
 

@@ -26,12 +26,6 @@
 #define NOBODY 65534
 
 /* Newer than the headers of some distributions. */
-#ifndef IP_MINTTL
-#define IP_MINTTL 21
-#endif
-#ifndef IPV6_MINHOPCOUNT
-#define IPV6_MINHOPCOUNT 73
-#endif
 #define OPT_AO_ADD_KEY 38
 
 /* What the other thread asks for: an option and its value, or a call of another kind. */

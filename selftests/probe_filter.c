@@ -27,12 +27,6 @@
 /* What Documentation/networking/toe.rst promises: frames skip a filter no longer. */
 #define BOUND_MS 100
 
-#ifndef IP_MINTTL
-#define IP_MINTTL 21
-#endif
-#ifndef IPV6_MINHOPCOUNT
-#define IPV6_MINHOPCOUNT 73
-#endif
 #ifndef IP_XFRM_POLICY
 #define IP_XFRM_POLICY 17
 #endif

@@ -52,15 +52,4 @@ before=$(splats)
 PARITY_RESULT=$WORK/result in_a python3 -B "$here/parity/parity.py" $B $DA $DB \
 	$A4 $B4 $A6 $B6 "$here"/parity/*.txt
 read -r pass failed <"$WORK/result" || { pass=0 failed=1; echo "# the driver died"; }
-n=$((pass + failed + 1))
-if [ "$(splats)" = "$before" ]; then
-	pass=$((pass + 1))
-	echo "ok $n kernel_log_clean"
-else
-	failed=$((failed + 1))
-	dmesg | tail -60 | sed 's/^/# /'
-	echo "not ok $n kernel_log_clean"
-fi
-echo "# Totals: pass:$pass fail:$failed xfail:0 xpass:0 skip:0 error:0"
-cleanup
-[ $failed = 0 ]
+finish "$before" "$pass" "$failed" 0

@@ -13,14 +13,6 @@
 #include <unistd.h>
 #include <linux/tcp.h>
 
-/* Newer than the headers of some distributions. */
-#ifndef IP_MINTTL
-#define IP_MINTTL 21
-#endif
-#ifndef IPV6_MINHOPCOUNT
-#define IPV6_MINHOPCOUNT 73
-#endif
-
 /*
  * A thread that is none of the connection's own asks for something at a moment when
  * another one may ask for the offload, or the worker hand it over. Nothing of it changes

@@ -54,7 +54,7 @@ fn hold(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment) -> Option
         && !sk.has_filter()
         && !sk.wants_host()
         && !sk.has_waiter();
-    let view = receive::host_view(sk, &skb, seg);
+    let view = receive::host_view(sk, &skb);
     let data = entry.data.with_mut(sk, |data| {
         sk.load(data);
         *data

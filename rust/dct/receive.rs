@@ -27,7 +27,6 @@ use crate::{
     framework::{
         connection,
         hold as holding,
-        intermediate::Layers,
         upload as framework, //
     },
     logic::{
@@ -39,7 +38,6 @@ use crate::{
         receive::{
             self as rx,
             HostView,
-            Room,
             RxAction, //
         },
         transmit::Push,
@@ -206,7 +204,7 @@ fn deliver(
     match &entry.layers {
         None if arrival.is_tapped() => port.dev().tap_incoming(&mut skb, bh),
         None => {}
-        Some(layers) => received_via(port, layers, &mut skb, l3_off, bh),
+        Some(layers) => layers.received(port.dev(), &mut skb, l3_off.into(), bh),
     }
     // The sender's accounting ends here, as in `ip_rcv_core()`.
     skb.orphan();
@@ -306,12 +304,6 @@ fn legacy_receive(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment,
     }
 }
 
-/// A frame came in through the layers above the device.
-#[inline(never)]
-fn received_via(port: &Port, layers: &Layers, skb: &mut SkBuff, l3_off: u16, bh: &Bh) {
-    layers.received(port.dev(), skb, l3_off.into(), bh);
-}
-
 /// The host's receive function, in the RCU section it is used to.
 #[cold]
 fn host_receive(sk: LockedSock<'_>, skb: SkBuff) {
@@ -346,7 +338,7 @@ pub(super) fn finish(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segme
         return upload(sk, skb, UploadReason::Shutdown);
     }
 
-    let view = host_view(sk, &skb, seg);
+    let view = host_view(sk, &skb);
     sk.refresh_clock();
     let received = entry.data.with_mut(sk, |data| {
         sk.load(data);
@@ -398,14 +390,12 @@ pub(super) fn finish(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segme
     }
 }
 
-/// What the engine has to know of the host's state, for this segment.
+/// What the engine has to know of the host's state, for this frame.
 #[inline(always)]
-pub(super) fn host_view(sk: LockedSock<'_>, skb: &SkBuff, seg: &Segment) -> HostView {
+pub(super) fn host_view(sk: LockedSock<'_>, skb: &SkBuff) -> HostView {
     HostView {
-        room: match seg.payload {
-            0 => Room::Own,
-            _ => sk.receive_space(skb),
-        },
+        reserved: sk.has_reserved(skb),
+        within_limit: sk.is_within_limit(),
         predicting: sk.is_predicting(),
         host_first: sk.host_first(true),
         ooo_empty: sk.in_order(),

@@ -112,12 +112,12 @@ fn go_around(sk: LockedSock<'_>, entry: &Entry, detour: Detour, bh: &Bh) -> bool
 
 /// As [`run`], for whoever has just got the lock.
 #[cold]
-pub(crate) fn resume(sk: LockedSock<'_>, entry: &Entry, bh: &Bh) -> bool {
+pub(crate) fn resume(sk: LockedSock<'_>, entry: &Entry, bh: &Bh) {
     if sk.send_head().is_some() && sk.wants_host() {
-        upload::upload(sk, UploadReason::Setsockopt);
-        return false;
+        go_around(sk, entry, Detour::Upload(UploadReason::Setsockopt), bh);
+    } else {
+        run(sk, entry, Push::Pending, bh);
     }
-    run(sk, entry, Push::Pending, bh)
 }
 
 /// Sends frames until something keeps the next one: what, if it is a window or a rule.
@@ -210,20 +210,21 @@ fn send_frames(
         if segs > 1 {
             skb.set_gso(mss as u16, segs as u16, sk.gso_type());
         }
-        let (frames, sent_bytes) = match port.send_frame(skb, entry.queue(), entry.via(sk), bh) {
-            Ok(counts) => counts,
-            Err(SendError::Full(skb)) => {
-                skb.drop_because(DropReason::FullRing);
-                return match port.offload().wait_for_room(entry.hwid, bh) {
-                    true => Ok(None),
-                    false => Err(Detour::Legacy(SpecialCase::NoMemory)),
-                };
-            }
-            Err(SendError::Down(skb)) => {
-                skb.drop_because(DropReason::DevReady);
-                return Err(Detour::Upload(UploadReason::LinkDown));
-            }
-        };
+        let (frames, sent_bytes) =
+            match port.send_frame(skb, entry.queue(), entry.layers.as_deref(), bh) {
+                Ok(counts) => counts,
+                Err(SendError::Full(skb)) => {
+                    skb.drop_because(DropReason::FullRing);
+                    return match port.offload().wait_for_room(entry.hwid, bh) {
+                        true => Ok(None),
+                        false => Err(Detour::Legacy(SpecialCase::NoMemory)),
+                    };
+                }
+                Err(SendError::Down(skb)) => {
+                    skb.drop_because(DropReason::DevReady);
+                    return Err(Detour::Upload(UploadReason::LinkDown));
+                }
+            };
         sk.ack_sent();
         sk.sent(head, mss);
         *sent += segs;
@@ -292,7 +293,7 @@ fn send_ack(sk: LockedSock<'_>, entry: &Entry, bh: &Bh) -> Option<()> {
         skb.drop_because(DropReason::NotSpecified);
         return None;
     };
-    let sent = port.send_frame(skb, entry.queue(), entry.via(sk), bh);
+    let sent = port.send_frame(skb, entry.queue(), entry.layers.as_deref(), bh);
     sk.ack_sent();
     sk.count_ack_out(len as u32);
     entry
@@ -406,7 +407,7 @@ pub(crate) fn host_frame(
     settle(
         port,
         entry,
-        port.send_frame(skb, entry.queue(), entry.via(sk), bh),
+        port.send_frame(skb, entry.queue(), entry.layers.as_deref(), bh),
     );
     HostFrame::Taken(0)
 }

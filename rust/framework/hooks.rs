@@ -214,7 +214,7 @@ impl Ulp for SocketHooks {
             ..Trigger::new(true)
         };
         match handover::offload(sk, &mut trigger) {
-            // The first frame may have brought it back already.
+            // Its device may have left meanwhile.
             Ok(_) if proto::is_ours(&sk) => Ok(()),
             Ok(_) => Err(errno::EOPNOTSUPP()),
             Err(Refusal::NotEstablished) if !sk.is_connected() => Err(errno::ENOTCONN()),

@@ -61,9 +61,9 @@ pub(crate) trait IntermediateDriver {
     /// Is it what it was when the connection was handed over?
     fn intact(&self) -> bool;
 
-    /// A frame of a socket of `priority` leaves through the layer: what it is for
-    /// the layer below. `None`: there was no memory, and the frame is gone.
-    fn send(&self, skb: SkBuff, priority: u32, bh: &Bh) -> Option<SkBuff>;
+    /// A frame leaves through the layer: what it is for the layer below. `None`: there was
+    /// no memory, and the frame is gone.
+    fn send(&self, skb: SkBuff, bh: &Bh) -> Option<SkBuff>;
 
     /// A frame came in through the layer, `len` bytes for those above it.
     fn received(&self, len: u32, bh: &Bh);
@@ -117,14 +117,14 @@ impl IntermediateDriver for Vlan {
             && self.dev.address_now() == self.mac
     }
 
-    fn send(&self, skb: SkBuff, priority: u32, bh: &Bh) -> Option<SkBuff> {
+    fn send(&self, skb: SkBuff, bh: &Bh) -> Option<SkBuff> {
         // A frame has room for one tag beside its data: that of the device above goes
         // into it.
         let Some(mut skb) = skb.tag_inside() else {
             self.dev.count_dropped(bh);
             return None;
         };
-        self.dev.tag(&mut skb, priority, bh);
+        self.dev.tag(&mut skb, bh);
         Some(skb)
     }
 
@@ -222,11 +222,11 @@ impl Layers {
         self.drivers().all(|layer| layer.intact())
     }
 
-    /// A frame of the engine, complete from its Ethernet header on, of a socket of
-    /// `priority`: what the device below the layers has to send, which are several
-    /// frames if a layer's device does not segment them later, and none without
-    /// memory. Packet taps of the layers' devices see them.
-    pub(crate) fn send(&self, skb: SkBuff, priority: u32, bh: &Bh) -> FrameList {
+    /// A frame of the engine, complete from its Ethernet header on: what the device below
+    /// the layers has to send, which are several frames if a layer's device does not
+    /// segment them later, and none without memory. Packet taps of the layers' devices see
+    /// them.
+    pub(crate) fn send(&self, skb: SkBuff, bh: &Bh) -> FrameList {
         let mut frames = FrameList::new();
         frames.push(skb);
         for layer in self.drivers() {
@@ -236,7 +236,7 @@ impl Layers {
                 let mut ready = dev.prepared(skb, features::ENGINE, bh);
                 while let Some(skb) = ready.pop() {
                     dev.tap_outgoing(&skb, bh);
-                    if let Some(skb) = layer.send(skb, priority, bh) {
+                    if let Some(skb) = layer.send(skb, bh) {
                         below.push(skb);
                     }
                 }
@@ -248,7 +248,9 @@ impl Layers {
 
     /// A frame came in by `dev`, below the layers, and was found to be the
     /// connection's, whose IP header is `l3_off` bytes after its beginning: packet
-    /// taps and counters, and no tag is beside its data afterwards.
+    /// taps and counters, and no tag is beside its data afterwards. Kept apart: frames of
+    /// the device itself shall not pay for it.
+    #[inline(never)]
     pub(crate) fn received(&self, dev: &NetDevice, skb: &mut SkBuff, l3_off: u32, bh: &Bh) {
         if dev.is_tapped() || self.devices().any(NetDevice::is_tapped) {
             vlan::tap_incoming(dev, skb, bh);

@@ -53,9 +53,7 @@ u64 toe_ktime_secs(void)
 /* tcp_try_rmem_schedule() without its pruning: that is the host's work. */
 bool toe_tcp_rmem_schedule(struct sock *sk, struct sk_buff *skb)
 {
-	/* tcp_can_ingest() */
-	return atomic_read(&sk->sk_rmem_alloc) <= READ_ONCE(sk->sk_rcvbuf) &&
-	       sk_rmem_schedule(sk, skb, skb->truesize);
+	return sk_rmem_schedule(sk, skb, skb->truesize);
 }
 
 /* tcp_mstamp_refresh(), which is not exported */
@@ -357,8 +355,6 @@ void toe_tcp_ack_probe(struct sock *sk)
 	struct sk_buff *head = tcp_send_head(sk);
 	u32 user_timeout, when;
 
-	if (!head)
-		return;
 	if (!after(TCP_SKB_CB(head)->end_seq, tcp_wnd_end(tcp_sk(sk)))) {
 		icsk->icsk_backoff = 0;
 		icsk->icsk_probes_tstamp = 0;
@@ -419,9 +415,7 @@ void toe_tcp_rtt_min(struct sock *sk, u32 rtt_us)
 			   rtt_us ?: jiffies_to_usecs(1));
 }
 
-/*
- * __tcp_select_window() with less than half of the receive memory free.
- */
+/* __tcp_select_window() with less than half of the receive memory free */
 void toe_tcp_space_short(struct sock *sk)
 {
 	inet_csk(sk)->icsk_ack.quick = 0;
@@ -484,10 +478,10 @@ void toe_tcp_cong_avoid(struct sock *sk, u32 ack, u32 acked, s32 rtt_us,
 /* --- upload -------------------------------------------------------------- */
 
 /*
- * The host stack takes over: the timers, and whatever is unsent and could be sent: @stopped, the target had it in hand, or else a full segment, for the
- * target may have waited for room. What is less than that waits by the application's wish
- * (MSG_MORE), of which nothing else tells. Under the socket lock; tcp_release_cb() or the
- * next ACK transmits.
+ * The host stack takes over: the timers, and whatever is unsent and could be sent. That is
+ * so if the target was @stopped while it sent, or with a full segment, for the target may
+ * have waited for room. What is less waits by the application's wish (MSG_MORE), of which
+ * nothing else tells. Under the socket lock; tcp_release_cb() or the next ACK transmits.
  */
 void toe_tcp_resume_host(struct sock *sk, bool stopped)
 {

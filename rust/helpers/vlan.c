@@ -42,15 +42,15 @@ struct sk_buff *toe_vlan_tag_inside(struct sk_buff *skb)
 }
 
 /*
- * vlan_dev_hard_start_xmit() with REORDER_HDR, for a frame of @priority, which
- * begins with its Ethernet header: tag and counters. Bottom halves are off.
+ * vlan_dev_hard_start_xmit() with REORDER_HDR, for a frame that begins with its
+ * Ethernet header: tag and counters. Bottom halves are off.
  */
-void toe_vlan_sent(struct net_device *dev, struct sk_buff *skb, u32 priority)
+void toe_vlan_sent(struct net_device *dev, struct sk_buff *skb)
 {
 #if IS_ENABLED(CONFIG_VLAN_8021Q)
 	struct vlan_dev_priv *vlan = vlan_dev_priv(dev);
 	struct vlan_pcpu_stats *stats = this_cpu_ptr(vlan->vlan_pcpu_stats);
-	u16 tci = vlan->vlan_id | vlan_dev_get_egress_qos_mask(dev, priority);
+	u16 tci = vlan->vlan_id | vlan_dev_get_egress_qos_mask(dev, skb->priority);
 
 	__vlan_hwaccel_put_tag(skb, vlan->vlan_proto, tci);
 	u64_stats_update_begin(&stats->syncp);

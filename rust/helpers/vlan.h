@@ -20,7 +20,7 @@ struct toe_vlan {
 bool toe_vlan_get(const struct net_device *dev, struct toe_vlan *vlan);
 struct net_device *toe_vlan_base(struct net_device *dev);
 struct sk_buff *toe_vlan_tag_inside(struct sk_buff *skb);
-void toe_vlan_sent(struct net_device *dev, struct sk_buff *skb, u32 priority);
+void toe_vlan_sent(struct net_device *dev, struct sk_buff *skb);
 void toe_vlan_dropped(struct net_device *dev);
 void toe_vlan_received(struct net_device *dev, u32 len);
 void toe_vlan_untag(struct sk_buff *skb);

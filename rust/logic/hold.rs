@@ -165,7 +165,6 @@ mod tests {
     use super::super::conn::ConnDelegated;
     use super::{
         super::{
-            receive::Room,
             seq::Seq,
             wire::flags, //
         },
@@ -177,7 +176,8 @@ mod tests {
         high_water: 1000,
     };
     const VIEW: HostView = HostView {
-        room: Room::Own,
+        reserved: true,
+        within_limit: true,
         predicting: true,
         host_first: None,
         ooo_empty: true,

@@ -25,8 +25,10 @@ const SPECIAL_FLAGS: u16 =
 /// What the engine has to know of the host's state.
 #[derive(Clone, Copy, Debug)]
 pub struct HostView {
-    /// Where the payload finds room in the socket's receive memory.
-    pub room: Room,
+    /// Whether the socket has the memory for the payload already (`sk_forward_alloc`).
+    pub reserved: bool,
+    /// Whether its receive queue is within its limit (`tcp_can_ingest()`).
+    pub within_limit: bool,
     /// Whether the host has header prediction on (`tp->pred_flags`).
     pub predicting: bool,
     /// What the host has to do first with what is to be sent, now that a frame may let it
@@ -39,17 +41,6 @@ pub struct HostView {
     /// Whether the congestion state is not Open, or segments are marked
     /// SACKed, lost or retransmitted.
     pub sack_or_loss: bool,
-}
-
-/// Room in the receive memory.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Room {
-    /// None.
-    None,
-    /// There is memory, which is not the socket's yet (`sk_rmem_schedule()`).
-    Free,
-    /// The socket has it already (`sk_forward_alloc`).
-    Own,
 }
 
 /// What to do with a segment that the engine finished.
@@ -92,6 +83,8 @@ pub fn receive(c: &mut ConnData, s: &Segment, h: &HostView) -> Result<RxAction, 
         return Err(SpecialCase::Ecn);
     }
     let ts = timestamp(c, s)?;
+    let wnd = scaled_window(c, s);
+    let predicted = h.predicting && wnd == c.snd_wnd && (s.payload == 0 || h.reserved);
 
     if s.seq != c.rcv_nxt {
         return Err(out_of_sequence(c, s));
@@ -103,7 +96,7 @@ pub fn receive(c: &mut ConnData, s: &Segment, h: &HostView) -> Result<RxAction, 
         if !h.ooo_empty {
             return Err(SpecialCase::OutOfOrder);
         }
-        if h.room == Room::None {
+        if !predicted && !h.within_limit {
             return Err(SpecialCase::NoMemory);
         }
     }
@@ -118,7 +111,6 @@ pub fn receive(c: &mut ConnData, s: &Segment, h: &HostView) -> Result<RxAction, 
         return Err(SpecialCase::Sack);
     }
     let acked = s.ack.dist_from(c.snd_una);
-    let wnd = scaled_window(c, s);
     let window = peer_window(c, s, acked, wnd)?;
     if window.is_none() && s.payload == 0 && acked == 0 && !c.all_acked() {
         return Err(SpecialCase::DupAck);
@@ -128,7 +120,7 @@ pub fn receive(c: &mut ConnData, s: &Segment, h: &HostView) -> Result<RxAction, 
     let mut action = RxAction {
         payload: s.payload,
         acked,
-        predicted: h.predicting && wnd == c.snd_wnd && (s.payload == 0 || h.room == Room::Own),
+        predicted,
         ..RxAction::default()
     };
     if let Some((tsval, _)) = ts {
@@ -269,7 +261,8 @@ mod tests {
     use super::*;
 
     const VIEW: HostView = HostView {
-        room: Room::Own,
+        reserved: true,
+        within_limit: true,
         predicting: true,
         host_first: None,
         ooo_empty: true,
@@ -509,9 +502,20 @@ mod tests {
     #[test]
     fn host_view_counts() {
         let mut c = conn();
-        let v = HostView {
-            room: Room::None,
+        // Over the limit: what header prediction takes is taken all the same.
+        let over = HostView {
+            within_limit: false,
             ..VIEW
+        };
+        assert!(receive(&mut conn(), &seg(), &over).is_ok());
+        let moved = Segment {
+            window: 1200,
+            ..seg()
+        };
+        assert!(receive(&mut c, &moved, &over) == Err(SpecialCase::NoMemory));
+        let v = HostView {
+            reserved: false,
+            ..over
         };
         assert!(receive(&mut c, &seg(), &v) == Err(SpecialCase::NoMemory));
         let v = HostView {
@@ -535,7 +539,7 @@ mod tests {
     #[test]
     fn predicted_as_by_the_host() {
         let free = HostView {
-            room: Room::Free,
+            reserved: false,
             ..VIEW
         };
         let off = HostView {

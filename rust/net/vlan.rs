@@ -76,11 +76,11 @@ impl VlanRef {
 
     /// A frame leaves through the device, at its Ethernet header and without a tag
     /// beside the data: it gets the device's, with the priority that the egress map
-    /// has for a socket's `priority`, and is counted.
-    pub(crate) fn tag(&self, skb: &mut SkBuff, priority: u32, _bh: &Bh) {
+    /// has for that of the frame, and is counted.
+    pub(crate) fn tag(&self, skb: &mut SkBuff, _bh: &Bh) {
         // SAFETY: a VLAN device by the type's invariant, a frame of ours, and bottom
         // halves are disabled.
-        unsafe { bindings::toe_vlan_sent(self.0.as_ptr(), skb.as_ptr(), priority) }
+        unsafe { bindings::toe_vlan_sent(self.0.as_ptr(), skb.as_ptr()) }
     }
 
     /// Counts a frame that did not get through the device.

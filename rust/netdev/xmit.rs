@@ -100,13 +100,12 @@ impl Port {
     ///
     /// It is counted, shown to packet taps, and segmented or checksummed here
     /// if the device's features say that the wire has no such frames. `via` are the
-    /// layers that it goes through before, and the priority of its socket. Returns
-    /// how many frames and bytes it was then.
+    /// layers that it goes through before. Returns how many frames and bytes it was then.
     pub(crate) fn send_frame(
         &self,
         mut skb: SkBuff,
         queue: u16,
-        via: Option<(&Layers, u32)>,
+        via: Option<&Layers>,
         bh: &Bh,
     ) -> core::result::Result<(u32, u64), SendError> {
         let dev = self.dev();
@@ -157,12 +156,12 @@ impl Port {
         dev: &NetDevice,
         peer: &NetDevice,
         skb: SkBuff,
-        (layers, priority): (&Layers, u32),
+        layers: &Layers,
         frames: &mut FrameList,
         bh: &Bh,
     ) {
         let all = features::ENGINE | features::VLAN_TX;
-        let mut below = layers.send(skb, priority, bh);
+        let mut below = layers.send(skb, bh);
         while let Some(skb) = below.pop() {
             Self::prepare(dev, peer, skb, all, frames, bh);
         }

@@ -32,10 +32,7 @@ use crate::{
             Rate,
             RateSample, //
         },
-        receive::{
-            Room,
-            RxAction, //
-        },
+        receive::RxAction,
         seq::Seq,
         wire::{
             self,
@@ -214,24 +211,26 @@ impl LockedSock<'_> {
         unsafe { bindings::toe_tcp_check_space(self.as_ptr()) }
     }
 
-    /// Where is room in the receive memory for this frame?
-    #[inline(always)]
-    pub(crate) fn receive_space(&self, skb: &SkBuff) -> Room {
+    /// Has the socket the memory for this frame already?
+    #[inline]
+    pub(crate) fn has_reserved(&self, skb: &SkBuff) -> bool {
         // SAFETY: the socket is live and locked, the frame ours.
+        unsafe { (*skb.as_ptr()).truesize as c_int <= (*self.as_ptr()).sk_forward_alloc }
+    }
+
+    /// `tcp_can_ingest()`: is the receive queue within its limit?
+    #[inline]
+    pub(crate) fn is_within_limit(&self) -> bool {
+        let sk = self.as_ptr();
+        // SAFETY: the socket is live; racy reads of plain fields.
         unsafe {
-            if (*skb.as_ptr()).truesize as c_int <= (*self.as_ptr()).sk_forward_alloc {
-                return Room::Own;
-            }
-            let used = read_volatile(addr_of!((*self.as_ptr()).sk_backlog.rmem_alloc.counter));
-            match used <= read_volatile(addr_of!((*self.as_ptr()).sk_rcvbuf)) {
-                true => Room::Free,
-                false => Room::None,
-            }
+            let used = read_volatile(addr_of!((*sk).sk_backlog.rmem_alloc.counter));
+            used <= read_volatile(addr_of!((*sk).sk_rcvbuf))
         }
     }
 
-    /// Takes the memory for a frame that is accepted though not predicted. `false`: the
-    /// queue is over its limit, or TCP's memory, or that of the cgroup, is used up.
+    /// Takes the memory for a frame that is accepted though not predicted. `false`: TCP's
+    /// memory, or that of the cgroup, is used up.
     #[inline]
     pub(crate) fn take_space(&self, skb: &SkBuff) -> bool {
         // SAFETY: the socket is live and locked, the frame ours.

@@ -11,7 +11,7 @@ use crate::logic::{
     legacy::{HostState, Legacy, Verdict},
     policy::Limits,
     reason::SpecialCase,
-    receive::{receive, HostView, Room},
+    receive::{receive, HostView},
     rules::{self, describe::describe, parser, Cgroup, Facts, Node, Rule},
     seq::Seq,
     template::{HeaderTemplate, TemplateParams, TxFields, MAX_LEN},
@@ -152,7 +152,7 @@ fn check_receive(c: &mut ConnData, s: &Segment, view: &HostView) -> bool {
             assert!(!action.window_changed || c.snd_wnd != 0);
             assert!(c.packets_out <= before.packets_out);
             assert!(view.ooo_empty || action.payload == 0);
-            assert!(view.room != Room::None || action.payload == 0);
+            assert!(view.within_limit || action.predicted || action.payload == 0);
             assert!(!action.predicted || !action.window_changed);
             true
         }
@@ -230,11 +230,8 @@ pub fn run(data: &[u8]) {
         };
         let frame_len = frame.len() as u32 + more;
         let view = HostView {
-            room: match kind & 0x1c {
-                4 => Room::None,
-                16 => Room::Free,
-                _ => Room::Own,
-            },
+            reserved: !matches!(kind & 0x1c, 4 | 16),
+            within_limit: !matches!(kind & 0x1c, 4 | 24),
             predicting: kind & 0x20 == 0,
             host_first: (kind & 0x1c == 20).then_some(SpecialCase::Urg),
             ooo_empty: kind & 0x1c != 8,

@@ -9,7 +9,7 @@ use toe_model::logic::{
     legacy::{Budget, HostState, Legacy, Verdict},
     policy::Limits,
     reason::{SpecialCase, UploadReason},
-    receive::{receive, HostView, Room},
+    receive::{receive, HostView},
     seq::Seq,
     wire::{flags, OptKind, Segment},
 };
@@ -85,7 +85,7 @@ fn any_case() -> impl Strategy<Value = Case> {
         mostly(0u8, 0u8..4),
     );
     let view = (
-        mostly(Room::Own, prop_oneof![Just(Room::None), Just(Room::Free)]),
+        mostly((true, true), any::<(bool, bool)>()),
         mostly(true, any::<bool>()),
         mostly(false, any::<bool>()),
     );
@@ -118,7 +118,8 @@ fn any_case() -> impl Strategy<Value = Case> {
             ts,
             ecn,
             view: HostView {
-                room: v.0,
+                reserved: v.0 .0,
+                within_limit: v.0 .1,
                 predicting: true,
                 host_first: None,
                 ooo_empty: v.1,
@@ -223,7 +224,11 @@ impl Case {
                 S::BeyondWindow,
                 self.seq > room || (self.seq == 0 && self.payload > room && !probe),
             ),
-            (S::NoMemory, data && self.view.room == Room::None),
+            (
+                S::NoMemory,
+                data && !self.view.within_limit
+                    && (!self.view.reserved || self.new_window() != self.snd_wnd),
+            ),
             (S::AckOutside, !(0..=self.flight).contains(&self.ack)),
             (
                 S::ZeroWindow,

@@ -8,7 +8,6 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use super::select::{by_log, checked, on_request, select, selftests, shown, COUNTED};
 use super::{announce, Count, Entry};
 use crate::flavour::Flavour;
 use crate::kernel::Kernel;
@@ -35,6 +35,11 @@ const GUEST_LIMIT: Duration = Duration::from_secs(60 * 60);
 /// the kselftests' own convention.
 const PROGRAM_LIMIT: u32 = 600;
 
+/// The longest a program may take in a guest whose clock counts instructions, in
+/// seconds of it, which passes
+/// idle time at once.
+const COUNTED_LIMIT: u32 = 24 * 60 * 60;
+
 /// More guests than this would mean that each test kills its own.
 const MAX_GUESTS: usize = 8;
 
@@ -46,111 +51,6 @@ const MAX_BOOTS: usize = 3;
 /// once in a hundred guests: one of them runs into a breakpoint that is no longer
 /// there. Nothing else leads to this trap: a panic or `BUG()` is another one.
 const EMULATOR_FAULT: &str = "Oops: int3";
-
-/// The programs that run on the debug kernel, and there with kmemleak on:
-/// between them they offload and upload by every system call and every special
-/// case on the wire, and with no memory at each step. None of them needs speed.
-///
-/// The debug kernel is ten to twenty times slower under emulation, so that the
-/// others run on the release kernel unless asked for (`--debug-kernel`).
-const CHECKED: &[&str] = &[
-    "test_faults.sh",
-    "test_path.sh",
-    "test_requests.sh",
-    "test_special.sh",
-    "test_torture.sh",
-    "test_tree.sh",
-];
-
-/// The programs that compare times, and so need a guest with one CPU whose clock counts
-/// instructions: there a step takes the same time again, whatever else the machine does.
-/// `TOE_ICOUNT` tells them that they have one.
-const COUNTED: &[&str] = &["test_parity.sh"];
-
-/// The longest a program may take in such a guest, in seconds of its clock, which passes
-/// idle time at once.
-const COUNTED_LIMIT: u32 = 24 * 60 * 60;
-
-/// Tests that are not programs, by their name in `run-tests` and in results.
-const SPECIAL: &[(&str, &str)] = &[
-    (":kunit", "kunit"),
-    (":autorun", "kunit_on_release"),
-    (":leaks", "leaks"),
-    (":leak", "control/planted_leak"),
-    (":signs", "control/planted_signs"),
-    (":warn", "control/planted_warning"),
-];
-
-/// Whether the kernel's log decides on a test, which the guest hands over last.
-fn by_log(test: &str) -> bool {
-    test == ":warn" || test == ":signs"
-}
-
-/// The name results of `test` are shown under.
-fn shown(test: &str) -> String {
-    match SPECIAL.iter().find(|(name, _)| *name == test) {
-        Some((_, shown)) => (*shown).to_owned(),
-        None => format!("kselftest/{}", test.strip_suffix(".sh").unwrap_or(test)),
-    }
-}
-
-fn selftests() -> PathBuf {
-    paths::repo().join("selftests")
-}
-
-/// The programs `selftests/test_*`.
-fn programs() -> Result<Vec<String>> {
-    let Ok(entries) = fs::read_dir(selftests()) else {
-        return Ok(Vec::new());
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let meta = entry.metadata()?;
-        if name.starts_with("test_") && meta.is_file() && meta.permissions().mode() & 0o111 != 0 {
-            names.push(name);
-        }
-    }
-    names.sort();
-    Ok(names)
-}
-
-/// Tests that exist and are not run unless a filter names them, with the reason
-/// why: `selftests/on_request`, `PROGRAM REASON` a line.
-fn on_request() -> Vec<(String, String)> {
-    let text = fs::read_to_string(selftests().join("on_request")).unwrap_or_default();
-    text.lines()
-        .filter(|line| !line.starts_with('#'))
-        .filter_map(|line| line.split_once(' '))
-        .map(|(name, reason)| (name.to_owned(), reason.trim().to_owned()))
-        .collect()
-}
-
-/// The tests a filter selects, in the order they run in.
-fn select(filter: &str) -> Result<Vec<String>> {
-    // The suites run on both kernels: KASAN's stack is twice as large.
-    let mut tests = vec![":kunit".to_owned(), ":autorun".to_owned()];
-    let later = on_request();
-    tests.extend(
-        programs()?
-            .into_iter()
-            .filter(|test| !filter.is_empty() || !later.iter().any(|(name, _)| name == test)),
-    );
-    // The controls come last: the warning is one that blinds lockdep.
-    tests.extend([":signs", ":leaks", ":leak", ":warn"].map(String::from));
-    // `PROGRAM/CASE` means all of PROGRAM.
-    tests.retain(|test| {
-        let name = shown(test);
-        name.contains(filter) || filter.starts_with(&format!("{name}/"))
-    });
-    Ok(tests)
-}
-
-/// Whether a filter selects anything here.
-pub fn has(filter: &str) -> Result<bool> {
-    Ok(!select(filter)?.is_empty())
-}
 
 /// Runs what `filter` selects, all on the kernel of `flavour`, or each on the one
 /// it is made for.
@@ -244,14 +144,6 @@ pub fn run(
         entries.extend(suite.queue(name, &ground, tests)?);
     }
     Ok(entries)
-}
-
-/// Whether a test is one for the debug kernel and kmemleak.
-fn checked(test: &str) -> bool {
-    match test {
-        ":autorun" | ":signs" => false,
-        _ => test.starts_with(':') || CHECKED.contains(&test),
-    }
 }
 
 /// A kernel, and the module built for it.

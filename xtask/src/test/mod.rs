@@ -4,6 +4,7 @@
 mod guest;
 mod host;
 mod packetdrill;
+mod select;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -119,7 +120,7 @@ pub fn run(args: &flags::Test) -> Result<()> {
     let vm = !args.host_only
         && (filter.is_empty()
             || entries.is_empty()
-            || guest::has(filter)?
+            || select::has(filter)?
             || packetdrill::has(filter));
     if vm {
         entries.extend(guest::run(

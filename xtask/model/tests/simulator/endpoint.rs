@@ -13,7 +13,7 @@ use toe_model::logic::{
     legacy::Budget,
     policy::Limits,
     reason::{SpecialCase, UploadReason},
-    receive::{receive, HostView, Room},
+    receive::{receive, HostView},
     seq::Seq,
     state::{Mode, ModeEvent},
     template::{HeaderTemplate, TemplateParams, TxFields},
@@ -354,11 +354,10 @@ impl Endpoint {
     /// The receive engine.
     fn engine_input(&mut self, now: Time, s: &Segment, data: &[u8]) -> Result<(), SpecialCase> {
         let short = self.rng.permille(self.cfg.no_memory) || self.starve;
+        let fits = !short && s.payload <= self.free();
         let view = HostView {
-            room: match !short && s.payload <= self.free() {
-                true => Room::Own,
-                false => Room::None,
-            },
+            reserved: fits,
+            within_limit: fits,
             predicting: true,
             host_first: None,
             ooo_empty: !self.host.out_of_order(),
