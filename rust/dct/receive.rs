@@ -239,14 +239,28 @@ fn deliver(
     match sk.try_own() {
         Some(locked) if conn.delegated(locked) => process(locked, entry, skb, seg, bh),
         Some(locked) => legacy_receive(locked, entry, skb, seg, bh),
-        None => {
-            if let Err(skb) = skb.add_to_backlog(&sk) {
-                port.offload().stats().backlog_drop();
-                skb.drop_because(DropReason::SocketBacklog);
+        None => match own(sk, bh) {
+            Ok(locked) if conn.delegated(locked) => process(locked, entry, skb, seg, bh),
+            Ok(locked) => legacy_receive(locked, entry, skb, seg, bh),
+            Err(sk) => {
+                if let Err(skb) = skb.add_to_backlog(&sk) {
+                    port.offload().stats().backlog_drop();
+                    skb.drop_because(DropReason::SocketBacklog);
+                }
             }
-        }
+        },
     }
     None
+}
+
+/// The owner of the socket is the task that runs here, through with what it owns it for, and
+/// nothing waits for it to let it go: the frame need not, either.
+#[inline(always)]
+fn own<'a>(lock: BhLock<'a>, bh: &'a Bh) -> Result<LockedSock<'a>, BhLock<'a>> {
+    match lock.has_backlog() {
+        false => lock.yield_to_owner(bh),
+        true => Err(lock),
+    }
 }
 
 /// The host has to look at a frame of the connection first: from here on it has the
@@ -339,7 +353,7 @@ pub(super) fn finish(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segme
     }
 
     let view = host_view(sk, &skb);
-    sk.refresh_clock();
+    sk.refresh_clock(bh);
     let received = entry.data.with_mut(sk, |data| {
         sk.load(data);
         let (una, largest) = (data.snd_una, data.max_window);

@@ -84,7 +84,7 @@ pub(crate) fn run(sk: LockedSock<'_>, entry: &Entry, push: Push, bh: &Bh) -> boo
     if let Some(case) = sk.host_first(push != Push::One) {
         return go_around(sk, entry, Detour::Legacy(case), bh);
     }
-    sk.refresh_clock();
+    sk.refresh_clock(bh);
     let port = match path(sk, entry, bh) {
         Ok(port) => port,
         Err(detour) => return go_around(sk, entry, detour, bh),

@@ -29,7 +29,8 @@ use crate::{
         proto::Msg,
         sock::{
             LockedSock,
-            Sock, //
+            Sock,
+            UserLock, //
         },
         table::ReadGuard,
         tcp::AppendError, //
@@ -43,8 +44,9 @@ const PLAIN: u32 = c::MSG_DONTWAIT | c::MSG_NOSIGNAL | c::MSG_MORE;
 const BUFFERS_AT_ONCE: u32 = 16;
 
 /// Rings the target's doorbell. `false`: the host goes on.
-fn doorbell(sk: LockedSock<'_>, push: Push) -> bool {
-    let bh = Doorbell::new();
+fn doorbell(lock: &UserLock<'_>, push: Push) -> bool {
+    let sk = **lock;
+    let bh = Doorbell::new(lock);
     let guard = ReadGuard::within(&bh);
     match connection::of(sk, &guard) {
         Some(conn) if conn.delegated(sk) => match conn.target() {
@@ -83,13 +85,14 @@ fn may_write(sk: LockedSock<'_>) -> bool {
 
 /// The last buffer of the send queue is full: it may leave while the next one is filled,
 /// if nothing waits before it. `false`: the connection is the host's.
-fn buffer_full(sk: LockedSock<'_>) -> bool {
+fn buffer_full(lock: &UserLock<'_>) -> bool {
+    let sk = **lock;
     if sk.is_push_forced() {
         sk.mark_push();
-        return doorbell(sk, Push::With(NAGLE_PUSH));
+        return doorbell(lock, Push::With(NAGLE_PUSH));
     }
     match sk.send_head() {
-        Some(head) if !head.more => doorbell(sk, Push::One),
+        Some(head) if !head.more => doorbell(lock, Push::One),
         _ => true,
     }
 }
@@ -127,7 +130,7 @@ pub(super) fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>> {
                 if done >= want {
                     break None;
                 }
-                if sk.send_tail_len() >= goal && !buffer_full(sk) {
+                if sk.send_tail_len() >= goal && !buffer_full(&locked) {
                     break Some(AppendError::Memory);
                 }
                 buffers += 1;
@@ -143,7 +146,7 @@ pub(super) fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>> {
                 sk.no_space();
                 if done != 0 {
                     sk.mark_push();
-                    if !doorbell(sk, Push::With(NAGLE_PUSH)) {
+                    if !doorbell(&locked, Push::With(NAGLE_PUSH)) {
                         break Some(AppendError::Memory);
                     }
                 }
@@ -187,7 +190,7 @@ pub(super) fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>> {
         sk.mark_push();
     }
     doorbell(
-        sk,
+        &locked,
         match more {
             true => Push::With(NAGLE_CORK),
             false => Push::Pending,

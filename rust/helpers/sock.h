@@ -123,7 +123,6 @@ u16 toe_ip_id(struct sock *sk, u32 segs);
 u8 toe_sk_ttl(struct sock *sk);
 u32 toe_sk_tos_flow(struct sock *sk);
 bool toe_sk_df(struct sock *sk);
-void toe_tcp_mstamp_refresh(struct sock *sk);
 bool toe_tcp_quickack(struct sock *sk);
 void toe_tcp_grow_window(struct sock *sk, const struct sk_buff *skb);
 void toe_tcp_resume_host(struct sock *sk, bool stopped);
@@ -132,6 +131,7 @@ bool toe_skb_header_owned(const struct sk_buff *skb);
 void toe_tcp_fill_cb(struct sk_buff *skb, u32 seq, u32 end_seq, u32 ack,
 		     u16 flags, u8 dsfield, bool v6);
 u32 toe_tcp_rto_min_us(const struct sock *sk);
+u64 toe_clock_ns(void);
 u64 toe_ktime_secs(void);
 u64 toe_now_ms(void);
 void toe_tracepoint_sync(void);

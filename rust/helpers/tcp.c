@@ -45,6 +45,12 @@ u32 toe_tcp_rto_min_us(const struct sock *sk)
 	return tcp_rto_min_us(sk);
 }
 
+/* tcp_clock_ns() */
+u64 toe_clock_ns(void)
+{
+	return tcp_clock_ns();
+}
+
 u64 toe_ktime_secs(void)
 {
 	return ktime_get_seconds();
@@ -54,15 +60,6 @@ u64 toe_ktime_secs(void)
 bool toe_tcp_rmem_schedule(struct sock *sk, struct sk_buff *skb)
 {
 	return sk_rmem_schedule(sk, skb, skb->truesize);
-}
-
-/* tcp_mstamp_refresh(), which is not exported */
-void toe_tcp_mstamp_refresh(struct sock *sk)
-{
-	u64 val = tcp_clock_ns();
-
-	tcp_sk(sk)->tcp_clock_cache = val;
-	tcp_sk(sk)->tcp_mstamp = div_u64(val, NSEC_PER_USEC);
 }
 
 bool toe_tcp_quickack(struct sock *sk)

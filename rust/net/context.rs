@@ -16,7 +16,14 @@ use kernel::{
     types::NotThreadSafe, //
 };
 
-use super::skb::FrameList;
+use super::{
+    skb::FrameList,
+    sock::{
+        LockedSock,
+        Sock,
+        UserLock, //
+    }, //
+};
 use crate::bindings;
 
 /// Evidence that bottom halves are disabled on this CPU.
@@ -28,8 +35,17 @@ use crate::bindings;
 /// Bottom halves stay disabled as long as a value exists.
 pub(crate) struct Bh {
     handover: Cell<Handover>,
+    /// The socket whose lock the task of a [`Doorbell`] owns.
+    owned: Cell<*const Sock>,
+    /// When that task sent, see [`Bh::clock_ns`].
+    clock: Cell<u64>,
     _not_send: NotThreadSafe,
 }
+
+/// The section does not keep the time.
+const NO_CLOCK: u64 = 0;
+/// It does, and nobody has asked for it yet.
+const CLOCK_UNREAD: u64 = 1;
 
 /// What a section does with frames that are to be received.
 #[derive(Default)]
@@ -58,6 +74,8 @@ impl Bh {
     const fn with(handover: Handover) -> Self {
         Bh {
             handover: Cell::new(handover),
+            owned: Cell::new(core::ptr::null()),
+            clock: Cell::new(NO_CLOCK),
             _not_send: NotThreadSafe,
         }
     }
@@ -103,6 +121,35 @@ impl Bh {
                 rest
             }
             Handover::Softirq => Err(frames),
+        }
+    }
+
+    /// The lock of `sk`, if this section is a [`Doorbell`] whose task owns it, and is past
+    /// what it did with it.
+    #[inline(always)]
+    pub(super) fn owned(&self, sk: &Sock) -> Option<LockedSock<'_>> {
+        if !core::ptr::eq(self.owned.get(), sk) {
+            return None;
+        }
+        // SAFETY: written by `Doorbell::drop` only: the doorbell's borrow of the user's lock
+        // lasts longer than this section, and so does the socket.
+        Some(unsafe { LockedSock::assume(&*self.owned.get()) })
+    }
+
+    /// The time in ns (`tcp_clock_ns()`). What a doorbell sends arrives at the instant at
+    /// which it was sent: one reading of the clock does for both.
+    #[inline(always)]
+    pub(super) fn clock_ns(&self) -> u64 {
+        match self.clock.get() {
+            kept if kept > CLOCK_UNREAD => kept,
+            keeps => {
+                // SAFETY: may be called in any context.
+                let now = unsafe { bindings::toe_clock_ns() };
+                if keeps == CLOCK_UNREAD {
+                    self.clock.set(now);
+                }
+                now
+            }
         }
     }
 
@@ -158,42 +205,52 @@ const ROUNDS: u32 = 4;
 /// raised to run in the same place a moment later.
 ///
 /// For system calls only: the receiver's part takes stack.
-pub(crate) struct Doorbell(BhGuard);
+pub(crate) struct Doorbell<'a> {
+    guard: BhGuard,
+    lock: &'a UserLock<'a>,
+}
 
-impl Doorbell {
+impl<'a> Doorbell<'a> {
+    /// Rung by the owner of a socket.
     #[inline]
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(lock: &'a UserLock<'a>) -> Self {
         let guard = BhGuard::new();
         guard.handover.set(Handover::Open);
-        Doorbell(guard)
+        guard.clock.set(CLOCK_UNREAD);
+        Doorbell { guard, lock }
     }
 }
 
-impl Deref for Doorbell {
+impl Deref for Doorbell<'_> {
     type Target = Bh;
 
     #[inline]
     fn deref(&self) -> &Bh {
-        &self.0
+        &self.guard
     }
 }
 
-impl Drop for Doorbell {
+impl Drop for Doorbell<'_> {
     #[inline]
     fn drop(&mut self) {
         let mut left = ROUNDS;
+        // Whoever rang is through: what is answered need not wait for him to let the
+        // socket go.
+        self.guard.owned.set(self.lock.sock());
         while let Handover::Frames {
             to,
             receive,
             frames,
-        } = self.0.handover.take()
+        } = self.guard.handover.take()
         {
             left -= 1;
             if left != 0 {
-                self.0.handover.set(Handover::Open);
+                self.guard.handover.set(Handover::Open);
             }
             // SAFETY: as `keep` was promised; the section has not ended yet.
-            unsafe { receive(to, frames, &self.0) };
+            unsafe { receive(to, frames, &self.guard) };
+            // Answers come later than what they answer.
+            self.guard.clock.set(NO_CLOCK);
         }
     }
 }

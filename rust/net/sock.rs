@@ -25,7 +25,10 @@ use kernel::{
     types::Opaque, //
 };
 
-use super::context::BhGuard;
+use super::context::{
+    Bh,
+    BhGuard, //
+};
 use crate::bindings;
 
 /// A TCP socket: `struct sock`, which is the head of `struct tcp_sock`.
@@ -268,6 +271,19 @@ impl<'a> BhLock<'a> {
             // SAFETY: the spin lock is held and no user owns the socket.
             Some(unsafe { LockedSock::assume(self.0) })
         }
+    }
+
+    /// The lock of the socket's owner, if this is [his doorbell](super::context::Doorbell).
+    #[inline(always)]
+    pub(crate) fn yield_to_owner<'b>(self, bh: &'b Bh) -> Result<LockedSock<'b>, Self> {
+        bh.owned(self.0).ok_or(self)
+    }
+
+    /// Do frames wait for the owner?
+    #[inline(always)]
+    pub(crate) fn has_backlog(&self) -> bool {
+        // SAFETY: the socket is live, and its spin lock, which guards the list, held.
+        unsafe { !(*self.0.as_ptr()).sk_backlog.tail.is_null() }
     }
 
     /// The socket.

@@ -28,9 +28,12 @@ use kernel::ffi::{
     c_ulong, //
 };
 
-use super::sock::{
-    LockedSock,
-    Sock, //
+use super::{
+    context::Bh,
+    sock::{
+        LockedSock,
+        Sock, //
+    }, //
 };
 use crate::{
     bindings,
@@ -47,6 +50,7 @@ use crate::{
 
 /// Timer ticks a second.
 const HZ: u32 = bindings::TOE_HZ;
+const NSEC_PER_USEC: u64 = 1_000;
 /// `TCP_ESTABLISHED`.
 const ESTABLISHED: u8 = bindings::TCP_ESTABLISHED as u8;
 /// `TCP_CLOSE_WAIT`.
@@ -523,10 +527,17 @@ impl<'a> LockedSock<'a> {
         }
     }
 
-    /// Refreshes the socket's clock before a frame is built.
-    pub(crate) fn refresh_clock(&self) {
+    /// Refreshes the socket's clock before a frame is built, or when one has come in:
+    /// `tcp_mstamp_refresh()`.
+    #[inline]
+    pub(crate) fn refresh_clock(&self, bh: &Bh) {
+        let ns = bh.clock_ns();
         // SAFETY: the socket is live and locked.
-        unsafe { bindings::toe_tcp_mstamp_refresh(self.as_ptr()) }
+        unsafe {
+            let tp = self.tp();
+            (*tp).tcp_clock_cache = ns;
+            (*tp).tcp_mstamp = ns / NSEC_PER_USEC;
+        }
     }
 
     /// Is the host stack in loss recovery, or has it retransmitted?
