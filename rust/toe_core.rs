@@ -18,6 +18,7 @@ use net::{
     calls,
     netevent,
     proto,
+    skb,
     tracepoint,
     ulp,
     worker, //
@@ -56,12 +57,14 @@ struct Toe {
     _neutralise: proto::Neutralise,
     _quiet: calls::Quiesce,
     _proto: proto::Registration<SocketHooks>,
+    _spares: skb::Spares,
 }
 
 impl kernel::InPlaceModule for Toe {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         // Initialised in this order, so that what may be called is there first.
         try_pin_init!(Toe {
+            _spares: skb::Spares,
             _proto: proto::Registration::new(ULP_NAME)?,
             _quiet: calls::Quiesce,
             _neutralise: proto::Neutralise,

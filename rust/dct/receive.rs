@@ -386,7 +386,7 @@ pub(super) fn finish(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segme
     // memory that the payload was found room in.
     let mut placed = buffer::Placed::default();
     if action.payload == 0 {
-        skb.consume(bh);
+        skb.consume_header(bh);
     } else if entry.buffer.posted(sk) {
         placed = buffer::deliver(sk, entry, skb, seg, &action, bh);
     } else {
@@ -433,12 +433,12 @@ fn answer(sk: LockedSock<'_>, entry: &Entry, action: &RxAction, read: bool, bh: 
     }
     let due = sk.ack_due();
     // The reader would acknowledge when it has run, but it may sleep on.
-    let now = due == Some(true) || (read && sk.read_ack_due());
+    let now = due.as_ref().is_some_and(|due| due.now) || (read && sk.read_ack_due());
     if now && sk.defer_ack() {
         // The owner of the socket sends one for all frames that waited for him.
     } else if now || (due.is_some() && !sk.delay_ack()) {
         match ours {
-            true => transmit::ack(sk, entry, bh),
+            true => transmit::ack(sk, entry, due.and_then(|due| due.window), bh),
             false => sk.send_ack(),
         }
     }

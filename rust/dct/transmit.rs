@@ -193,7 +193,7 @@ fn send_frames(
             seq: snd_nxt,
             ack: rcv_nxt,
             flags: f,
-            window: sk.offer_window(),
+            window: sk.offer_window(None),
             tsval,
             tsecr,
             payload_len: bytes,
@@ -263,14 +263,15 @@ fn dress(skb: &mut SkBuff, t: &HeaderTemplate, fields: &TxFields, skip: usize) -
 }
 
 /// Sends a pure ACK. What stands in the way is the host's to find, which is asked
-/// for the ACK then. Under the socket lock, any context.
-pub(crate) fn ack(sk: LockedSock<'_>, entry: &Entry, bh: &Bh) {
-    if send_ack(sk, entry, bh).is_none() {
+/// for the ACK then. `window` is what it can offer, if that is known. Under the socket lock,
+/// any context.
+pub(crate) fn ack(sk: LockedSock<'_>, entry: &Entry, window: Option<u32>, bh: &Bh) {
+    if send_ack(sk, entry, window, bh).is_none() {
         sk.send_ack();
     }
 }
 
-fn send_ack(sk: LockedSock<'_>, entry: &Entry, bh: &Bh) -> Option<()> {
+fn send_ack(sk: LockedSock<'_>, entry: &Entry, window: Option<u32>, bh: &Bh) -> Option<()> {
     let port = path(sk, entry, bh).ok()?;
     let (seq, ack) = sk.ack_numbers()?;
     let mut skb = sk.header_frame(bh)?;
@@ -279,7 +280,7 @@ fn send_ack(sk: LockedSock<'_>, entry: &Entry, bh: &Bh) -> Option<()> {
         seq,
         ack,
         flags: flags::ACK,
-        window: sk.offer_window(),
+        window: sk.offer_window(window),
         tsval,
         tsecr,
         payload_len: 0,

@@ -187,6 +187,8 @@ bool toe_pskb_trim(struct sk_buff *skb, u32 len);
 void toe_ip_count_out(struct sock *sk, u32 len);
 void toe_tcp_count_ack_out(struct sock *sk, u32 len);
 struct sk_buff *toe_header_skb(struct sock *sk);
+void toe_header_free(struct sk_buff *skb);
+void toe_spares_free(void);
 bool toe_tcp_may_write(struct sock *sk);
 
 void toe_trace_special(u64 hwid, const char *name, size_t len);

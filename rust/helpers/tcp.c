@@ -264,6 +264,20 @@ static noinline void toe_tcp_reordering(struct sock *sk, u32 low_seq)
 	NET_INC_STATS(sock_net(sk), LINUX_MIB_TCPSACKREORDER);
 }
 
+/* tcp_rtx_queue_unlink_and_free() */
+static void toe_tcp_rtx_free(struct sock *sk, struct sk_buff *skb)
+{
+	if (unlikely(skb_zcopy(skb))) {
+		tcp_rtx_queue_unlink_and_free(skb, sk);
+		return;
+	}
+	list_del(&skb->tcp_tsorted_anchor);
+	tcp_rtx_queue_unlink(skb, sk);
+	sk_wmem_queued_add(sk, -skb->truesize);
+	sk_mem_uncharge(sk, skb->truesize);
+	toe_segment_free(skb);
+}
+
 /*
  * tcp_clean_rtx_queue() for the clean case: nothing SACKed, lost or
  * retransmitted. tp->snd_una has been advanced from @prior_una.
@@ -312,7 +326,7 @@ void toe_tcp_clean_rtx(struct sock *sk, u32 prior_una, struct toe_ack_sample *sa
 		if (unlikely(skb == tp->retransmit_skb_hint))
 			tp->retransmit_skb_hint = NULL;
 		tcp_highest_sack_replace(sk, skb, next);
-		tcp_rtx_queue_unlink_and_free(skb, sk);
+		toe_tcp_rtx_free(sk, skb);
 	}
 	if (!skb)
 		toe_tcp_chrono_stop(sk, TCP_CHRONO_BUSY);

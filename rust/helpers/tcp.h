@@ -41,6 +41,9 @@ static inline void toe_tcp_save_flowlabel(struct sock *sk, const struct sk_buff 
 #endif
 }
 
+struct sk_buff *toe_header_alloc(void);
+struct sk_buff *toe_segment_alloc(gfp_t gfp);
+void toe_segment_free(struct sk_buff *skb);
 bool toe_tcp_schedule_loss_probe(struct sock *sk, bool advancing_rto);
 void toe_tcp_rearm_rto(struct sock *sk);
 void toe_tcp_slow_start_after_idle(struct sock *sk);

@@ -83,7 +83,7 @@ int toe_tcp_append(struct sock *sk, struct msghdr *msg, u32 goal, bool fault)
 new_buffer:
 		if (!sk_stream_memory_free(sk))
 			return copied ?: -EAGAIN;
-		skb = alloc_skb_fclone(MAX_TCP_HEADER, sk->sk_allocation);
+		skb = toe_segment_alloc(sk->sk_allocation);
 		if (unlikely(!skb))
 			return copied ?: -ENOBUFS;
 		skb->truesize = SKB_TRUESIZE(skb_end_offset(skb));
@@ -161,7 +161,7 @@ int toe_tcp_split(struct sock *sk, struct sk_buff *skb, u32 len, u32 mss)
 	/* skb_split() takes care of zero copy buffers. */
 	if (skb->len != skb->data_len)
 		return -EOPNOTSUPP;
-	buff = alloc_skb_fclone(MAX_TCP_HEADER, GFP_ATOMIC | __GFP_NOWARN);
+	buff = toe_segment_alloc(GFP_ATOMIC | __GFP_NOWARN);
 	if (unlikely(!buff))
 		return -ENOMEM;
 	buff->truesize = SKB_TRUESIZE(skb_end_offset(buff));
@@ -256,13 +256,11 @@ void toe_tcp_count_ack_out(struct sock *sk, u32 len)
 	toe_ip_count_out(sk, len);
 }
 
-/* Bottom halves are disabled: the cache of skbs is that of NAPI. */
+/* Bottom halves are disabled. */
 struct sk_buff *toe_header_skb(struct sock *sk)
 {
-	struct sk_buff *skb;
+	struct sk_buff *skb = toe_header_alloc();
 
-	skb = __alloc_skb(MAX_TCP_HEADER, GFP_ATOMIC | __GFP_NOWARN,
-			  SKB_ALLOC_NAPI, NUMA_NO_NODE);
 	if (likely(skb)) {
 		skb_reserve(skb, MAX_TCP_HEADER);
 		skb->ip_summed = CHECKSUM_PARTIAL;

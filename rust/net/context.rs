@@ -6,7 +6,10 @@
 //! these types, and callbacks hand them to drivers.
 
 use core::{
-    cell::Cell,
+    cell::{
+        Cell,
+        UnsafeCell, //
+    },
     ops::Deref,
     ptr::NonNull, //
 };
@@ -34,7 +37,12 @@ use crate::bindings;
 ///
 /// Bottom halves stay disabled as long as a value exists.
 pub(crate) struct Bh {
-    handover: Cell<Handover>,
+    /// Does it keep frames until its end? Else a softirq sees to them.
+    keeps: Cell<bool>,
+    /// Whose the kept frames are, if there are any.
+    receiver: Cell<Option<(NonNull<c_void>, ReceiveFn)>>,
+    /// Never borrowed across a call of somebody else's.
+    frames: UnsafeCell<FrameList>,
     /// The socket whose lock the task of a [`Doorbell`] owns.
     owned: Cell<*const Sock>,
     /// When that task sent, see [`Bh::clock_ns`].
@@ -47,22 +55,6 @@ const NO_CLOCK: u64 = 0;
 /// It does, and nobody has asked for it yet.
 const CLOCK_UNREAD: u64 = 1;
 
-/// What a section does with frames that are to be received.
-#[derive(Default)]
-pub(super) enum Handover {
-    /// Nothing: a softirq will see to them.
-    #[default]
-    Softirq,
-    /// It keeps them until its end, and has none yet.
-    Open,
-    /// It has these, for that receiver.
-    Frames {
-        to: NonNull<c_void>,
-        receive: ReceiveFn,
-        frames: FrameList,
-    },
-}
-
 /// Receives frames at the end of a section.
 ///
 /// # Safety
@@ -71,9 +63,11 @@ pub(super) enum Handover {
 pub(super) type ReceiveFn = unsafe fn(NonNull<c_void>, FrameList, &Bh);
 
 impl Bh {
-    const fn with(handover: Handover) -> Self {
+    const fn section() -> Self {
         Bh {
-            handover: Cell::new(handover),
+            keeps: Cell::new(false),
+            receiver: Cell::new(None),
+            frames: UnsafeCell::new(FrameList::new()),
             owned: Cell::new(core::ptr::null()),
             clock: Cell::new(NO_CLOCK),
             _not_send: NotThreadSafe,
@@ -93,35 +87,29 @@ impl Bh {
         receive: ReceiveFn,
         frames: FrameList,
     ) -> Result<(), FrameList> {
-        match self.handover.take() {
-            Handover::Open => {
-                self.handover.set(Handover::Frames {
-                    to,
-                    receive,
-                    frames,
-                });
-                Ok(())
-            }
-            Handover::Frames {
-                to: other,
-                receive,
-                frames: mut kept,
-            } => {
-                let rest = if other == to {
-                    kept.append(frames);
-                    Ok(())
-                } else {
-                    Err(frames)
-                };
-                self.handover.set(Handover::Frames {
-                    to: other,
-                    receive,
-                    frames: kept,
-                });
-                rest
-            }
-            Handover::Softirq => Err(frames),
+        if !self.keeps.get() {
+            return Err(frames);
         }
+        // SAFETY: nobody else has a reference, see the field.
+        let kept = unsafe { &mut *self.frames.get() };
+        match self.receiver.get() {
+            None => {
+                self.receiver.set(Some((to, receive)));
+                *kept = frames;
+            }
+            Some((other, _)) if other == to => kept.append(frames),
+            Some(_) => return Err(frames),
+        }
+        Ok(())
+    }
+
+    /// Whose the kept frames are, and these; then there are none.
+    #[inline(always)]
+    fn kept(&self) -> Option<(NonNull<c_void>, ReceiveFn, FrameList)> {
+        let (to, receive) = self.receiver.take()?;
+        // SAFETY: nobody else has a reference, see the field.
+        let frames = core::mem::replace(unsafe { &mut *self.frames.get() }, FrameList::new());
+        Some((to, receive, frames))
     }
 
     /// The lock of `sk`, if this section is a [`Doorbell`] whose task owns it, and is past
@@ -161,7 +149,7 @@ impl Bh {
     #[inline(always)]
     pub(in crate::net) unsafe fn assume() -> Self {
         // INVARIANT: what this function requires.
-        Bh::with(Handover::Softirq)
+        Bh::section()
     }
 }
 
@@ -176,7 +164,7 @@ impl BhGuard {
         // Rust code of this module runs.
         unsafe { bindings::toe_local_bh_disable() };
         // INVARIANT: just disabled, and enabled again by `drop` only.
-        BhGuard(Bh::with(Handover::Softirq))
+        BhGuard(Bh::section())
     }
 }
 
@@ -215,7 +203,7 @@ impl<'a> Doorbell<'a> {
     #[inline]
     pub(crate) fn new(lock: &'a UserLock<'a>) -> Self {
         let guard = BhGuard::new();
-        guard.handover.set(Handover::Open);
+        guard.keeps.set(true);
         guard.clock.set(CLOCK_UNREAD);
         Doorbell { guard, lock }
     }
@@ -237,16 +225,9 @@ impl Drop for Doorbell<'_> {
         // Whoever rang is through: what is answered need not wait for him to let the
         // socket go.
         self.guard.owned.set(self.lock.sock());
-        while let Handover::Frames {
-            to,
-            receive,
-            frames,
-        } = self.guard.handover.take()
-        {
+        while let Some((to, receive, frames)) = self.guard.kept() {
             left -= 1;
-            if left != 0 {
-                self.guard.handover.set(Handover::Open);
-            }
+            self.guard.keeps.set(left != 0);
             // SAFETY: as `keep` was promised; the section has not ended yet.
             unsafe { receive(to, frames, &self.guard) };
             // Answers come later than what they answer.

@@ -171,18 +171,21 @@ impl SkBuff {
         if len > self.headlen() {
             return Err(EINVAL);
         }
-        // SAFETY: so many bytes are in the linear part.
-        unsafe { bindings::skb_pull(self.as_ptr(), len) };
+        let raw = self.raw_mut();
+        raw.len -= len;
+        raw.data = raw.data.wrapping_add(len as usize);
         Ok(())
     }
 
     /// Puts `len` bytes, with any contents, before the front.
+    #[inline]
     pub(crate) fn push(&mut self, len: u32) -> Result {
         if len as usize > self.headroom() {
             return Err(super::errno::ENOBUFS());
         }
-        // SAFETY: there is so much room.
-        unsafe { bindings::skb_push(self.as_ptr(), len) };
+        let raw = self.raw_mut();
+        raw.len += len;
+        raw.data = raw.data.wrapping_sub(len as usize);
         Ok(())
     }
 
@@ -346,6 +349,14 @@ impl SkBuff {
         unsafe { bindings::napi_consume_skb(self.into_raw(), 1) };
     }
 
+    /// [`consume`](Self::consume) of a frame without payload: its memory may be the next
+    /// one's.
+    #[inline]
+    pub(crate) fn consume_header(self, _bh: &Bh) {
+        // SAFETY: our reference ends here; bottom halves are disabled.
+        unsafe { bindings::toe_header_free(self.into_raw()) };
+    }
+
     /// Frees a frame that was refused.
     pub(crate) fn drop_because(self, reason: DropReason) {
         // SAFETY: our reference ends here.
@@ -363,6 +374,17 @@ impl Drop for SkBuff {
                 DropReason::NotSpecified as u32,
             )
         };
+    }
+}
+
+/// The buffers that each CPU keeps to use them again; freed on drop, when nobody is in the
+/// module's code any more.
+pub(crate) struct Spares;
+
+impl Drop for Spares {
+    fn drop(&mut self) {
+        // SAFETY: nobody takes one any more.
+        unsafe { bindings::toe_spares_free() };
     }
 }
 

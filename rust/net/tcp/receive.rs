@@ -69,6 +69,14 @@ const MAX_QUICKACKS: u32 = 16;
 const MSS_DEFAULT: u32 = 536;
 const MIN_MSS: u32 = 88;
 
+/// When an ACK is due.
+pub(crate) struct AckDue {
+    /// At once, or as soon as there is a reason.
+    pub(crate) now: bool,
+    /// The window that it can offer, if that had to be known.
+    pub(crate) window: Option<u32>,
+}
+
 impl LockedSock<'_> {
     /// Notes the timestamps of a received segment, `pure` if it has no payload.
     pub(crate) fn note_segment(&self, ts: Option<(u32, u32)>, pure: bool) {
@@ -453,10 +461,10 @@ impl LockedSock<'_> {
         unsafe { bindings::toe_tcp_data_ready(self.as_ptr()) }
     }
 
-    /// Must the data received so far be acknowledged at once
-    /// (`__tcp_ack_snd_check()`)? `None`: nothing to acknowledge.
+    /// When is the data received so far to be acknowledged (`__tcp_ack_snd_check()`)?
+    /// `None`: there is nothing to acknowledge.
     #[inline(always)]
-    pub(crate) fn ack_due(&self) -> Option<bool> {
+    pub(crate) fn ack_due(&self) -> Option<AckDue> {
         // SAFETY: the socket is live and locked.
         unsafe {
             let (tp, icsk, sk) = (&*self.tp(), &*self.icsk(), &*self.as_ptr());
@@ -465,13 +473,16 @@ impl LockedSock<'_> {
             }
             let unacked = tp.rcv_nxt.wrapping_sub(tp.rcv_wup);
             let unread = tp.rcv_nxt.wrapping_sub(tp.copied_seq);
+            let mut window = None;
             let now = unacked > u32::from(icsk.icsk_ack.rcv_mss)
                 && (i64::from(unread) < i64::from(sk.sk_rcvlowat)
-                    || self.new_window() >= tp.rcv_wnd);
-            Some(
-                now || icsk.icsk_ack.pending & ACK_NOW != 0
+                    || *window.insert(self.new_window()) >= tp.rcv_wnd);
+            Some(AckDue {
+                now: now
+                    || icsk.icsk_ack.pending & ACK_NOW != 0
                     || bindings::toe_tcp_quickack(self.as_ptr()),
-            )
+                window,
+            })
         }
     }
 

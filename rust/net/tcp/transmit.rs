@@ -97,14 +97,15 @@ impl LockedSock<'_> {
     }
 
     /// `tcp_select_window()`: the window field of a frame about to be sent; the
-    /// offer is recorded in the socket.
-    pub(crate) fn offer_window(&self) -> u16 {
+    /// offer is recorded in the socket. `new` is [`new_window`](Self::new_window), if it was
+    /// asked for just now.
+    pub(crate) fn offer_window(&self, new: Option<u32>) -> u16 {
         // Data was dropped for want of memory: the peer shall wait.
         // SAFETY: the socket is live and locked.
         let shut = unsafe { (*self.icsk()).icsk_ack.pending } & ACK_NOMEM != 0;
         let new = match shut {
             true => 0,
-            false => self.new_window(),
+            false => new.unwrap_or_else(|| self.new_window()),
         };
         // SAFETY: as above, and nobody else looks meanwhile.
         let tp = unsafe { &mut *self.tp() };

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Buffers that are used again. A pure ACK lives for a few hundred instructions, from one
+ * engine to the other, and a segment of a conversation until it is answered: to take both
+ * from the allocator each time costs more than to build the frame.
+ *
+ * Each CPU keeps one buffer of either kind. Memory only: what goes out of here is what
+ * alloc_skb() and alloc_skb_fclone() give.
+ */
+
+#include <linux/percpu.h>
+#include <linux/skbuff_ref.h>
+#include <net/tcp.h>
+
+#include "tcp.h"
+
+static DEFINE_PER_CPU(struct sk_buff *, toe_spare_header);
+static DEFINE_PER_CPU(struct sk_buff *, toe_spare_segment);
+
+/* Where the head of a buffer of ours ends: others are not kept. */
+static unsigned int toe_head_end;
+
+static struct sk_buff *toe_fresh(struct sk_buff *skb)
+{
+	if (likely(skb) && unlikely(skb_end_offset(skb) != READ_ONCE(toe_head_end)))
+		WRITE_ONCE(toe_head_end, skb_end_offset(skb));
+	return skb;
+}
+
+/* Has @skb nothing but its memory, and nobody else a part of it? */
+static bool toe_may_keep(struct sk_buff *skb)
+{
+	const struct skb_shared_info *shinfo = skb_shinfo(skb);
+
+	return refcount_read(&skb->users) == 1 && !skb_cloned(skb) && !skb->head_frag &&
+	       !skb->pfmemalloc && !skb->destructor && !skb->_skb_refdst &&
+	       !skb_has_extensions(skb) && !skb_get_nfct(skb) && !shinfo->flags &&
+	       !shinfo->frag_list && skb_end_offset(skb) == READ_ONCE(toe_head_end);
+}
+
+/* What __alloc_skb() makes of new memory. */
+static struct sk_buff *toe_renew(struct sk_buff *skb, u8 fclone)
+{
+	struct skb_shared_info *shinfo = skb_shinfo(skb);
+
+	/* In two parts, as skbuff_clear(), which compilers do in place. */
+	BUILD_BUG_ON(offsetof(struct sk_buff, tail) <= 128);
+	memset(skb, 0, 128);
+	barrier();
+	memset((void *)skb + 128, 0, offsetof(struct sk_buff, tail) - 128);
+	skb->fclone = fclone;
+	skb->truesize = SKB_TRUESIZE(skb_end_offset(skb));
+	skb->data = skb->head;
+	skb_reset_tail_pointer(skb);
+	skb->mac_header = (typeof(skb->mac_header))~0U;
+	skb->transport_header = (typeof(skb->transport_header))~0U;
+	skb->alloc_cpu = raw_smp_processor_id();
+	memset(shinfo, 0, offsetof(struct skb_shared_info, dataref));
+	atomic_set(&shinfo->dataref, 1);
+	return skb;
+}
+
+/* Bottom halves are disabled: the cache of skbs is that of NAPI. */
+struct sk_buff *toe_header_alloc(void)
+{
+	struct sk_buff *skb = this_cpu_xchg(toe_spare_header, NULL);
+
+	if (likely(skb))
+		return toe_renew(skb, SKB_FCLONE_UNAVAILABLE);
+	return toe_fresh(__alloc_skb(MAX_TCP_HEADER, GFP_ATOMIC | __GFP_NOWARN,
+				     SKB_ALLOC_NAPI, NUMA_NO_NODE));
+}
+
+/* A frame without payload did what it was sent for. Bottom halves are disabled. */
+void toe_header_free(struct sk_buff *skb)
+{
+	if (skb->fclone != SKB_FCLONE_UNAVAILABLE || skb_shinfo(skb)->nr_frags ||
+	    !toe_may_keep(skb) || this_cpu_cmpxchg(toe_spare_header, NULL, skb))
+		napi_consume_skb(skb, 1);
+}
+
+/* A buffer for the send queue, with room for its clone. */
+struct sk_buff *toe_segment_alloc(gfp_t gfp)
+{
+	struct sk_buff *skb = this_cpu_xchg(toe_spare_segment, NULL);
+
+	if (likely(skb))
+		return toe_renew(skb, SKB_FCLONE_ORIG);
+	return toe_fresh(alloc_skb_fclone(MAX_TCP_HEADER, gfp));
+}
+
+/* __kfree_skb() of a buffer that was in the send queue. */
+void toe_segment_free(struct sk_buff *skb)
+{
+	struct sk_buff_fclones *fclones = container_of(skb, struct sk_buff_fclones, skb1);
+	int i;
+
+	if (skb->fclone != SKB_FCLONE_ORIG || refcount_read(&fclones->fclone_ref) != 1 ||
+	    !toe_may_keep(skb) || this_cpu_read(toe_spare_segment)) {
+		__kfree_skb(skb);
+		return;
+	}
+	/* Whoever freed the clone is through with it. */
+	smp_acquire__after_ctrl_dep();
+	for (i = 0; i < skb_shinfo(skb)->nr_frags; i++)
+		skb_frag_unref(skb, i);
+	skb_shinfo(skb)->nr_frags = 0;
+	if (this_cpu_cmpxchg(toe_spare_segment, NULL, skb))
+		__kfree_skb(skb);
+}
+
+/* The module goes, and nobody is in its code any more. */
+void toe_spares_free(void)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		kfree_skb(per_cpu(toe_spare_header, cpu));
+		kfree_skb(per_cpu(toe_spare_segment, cpu));
+	}
+}
