@@ -96,9 +96,9 @@ pub(crate) struct Source<'a> {
 pub(crate) fn input(port: &Port, from: Source<'_>, mut skb: SkBuff, bh: &Bh) -> Option<SkBuff> {
     let dct = port.offload().dct();
     let guard = ReadGuard::within(bh);
-    let mut seg = Segment::default();
     let guess = Hwid::from_raw(from.recent.0.load(Relaxed)).and_then(|hwid| dct.get(&guard, hwid));
     if let Some(entry) = guess {
+        let mut seg = Segment::default();
         if entry.tag == skb.tag_key() && entry.expected.parse(skb.data(), skb.len(), &mut seg) {
             return match checked(port, &mut skb, &seg, &entry) {
                 true => deliver(port, from, &entry, skb, &seg, &guard, bh),
@@ -107,6 +107,7 @@ pub(crate) fn input(port: &Port, from: Source<'_>, mut skb: SkBuff, bh: &Bh) -> 
         }
     }
 
+    let mut seg = Segment::default();
     let want = skb.len().min(wire::LINEAR_LEN as u32);
     if skb.headlen() < wire::ETH_LEN as u32 + 52 && !skb.may_pull(want) {
         return Some(skb);

@@ -131,12 +131,18 @@ fn send_frames(
     sent: &mut u32,
     bh: &Bh,
 ) -> Result<Option<WaitReason>, Detour> {
-    let max_segs = sk.tso_segs(sk.mss());
+    let mut max_segs = None;
     loop {
         let Some(mut head) = sk.send_head().filter(|h| h.len != 0) else {
             return Ok(None);
         };
         let (cwnd, in_flight_pkts) = (sk.cwnd(), sk.packets_out());
+        // A segment by itself is bounded by the windows only, and does not wait to grow.
+        let large = head.more || head.len > sk.mss();
+        let max_segs = match large {
+            true => *max_segs.get_or_insert_with(|| sk.tso_segs(sk.mss())),
+            false => 1,
+        };
         if head.more {
             // The frame shall have whole segments.
             let quota = transmit::quota(cwnd, in_flight_pkts).min(max_segs);
@@ -156,9 +162,9 @@ fn send_frames(
             cwnd,
             max_segs,
             snd_sml: sk.snd_sml(),
-            may_defer: push != Push::One && sk.sent_just_now(),
-            win_divisor: sk.win_divisor(),
-            srtt_ns: sk.srtt_ns(),
+            may_defer: large && push != Push::One && sk.sent_just_now(),
+            win_divisor: if large { sk.win_divisor() } else { 0 },
+            srtt_ns: if large { sk.srtt_ns() } else { 0 },
         };
         let (verdict, mss, snd_nxt, rcv_nxt) = entry.data.with_mut(sk, |data| {
             sk.load_tx(data);

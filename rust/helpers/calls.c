@@ -76,6 +76,7 @@ int toe_recvmsg(struct sock *sk, struct msghdr *msg, size_t len, int flags)
 {
 	if (unlikely(len >= READ_ONCE(toe_recv_min)) &&
 	    !(flags & READ_ONCE(toe_recv_odd)) &&
+	    sock_rcvlowat(sk, flags & MSG_WAITALL, len) >= READ_ONCE(toe_recv_min) &&
 	    skb_queue_empty_lockless(&sk->sk_receive_queue))
 		toe_tail_call toe_recv_wanted(sk, msg, len, flags);
 	toe_tail_call READ_ONCE(tcp_prot.recvmsg)(sk, msg, len, flags);

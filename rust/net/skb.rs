@@ -292,8 +292,12 @@ impl SkBuff {
     /// Ends the accounting to the sending socket: it has left that host.
     #[inline]
     pub(crate) fn orphan(&mut self) {
-        // SAFETY: a live frame of ours.
-        unsafe { bindings::toe_skb_orphan(self.as_ptr()) };
+        // SAFETY: a live frame of ours, on no list that would use the field otherwise.
+        unsafe {
+            if (*self.as_ptr()).__bindgen_anon_3.__bindgen_anon_1.destructor.is_some() {
+                bindings::toe_skb_orphan(self.as_ptr());
+            }
+        }
     }
 
     /// Whether the sender is a socket whose frames GRO may join for forwarding
