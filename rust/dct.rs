@@ -29,6 +29,7 @@ pub(crate) mod transmit;
 use core::sync::atomic::{
     AtomicBool,
     AtomicU16,
+    AtomicU64,
     Ordering::Relaxed, //
 };
 
@@ -136,7 +137,11 @@ pub(crate) struct Entry {
     /// What had been transferred when it was handed over.
     pub(crate) at_handover: Moved,
     /// Header of every frame the transmit engine builds.
-    pub(crate) template: SockCell<HeaderTemplate>,
+    template: SockCell<HeaderTemplate>,
+    /// Tells frames of this template from those of all others, also of earlier ones.
+    stamp: AtomicU64,
+    /// The stamp of the peer's frames, once one of them was compared with what is expected.
+    known: AtomicU64,
     /// When the objects below it were looked at.
     pub(crate) next_hop: SockCell<NextHop>,
     /// Connection buffer: the user buffer that is posted.
@@ -155,6 +160,19 @@ impl Entry {
     #[inline]
     pub(crate) fn queue(&self) -> u16 {
         self.queue.load(Relaxed)
+    }
+
+    /// What its frames are marked with.
+    #[inline(always)]
+    pub(crate) fn stamp(&self) -> u64 {
+        self.stamp.load(Relaxed)
+    }
+
+    /// Changes the header of its frames; `f` says whether it is another one then.
+    fn change_template(&self, sk: LockedSock<'_>, f: impl FnOnce(&mut HeaderTemplate) -> bool) {
+        if self.template.with_mut(sk, f) {
+            self.stamp.store(next_stamp(), Relaxed);
+        }
     }
 
     /// Follows the host stack, which chooses another one now and then, after a
@@ -180,6 +198,12 @@ impl Entry {
         }
         was
     }
+}
+
+/// A stamp that no frame has yet. 64 bits do not wrap.
+fn next_stamp() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Relaxed) + 1
 }
 
 impl Drop for Entry {

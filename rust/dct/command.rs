@@ -5,7 +5,8 @@
 
 use core::sync::atomic::{
     AtomicBool,
-    AtomicU16, //
+    AtomicU16,
+    AtomicU64, //
 };
 
 use kernel::{
@@ -22,6 +23,7 @@ use crate::{
         hold,
         host_queue,
         legacy,
+        next_stamp,
         objects::{
             find,
             insert,
@@ -215,6 +217,8 @@ impl Port {
                                 received: c.data.bytes_received,
                             },
                             template: SockCell::new(sock, template(c.tuple, &c.data, neighbour)),
+                            stamp: AtomicU64::new(next_stamp()),
+                            known: AtomicU64::new(0),
                             // The first frame looks: it may have changed since.
                             next_hop: SockCell::new(
                                 sock,
@@ -258,7 +262,10 @@ impl Port {
                 entry.data.with_mut(*sk, |data| data.cached = c.data.cached);
                 let (data, path) = (entry.data.get(*sk), entry.path.get(*sk));
                 let header = template(entry.tuple, &data, &path.neighbour);
-                entry.template.set(*sk, header);
+                entry.change_template(*sk, |t| {
+                    *t = header;
+                    true
+                });
                 // Only this one has to look.
                 let hop = NextHop::unknown(objects.changes(), data.snd_una);
                 entry.next_hop.set(*sk, hop);

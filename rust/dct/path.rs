@@ -141,7 +141,7 @@ fn look_at_objects(
     if !path.is_valid() {
         return Err(ELSEWHERE);
     }
-    entry.template.with_mut(sk, |t| t.set_dst_mac(mac));
+    entry.change_template(sk, |t| t.set_dst_mac(mac));
     let looked = NextHop::looked(changes, second, snd_una);
     entry.next_hop.set(sk, looked);
     check_mtu(sk)

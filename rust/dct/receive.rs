@@ -87,6 +87,8 @@ pub(crate) struct Source<'a> {
     pub(crate) queue: u16,
     pub(crate) napi_id: u32,
     pub(crate) recent: &'a Recent,
+    /// Of the frame, if it is one of an engine that nobody else has had; else 0.
+    pub(crate) stamp: u64,
 }
 
 /// A frame from the wire, its first byte the Ethernet header. Gives it back if
@@ -99,7 +101,7 @@ pub(crate) fn input(port: &Port, from: Source<'_>, mut skb: SkBuff, bh: &Bh) -> 
     let guess = Hwid::from_raw(from.recent.0.load(Relaxed)).and_then(|hwid| dct.get(&guard, hwid));
     if let Some(entry) = guess {
         let mut seg = Segment::default();
-        if entry.tag == skb.tag_key() && entry.expected.parse(skb.data(), skb.len(), &mut seg) {
+        if entry.tag == skb.tag_key() && looks_as_expected(&entry, from.stamp, &skb, &mut seg) {
             return match checked(port, &mut skb, &seg, &entry) {
                 true => deliver(port, from, &entry, skb, &seg, &guard, bh),
                 false => Some(skb),
@@ -142,6 +144,20 @@ pub(crate) fn input(port: &Port, from: Source<'_>, mut skb: SkBuff, bh: &Bh) -> 
     }
     from.recent.0.store(entry.hwid.raw(), Relaxed);
     deliver(port, from, &entry, skb, &seg, &guard, bh)
+}
+
+/// Is it a frame of this connection, in the usual form? Then it is parsed.
+#[inline(always)]
+fn looks_as_expected(entry: &Entry, stamp: u64, skb: &SkBuff, seg: &mut Segment) -> bool {
+    let known = stamp != 0 && entry.known.load(Relaxed) == stamp;
+    if known {
+        return entry.expected.read(skb.data(), skb.len(), seg);
+    }
+    let expected = entry.expected.parse(skb.data(), skb.len(), seg);
+    if expected && stamp != 0 {
+        entry.known.store(stamp, Relaxed);
+    }
+    expected
 }
 
 /// Is the TCP checksum right? If not, the host drops the frame and counts it; who

@@ -216,21 +216,26 @@ fn send_frames(
         if segs > 1 {
             skb.set_gso(mss as u16, segs as u16, sk.gso_type());
         }
-        let (frames, sent_bytes) =
-            match port.send_frame(skb, entry.queue(), entry.layers.as_deref(), bh) {
-                Ok(counts) => counts,
-                Err(SendError::Full(skb)) => {
-                    skb.drop_because(DropReason::FullRing);
-                    return match port.offload().wait_for_room(entry.hwid, bh) {
-                        true => Ok(None),
-                        false => Err(Detour::Legacy(SpecialCase::NoMemory)),
-                    };
-                }
-                Err(SendError::Down(skb)) => {
-                    skb.drop_because(DropReason::DevReady);
-                    return Err(Detour::Upload(UploadReason::LinkDown));
-                }
-            };
+        let (frames, sent_bytes) = match port.send_frame(
+            skb,
+            entry.queue(),
+            entry.layers.as_deref(),
+            entry.stamp(),
+            bh,
+        ) {
+            Ok(counts) => counts,
+            Err(SendError::Full(skb)) => {
+                skb.drop_because(DropReason::FullRing);
+                return match port.offload().wait_for_room(entry.hwid, bh) {
+                    true => Ok(None),
+                    false => Err(Detour::Legacy(SpecialCase::NoMemory)),
+                };
+            }
+            Err(SendError::Down(skb)) => {
+                skb.drop_because(DropReason::DevReady);
+                return Err(Detour::Upload(UploadReason::LinkDown));
+            }
+        };
         sk.ack_sent();
         sk.sent(head, mss);
         *sent += segs;
@@ -300,7 +305,13 @@ fn send_ack(sk: LockedSock<'_>, entry: &Entry, window: Option<u32>, bh: &Bh) -> 
         skb.drop_because(DropReason::NotSpecified);
         return None;
     };
-    let sent = port.send_frame(skb, entry.queue(), entry.layers.as_deref(), bh);
+    let sent = port.send_frame(
+        skb,
+        entry.queue(),
+        entry.layers.as_deref(),
+        entry.stamp(),
+        bh,
+    );
     sk.ack_sent();
     sk.count_ack_out(len as u32);
     entry
@@ -414,7 +425,13 @@ pub(crate) fn host_frame(
     settle(
         port,
         entry,
-        port.send_frame(skb, entry.queue(), entry.layers.as_deref(), bh),
+        port.send_frame(
+            skb,
+            entry.queue(),
+            entry.layers.as_deref(),
+            entry.stamp(),
+            bh,
+        ),
     );
     HostFrame::Taken(0)
 }

@@ -294,7 +294,12 @@ impl SkBuff {
     pub(crate) fn orphan(&mut self) {
         // SAFETY: a live frame of ours, on no list that would use the field otherwise.
         unsafe {
-            if (*self.as_ptr()).__bindgen_anon_3.__bindgen_anon_1.destructor.is_some() {
+            if (*self.as_ptr())
+                .__bindgen_anon_3
+                .__bindgen_anon_1
+                .destructor
+                .is_some()
+            {
                 bindings::toe_skb_orphan(self.as_ptr());
             }
         }
@@ -319,6 +324,23 @@ impl SkBuff {
                 .__bindgen_anon_1
                 .dev = dev.as_ptr()
         };
+    }
+
+    /// Marks an engine's frame with what it was made from; 0: with nothing.
+    #[inline(always)]
+    pub(crate) fn set_stamp(&mut self, stamp: u64) {
+        let cb: *mut u64 = (&raw mut self.raw_mut().cb).cast();
+        // SAFETY: the control block is aligned for it and large enough, and is nobody's
+        // between two engines.
+        unsafe { cb.write(stamp) };
+    }
+
+    /// The mark of a frame that [got one](Self::set_stamp).
+    #[inline(always)]
+    pub(crate) fn stamp(&self) -> u64 {
+        let cb: *const u64 = (&raw const self.raw().cb).cast();
+        // SAFETY: as above.
+        unsafe { cb.read() }
     }
 
     /// Tells who asked for it that the frame goes out now.

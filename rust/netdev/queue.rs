@@ -206,7 +206,7 @@ impl Poll for RxQueue {
         let gro = Gro::new(dev, peer);
 
         while let Some(skb) = frames.pop() {
-            let Some(skb) = port.offer(napi, skb, bh) else {
+            let Some(skb) = port.offer(napi, skb, false, bh) else {
                 continue;
             };
             let gro = gro.wants(&skb);
@@ -235,7 +235,7 @@ impl Poll for RxQueue {
             return Some(skb);
         }
         let len = skb.len();
-        let back = port.offer(napi, skb, bh);
+        let back = port.offer(napi, skb, true, bh);
         match back {
             None => napi.frames.count_direct(len, bh),
             // The whole receive path of the host is too much for a sender's
@@ -285,9 +285,10 @@ impl Gro {
 
 impl Port {
     /// A frame that came in, at its Ethernet header, with `skb->dev` this device:
-    /// the engine's if it is of a delegated connection, else given back.
+    /// the engine's if it is of a delegated connection, else given back. `direct`: from the
+    /// sender's engine, without a queue between.
     #[inline(always)]
-    fn offer(&self, napi: &Napi<RxQueue>, skb: SkBuff, bh: &Bh) -> Option<SkBuff> {
+    fn offer(&self, napi: &Napi<RxQueue>, skb: SkBuff, direct: bool, bh: &Bh) -> Option<SkBuff> {
         if !self.offload.has_entries() {
             return Some(skb);
         }
@@ -297,6 +298,7 @@ impl Port {
                 queue: napi.index,
                 napi_id: napi.id(),
                 recent: &napi.recent,
+                stamp: if direct { skb.stamp() } else { 0 },
             },
             skb,
             bh,

@@ -100,12 +100,14 @@ impl Port {
     ///
     /// It is counted, shown to packet taps, and segmented or checksummed here
     /// if the device's features say that the wire has no such frames. `via` are the
-    /// layers that it goes through before. Returns how many frames and bytes it was then.
+    /// layers that it goes through before. Where it stays as it is, its receiver finds
+    /// `stamp` in it. Returns how many frames and bytes it was then.
     pub(crate) fn send_frame(
         &self,
         mut skb: SkBuff,
         queue: u16,
         via: Option<&Layers>,
+        stamp: u64,
         bh: &Bh,
     ) -> core::result::Result<(u32, u64), SendError> {
         let dev = self.dev();
@@ -133,7 +135,7 @@ impl Port {
         skb.set_queue_mapping(queue);
         let mut frames = FrameList::new();
         match via {
-            None => Self::prepare(dev, peer, skb, features::ENGINE, &mut frames, bh),
+            None => Self::prepare(dev, peer, skb, features::ENGINE, stamp, &mut frames, bh),
             Some(via) => Self::send_via(dev, peer, skb, via, &mut frames, bh),
         }
         let (packets, bytes) = (frames.len(), frames.bytes());
@@ -163,7 +165,7 @@ impl Port {
         let all = features::ENGINE | features::VLAN_TX;
         let mut below = layers.send(skb, bh);
         while let Some(skb) = below.pop() {
-            Self::prepare(dev, peer, skb, all, frames, bh);
+            Self::prepare(dev, peer, skb, all, 0, frames, bh);
         }
     }
 
@@ -174,15 +176,18 @@ impl Port {
         peer: &NetDevice,
         mut skb: SkBuff,
         all: u64,
+        stamp: u64,
         frames: &mut FrameList,
         bh: &Bh,
     ) {
         if dev.features() & all == all {
             skb.set_dev(dev);
+            skb.set_stamp(stamp);
             Self::finish(dev, peer, skb, frames, bh);
         } else {
             let mut segments = FrameList::validated(skb, dev, bh);
-            while let Some(skb) = segments.pop() {
+            while let Some(mut skb) = segments.pop() {
+                skb.set_stamp(0);
                 Self::finish(dev, peer, skb, frames, bh);
             }
         }
