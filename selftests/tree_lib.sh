@@ -185,6 +185,23 @@ t_neighbour() { # FAMILY
 	expect_no_entries
 }
 
+# Frames to a link address that is nobody's are nobody's, though all before them were taken:
+# the peer's host stack drops them, as a NIC's filter would.
+t_wrong_neighbour() { # FAMILY
+	fresh
+	hold_start "$1" --bytes "$(kib 256)" $(ulp)
+	! is_toe || snap b
+	ip -n $A neigh replace "$(addr b "$1")" lladdr 02:00:00:00:77:99 nud permanent dev $DA ||
+		fail "neigh"
+	: >"$WORK/hold/go"
+	pause 1
+	kill -0 $held 2>/dev/null || fail "the transfer ended: $(cat "$WORK/json")"
+	! is_toe || expect_eq "$(delta b toe_rx_bytes)" 0 "bytes of frames to another station"
+	ip -n $A neigh replace "$(addr b "$1")" lladdr "$(mac_of_b)" nud reachable dev $DA
+	hold_end
+	expect_no_entries
+}
+
 # An entry that goes: nothing is sent until it is known again; then all come back.
 t_invalid() {
 	need_tree
