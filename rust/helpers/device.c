@@ -132,6 +132,25 @@ int toe_dev_forward_skb(struct net_device *rcv, struct sk_buff *skb)
 	return ____dev_forward_skb(rcv, skb, true);
 }
 
+/*
+ * The same for a frame that an engine made of a buffer of the send queue, or a TCP socket
+ * gave it: nothing has been noted in it yet that skb_scrub_packet() would take out, but for
+ * its mark and its time.
+ */
+int toe_dev_forward_own(struct net_device *rcv, struct sk_buff *skb)
+{
+	if (unlikely(skb->_skb_refdst || skb_get_nfct(skb) || skb_has_extensions(skb) ||
+		     skb_zcopy(skb)) ||
+	    unlikely(!__is_skb_forwardable(rcv, skb, true)))
+		return ____dev_forward_skb(rcv, skb, true);
+	if (!net_eq(dev_net(rcv), dev_net(skb->dev))) {
+		skb->mark = 0;
+		skb_clear_tstamp(skb);
+	}
+	skb->priority = 0;
+	return 0;
+}
+
 void toe_skb_tx_timestamp(struct sk_buff *skb)
 {
 	skb_tx_timestamp(skb);

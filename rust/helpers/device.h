@@ -51,6 +51,7 @@ void toe_synchronize_net(void);
 
 /* frames */
 int toe_dev_forward_skb(struct net_device *rcv, struct sk_buff *skb);
+int toe_dev_forward_own(struct net_device *rcv, struct sk_buff *skb);
 void toe_skb_tx_timestamp(struct sk_buff *skb);
 void toe_skb_orphan(struct sk_buff *skb);
 bool toe_pskb_may_pull(struct sk_buff *skb, unsigned int len);

@@ -9,7 +9,10 @@ use core::{
     ptr::NonNull, //
 };
 
-use kernel::prelude::*;
+use kernel::{
+    ffi::c_int,
+    prelude::*, //
+};
 
 use crate::bindings;
 
@@ -357,14 +360,27 @@ impl SkBuff {
     #[inline(always)]
     pub(crate) fn forward_to(self, to: &NetDevice, _bh: &Bh) -> Option<SkBuff> {
         // SAFETY: both live; `skb->dev` is the sender.
-        if unsafe { bindings::toe_dev_forward_skb(to.as_ptr(), self.as_ptr()) } != 0 {
+        let ret = unsafe { bindings::toe_dev_forward_skb(to.as_ptr(), self.as_ptr()) };
+        self.forwarded(to, ret)
+    }
+
+    /// [`forward_to`](Self::forward_to) for a frame that an engine sends.
+    #[inline(always)]
+    pub(crate) fn forward_own_to(self, to: &NetDevice, _bh: &Bh) -> Option<SkBuff> {
+        // SAFETY: as there.
+        let ret = unsafe { bindings::toe_dev_forward_own(to.as_ptr(), self.as_ptr()) };
+        self.forwarded(to, ret)
+    }
+
+    #[inline(always)]
+    fn forwarded(mut self, to: &NetDevice, ret: c_int) -> Option<SkBuff> {
+        if ret != 0 {
             // The callee freed it.
             let _ = ManuallyDrop::new(self);
             return None;
         }
-        let mut skb = self;
-        skb.set_dev(to);
-        Some(skb)
+        self.set_dev(to);
+        Some(self)
     }
 
     /// Frees a frame that was used as intended.

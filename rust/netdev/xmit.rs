@@ -198,7 +198,7 @@ impl Port {
     fn finish(dev: &NetDevice, peer: &NetDevice, mut skb: SkBuff, frames: &mut FrameList, bh: &Bh) {
         dev.tap_outgoing(&skb, bh);
         skb.tx_timestamp();
-        if let Some(skb) = skb.forward_to(peer, bh) {
+        if let Some(skb) = skb.forward_own_to(peer, bh) {
             frames.push(skb);
         }
     }
