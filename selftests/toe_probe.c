@@ -197,7 +197,7 @@ void offload(int fd)
 		return;
 	if (ret)
 		fatal("TCP_ULP: %s", strerror(-ret));
-	/* A frame that waited for the lock has it taken back for ten milliseconds. */
+	/* A frame that waited for the lock has it taken back for a moment. */
 	for (i = 0; i < 20 && strcmp(ulp_name(fd), TOE_ULP); i++)
 		sleep_ms(10);
 }

@@ -111,9 +111,11 @@ fn uploaded(sk: LockedSock<'_>, conn: &Record, reason: UploadReason) {
         let mut trigger = conn.trigger();
         if may_return(reason, trigger.explicit) {
             trigger.retry = false;
-            trigger
-                .backoff
-                .uploaded(time::now_ms(), &conn.limits(target));
+            let now = time::now_ms();
+            match reason {
+                UploadReason::Contended => trigger.backoff.contended(now),
+                _ => trigger.backoff.uploaded(now, &conn.limits(target)),
+            }
             again = Some((target.device(), trigger));
         }
     }

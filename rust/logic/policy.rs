@@ -288,6 +288,9 @@ pub struct Backoff {
     last_ms: u64,
     /// From when on it may be offloaded, in ms.
     until_ms: u64,
+    /// Number of times in a row that somebody waited for its socket when it had been
+    /// handed over.
+    contended: u32,
 }
 
 impl Backoff {
@@ -298,6 +301,7 @@ impl Backoff {
             delay_ms: 0,
             last_ms: 0,
             until_ms: 0,
+            contended: 0,
         }
     }
 
@@ -317,6 +321,18 @@ impl Backoff {
                 .clamp(1, limits.reoffload_delay_max_ms.max(1))
         };
         self.until_ms = now_ms.saturating_add(u64::from(self.delay_ms));
+        self.contended = 0;
+    }
+
+    /// Notes that the connection was taken back at `now_ms` as soon as it had been handed
+    /// over, for somebody waited for its socket.
+    ///
+    /// That is chance, and says nothing of the connection: no upload of its history, and
+    /// it is looked at again as soon as one whose socket could not be had. Else a
+    /// connection that is busy all the time would hardly ever be offloaded.
+    pub fn contended(&mut self, now_ms: u64) {
+        self.until_ms = look_again(now_ms, self.contended);
+        self.contended = self.contended.saturating_add(1);
     }
 
     /// Whether the connection may be offloaded at `now_ms`.
@@ -491,6 +507,27 @@ mod tests {
         now += 1001;
         b.uploaded(now, &l);
         assert_eq!(b.until_ms(), now + 10);
+    }
+
+    #[test]
+    fn who_was_contended_is_looked_at_soon() {
+        let l = Limits::default();
+        let mut b = Backoff::new();
+        let mut now = 5000;
+        for looks in 0..20 {
+            b.contended(now);
+            assert_eq!(b.until_ms(), look_again(now, looks));
+            assert!(b.check(now) == Err(Refusal::Backoff));
+            now = b.until_ms();
+            assert!(b.check(now).is_ok());
+        }
+        // None of these was an upload of its history.
+        b.uploaded(now, &l);
+        assert_eq!(b.uploads, 1);
+        assert_eq!(b.until_ms(), now + u64::from(l.reoffload_delay_ms));
+        // And it had been offloaded in between.
+        b.contended(now);
+        assert_eq!(b.until_ms(), now + 1);
     }
 
     #[test]
