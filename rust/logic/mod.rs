@@ -27,6 +27,7 @@ pub mod legacy;
 pub mod next_hop;
 pub mod policy;
 pub mod rate;
+pub mod rcv_mss;
 pub mod reason;
 pub mod receive;
 pub mod rtt;

@@ -81,21 +81,27 @@ impl Rtt {
         self.srtt_us = srtt.max(1);
     }
 
-    /// The retransmission timeout in microseconds, without backoff; at most
-    /// `rto_max_us` (120 s by default).
-    pub fn rto_us(&self, rto_max_us: u32) -> u32 {
-        let rto = if self.srtt_us == 0 {
-            RTO_INIT_US
-        } else {
-            (self.srtt_us >> 3).saturating_add(self.rttvar_us)
-        };
-        rto.min(rto_max_us)
+    /// The retransmission timeout in microseconds, without backoff and without the
+    /// namespace's upper limit.
+    #[inline]
+    pub const fn rto_us(&self) -> u32 {
+        match self.srtt_us {
+            0 => RTO_INIT_US,
+            srtt => (srtt >> 3).saturating_add(self.rttvar_us),
+        }
     }
 
     /// The smoothed round trip time in microseconds; 0 before the first sample.
     pub const fn srtt(&self) -> u32 {
         self.srtt_us >> 3
     }
+}
+
+/// Ticks that `us` microseconds take, of which a second has `HZ`, rounded up
+/// (`usecs_to_jiffies()`).
+#[inline]
+pub const fn us_to_ticks<const HZ: u32>(us: u32) -> u32 {
+    (us as u64 * HZ as u64).div_ceil(1_000_000) as u32
 }
 
 #[cfg(any(test, CONFIG_KUNIT = "y"))]
@@ -108,15 +114,22 @@ mod tests {
     #[test]
     fn first_sample() {
         let mut rtt = Rtt::default();
-        assert_eq!(rtt.rto_us(120_000_000), RTO_INIT_US);
+        assert_eq!(rtt.rto_us(), RTO_INIT_US);
         rtt.sample(1000, Seq(0), Seq(500), || RTO_MIN);
         assert_eq!(rtt.srtt_us, 8000);
         assert_eq!(rtt.mdev_us, 2000);
         assert_eq!(rtt.rttvar_us, RTO_MIN);
         assert_eq!(rtt.mdev_max_us, RTO_MIN);
         assert_eq!(rtt.rtt_seq, Seq(500));
-        assert_eq!(rtt.rto_us(120_000_000), 201_000);
-        assert_eq!(rtt.rto_us(100), 100);
+        assert_eq!(rtt.rto_us(), 201_000);
+    }
+
+    #[test]
+    fn ticks_are_rounded_up() {
+        let ticks = [0, 1, 1000, 1001].map(us_to_ticks::<1000>);
+        assert_eq!(ticks, [0, 1, 1, 2]);
+        assert_eq!(us_to_ticks::<100>(10_001), 2);
+        assert_eq!(us_to_ticks::<1000>(u32::MAX), 4_294_968);
     }
 
     #[test]

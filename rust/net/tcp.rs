@@ -594,11 +594,6 @@ impl<'a> LockedSock<'a> {
     }
 }
 
-/// `usecs_to_jiffies()`, rounding up.
-fn us_to_jiffies(us: u32) -> u32 {
-    (u64::from(us) * u64::from(HZ)).div_ceil(1_000_000) as u32
-}
-
 /// `tcp_jiffies32`.
 #[inline]
 fn jiffies32() -> u32 {

@@ -3,14 +3,12 @@
 //! Payload that goes to the application without having been in the receive queue:
 //! what `tcp_queue_rcv()` and `tcp_recvmsg()` would have done for it together.
 
-use super::receive::{
-    ACK_PUSHED,
-    ACK_PUSHED2,
-    ACK_SCHED, //
-};
 use crate::{
     bindings,
-    logic::receive::RxAction,
+    logic::{
+        ack,
+        receive::RxAction, //
+    },
     net::{
         skb::SkBuff,
         sock::LockedSock, //
@@ -45,25 +43,13 @@ impl LockedSock<'_> {
     /// Would `recvmsg` acknowledge now, having taken the payload
     /// (`__tcp_cleanup_rbuf()`)? The receive queue is empty.
     pub(crate) fn read_ack_due(&self) -> bool {
-        // SAFETY: the socket is live and locked.
-        let (tp, ack, mss) = unsafe {
-            let ack = &(*self.icsk()).icsk_ack;
-            (&*self.tp(), ack.pending, u32::from(ack.rcv_mss))
-        };
-        if ack & ACK_SCHED != 0
-            && (tp.rcv_nxt.wrapping_sub(tp.rcv_wup) > mss
-                || ack & ACK_PUSHED2 != 0
-                || (ack & ACK_PUSHED != 0 && !self.pingpong()))
-        {
-            return true;
-        }
-        // tcp_receive_window()
-        let window = tp.rcv_wup.wrapping_add(tp.rcv_wnd).wrapping_sub(tp.rcv_nxt) as i32;
-        let window = window.max(0) as u32;
-        if 2 * u64::from(window) > u64::from(tp.window_clamp) {
-            return false;
-        }
-        let new = self.new_window();
-        new != 0 && u64::from(new) >= 2 * u64::from(window)
+        // SAFETY: the socket is live and locked; a plain field of this socket.
+        let window_clamp = unsafe { (*self.tp()).window_clamp };
+        ack::read_due(
+            &self.ack_view(),
+            window_clamp,
+            || self.pingpong(),
+            || self.new_window(),
+        )
     }
 }

@@ -20,19 +20,30 @@ use kernel::{
 
 use super::{
     jiffies32,
-    us_to_jiffies,
     ESTABLISHED,
     HZ, //
 };
 use crate::{
     bindings,
     logic::{
+        ack::{
+            self,
+            pending,
+            AckDue,
+            AckView, //
+        },
         rate::{
             self,
             Rate,
             RateSample, //
         },
+        rcv_mss::{
+            self,
+            DataSegment,
+            RcvMss, //
+        },
         receive::RxAction,
+        rtt::us_to_ticks,
         seq::Seq,
         wire::{
             self,
@@ -53,29 +64,7 @@ use crate::{
     }, //
 };
 
-/// `ICSK_ACK_SCHED`, `ICSK_ACK_PUSHED`, `ICSK_ACK_PUSHED2`, `ICSK_ACK_NOW`,
-/// `ICSK_ACK_NOMEM` of `enum inet_csk_ack_state_t`.
-pub(super) const ACK_SCHED: u8 = 1;
-pub(super) const ACK_PUSHED: u8 = 4;
-pub(super) const ACK_PUSHED2: u8 = 8;
-const ACK_NOW: u8 = 16;
-pub(super) const ACK_NOMEM: u8 = 32;
-/// `TCP_ATO_MIN` and `TCP_DELACK_MIN`: HZ / 25, `TCP_DELACK_MAX`: HZ / 5.
-const ATO_MIN: u32 = HZ / 25;
-const DELACK_MAX: u32 = HZ / 5;
-/// `TCP_MAX_QUICKACKS`.
-const MAX_QUICKACKS: u32 = 16;
-/// `TCP_MSS_DEFAULT` and `TCP_MIN_MSS`, in bytes.
-const MSS_DEFAULT: u32 = 536;
-const MIN_MSS: u32 = 88;
-
-/// When an ACK is due.
-pub(crate) struct AckDue {
-    /// At once, or as soon as there is a reason.
-    pub(crate) now: bool,
-    /// The window that it can offer, if that had to be known.
-    pub(crate) window: Option<u32>,
-}
+type Ato = ack::Ato<HZ>;
 
 impl LockedSock<'_> {
     /// Notes the timestamps of a received segment, `pure` if it has no payload.
@@ -158,8 +147,8 @@ impl LockedSock<'_> {
                 (*tp).mdev_max_us = est.mdev_max_us;
                 (*tp).rttvar_us = est.rttvar_us;
                 (*tp).rtt_seq = est.rtt_seq.0;
-                let rto = (est.srtt_us >> 3).saturating_add(est.rttvar_us);
-                (*icsk).icsk_rto = us_to_jiffies(rto).min((*icsk).icsk_rto_max);
+                let rto = us_to_ticks::<HZ>(est.rto_us());
+                (*icsk).icsk_rto = rto.min((*icsk).icsk_rto_max);
                 (*icsk).icsk_backoff = 0;
             }
             if s.pkts != 0 {
@@ -260,46 +249,38 @@ impl LockedSock<'_> {
     ///
     /// `flags` are the segment's, `header` the length of its TCP header.
     fn measure_rcv_mss(&self, skb: &bindings::sk_buff, payload: u32, header: u32, flags: u16) {
+        // SAFETY: the frame is live, and with it what its memory ends with.
+        let size = match unsafe { (*shinfo(skb)).gso_size } {
+            0 => payload,
+            n => u32::from(n),
+        };
+        let segment = DataSegment {
+            size,
+            header,
+            flags,
+        };
         // SAFETY: the socket is live and locked; plain fields of this socket.
         unsafe {
             let tp = self.tp();
-            let ack = &mut (*self.icsk()).icsk_ack;
-            let last = core::mem::take(&mut ack.last_seg_size);
-            let mut seg = match (*shinfo(skb)).gso_size {
-                0 => payload,
-                n => u32::from(n),
+            let ack = addr_of_mut!((*self.icsk()).icsk_ack);
+            let mut mss = RcvMss {
+                rcv_mss: (*ack).rcv_mss,
+                last_seg_size: (*ack).last_seg_size,
+                pending: (*ack).pending,
             };
-            if seg >= u32::from(ack.rcv_mss) {
-                if seg != u32::from(ack.rcv_mss) {
-                    let dense = (u64::from(payload) << 8) / u64::from(skb.truesize.max(1));
-                    let ratio = (dense as u8).max(1);
-                    if ratio != (*tp).scaling_ratio {
-                        (*tp).scaling_ratio = ratio;
-                        let clamp = self.full_space() as u32;
-                        (*tp).window_clamp = clamp;
-                        (*tp).rcvq_space.space = (*tp).rcvq_space.space.min(clamp as i32);
-                    }
-                }
-                ack.rcv_mss = seg.min(u32::from((*tp).advmss)) as u16;
-                if flags & wire::flags::PSH != 0 {
-                    ack.pending |= ACK_PUSHED;
-                }
-                return;
-            }
-            seg += header;
-            let pushed = wire::flags::PSH | wire::flags::FIN | wire::flags::SYN | wire::flags::URG;
-            if seg >= MSS_DEFAULT + 20 || (seg >= MIN_MSS + 20 && flags & pushed == 0) {
-                seg = seg.saturating_sub((*tp).tcp_header_len.into());
-                ack.last_seg_size = seg as u16;
-                if seg == u32::from(last) {
-                    ack.rcv_mss = seg as u16;
-                    return;
+            let larger = mss.measure(&segment, (*tp).advmss, (*tp).tcp_header_len);
+            (*ack).rcv_mss = mss.rcv_mss;
+            (*ack).last_seg_size = mss.last_seg_size;
+            (*ack).pending = mss.pending;
+            if larger {
+                let ratio = rcv_mss::scaling_ratio(payload, skb.truesize);
+                if ratio != (*tp).scaling_ratio {
+                    (*tp).scaling_ratio = ratio;
+                    let clamp = self.full_space() as u32;
+                    (*tp).window_clamp = clamp;
+                    (*tp).rcvq_space.space = (*tp).rcvq_space.space.min(clamp as i32);
                 }
             }
-            if ack.pending & ACK_PUSHED != 0 {
-                ack.pending |= ACK_PUSHED2;
-            }
-            ack.pending |= ACK_PUSHED;
         }
     }
 
@@ -342,7 +323,7 @@ impl LockedSock<'_> {
         // SAFETY: the socket is live and locked; plain fields of this socket.
         unsafe {
             let (tp, icsk) = (self.tp(), self.icsk());
-            (*icsk).icsk_ack.pending |= ACK_SCHED;
+            (*icsk).icsk_ack.pending |= pending::SCHED;
             let ecr = (*tp).rx_opt.rcv_tsecr;
             if ecr != (*tp).rcv_rtt_last_tsecr {
                 (*tp).rcv_rtt_last_tsecr = ecr;
@@ -354,28 +335,13 @@ impl LockedSock<'_> {
             self.receive_rtt_by_window();
 
             let now = jiffies32();
-            let quick = |icsk: *mut bindings::inet_connection_sock| {
-                let mss = u32::from((*icsk).icsk_ack.rcv_mss).max(1);
-                let n = match (*tp).rcv_wnd / (2 * mss) {
-                    0 => 2,
-                    n => n.min(MAX_QUICKACKS),
-                };
-                (*icsk).icsk_ack.quick = (*icsk).icsk_ack.quick.max(n as u8);
-            };
-            let ato = (*icsk).icsk_ack.ato();
-            if ato == 0 {
-                quick(icsk);
-                (*icsk).icsk_ack.set_ato(ATO_MIN);
-            } else {
-                let gap = now.wrapping_sub((*icsk).icsk_ack.lrcvtime);
-                if gap <= ATO_MIN / 2 {
-                    (*icsk).icsk_ack.set_ato((ato >> 1) + ATO_MIN / 2);
-                } else if gap < ato {
-                    let next = ((ato >> 1) + gap).min((*icsk).icsk_rto).min(DELACK_MAX);
-                    (*icsk).icsk_ack.set_ato(next);
-                } else if gap > (*icsk).icsk_rto {
-                    quick(icsk);
-                }
+            let gap = now.wrapping_sub((*icsk).icsk_ack.lrcvtime);
+            let (ato, quick) = Ato::new((*icsk).icsk_ack.ato()).after(gap, (*icsk).icsk_rto);
+            (*icsk).icsk_ack.set_ato(ato.ticks());
+            if quick {
+                let rcv_mss = u32::from((*icsk).icsk_ack.rcv_mss);
+                let had = (*icsk).icsk_ack.quick;
+                (*icsk).icsk_ack.quick = ack::quickacks((*tp).rcv_wnd, rcv_mss, had);
             }
             (*icsk).icsk_ack.lrcvtime = now;
 
@@ -461,29 +427,36 @@ impl LockedSock<'_> {
         unsafe { bindings::toe_tcp_data_ready(self.as_ptr()) }
     }
 
+    /// What decisions on ACKs read.
+    #[inline(always)]
+    pub(super) fn ack_view(&self) -> AckView {
+        // SAFETY: the socket is live and locked; plain fields of this socket.
+        unsafe {
+            let (tp, icsk) = (self.tp(), self.icsk());
+            AckView {
+                rcv_nxt: Seq((*tp).rcv_nxt),
+                rcv_wup: Seq((*tp).rcv_wup),
+                copied_seq: Seq((*tp).copied_seq),
+                rcv_wnd: (*tp).rcv_wnd,
+                rcv_mss: u32::from((*icsk).icsk_ack.rcv_mss),
+                pending: (*icsk).icsk_ack.pending,
+            }
+        }
+    }
+
     /// When is the data received so far to be acknowledged (`__tcp_ack_snd_check()`)?
     /// `None`: there is nothing to acknowledge.
     #[inline(always)]
     pub(crate) fn ack_due(&self) -> Option<AckDue> {
-        // SAFETY: the socket is live and locked.
-        unsafe {
-            let (tp, icsk, sk) = (&*self.tp(), &*self.icsk(), &*self.as_ptr());
-            if icsk.icsk_ack.pending & ACK_SCHED == 0 {
-                return None;
-            }
-            let unacked = tp.rcv_nxt.wrapping_sub(tp.rcv_wup);
-            let unread = tp.rcv_nxt.wrapping_sub(tp.copied_seq);
-            let mut window = None;
-            let now = unacked > u32::from(icsk.icsk_ack.rcv_mss)
-                && (i64::from(unread) < i64::from(sk.sk_rcvlowat)
-                    || *window.insert(self.new_window()) >= tp.rcv_wnd);
-            Some(AckDue {
-                now: now
-                    || icsk.icsk_ack.pending & ACK_NOW != 0
-                    || bindings::toe_tcp_quickack(self.as_ptr()),
-                window,
-            })
-        }
+        // SAFETY: the socket is live and locked; a plain field of this socket.
+        let rcvlowat = unsafe { (*self.as_ptr()).sk_rcvlowat };
+        ack::due(
+            &self.ack_view(),
+            rcvlowat,
+            || self.new_window(),
+            // SAFETY: the socket is live and locked.
+            || unsafe { bindings::toe_tcp_quickack(self.as_ptr()) },
+        )
     }
 
     /// Is the ACK for when the task that owns the socket lets it go
@@ -501,22 +474,14 @@ impl LockedSock<'_> {
     /// `tcp_send_delayed_ack()`: the host's own timer sends it. `false`: it would expire
     /// soon, and the ACK is due now.
     pub(crate) fn delay_ack(&self) -> bool {
+        // SAFETY: the socket is live and locked; plain fields of this socket.
+        let (ato, pending, srtt_us) = unsafe {
+            let ack = addr_of!((*self.icsk()).icsk_ack);
+            (Ato::new((*ack).ato()), (*ack).pending, (*self.tp()).srtt_us)
+        };
+        let ticks = ato.delay(pending, || self.pingpong(), srtt_us);
         // SAFETY: the socket is live and locked.
-        unsafe {
-            let (tp, icsk) = (&*self.tp(), &*self.icsk());
-            let mut ato = icsk.icsk_ack.ato();
-            if ato > ATO_MIN {
-                let mut max = HZ / 2;
-                if self.pingpong() || icsk.icsk_ack.pending & ACK_PUSHED != 0 {
-                    max = DELACK_MAX;
-                }
-                if tp.srtt_us != 0 {
-                    max = max.min(us_to_jiffies(tp.srtt_us >> 3).max(ATO_MIN));
-                }
-                ato = ato.min(max);
-            }
-            !bindings::toe_tcp_delack(self.as_ptr(), ato)
-        }
+        !unsafe { bindings::toe_tcp_delack(self.as_ptr(), ticks) }
     }
 
     /// A pure ACK, built by the host and sent through `queue_xmit`.

@@ -13,10 +13,10 @@ use kernel::{
     prelude::*, //
 };
 
-use super::receive::ACK_NOMEM;
 use crate::{
     bindings,
     logic::{
+        ack::pending,
         reason::SpecialCase,
         seq::Seq,
         transmit::{
@@ -102,7 +102,7 @@ impl LockedSock<'_> {
     pub(crate) fn offer_window(&self, new: Option<u32>) -> u16 {
         // Data was dropped for want of memory: the peer shall wait.
         // SAFETY: the socket is live and locked.
-        let shut = unsafe { (*self.icsk()).icsk_ack.pending } & ACK_NOMEM != 0;
+        let shut = unsafe { (*self.icsk()).icsk_ack.pending } & pending::NOMEM != 0;
         let new = match shut {
             true => 0,
             false => new.unwrap_or_else(|| self.new_window()),

@@ -8,10 +8,11 @@
 use std::collections::VecDeque;
 
 use toe_model::logic::{
-    ack::{self, AckDecision, AckView},
+    ack::{self, pending, AckView},
     conn::{ConnCached, ConnConst, ConnData, ConnDelegated},
     legacy::Budget,
     policy::Limits,
+    rcv_mss::{DataSegment, RcvMss},
     reason::{SpecialCase, UploadReason},
     receive::{receive, HostView},
     seq::Seq,
@@ -19,6 +20,7 @@ use toe_model::logic::{
     template::{HeaderTemplate, TemplateParams, TxFields},
     transmit::{self, SendVerdict, SendView, WaitReason, NAGLE_PUSH},
     tuple::Tuple,
+    window::{self, Offered, WindowView},
     wire::{self, flags, Odd, Segment},
 };
 
@@ -29,6 +31,11 @@ use crate::link::{checksum_ok, complete_checksum, Rng, Time};
 pub const RTO_MIN_US: u32 = 30_000;
 const RTO_MAX_US: u32 = 2_000_000;
 pub const DELACK_US: Time = 10_000;
+
+/// The clock of delayed ACKs goes four times as fast as the kernel's, as the other timers
+/// do here: ticks of 1 ms.
+type Ato = ack::Ato<250>;
+const TICK_US: Time = 1000;
 
 /// Where the connection is in its life, as far as the host stack goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -128,8 +135,12 @@ pub struct Endpoint {
     pub cwnd: u32,
     pub ssthresh: u32,
     cwnd_acked: u32,
-    pub ack_scheduled: bool,
     pub ack_now: bool,
+    /// What is known of the peer's segments, and what is to be acknowledged.
+    pub rcv: RcvMss,
+    ato: Ato,
+    received_at: Time,
+    quick: u8,
     pub delack_at: Option<Time>,
     pub rto_at: Option<Time>,
     pub persist_at: Option<Time>,
@@ -189,8 +200,14 @@ impl Endpoint {
             cwnd: 10,
             ssthresh: 64,
             cwnd_acked: 0,
-            ack_scheduled: false,
             ack_now: false,
+            rcv: RcvMss {
+                rcv_mss: cfg.mss.min(536) as u16,
+                ..RcvMss::default()
+            },
+            ato: Ato::default(),
+            received_at: 0,
+            quick: 0,
             delack_at: None,
             rto_at: Some(0),
             persist_at: None,
@@ -280,14 +297,76 @@ impl Endpoint {
     pub fn read(&mut self, max: usize) -> Vec<u8> {
         let n = max.min(self.unread.len());
         let data: Vec<u8> = self.unread.drain(..n).collect();
-        // tcp_cleanup_rbuf(): tell the peer when the window grew a lot.
-        if n > 0
-            && self.phase == Phase::Established
-            && self.free() >= (2 * self.c.receive_window()).max(2 * self.c.cached.mss)
-        {
-            self.ack_now = true;
+        if n > 0 && self.phase == Phase::Established {
+            let mut view = self.ack_view();
+            if !self.unread.is_empty() {
+                view.pending &= !(pending::PUSHED | pending::PUSHED2);
+            }
+            let clamp = self.cfg.rcvbuf;
+            self.ack_now |= ack::read_due(&view, clamp, || false, || self.new_window());
         }
         data
+    }
+
+    fn ack_view(&self) -> AckView {
+        AckView {
+            rcv_nxt: self.c.rcv_nxt,
+            rcv_wup: self.c.rcv_wup,
+            copied_seq: self.c.rcv_nxt.sub(self.unread.len() as u32),
+            rcv_wnd: self.c.rcv_wnd,
+            rcv_mss: u32::from(self.rcv.rcv_mss),
+            pending: self.rcv.pending,
+        }
+    }
+
+    /// `__tcp_select_window()`, with receive memory that holds nothing but payload.
+    fn new_window(&self) -> u32 {
+        let rcvbuf = self.cfg.rcvbuf as i32;
+        let view = WindowView {
+            mss: i32::from(self.rcv.rcv_mss),
+            free_space: self.free() as i32,
+            allowed_space: rcvbuf,
+            full_space: rcvbuf,
+            rcv_ssthresh: rcvbuf,
+            rcv_wscale: self.c.constant.rcv_wscale,
+            rcv_wnd: self.c.rcv_wnd as i32,
+        };
+        window::select(&view, false)
+    }
+
+    /// `tcp_event_data_recv()`: both owners keep the same books.
+    pub fn data_received(&mut self, now: Time, s: &Segment) {
+        self.rcv.pending |= pending::SCHED;
+        let segment = DataSegment {
+            size: s.payload,
+            header: u32::from(s.data_off - s.l4_off),
+            flags: s.flags,
+        };
+        let advmss = self.cfg.mss as u16;
+        let options = if self.c.constant.ts_ok { 12 } else { 0 };
+        self.rcv.measure(&segment, advmss, 20 + options);
+        let gap = ((now - self.received_at) / TICK_US) as u32;
+        let rto = (self.rto() / TICK_US) as u32;
+        let (ato, quick) = self.ato.after(gap, rto);
+        self.ato = ato;
+        self.received_at = now;
+        if quick {
+            self.quick = ack::quickacks(self.c.rcv_wnd, self.rcv.rcv_mss.into(), self.quick);
+        }
+    }
+
+    /// `tcp_event_ack_sent()`.
+    fn ack_sent(&mut self) {
+        let acked = u8::from(self.rcv.pending & pending::SCHED != 0);
+        if self.quick != 0 {
+            self.quick = self.quick.saturating_sub(acked);
+            if self.quick == 0 {
+                self.ato = Ato::new(Ato::MIN);
+            }
+        }
+        self.rcv.pending = 0;
+        self.ack_now = false;
+        self.delack_at = None;
     }
 
     pub fn free(&self) -> u32 {
@@ -371,7 +450,7 @@ impl Endpoint {
         assert_eq!(action.payload, s.payload);
         if action.payload > 0 {
             self.deliver(data);
-            self.ack_scheduled = true;
+            self.data_received(now, s);
         }
         if action.acked > 0 {
             self.tx.drain(..action.acked as usize);
@@ -379,20 +458,24 @@ impl Endpoint {
         } else if action.window_changed {
             self.persist_at = None;
         }
-        let view = AckView {
-            rcv_mss: self.c.cached.mss,
-            scheduled: self.ack_scheduled,
-            new_window: self.free(),
-            ..AckView::default()
-        };
-        match ack::decide(&self.c, &view) {
-            AckDecision::AckNow => self.ack_now = true,
-            AckDecision::Delay => {
-                self.delack_at.get_or_insert(now + DELACK_US);
-            }
-            AckDecision::None => {}
+        if action.payload > 0 {
+            self.answer(now);
         }
         Ok(())
+    }
+
+    /// Acknowledges a segment with data, now or later.
+    fn answer(&mut self, now: Time) {
+        let view = self.ack_view();
+        match ack::due(&view, 1, || self.new_window(), || self.quick != 0) {
+            Some(due) if due.now => self.ack_now = true,
+            Some(_) => {
+                let ticks = self.ato.delay(view.pending, || false, self.c.rtt.srtt_us);
+                let at = now + Time::from(ticks) * TICK_US;
+                self.delack_at.get_or_insert(at);
+            }
+            None => {}
+        }
     }
 
     /// What both owners do when `snd_una` advanced.
@@ -427,7 +510,7 @@ impl Endpoint {
     }
 
     pub fn rto(&self) -> Time {
-        let rto = self.c.rtt.rto_us(RTO_MAX_US);
+        let rto = self.c.rtt.rto_us().min(RTO_MAX_US);
         Time::from(rto.checked_shl(self.backoff.min(6)).unwrap_or(RTO_MAX_US)).min(2_000_000)
     }
 
@@ -534,14 +617,23 @@ impl Endpoint {
 
     /// Writes a segment of `len` bytes of the queue from `seq` on.
     pub fn emit(&mut self, now: Time, seq: Seq, len: u32, tcp_flags: u16) {
-        // Whole units, as __tcp_select_window() has it.
-        let free = self.free() >> self.c.constant.rcv_wscale << self.c.constant.rcv_wscale;
-        let window = ack::select_window(&mut self.c, free);
+        let offer = window::offer(
+            self.new_window(),
+            &Offered {
+                rcv_nxt: self.c.rcv_nxt,
+                rcv_wup: self.c.rcv_wup,
+                rcv_wnd: self.c.rcv_wnd,
+                wscale: self.c.constant.rcv_wscale,
+                shrink: false,
+                signed: false,
+            },
+        );
+        (self.c.rcv_wnd, self.c.rcv_wup) = (offer.wnd, self.c.rcv_nxt);
         let fields = TxFields {
             seq,
             ack: self.c.rcv_nxt,
             flags: tcp_flags,
-            window,
+            window: offer.field,
             tsval: (now / 1000) as u32,
             tsecr: self.c.ts_recent,
             payload_len: len,
@@ -561,9 +653,7 @@ impl Endpoint {
         complete_checksum(&mut frame, self.template.l4_off());
         self.observe(&frame);
         self.out.push(frame);
-        self.ack_now = false;
-        self.ack_scheduled = false;
-        self.delack_at = None;
+        self.ack_sent();
     }
 
     // Timers.

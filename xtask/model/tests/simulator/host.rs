@@ -5,6 +5,7 @@
 //! duplicate ACKs, no SACK.
 
 use toe_model::logic::{
+    ack::pending,
     conn::ConnData,
     seq::Seq,
     wire::{flags, Segment},
@@ -316,10 +317,13 @@ impl Endpoint {
             self.c.rcv_nxt = self.c.rcv_nxt.add(1);
         }
         // A second segment, anything unusual: at once. Else a little later.
-        if !in_order || self.ack_scheduled || fin != 0 {
+        let scheduled = self.rcv.pending & pending::SCHED != 0;
+        if s.payload != 0 {
+            self.data_received(now, s);
+        }
+        if !in_order || scheduled || fin != 0 {
             self.ack_now = true;
         } else {
-            self.ack_scheduled = true;
             self.delack_at = Some(now + DELACK_US);
         }
     }
