@@ -86,6 +86,15 @@ impl Slot {
         }
     }
 
+    /// A free slot that was used in so many generations.
+    #[cfg(any(test, CONFIG_KUNIT = "y"))]
+    pub(super) const fn worn(generation: u32) -> Self {
+        Self {
+            generation,
+            busy: false,
+        }
+    }
+
     /// Starts the next generation, for a new connection in entry `index`.
     pub fn acquire(&mut self, index: u32) -> Result<Hwid, SlotError> {
         if self.busy {
@@ -160,10 +169,7 @@ mod tests {
 
     #[test]
     fn last_generation_retires_the_slot() {
-        let mut slot = Slot {
-            generation: u32::MAX - 1,
-            busy: false,
-        };
+        let mut slot = Slot::worn(u32::MAX - 1);
         let Ok(last) = slot.acquire(0) else { return };
         assert_eq!(last.generation(), u32::MAX);
         assert!(!slot.is_retired());

@@ -18,7 +18,6 @@
 pub mod ack;
 pub mod buffer;
 pub mod conn;
-pub mod dct;
 pub mod expect;
 pub mod filter;
 pub mod hold;
@@ -33,6 +32,7 @@ pub mod receive;
 pub mod rtt;
 pub mod rules;
 pub mod seq;
+pub mod slots;
 pub mod state;
 pub mod template;
 pub mod transmit;

@@ -39,9 +39,14 @@ use super::{
 };
 use crate::{
     bindings,
-    logic::hwid::{
-        Hwid,
-        Slot, //
+    logic::{
+        hwid::Hwid,
+        slots::{
+            NoSlot,
+            Place,
+            Places,
+            Slots, //
+        }, //
     }, //
 };
 
@@ -112,28 +117,6 @@ pub(crate) use node;
 
 type BucketPage<T> = [AtomicPtr<T>; BUCKETS];
 
-struct Writer {
-    /// Slots never used so far start here.
-    fresh: u32,
-    /// The slot that was given back last, which knows the one before; [`NONE`] if there
-    /// is none.
-    free: u32,
-    /// Entries in the table.
-    used: u32,
-}
-
-/// No slot.
-const NONE: u32 = u32::MAX;
-
-/// What a table has of a slot, whether there is an entry in it or not.
-#[derive(Clone, Copy)]
-struct Place {
-    /// Its generation.
-    slot: Slot,
-    /// While it is free: the one that was given back before.
-    next: u32,
-}
-
 struct Chunk<T> {
     entries: [AtomicPtr<T>; SLOTS],
     /// Touched under the writer lock only.
@@ -160,7 +143,7 @@ pub(crate) struct Table<T: Node> {
     most: u32,
     count: AtomicU32,
     #[pin]
-    writer: SpinLock<Writer>,
+    writer: SpinLock<Slots>,
 }
 
 // SAFETY: entries are `Send + Sync`; the table hands out shared references only.
@@ -254,11 +237,7 @@ impl<T: Node> Table<T> {
             capacity: AtomicU32::new(capacity),
             most,
             count: AtomicU32::new(0),
-            writer <- new_spinlock!(Writer {
-                fresh: 0,
-                free: NONE,
-                used: 0,
-            }),
+            writer <- new_spinlock!(Slots::EMPTY),
         })
     }
 
@@ -287,7 +266,7 @@ impl<T: Node> Table<T> {
         }
         let _bh = BhGuard::new();
         let writer = self.writer.lock();
-        if writer.used != 0 {
+        if writer.used() != 0 {
             return Err(EBUSY);
         }
         self.mask.store(Self::mask_of(capacity), Ordering::Release);
@@ -353,7 +332,7 @@ impl<T: Node> Table<T> {
     /// Slots in use lie below this index.
     pub(crate) fn slots(&self) -> u32 {
         let _bh = BhGuard::new();
-        let n = self.writer.lock().fresh;
+        let n = self.writer.lock().end();
         n
     }
 
@@ -373,49 +352,16 @@ impl<T: Node> Table<T> {
         let cell = self.chunks.get(index as usize / SLOTS).ok_or(ENOSPC)?;
         if cell.load(Ordering::Acquire).is_null() {
             const { assert!(size_of::<Chunk<T>>() <= PAGE && size_of::<BucketPage<T>>() <= PAGE) }
-            let place = Place {
-                slot: Slot::new(),
-                next: NONE,
-            };
             let chunk = KBox::<Chunk<T>>::init(
                 pin_init::init!(Chunk {
                     entries <- pin_init::init_array_from_fn(|_| AtomicPtr::new(ptr::null_mut())),
-                    places <- pin_init::init_array_from_fn(|_| core::cell::UnsafeCell::new(place)),
+                    places <- pin_init::init_array_from_fn(|_| core::cell::UnsafeCell::new(Place::FRESH)),
                 }),
                 memcg::atomic(),
             )?;
             cell.store(KBox::into_raw(chunk), Ordering::Release);
         }
         Ok(())
-    }
-
-    /// Runs `f` on a place. The caller holds the writer lock.
-    fn with_place<R>(&self, index: u32, f: impl FnOnce(&mut Place) -> Option<R>) -> Option<R> {
-        let place = self.chunk(index)?.places.get(index as usize % SLOTS)?;
-        // SAFETY: places are touched under the writer lock only, and never borrowed
-        // beyond this call.
-        f(unsafe { &mut *place.get() })
-    }
-
-    /// Runs `f` on its slot. The caller holds the writer lock.
-    fn with_slot<R>(&self, index: u32, f: impl FnOnce(&mut Slot) -> Option<R>) -> Option<R> {
-        self.with_place(index, |place| f(&mut place.slot))
-    }
-
-    /// The slot can be used again, before all others.
-    fn give_back(&self, writer: &mut Writer, index: u32) {
-        let before = core::mem::replace(&mut writer.free, index);
-        self.with_place(index, |place| {
-            place.next = before;
-            Some(())
-        });
-    }
-
-    /// A slot that was given back.
-    fn take_free(&self, writer: &mut Writer) -> Option<u32> {
-        let index = writer.free;
-        writer.free = self.with_place(index, |place| Some(place.next))?;
-        Some(index)
     }
 
     fn set_entry(&self, index: u32, entry: *mut T) {
@@ -431,15 +377,15 @@ impl<T: Node> Table<T> {
     pub(crate) fn remove(&self, hwid: Hwid) -> bool {
         let _bh = BhGuard::new();
         let mut writer = self.writer.lock();
-        let index = hwid.index();
-        if self.with_slot(index, |s| s.release(hwid).ok()).is_none() {
+        // SAFETY: the writer lock is held for all of this function.
+        let mut places = unsafe { Locked::assume(self) };
+        if writer.give_back(&mut places, hwid).is_err() {
             return false;
         }
+        let index = hwid.index();
         let entry = self.entry_ptr(index);
         self.set_entry(index, ptr::null_mut());
-        self.give_back(&mut writer, index);
-        writer.used -= 1;
-        self.count.store(writer.used, Ordering::Relaxed);
+        self.count.store(writer.used(), Ordering::Relaxed);
         if entry.is_null() {
             return false;
         }
@@ -462,11 +408,54 @@ impl<T: Node> Table<T> {
     }
 }
 
+/// The places of a table.
+///
+/// # Invariants
+///
+/// The table's writer lock is held for as long as the value exists, and whoever holds it has
+/// no other one.
+struct Locked<'a, T: Node>(&'a Table<T>);
+
+impl<'a, T: Node> Locked<'a, T> {
+    /// # Safety
+    ///
+    /// The caller holds the table's writer lock for as long as the value exists, and has no
+    /// other one.
+    unsafe fn assume(table: &'a Table<T>) -> Self {
+        // INVARIANT: what the caller promises.
+        Locked(table)
+    }
+
+    fn place(&self, index: u32) -> Option<*mut Place> {
+        let places = &self.0.chunk(index)?.places;
+        Some(places.get(index as usize % SLOTS)?.get())
+    }
+}
+
+impl<T: Node> Places for Locked<'_, T> {
+    fn get(&self, index: u32) -> Option<Place> {
+        // SAFETY: chunks are never freed before the table; by the type invariant nobody
+        // writes the place meanwhile.
+        self.place(index).map(|place| unsafe { *place })
+    }
+
+    fn set(&mut self, index: u32, place: Place) {
+        if let Some(p) = self.place(index) {
+            // SAFETY: as in `get()`, and nobody reads it, either.
+            unsafe { *p = place }
+        }
+    }
+
+    fn provide(&mut self, index: u32) -> bool {
+        self.0.chunk_for(index).is_ok()
+    }
+}
+
 /// See [`Table::inserter`].
 pub(crate) struct Inserter<'a, T: Node> {
     table: &'a Table<T>,
     // The lock must be free again before bottom halves are on: in this order.
-    writer: SpinLockGuard<'a, Writer>,
+    writer: SpinLockGuard<'a, Slots>,
     bh: BhGuard,
 }
 
@@ -480,7 +469,7 @@ impl<T: Node> Inserter<'_, T> {
         make: impl FnOnce(Hwid) -> Result<KBox<T>>,
     ) -> Result<Hwid, Full> {
         let (table, writer) = (self.table, &mut *self.writer);
-        if writer.used >= table.capacity() {
+        if writer.used() >= table.capacity() {
             return Err(Full::Table);
         }
         let guard = ReadGuard::within(&self.bh);
@@ -500,25 +489,16 @@ impl<T: Node> Inserter<'_, T> {
             page_cell.store(KBox::into_raw(page), Ordering::Release);
         }
 
-        let slot_index = match table.take_free(writer) {
-            Some(i) => i,
-            None => {
-                let i = writer.fresh;
-                table.chunk_for(i).map_err(|_| Full::Memory)?;
-                writer.fresh = i + 1;
-                i
-            }
+        // SAFETY: the writer lock is held for as long as `self` exists.
+        let mut places = unsafe { Locked::assume(table) };
+        let hwid = match writer.take(&mut places, table.capacity()) {
+            Ok(hwid) => hwid,
+            Err(NoSlot::Full) => return Err(Full::Table),
+            Err(NoSlot::NoMemory) => return Err(Full::Memory),
         };
-        let Some(hwid) = table.with_slot(slot_index, |s| s.acquire(slot_index).ok()) else {
-            return Err(Full::Table);
-        };
-        let entry = match make(hwid) {
-            Ok(e) => KBox::into_raw(e),
-            Err(_) => {
-                table.with_slot(slot_index, |s| s.release(hwid).ok());
-                table.give_back(writer, slot_index);
-                return Err(Full::Memory);
-            }
+        let Ok(entry) = make(hwid).map(KBox::into_raw) else {
+            let _ = writer.give_back(&mut places, hwid);
+            return Err(Full::Memory);
         };
         // SAFETY: just boxed; nobody else has it.
         let links = unsafe { (*entry).links() };
@@ -528,9 +508,8 @@ impl<T: Node> Inserter<'_, T> {
                 .store(head.load(Ordering::Relaxed), Ordering::Relaxed);
             head.store(entry, Ordering::Release);
         }
-        table.set_entry(slot_index, entry);
-        writer.used += 1;
-        table.count.store(writer.used, Ordering::Relaxed);
+        table.set_entry(hwid.index(), entry);
+        table.count.store(writer.used(), Ordering::Relaxed);
         Ok(hwid)
     }
 }

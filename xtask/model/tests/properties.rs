@@ -9,12 +9,12 @@ use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire as smol;
 use toe_model::logic::{
     conn::{ConnCached, ConnConst, ConnData, ConnDelegated},
-    dct::{AllocError, Chunk, Slots, Storage, CHUNK_SLOTS},
     expect::Expected,
     hwid::Hwid,
     policy::{Backoff, Limits, Policy, Prefix},
     rtt::Rtt,
     seq::Seq,
+    slots::{NoSlot, Place, Places, Slots},
     state::{Mode, ModeEvent},
     template::{HeaderTemplate, TemplateParams, TxFields},
     transmit::{self, next_send, SendVerdict, SendView, TsoView, WaitReason},
@@ -111,26 +111,31 @@ fn frame(t: &HeaderTemplate, f: &TxFields) -> Vec<u8> {
     out
 }
 
-/// Chunks on the heap, of which only so many may be provided.
+/// Slots per piece of memory.
+const CHUNK: u32 = 8;
+
+/// Places in pieces of memory, of which only so many may be provided.
 struct Heap {
-    chunks: HashMap<u32, Box<Chunk>>,
-    limit: usize,
+    places: Vec<Place>,
+    limit: u32,
 }
 
-impl Storage for Heap {
-    fn chunk(&self, number: u32) -> Option<&Chunk> {
-        self.chunks.get(&number).map(|c| &**c)
+impl Places for Heap {
+    fn get(&self, index: u32) -> Option<Place> {
+        self.places.get(index as usize).copied()
     }
 
-    fn chunk_mut(&mut self, number: u32) -> Option<&mut Chunk> {
-        self.chunks.get_mut(&number).map(|c| &mut **c)
+    fn set(&mut self, index: u32, place: Place) {
+        self.places[index as usize] = place;
     }
 
-    fn provide(&mut self, number: u32) -> bool {
-        if self.chunks.len() >= self.limit && !self.chunks.contains_key(&number) {
+    fn provide(&mut self, index: u32) -> bool {
+        let chunks = index / CHUNK + 1;
+        if chunks > self.limit {
             return false;
         }
-        self.chunks.entry(number).or_default();
+        let len = self.places.len().max((chunks * CHUNK) as usize);
+        self.places.resize(len, Place::FRESH);
         true
     }
 }
@@ -362,54 +367,57 @@ proptest! {
     }
 
     #[test]
-    fn table_against_a_hash_map(
-        capacity in 0u32..3 * CHUNK_SLOTS,
-        limit in 1usize..4,
+    fn slots_against_a_hash_map(
+        capacity in 0u32..5 * CHUNK,
+        limit in 1u32..4,
         ops in prop::collection::vec((0u8..8, any::<prop::sample::Index>()), 0..1500),
     ) {
-        let mut slots = Slots::new(capacity);
-        let mut heap = Heap { chunks: HashMap::new(), limit };
+        let mut slots = Slots::EMPTY;
+        let mut heap = Heap { places: Vec::new(), limit };
         let mut live: HashMap<u32, Hwid> = HashMap::new();
         let mut order: Vec<Hwid> = Vec::new();
+        let mut free: Vec<u32> = Vec::new();
         let mut seen: HashSet<u64> = HashSet::new();
         let mut stale: Vec<Hwid> = Vec::new();
         let mut capacity = capacity;
+        let mut most = 0;
         for (op, pick) in ops {
             match op {
-                0..=4 => match slots.alloc(&mut heap) {
-                    Ok(id) => {
-                        let lowest = (0..).find(|i| !live.contains_key(i));
-                        prop_assert_eq!(Some(id.index()), lowest);
-                        prop_assert!(id.index() < capacity);
-                        prop_assert!(seen.insert(id.raw()));
-                        live.insert(id.index(), id);
-                        order.push(id);
+                0..=4 => {
+                    let before = (slots.used(), slots.end());
+                    match slots.take(&mut heap, capacity) {
+                        Ok(id) => {
+                            let next = free.pop().unwrap_or(before.1);
+                            prop_assert_eq!(id.index(), next);
+                            prop_assert!(before.0 < capacity);
+                            prop_assert!(seen.insert(id.raw()));
+                            prop_assert!(live.insert(id.index(), id).is_none());
+                            order.push(id);
+                        }
+                        Err(no) => {
+                            prop_assert_eq!((slots.used(), slots.end()), before);
+                            let full = live.len() as u32 >= capacity;
+                            prop_assert_eq!(no, if full { NoSlot::Full } else { NoSlot::NoMemory });
+                            prop_assert!(full || live.len() as u32 == limit * CHUNK);
+                        }
                     }
-                    Err(AllocError::Full) => {
-                        prop_assert!((0..capacity).all(|i| live.contains_key(&i)));
-                    }
-                    Err(AllocError::NoMemory) => prop_assert!(heap.chunks.len() >= limit),
-                },
+                }
                 5 | 6 if !order.is_empty() => {
                     let id = order.swap_remove(pick.index(order.len()));
-                    prop_assert!(slots.free(&mut heap, id).is_ok());
+                    prop_assert!(slots.give_back(&mut heap, id).is_ok());
                     live.remove(&id.index());
+                    free.push(id.index());
                     stale.push(id);
                 }
-                7 if pick.index(50) == 0 => {
-                    capacity = pick.index(3 * CHUNK_SLOTS as usize) as u32;
-                    slots.set_capacity(capacity);
-                }
+                7 if pick.index(20) == 0 => capacity = pick.index(5 * CHUNK as usize) as u32,
                 _ => {}
             }
+            most = most.max(live.len() as u32);
             prop_assert_eq!(slots.used() as usize, live.len());
+            prop_assert_eq!(slots.end(), most);
             if !stale.is_empty() {
                 let id = stale[pick.index(stale.len())];
-                prop_assert!(!slots.is_valid(&heap, id));
-                prop_assert!(slots.free(&mut heap, id).is_err());
-            }
-            if !order.is_empty() {
-                prop_assert!(slots.is_valid(&heap, order[pick.index(order.len())]));
+                prop_assert!(slots.give_back(&mut heap, id).is_err());
             }
         }
     }
