@@ -61,13 +61,10 @@ use crate::{
     },
     net::{
         devref::DevRef,
-        held::HeldFrames,
         input::RawSockets,
-        lock_cell::{
-            SockArc,
-            SockCell, //
-        },
+        lock_cell::SockCell,
         netdev::NetDevice,
+        skb::FrameList,
         sock::{
             LockedSock,
             Sock, //
@@ -120,7 +117,7 @@ pub(crate) struct Entry {
     /// Keeps the device while frames may still be sent through it.
     pub(crate) dev: DevRef,
     /// The object that it lies on.
-    path: SockArc<PathObject>,
+    path: SockCell<Arc<PathObject>>,
     /// The device that the connection's route leaves through: the same, or one on top
     /// of the layers.
     pub(crate) path_dev: DevRef,
@@ -148,7 +145,7 @@ pub(crate) struct Entry {
     pub(crate) buffer: BufferSlot,
     /// Without one: what is held, and its frames.
     held: SockCell<Held>,
-    held_frames: HeldFrames,
+    held_frames: SockCell<FrameList>,
     /// What the engines did for it.
     pub(crate) counters: SockCell<Counters>,
 }

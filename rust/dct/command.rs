@@ -86,18 +86,17 @@ use crate::{
             BhGuard, //
         },
         devref::DevRef,
-        held::HeldFrames,
         input::RawSockets,
-        lock_cell::{
-            SockArc,
-            SockCell, //
-        },
+        lock_cell::SockCell,
         memcg::{
             self,
             Charge, //
         },
         proto::HostFrame,
-        skb::SkBuff,
+        skb::{
+            FrameList,
+            SkBuff, //
+        },
         sock::{
             LockedSock,
             Sock, //
@@ -205,7 +204,7 @@ impl Port {
                             kick: AtomicBool::new(false),
                             sk: sock.into(),
                             dev: DevRef::new(device),
-                            path: SockArc::new(sock, path.clone()),
+                            path: SockCell::new(sock, path.clone()),
                             path_dev: neighbour.dev.clone(),
                             layers: neighbour.layers.clone(),
                             tag: TagKey::new(c.tuple.vlan),
@@ -226,7 +225,7 @@ impl Port {
                             ),
                             buffer: BufferSlot::new(sock),
                             held: SockCell::new(sock, Held::default()),
-                            held_frames: HeldFrames::new(sock),
+                            held_frames: SockCell::new(sock, FrameList::new()),
                             counters: SockCell::new(sock, Counters::default()),
                         }),
                         memcg::atomic(),
@@ -257,10 +256,10 @@ impl Port {
                 let guard = ReadGuard::new();
                 let entry = self.offload().dct().get(&guard, handle.id)?;
                 if let Some(on) = below(tree, id) {
-                    entry.path.set(*sk, find(&objects.paths, on.id)?);
+                    drop(entry.path.replace(*sk, find(&objects.paths, on.id)?));
                 }
                 entry.data.with_mut(*sk, |data| data.cached = c.data.cached);
-                let (data, path) = (entry.data.get(*sk), entry.path.get(*sk));
+                let (data, path) = (entry.data.get(*sk), entry.path.with(*sk, Arc::clone));
                 let header = template(entry.tuple, &data, &path.neighbour);
                 entry.change_template(*sk, |t| {
                     *t = header;

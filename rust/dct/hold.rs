@@ -18,7 +18,10 @@ use crate::{
     },
     net::{
         context::Bh,
-        skb::SkBuff,
+        skb::{
+            FrameList,
+            SkBuff, //
+        },
         sock::LockedSock,
         table::ReadGuard,
         time, //
@@ -81,7 +84,7 @@ fn hold(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment) -> Option
         }
         Verdict::Hold => {}
     }
-    entry.held_frames.push(sk, skb);
+    entry.held_frames.with_mut(sk, |held| held.push(skb));
     None
 }
 
@@ -91,7 +94,7 @@ pub(super) fn flush(sk: LockedSock<'_>, entry: &Entry, bh: &Bh) {
     if !entry.held.with(sk, Held::any) {
         return;
     }
-    let mut frames = entry.held_frames.take(sk);
+    let mut frames = entry.held_frames.replace(sk, FrameList::new());
     entry.held.with_mut(sk, Held::taken);
     hold::released();
     while let Some(skb) = frames.pop() {
@@ -126,7 +129,7 @@ pub(super) fn hurry(sk: LockedSock<'_>, entry: &Entry) {
 /// The entry goes. Under the socket lock, any context.
 pub(super) fn leave(sk: LockedSock<'_>, entry: &Entry) {
     if entry.held.with(sk, Held::any) {
-        let frames = entry.held_frames.take(sk);
+        let frames = entry.held_frames.replace(sk, FrameList::new());
         entry.held.with_mut(sk, Held::taken);
         hold::released();
         hold::leave(sk, frames);

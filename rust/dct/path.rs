@@ -5,7 +5,10 @@
 //! entry's frames here, with the connection in the target (claims E 17, E 23); where
 //! that cannot be, the host stack goes on.
 
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
 
 use crate::{
     dct::{
@@ -127,7 +130,7 @@ fn look_at_objects(
 ) -> Result<(), Detour> {
     const UNKNOWN: Detour = Detour::Upload(UploadReason::Neighbour);
 
-    let path = entry.path.get(sk);
+    let path = entry.path.with(sk, Arc::clone);
     let neighbour = &path.neighbour;
     let snd_una = entry.data.get(sk).snd_una;
     if entry.next_hop.get(sk).progressed(snd_una) {

@@ -3,11 +3,7 @@
 //! Things for a worker to do, each at its time: noted in contexts that must not do
 //! more, and taken by the worker when it runs.
 
-use kernel::{
-    new_spinlock,
-    prelude::*,
-    sync::SpinLock, //
-};
+use kernel::prelude::*;
 
 use super::queue::{
     Queue,
@@ -15,7 +11,10 @@ use super::queue::{
     Taken, //
 };
 use crate::net::{
-    context::BhGuard,
+    spin_lock_bh::{
+        new_spinlock_bh,
+        SpinLockBh, //
+    },
     time,
     worker::{
         Job,
@@ -47,17 +46,17 @@ struct Waiting<T> {
     closed: bool,
 }
 
-/// See the module's documentation. The lock is a leaf, taken with bottom halves off.
+/// See the module's documentation. The lock is a leaf.
 #[pin_data]
 pub(super) struct Agenda<T> {
     #[pin]
-    waiting: SpinLock<Waiting<T>>,
+    waiting: SpinLockBh<Waiting<T>>,
 }
 
 impl<T> Agenda<T> {
     pub(super) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            waiting <- new_spinlock!(Waiting {
+            waiting <- new_spinlock_bh!(Waiting {
                 list: Queue::new(),
                 next_ms: u64::MAX,
                 closed: false,
@@ -81,7 +80,6 @@ impl<T> Agenda<T> {
     /// As [`add`](Self::add), of what was taken: there is memory.
     pub(super) fn put<J: Job>(&self, worker: &Worker<J>, due: Noted<T>, most: usize) -> Result {
         let due_ms = due.get().ms;
-        let _bh = BhGuard::new();
         let mut waiting = self.waiting.lock();
         if waiting.closed || waiting.list.len() >= most {
             // What it holds must not be let go with the lock.
@@ -98,8 +96,6 @@ impl<T> Agenda<T> {
 
     /// Takes everything out. Any context.
     pub(super) fn take(&self) -> Taken<Due<T>> {
-        let _bh = BhGuard::new();
-        // The lock must be free again before bottom halves are on.
         let mut waiting = self.waiting.lock();
         waiting.next_ms = u64::MAX;
         waiting.list.take()
@@ -107,7 +103,6 @@ impl<T> Agenda<T> {
 
     /// Nothing is noted any more. Any context.
     pub(super) fn close(&self) {
-        let _bh = BhGuard::new();
         self.waiting.lock().closed = true;
     }
 }

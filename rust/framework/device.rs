@@ -9,11 +9,7 @@ use core::sync::atomic::{
     Ordering, //
 };
 
-use kernel::{
-    new_spinlock,
-    prelude::*,
-    sync::SpinLock, //
-};
+use kernel::prelude::*;
 
 use super::{
     auto::Auto,
@@ -39,8 +35,11 @@ use crate::{
         reason::Refusal, //
     },
     net::{
-        context::BhGuard,
         proto,
+        spin_lock_bh::{
+            new_spinlock_bh,
+            SpinLockBh, //
+        },
         worker::Worker, //
     }, //
 };
@@ -49,7 +48,7 @@ use crate::{
 #[pin_data]
 pub(crate) struct Device {
     #[pin]
-    limits: SpinLock<Limits>,
+    limits: SpinLockBh<Limits>,
     /// Copy of the policy for the paths that look at every frame.
     policy: AtomicU32,
     /// Copy of `min_segments`.
@@ -82,7 +81,7 @@ impl Device {
     pub(crate) fn new() -> impl PinInit<Self, Error> {
         proto::allow_buffers(Rule::DEFAULT.min as usize);
         try_pin_init!(Device {
-            limits <- new_spinlock!(Limits::default()),
+            limits <- new_spinlock_bh!(Limits::default()),
             policy: AtomicU32::new(Policy::default() as u32),
             min_segments: AtomicU32::new(Limits::default().min_segments),
             bypass: AtomicU32::new(0),
@@ -134,14 +133,11 @@ impl Device {
 
     /// A copy of the limits.
     pub(crate) fn limits(&self) -> Limits {
-        let _bh = BhGuard::new();
-        let limits = *self.limits.lock();
-        limits
+        *self.limits.lock()
     }
 
     /// Changes the limits; new decisions follow them at once.
     pub(crate) fn change(&self, f: impl FnOnce(&mut Limits) -> Result) -> Result {
-        let _bh = BhGuard::new();
         let mut limits = self.limits.lock();
         f(&mut limits)?;
         self.policy.store(limits.policy as u32, Ordering::Relaxed);

@@ -117,9 +117,8 @@ pub(crate) const DEFAULT_BATCH: u32 = 64;
 /// For fewer the memory for their tree costs more than one operation saves.
 const FEW: usize = 4;
 
-/// A connection that passed all checks of the framework.
-struct Ready<'a> {
-    sk: LockedSock<'a>,
+/// What was found of a connection that passed all checks of the framework.
+struct Eligible {
     /// The device that its route leaves through.
     path_dev: DevRef,
     layers: Option<Arc<Layers>>,
@@ -130,7 +129,7 @@ struct Ready<'a> {
     overrides: Overrides,
 }
 
-impl Ready<'_> {
+impl Eligible {
     fn way(&self) -> Way<'_> {
         Way {
             dev: &self.path_dev,
@@ -138,6 +137,24 @@ impl Ready<'_> {
             hop: &self.hop,
             tuple: &self.tuple,
             known: self.known,
+        }
+    }
+}
+
+/// The locks of connections that are handed over together, in the order of what was found.
+#[derive(Clone, Copy)]
+enum Locks<'a> {
+    /// One, whose lock is the caller's.
+    One(LockedSock<'a>),
+    Batch(&'a [Locked<'a>]),
+}
+
+impl<'a> Locks<'a> {
+    #[inline(always)]
+    fn get(self, index: usize) -> Option<LockedSock<'a>> {
+        match self {
+            Locks::One(sk) => (index == 0).then_some(sk),
+            Locks::Batch(locked) => Some(locked.get(index)?.lock.locked()),
         }
     }
 }
@@ -281,9 +298,10 @@ pub(crate) fn offload(sk: LockedSock<'_>, trigger: &mut Trigger) -> Result<Hwid,
     let (path_dev, to) = To::find(&sk).inspect_err(|reason| count_early(sk, *reason))?;
     // What was found stays where it is: it has hundreds of bytes.
     let result = match &check(sk, path_dev, to, trigger, (&mut None, 0)) {
-        Ok(ready) => {
+        Ok(found) => {
             let mut handed = Handed::new(trigger);
-            hand_over(to, from_ref(ready), from_mut(&mut handed), None);
+            let locks = Locks::One(sk);
+            hand_over(to, locks, from_ref(found), from_mut(&mut handed), None);
             handed.result
         }
         Err(reason) => Err(*reason),
@@ -366,13 +384,13 @@ impl Common {
 /// All that the framework checks. What the target then gets, and limits of the
 /// connection's own. `path_dev` is the device that the route leaves through; `before` how
 /// many will be handed over with it.
-fn check<'a>(
-    sk: LockedSock<'a>,
+fn check(
+    sk: LockedSock<'_>,
     path_dev: &NetDevice,
     to: To<'_>,
     trigger: &mut Trigger,
     (common, before): (&mut Option<Common>, usize),
-) -> Result<Ready<'a>, Refusal> {
+) -> Result<Eligible, Refusal> {
     let guard = ReadGuard::new();
     if connection::of(sk, &guard).is_some() {
         return Err(Refusal::Already);
@@ -414,8 +432,7 @@ fn check<'a>(
         // Asks for it, too.
         sk.neighbour(false).map_err(|_| Refusal::Neighbour)?;
     }
-    Ok(Ready {
-        sk,
+    Ok(Eligible {
         path_dev: common.path_dev.clone(),
         layers: common.layers.clone(),
         hop,
@@ -425,31 +442,33 @@ fn check<'a>(
     })
 }
 
-/// Hands all of `ready` over in one operation; what becomes of each is in `handed`.
-/// `places` is room for their tree, which there is for one. Any context under the locks of
-/// all of them.
+/// Hands the connections of all `locks` over in one operation; `found` is what was found of
+/// each, and what becomes of it is in `handed`. `places` is room for their tree, which
+/// there is for one. Any context.
 fn hand_over<'a>(
     to: To<'_>,
-    ready: &'a [Ready<'_>],
+    locks: Locks<'a>,
+    found: &'a [Eligible],
     handed: &mut [Handed<'_>],
     places: Option<&mut [Place<'a>]>,
 ) {
     let mut book = to.target.device().objects().open();
     match places {
-        Some(places) => initiate(to, &mut book, ready, handed, places),
+        Some(places) => initiate(to, &mut book, (locks, found), handed, places),
         None => {
-            book.with_few(|book, places| initiate(to, book, ready, handed, places));
+            book.with_few(|book, places| initiate(to, book, (locks, found), handed, places));
         }
     }
     drop(book);
     // What goes from here on finds the connections at the target, and a filter that came
     // since the check is found by the first frame, or by the watch.
     let up = watch::add(to.dev, to.target).and_then(|()| check_links(to.dev, None, to.target));
-    for (ready, handed) in ready.iter().zip(handed) {
+    for (index, (found, handed)) in found.iter().zip(handed).enumerate() {
+        let Some(sk) = locks.get(index) else { return };
         if let (Ok(hwid), Some((path, _))) = (handed.result, handed.path) {
-            let finished = up.and_then(|()| finish(to, ready, handed, hwid, path));
+            let finished = up.and_then(|()| finish(to, sk, found, handed, (hwid, path)));
             if let Err(reason) = finished {
-                connection::give_back(ready.sk, to.target, hwid, path);
+                connection::give_back(sk, to.target, hwid, path);
                 handed.result = Err(reason);
             }
         }
@@ -460,23 +479,25 @@ fn hand_over<'a>(
 fn initiate<'a>(
     to: To<'_>,
     book: &mut Book<'_>,
-    ready: &'a [Ready<'_>],
+    (locks, found): (Locks<'a>, &'a [Eligible]),
     handed: &mut [Handed<'_>],
     places: &mut [Place<'a>],
 ) {
     let mut tree = Tree::new(places);
     // Connections that follow each other often have the same path.
-    let mut last: Option<(&Ready<'_>, Placed)> = None;
-    for (ready, handed) in ready.iter().zip(&mut *handed) {
+    let mut last: Option<(&Eligible, Placed)> = None;
+    for (index, (found, handed)) in found.iter().zip(&mut *handed).enumerate() {
+        let Some(sk) = locks.get(index) else { break };
         let placed = match last.take() {
-            Some((last, placed)) if last.way() == ready.way() => Ok(placed),
-            _ => book.place(to.target, &mut tree, &ready.way(), &ready.sk),
+            Some((last, placed)) if last.way() == found.way() => Ok(placed),
+            _ => book.place(to.target, &mut tree, &found.way(), &sk),
         };
         let added = placed.and_then(|placed| {
-            let block = add_connection(&mut tree, placed.block, ready, &mut handed.cached)?;
+            let cached = &mut handed.cached;
+            let block = add_connection(&mut tree, placed.block, sk, found.tuple, cached)?;
             handed.path = Some((placed.path, block));
             handed.layers = placed.layers.clone();
-            last = Some((ready, placed));
+            last = Some((found, placed));
             Ok(())
         });
         if let Err(reason) = added {
@@ -485,8 +506,8 @@ fn initiate<'a>(
     }
     {
         // What connections have in common is the first one's.
-        let first = ready.first().filter(|_| book.has_news());
-        let _charge = first.map(|first| Charge::to(&first.sk));
+        let first = locks.get(0).filter(|_| book.has_news());
+        let _charge = first.map(|first| Charge::to(&first));
         to.target.initiate(&mut tree);
     }
     book.made(&tree);
@@ -512,15 +533,15 @@ fn initiate<'a>(
 fn add_connection<'a>(
     tree: &mut OffloadTree<'_, 'a>,
     path: BlockId,
-    ready: &Ready<'a>,
+    sk: LockedSock<'a>,
+    tuple: Tuple,
     cached: &mut ConnCached,
 ) -> Result<BlockId, Refusal> {
     let mut data = ConnData::default();
-    ready.sk.load_all(&mut data);
+    sk.load_all(&mut data);
     *cached = data.cached;
-    let tuple = ready.tuple;
     let object = Object::Connection(state::Connection { tuple, data });
-    tree.add(Some(path), object, None, Host::Connection(ready.sk))
+    tree.add(Some(path), object, None, Host::Connection(sk))
         .map_err(|_| Refusal::NoMemory)
 }
 
@@ -528,12 +549,11 @@ fn add_connection<'a>(
 #[inline(never)]
 fn finish(
     to: To<'_>,
-    ready: &Ready<'_>,
+    sk: LockedSock<'_>,
+    found: &Eligible,
     handed: &mut Handed<'_>,
-    hwid: Hwid,
-    path: Hwid,
+    (hwid, path): (Hwid, Hwid),
 ) -> Result<(), Refusal> {
-    let sk = ready.sk;
     let layers = handed.layers.take();
     if layers.as_deref().is_some_and(|layers| !layers.intact()) {
         return Err(Refusal::DeviceDown);
@@ -546,7 +566,7 @@ fn finish(
         layers,
         cached: handed.cached,
         trigger: *handed.trigger,
-        overrides: ready.overrides,
+        overrides: found.overrides,
     };
     let bh = BhGuard::new();
     connection::install(sk, delegation, &bh)?;
@@ -614,7 +634,11 @@ impl Wanted {
         let trigger = &mut self.trigger;
         let mut decide = |sk: LockedSock<'_>| (offload(sk, trigger), sk.is_open());
         let decided = self.sk.with_lock(|sk| Some(decide(sk)), |_| None);
-        let waited = || self.sk.lock_within(patience).map(|lock| decide(*lock));
+        let waited = || {
+            self.sk
+                .lock_within(patience)
+                .map(|lock| decide(lock.locked()))
+        };
         let busy = (Err(Refusal::Contended), true);
         self.decided = Some(decided.or_else(waited).unwrap_or(busy));
     }
@@ -695,7 +719,7 @@ fn try_batch<W: AsMut<Wanted>>(list: &mut [W]) -> Result {
     // sockets carry is written.
     let mut handed = KVVec::with_capacity(most, GFP_KERNEL)?;
     let mut locked: KVVec<Locked<'_>> = KVVec::with_capacity(most, GFP_KERNEL)?;
-    let mut ready: KVVec<Ready<'_>> = KVVec::with_capacity(most, GFP_KERNEL)?;
+    let mut eligible: KVVec<Eligible> = KVVec::with_capacity(most, GFP_KERNEL)?;
     // A path and a neighbour for each at most, and the layers of all.
     let mut places = KVVec::with_capacity(3 * most + ONE_CONNECTION, GFP_KERNEL)?;
     let mut at: Option<(DevRef, TargetOf, usize)> = None;
@@ -703,7 +727,7 @@ fn try_batch<W: AsMut<Wanted>>(list: &mut [W]) -> Result {
     let mut looked = 0;
     for wanted in list.iter_mut().map(AsMut::as_mut) {
         let room = at.as_ref().map_or(most, |(_, _, room)| *room);
-        if ready.len() >= room || looked >= most {
+        if eligible.len() >= room || looked >= most {
             break;
         }
         let first = locked.first().map(|first| first.lock.sock());
@@ -720,7 +744,7 @@ fn try_batch<W: AsMut<Wanted>>(list: &mut [W]) -> Result {
         let Some(lock) = batch.try_own(sk) else {
             continue;
         };
-        let sk = *lock;
+        let sk = lock.locked();
         let found = To::find(&sk);
         let checked = match &found {
             Ok((path_dev, to)) => {
@@ -734,7 +758,7 @@ fn try_batch<W: AsMut<Wanted>>(list: &mut [W]) -> Result {
                 if to.target.device().batch() == 1 {
                     return Ok(());
                 }
-                let with = (&mut common, ready.len());
+                let with = (&mut common, eligible.len());
                 check(sk, path_dev, *to, trigger, with)
             }
             Err(reason) => {
@@ -747,9 +771,9 @@ fn try_batch<W: AsMut<Wanted>>(list: &mut [W]) -> Result {
             Ok(one) => {
                 // A rule may want fewer: with this one there are enough.
                 if let (Some(own), Some((.., room))) = (one.overrides.get(Knob::Batch), &mut at) {
-                    *room = (*room).min((own as usize).max(ready.len() + 1));
+                    *room = (*room).min((own as usize).max(eligible.len() + 1));
                 }
-                let _ = ready.push_within_capacity(one);
+                let _ = eligible.push_within_capacity(one);
                 let _ = locked.push_within_capacity(Locked {
                     lock,
                     trigger,
@@ -764,7 +788,7 @@ fn try_batch<W: AsMut<Wanted>>(list: &mut [W]) -> Result {
             }
         }
     }
-    let Some((dev, target_of, _)) = at.filter(|_| !ready.is_empty()) else {
+    let Some((dev, target_of, _)) = at.filter(|_| !eligible.is_empty()) else {
         return Ok(());
     };
     let Some(target) = target_of(&dev) else {
@@ -778,22 +802,24 @@ fn try_batch<W: AsMut<Wanted>>(list: &mut [W]) -> Result {
     for one in &locked {
         let _ = handed.push_within_capacity(Handed::new(one.trigger));
     }
-    for _ in 0..blocks(&ready) {
+    for _ in 0..blocks(&eligible) {
         let _ = places.push_within_capacity(None);
     }
-    hand_over(to, &ready, &mut handed, Some(&mut places));
-    to.stats().batch(ready.len());
+    let locks = Locks::Batch(&locked);
+    hand_over(to, locks, &eligible, &mut handed, Some(&mut places));
+    drop(places);
+    to.stats().batch(eligible.len());
     for (handed, one) in handed.iter().zip(&mut locked) {
         count(to.stats(), handed.result, one.trigger);
-        *one.decided = Some((handed.result, one.lock.is_open()));
+        *one.decided = Some((handed.result, one.lock.locked().is_open()));
     }
     Ok(())
 }
 
-/// Blocks of a tree of all of `ready` at most: for those that have the path of the one
+/// Blocks of a tree of all of `eligible` at most: for those that have the path of the one
 /// before there is one each.
-fn blocks(ready: &[Ready<'_>]) -> usize {
-    let others = |pair: &&[Ready<'_>]| matches!(pair, [a, b] if a.way() != b.way());
-    let ways = 1 + ready.windows(2).filter(others).count();
-    ready.len() + ways * (ONE_CONNECTION - 1)
+fn blocks(eligible: &[Eligible]) -> usize {
+    let others = |pair: &&[Eligible]| matches!(pair, [a, b] if a.way() != b.way());
+    let ways = 1 + eligible.windows(2).filter(others).count();
+    eligible.len() + ways * (ONE_CONNECTION - 1)
 }

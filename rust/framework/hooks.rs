@@ -97,11 +97,11 @@ fn classify(opt: SockOpt) -> OptionKind {
 /// `false`: the module is on its way out, and all connections go back by that.
 fn locked_upload(sk: &Sock, reason: UploadReason, call: &'static CStr) -> bool {
     if proto::is_ours(sk) {
-        let Some(locked) = connection::lock(sk, call) else {
+        let Some(lock) = connection::lock(sk, call) else {
             return false;
         };
-        hold::flush(*locked);
-        upload::upload(*locked, reason);
+        hold::flush(lock.locked());
+        upload::upload(lock.locked(), reason);
     }
     true
 }
@@ -111,12 +111,12 @@ fn tell(sk: &Sock) {
     if !proto::is_ours(sk) {
         return;
     }
-    let Some(locked) = connection::lock(sk, c"setsockopt") else {
+    let Some(lock) = connection::lock(sk, c"setsockopt") else {
         return;
     };
     let guard = ReadGuard::new();
-    if let Some(conn) = connection::of(*locked, &guard) {
-        connection::tell(*locked, conn);
+    if let Some(conn) = connection::of(lock.locked(), &guard) {
+        connection::tell(lock.locked(), conn);
     }
 }
 

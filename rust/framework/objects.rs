@@ -30,12 +30,8 @@ use core::sync::atomic::{
 };
 
 use kernel::{
-    new_spinlock,
     prelude::*,
-    sync::{
-        Arc,
-        SpinLock, //
-    }, //
+    sync::Arc, //
 };
 
 use super::{
@@ -76,7 +72,6 @@ use crate::{
         }, //
     },
     net::{
-        context::BhGuard,
         devref::DevRef,
         netdev::NetDevice,
         netevent::{
@@ -84,6 +79,10 @@ use crate::{
             NetEventNotifier, //
         },
         sock::LockedSock,
+        spin_lock_bh::{
+            new_spinlock_bh,
+            SpinLockBh, //
+        },
         table::{
             node,
             EntryRef,
@@ -231,7 +230,7 @@ pub(crate) struct Objects {
     #[pin]
     paths: Table<PathRecord>,
     #[pin]
-    book: SpinLock<State>,
+    book: SpinLockBh<State>,
 }
 
 /// What the lock guards, besides what is written in records.
@@ -288,7 +287,7 @@ impl Objects {
             layers <- Table::new(MOST_LAYERS, MOST_LAYERS),
             neighbours <- Table::new(MOST, MOST),
             paths <- Table::new(MOST, MOST),
-            book <- new_spinlock!(State {
+            book <- new_spinlock_bh!(State {
                 tree: 0,
                 idle: [None; MOST_IDLE],
                 next: 0,
@@ -299,14 +298,12 @@ impl Objects {
 
     /// Opens the book. Any context; not below another device's.
     pub(super) fn open(&self) -> Book<'_> {
-        let bh = BhGuard::new();
         let mut state = self.book.lock();
         state.tree = state.tree.wrapping_add(1) & (u64::MAX >> 16);
         Book {
             objects: self,
             state,
             news: false,
-            bh,
         }
     }
 
@@ -344,7 +341,7 @@ impl Objects {
         address: (Family, [u8; 16]),
     ) {
         let book = self.open();
-        let guard = ReadGuard::within(&book.bh);
+        let guard = ReadGuard::within(book.state.bh());
         let Some(record) = self.find_neighbour(&guard, dev, address) else {
             return;
         };
@@ -375,7 +372,7 @@ impl Objects {
     pub(crate) fn layer_gone(&self, target: &dyn OffloadTarget, dev: &NetDevice) {
         for index in 0..self.layers.slots() {
             let book = self.open();
-            let guard = ReadGuard::within(&book.bh);
+            let guard = ReadGuard::within(book.state.bh());
             let record = self.layers.at(&guard, index);
             let Some(record) = record.filter(|r| core::ptr::eq(&*r.dev, dev)) else {
                 continue;
@@ -400,7 +397,7 @@ impl Objects {
         // What is sent to ask must not be sent with the book open.
         let found = sk.neighbour(progress);
         let book = self.open();
-        let guard = ReadGuard::within(&book.bh);
+        let guard = ReadGuard::within(book.state.bh());
         let on = self.paths.get(&guard, path).map(|path| path.on);
         let Some(record) = on.and_then(|on| self.neighbours.get(&guard, on)) else {
             return false;

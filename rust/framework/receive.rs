@@ -41,7 +41,8 @@ use crate::{
         },
         sock::{
             LockedSock,
-            Sock, //
+            Sock,
+            UserLock, //
         },
         table::ReadGuard,
         user_buffer::{
@@ -109,15 +110,16 @@ fn post(
 }
 
 /// Waits until there is a decision. The buffer is closed then, and nobody's.
-fn wait(sk: LockedSock<'_>, buffer: &Pinned, timeout: &mut c_long) -> (Next, Result) {
+fn wait(lock: &mut UserLock<'_>, buffer: &Pinned, timeout: &mut c_long) -> (Next, Result) {
     loop {
-        let ret = buffer.wait(sk, timeout);
-        let mut state = buffer.state(sk);
+        let ret = buffer.wait(lock, timeout);
+        let mut state = buffer.state(lock.locked());
         // As tcp_recvmsg(): what is in the backlog belongs to it.
         if state.satisfied() && !state.full() {
-            sk.flush_backlog();
-            state = buffer.state(sk);
+            lock.flush_backlog();
+            state = buffer.state(lock.locked());
         }
+        let sk = lock.locked();
         let next = state.next(&sk.reader_view(*timeout, ret.is_err()));
         if next != Next::Wait {
             let _ = with_target(sk, |target, conn| target.take_buffer(sk, conn.hwid()));
@@ -145,7 +147,7 @@ pub(super) fn recvmsg(sk: &Sock, msg: &mut Msg<'_>, flags: u32) -> Received {
     }
     if hold::active() && proto::is_ours(sk) {
         if let Some(locked) = connection::lock(sk, c"recvmsg") {
-            hold::reader(*locked, flags & c::MSG_DONTWAIT == 0);
+            hold::reader(locked.locked(), flags & c::MSG_DONTWAIT == 0);
         }
     }
     Received::Host
@@ -168,47 +170,46 @@ fn by_buffer(sk: &Sock, msg: &mut Msg<'_>, flags: u32) -> Option<Received> {
         // Where it cannot be pinned, the host finds the right answer.
         Pinned::new(sk, msg, len).ok()?
     };
-    let locked = connection::lock(sk, c"recvmsg")?;
-    let sk = *locked;
+    let mut lock = connection::lock(sk, c"recvmsg")?;
     // If not, the socket is let go before the buffer is.
-    let (mut timeout, dev) = post(sk, msg, &buffer, (len, want))?;
-    let (next, woken) = wait(sk, &buffer, &mut timeout);
-    let placed = buffer.state(sk).placed();
+    let (mut timeout, dev) = post(lock.locked(), msg, &buffer, (len, want))?;
+    let (next, woken) = wait(&mut lock, &buffer, &mut timeout);
+    let placed = buffer.state(lock.locked()).placed();
     count(&dev, next, placed);
     // The device may be going, and the call stay for a while.
     drop(dev);
     let result = match next {
-        Next::Return(_) if buffer.finish(sk, msg, placed) => {
-            sk.receive_space_adjust();
+        Next::Return(_) if buffer.finish(&lock, msg, placed) => {
+            lock.locked().receive_space_adjust();
             Received::Done(Ok(placed as usize))
         }
         // The memory is not there any more: the host finds the right answer.
-        Next::Return(_) => match buffer.put_back(sk, placed) {
+        Next::Return(_) => match buffer.put_back(&lock, placed) {
             0 => Received::HostNoWait,
-            out => short(sk, &buffer, msg, out),
+            out => short(&lock, &buffer, msg, out),
         },
         Next::Fail(End::Timer) => Received::Done(Err(EAGAIN)),
         Next::Fail(End::Signal) => Received::Done(Err(user_buffer::interrupted(timeout))),
         Next::Fail(_) => Received::Done(Err(woken.err().unwrap_or(EPIPE))),
-        Next::Host(_) | Next::Wait => match buffer.put_back(sk, placed) {
+        Next::Host(_) | Next::Wait => match buffer.put_back(&lock, placed) {
             0 if user_buffer::is_forever(timeout) => Received::Host,
             0 => {
                 drop(buffer);
-                rest_of_time(sk, &mut timeout)
+                rest_of_time(&mut lock, &mut timeout)
             }
-            out => short(sk, &buffer, msg, out),
+            out => short(&lock, &buffer, msg, out),
         },
     };
-    drop(locked);
+    drop(lock);
     Some(result)
 }
 
 /// The first `out` of the bytes placed could not be put back. They are the call's
 /// result, though it may have waited for more.
 #[cold]
-fn short(sk: LockedSock<'_>, buffer: &Pinned, msg: &mut Msg<'_>, out: u32) -> Received {
-    sk.receive_space_adjust();
-    Received::Done(match buffer.finish(sk, msg, out) {
+fn short(lock: &UserLock<'_>, buffer: &Pinned, msg: &mut Msg<'_>, out: u32) -> Received {
+    lock.locked().receive_space_adjust();
+    Received::Done(match buffer.finish(lock, msg, out) {
         true => Ok(out as usize),
         false => Err(EFAULT),
     })
@@ -216,16 +217,16 @@ fn short(sk: LockedSock<'_>, buffer: &Pinned, msg: &mut Msg<'_>, out: u32) -> Re
 
 /// The connection is the host's now. Waits for what is left of the call's time, for
 /// the host's function would wait for all of it again.
-fn rest_of_time(sk: LockedSock<'_>, timeout: &mut c_long) -> Received {
-    let pin = connection::pin(&sk, c"recvmsg");
+fn rest_of_time(lock: &mut UserLock<'_>, timeout: &mut c_long) -> Received {
+    let pin = connection::pin(lock.sock(), c"recvmsg");
     if !pin.held() {
         // The module is on its way out: better late than not unloaded.
         return Received::Host;
     }
-    if let Err(e) = sk.wait_queue(timeout) {
+    if let Err(e) = lock.wait_queue(timeout) {
         return Received::Done(Err(e));
     }
-    let view = sk.reader_view(*timeout, false);
+    let view = lock.locked().reader_view(*timeout, false);
     if view.queued || view.stopped {
         Received::HostNoWait
     } else if view.expired {

@@ -45,7 +45,7 @@ const BUFFERS_AT_ONCE: u32 = 16;
 
 /// Rings the target's doorbell. `false`: the host goes on.
 fn doorbell(lock: &UserLock<'_>, push: Push) -> bool {
-    let sk = **lock;
+    let sk = lock.locked();
     let bh = Doorbell::new(lock);
     let guard = ReadGuard::within(&bh);
     match connection::of(sk, &guard) {
@@ -86,7 +86,7 @@ fn may_write(sk: LockedSock<'_>) -> bool {
 /// The last buffer of the send queue is full: it may leave while the next one is filled,
 /// if nothing waits before it. `false`: the connection is the host's.
 fn buffer_full(lock: &UserLock<'_>) -> bool {
-    let sk = **lock;
+    let sk = lock.locked();
     if sk.is_push_forced() {
         sk.mark_push();
         return doorbell(lock, Push::With(NAGLE_PUSH));
@@ -99,8 +99,8 @@ fn buffer_full(lock: &UserLock<'_>) -> bool {
 
 /// From here on the call may sleep for as long as somebody likes. `false`: not any more,
 /// the module is on its way out.
-fn hold_module(sk: LockedSock<'_>, pin: &mut Option<ModulePin>) -> bool {
-    pin.get_or_insert_with(|| connection::pin(&sk, c"sendmsg"))
+fn hold_module(sk: &Sock, pin: &mut Option<ModulePin>) -> bool {
+    pin.get_or_insert_with(|| connection::pin(sk, c"sendmsg"))
         .held()
 }
 
@@ -110,12 +110,11 @@ pub(super) fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>> {
     if flags & !PLAIN != 0 || msg.has_control() || msg.len() == 0 {
         return None;
     }
-    let locked = connection::lock(sk, c"sendmsg")?;
-    let sk = *locked;
-    if !may_write(sk) {
+    let mut lock = connection::lock(sk, c"sendmsg")?;
+    if !may_write(lock.locked()) {
         return None;
     }
-    sk.check_app_limited();
+    lock.locked().check_app_limited();
 
     let want = msg.len();
     let mut timeout = None;
@@ -123,42 +122,43 @@ pub(super) fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>> {
     let mut done = 0;
     let mut buffers = 0;
     let failed = loop {
-        let goal = sk.size_goal();
-        match sk.append(msg, goal, pin.is_some()) {
+        let goal = lock.locked().size_goal();
+        match lock.append(msg, goal, pin.is_some()) {
             Ok(n) => {
                 done += n;
                 if done >= want {
                     break None;
                 }
-                if sk.send_tail_len() >= goal && !buffer_full(&locked) {
+                if lock.locked().send_tail_len() >= goal && !buffer_full(&lock) {
                     break Some(AppendError::Memory);
                 }
                 buffers += 1;
                 if buffers == BUFFERS_AT_ONCE {
                     buffers = 0;
-                    sk.flush_backlog();
-                    if !may_write(sk) {
+                    lock.flush_backlog();
+                    if !may_write(lock.locked()) {
                         break Some(AppendError::Memory);
                     }
                 }
             }
             Err(AppendError::Full) => {
-                sk.no_space();
+                lock.locked().no_space();
                 if done != 0 {
-                    sk.mark_push();
-                    if !doorbell(&locked, Push::With(NAGLE_PUSH)) {
+                    lock.locked().mark_push();
+                    if !doorbell(&lock, Push::With(NAGLE_PUSH)) {
                         break Some(AppendError::Memory);
                     }
                 }
                 if !hold_module(sk, &mut pin) {
                     break Some(AppendError::Memory);
                 }
-                let timeout =
-                    timeout.get_or_insert_with(|| sk.send_timeout(flags & c::MSG_DONTWAIT != 0));
-                if let Err(e) = sk.wait_memory(timeout) {
+                let timeout = timeout.get_or_insert_with(|| {
+                    lock.locked().send_timeout(flags & c::MSG_DONTWAIT != 0)
+                });
+                if let Err(e) = lock.wait_memory(timeout) {
                     break Some(AppendError::Other(e));
                 }
-                if !may_write(sk) {
+                if !may_write(lock.locked()) {
                     break Some(AppendError::Memory);
                 }
             }
@@ -175,22 +175,25 @@ pub(super) fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>> {
             if !hold_module(sk, &mut pin) {
                 return (done != 0).then_some(Ok(done));
             }
-            match sk.host_sendmsg(msg) {
+            match lock.host_sendmsg(msg) {
                 Ok(n) => return Some(Ok(done + n)),
                 Err(_) if done != 0 => return Some(Ok(done)),
                 Err(e) => return Some(Err(e)),
             }
         }
-        Some(AppendError::Other(e)) if done == 0 => return Some(Err(sk.stream_error(flags, e))),
+        Some(AppendError::Other(e)) if done == 0 => {
+            return Some(Err(lock.locked().stream_error(flags, e)))
+        }
         _ => {}
     }
     // tcp_push()
     let more = flags & c::MSG_MORE != 0;
+    let sk = lock.locked();
     if !more || sk.is_push_forced() {
         sk.mark_push();
     }
     doorbell(
-        &locked,
+        &lock,
         match more {
             true => Push::With(NAGLE_CORK),
             false => Push::Pending,

@@ -361,31 +361,33 @@ fn upload_some(target: &dyn OffloadTarget, why: Why, list: &[Named]) -> bool {
 /// A bit for each that is uploaded.
 fn try_batch(target: &dyn OffloadTarget, reason: UploadReason, list: &[Named]) -> Result<u64> {
     let batch = Batch::begin();
-    let mut locks: KVVec<UserLock<'_>> = KVVec::with_capacity(list.len(), GFP_KERNEL)?;
+    let mut begun: KVVec<(UserLock<'_>, Hwid)> = KVVec::with_capacity(list.len(), GFP_KERNEL)?;
     let mut places = places_for(list.len())?;
-    let mut tree = Tree::new(&mut places);
     let mut done = 0;
     for (index, (hwid, sk)) in list.iter().enumerate() {
-        let first = locks.first();
-        if first.is_some_and(|first| !first.sock().same_class(sk)) {
+        let first = begun.first();
+        if first.is_some_and(|(first, _)| !first.sock().same_class(sk)) {
             continue;
         }
         let Some(lock) = batch.try_own(sk) else {
             continue;
         };
-        if begin(*lock, *hwid) {
+        if begin(lock.locked(), *hwid) {
             done |= 1 << index;
             // There is room for all.
-            let handle = Handle::connection(*hwid);
-            let _ = tree.name(None, handle, Host::Connection(*lock));
-            let _ = locks.push_within_capacity(lock);
+            let _ = begun.push_within_capacity((lock, *hwid));
         }
     }
+    let mut tree = Tree::new(&mut places);
+    for (lock, hwid) in &begun {
+        let handle = Handle::connection(*hwid);
+        let _ = tree.name(None, handle, Host::Connection(lock.locked()));
+    }
     target.terminate(&mut tree);
-    for lock in &locks {
+    for (lock, _) in &begun {
         let guard = ReadGuard::new();
-        if let Some(conn) = connection::of(**lock, &guard) {
-            uploaded(**lock, conn, reason);
+        if let Some(conn) = connection::of(lock.locked(), &guard) {
+            uploaded(lock.locked(), conn, reason);
         }
     }
     Ok(done)

@@ -15,12 +15,8 @@ use core::sync::atomic::{
 };
 
 use kernel::{
-    new_spinlock,
     prelude::*,
-    sync::{
-        aref::ARef,
-        SpinLock, //
-    }, //
+    sync::aref::ARef, //
 };
 
 use super::{
@@ -44,11 +40,14 @@ use crate::{
         reason::Refusal, //
     },
     net::{
-        context::BhGuard,
         devref::DevRef,
         netdev::NetDevice,
         record,
         sock::Sock,
+        spin_lock_bh::{
+            new_spinlock_bh,
+            SpinLockBh, //
+        },
         table::ReadGuard,
         worker::{
             Job,
@@ -62,12 +61,11 @@ use crate::{
 /// Time between two looks, in ms. What the documentation promises is four times that.
 const PERIOD_MS: u64 = 25;
 
-/// The devices that have connections. The lock is a leaf, taken with bottom halves
-/// off.
+/// The devices that have connections. The lock is a leaf.
 #[pin_data]
 pub(crate) struct Watch {
     #[pin]
-    devices: SpinLock<Queue<DevRef>>,
+    devices: SpinLockBh<Queue<DevRef>>,
 }
 
 static WATCH: Slot<Worker<Watch>> = Slot::new();
@@ -75,7 +73,7 @@ static WATCH: Slot<Worker<Watch>> = Slot::new();
 /// Devices are looked after from here on, until the returned value is dropped: by then
 /// nothing may be offloaded any more.
 pub(crate) fn start() -> Result<Published<Worker<Watch>>> {
-    let watch = pin_init!(Watch { devices <- new_spinlock!(Queue::new()) });
+    let watch = pin_init!(Watch { devices <- new_spinlock_bh!(Queue::new()) });
     WATCH.publish(KBox::pin_init(Worker::new(watch), GFP_KERNEL)?)
 }
 
@@ -89,7 +87,6 @@ pub(super) fn add(dev: &NetDevice, target: &dyn OffloadTarget) -> Result<(), Ref
         return Ok(());
     }
     let added = WATCH.with(|worker| {
-        let _bh = BhGuard::new();
         let mut devices = worker.job().devices.lock();
         if !device.watched() {
             devices.push(Queued::new(DevRef::new(dev))?);
@@ -109,10 +106,7 @@ pub(super) fn add(dev: &NetDevice, target: &dyn OffloadTarget) -> Result<(), Ref
 impl Watch {
     /// Takes the devices out, or puts them back.
     fn with_devices<R>(&self, f: impl FnOnce(&mut Queue<DevRef>) -> R) -> R {
-        let _bh = BhGuard::new();
-        // The lock must be free again before bottom halves are on.
-        let mut devices = self.devices.lock();
-        f(&mut devices)
+        f(&mut self.devices.lock())
     }
 
     /// Looks at a device: is it to be looked at again, and is there anything?

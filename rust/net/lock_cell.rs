@@ -3,8 +3,11 @@
 //! Data guarded by a socket's lock.
 
 use core::cell::UnsafeCell;
-
-use kernel::sync::Arc;
+#[cfg(debug_assertions)]
+use core::{
+    cell::Cell,
+    ptr, //
+};
 
 use super::sock::{
     LockedSock,
@@ -13,63 +16,101 @@ use super::sock::{
 
 /// A value that only the holder of one socket's lock may touch.
 ///
-/// No reference into the cell outlives a call, so that a hook which is entered
-/// again under the same lock (an ACK sent while a frame is received) cannot alias
-/// one.
+/// No reference into the cell outlives a call. A hook that is entered again under the same
+/// lock (an ACK sent while a frame is received) may come back to a cell, but not from
+/// within [`with`](Self::with) or [`with_mut`](Self::with_mut) of that very cell: what is
+/// called there must not lead into the networking stack. Builds with debug assertions
+/// check that, and that the lock is the right socket's.
+///
+/// # Invariants
+///
+/// The lock is that of the socket the cell was made for: where a cell is found, its socket
+/// is known (both are reached from one record or entry, which belongs to one socket).
 pub(crate) struct SockCell<T> {
+    /// Compared, never followed.
+    #[cfg(debug_assertions)]
     sk: *const Sock,
+    /// Whether a call of `with()` or `with_mut()` is under way.
+    #[cfg(debug_assertions)]
+    lent: Cell<bool>,
     value: UnsafeCell<T>,
 }
 
-// SAFETY: the value is reached with the socket's lock held only.
+// SAFETY: the value is reached by one context at a time, which holds the lock of the
+// socket that the cell belongs to; so is `lent`. `peek()` is for plain data.
 unsafe impl<T: Send> Sync for SockCell<T> {}
-// SAFETY: as above; `sk` is compared, never followed.
+// SAFETY: nothing in it belongs to a task or CPU; `sk` is compared only.
 unsafe impl<T: Send> Send for SockCell<T> {}
 
-impl<T: Copy> SockCell<T> {
+/// Looks after one call of [`SockCell::with`] or [`SockCell::with_mut`].
+#[cfg(debug_assertions)]
+struct Lent<'a>(&'a Cell<bool>);
+
+#[cfg(debug_assertions)]
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
+}
+
+impl<T> SockCell<T> {
     /// A cell that belongs to `sk`.
+    #[inline(always)]
     pub(crate) fn new(sk: &Sock, value: T) -> Self {
+        #[cfg(not(debug_assertions))]
+        let _ = sk;
         SockCell {
+            #[cfg(debug_assertions)]
             sk,
+            #[cfg(debug_assertions)]
+            lent: Cell::new(false),
             value: UnsafeCell::new(value),
         }
     }
 
-    fn owned_by(&self, sk: LockedSock<'_>) -> bool {
-        core::ptr::eq(self.sk, sk.sock())
+    #[cfg(debug_assertions)]
+    fn lend(&self, sk: LockedSock<'_>) -> Lent<'_> {
+        assert!(ptr::eq(self.sk, sk.sock()), "the lock of another socket");
+        assert!(!self.lent.replace(true), "a cell is entered twice");
+        Lent(&self.lent)
     }
 
-    /// The value. The default if `sk` is another socket.
-    #[inline]
-    pub(crate) fn get(&self, sk: LockedSock<'_>) -> T {
-        debug_assert!(self.owned_by(sk));
-        // SAFETY: `sk` proves that this context holds the lock of the socket
-        // that the cell belongs to; nothing borrows the value across calls.
-        unsafe { *self.value.get() }
-    }
-
-    /// Replaces the value.
-    #[inline]
-    pub(crate) fn set(&self, sk: LockedSock<'_>, value: T) {
-        debug_assert!(self.owned_by(sk));
-        // SAFETY: as in `get()`.
-        unsafe { *self.value.get() = value }
-    }
-
-    /// Reads the value in place; `f` must not enter the networking stack.
+    /// What `f` makes of the value; `f` must not enter the networking stack.
     #[inline(always)]
     pub(crate) fn with<R>(&self, sk: LockedSock<'_>, f: impl FnOnce(&T) -> R) -> R {
-        debug_assert!(self.owned_by(sk));
-        // SAFETY: as in `get()`; `f` does not come back here by its contract.
-        f(unsafe { &*self.value.get() })
+        self.with_mut(sk, |value| f(value))
     }
 
     /// Changes the value in place; `f` must not enter the networking stack.
     #[inline(always)]
     pub(crate) fn with_mut<R>(&self, sk: LockedSock<'_>, f: impl FnOnce(&mut T) -> R) -> R {
-        debug_assert!(self.owned_by(sk));
-        // SAFETY: as in `get()`; `f` does not come back here by its contract.
+        #[cfg(debug_assertions)]
+        let _lent = self.lend(sk);
+        #[cfg(not(debug_assertions))]
+        let _ = sk;
+        // SAFETY: `sk` proves that this context alone holds the lock that guards the value,
+        // and `f` does not come back here.
         f(unsafe { &mut *self.value.get() })
+    }
+
+    /// Puts another value in; the one before.
+    #[inline(always)]
+    pub(crate) fn replace(&self, sk: LockedSock<'_>, value: T) -> T {
+        self.with_mut(sk, |old| core::mem::replace(old, value))
+    }
+}
+
+impl<T: Copy> SockCell<T> {
+    /// The value.
+    #[inline(always)]
+    pub(crate) fn get(&self, sk: LockedSock<'_>) -> T {
+        self.with(sk, |value| *value)
+    }
+
+    /// Replaces the value.
+    #[inline(always)]
+    pub(crate) fn set(&self, sk: LockedSock<'_>, value: T) {
+        self.with_mut(sk, |old| *old = value);
     }
 
     /// A copy without the lock, for display: it may be torn, as the output of
@@ -78,35 +119,5 @@ impl<T: Copy> SockCell<T> {
         // SAFETY: the cell is alive, `T` is plain data that is never dropped or
         // followed; a torn value is displayed and nothing else.
         unsafe { core::ptr::read_volatile(self.value.get()) }
-    }
-}
-
-/// A counted reference that only the holder of one socket's lock may read or replace.
-pub(crate) struct SockArc<T>(SockCell<()>, UnsafeCell<Arc<T>>);
-
-// SAFETY: the reference is reached with the socket's lock held only.
-unsafe impl<T: Send + Sync> Sync for SockArc<T> {}
-// SAFETY: as above.
-unsafe impl<T: Send + Sync> Send for SockArc<T> {}
-
-impl<T> SockArc<T> {
-    /// A reference that belongs to `sk`.
-    pub(crate) fn new(sk: &Sock, value: Arc<T>) -> Self {
-        SockArc(SockCell::new(sk, ()), UnsafeCell::new(value))
-    }
-
-    /// The reference.
-    pub(crate) fn get(&self, sk: LockedSock<'_>) -> Arc<T> {
-        debug_assert!(self.0.owned_by(sk));
-        // SAFETY: `sk` proves that this context holds the lock of the socket that the
-        // value belongs to; nothing borrows it across calls.
-        unsafe { (*self.1.get()).clone() }
-    }
-
-    /// Replaces it.
-    pub(crate) fn set(&self, sk: LockedSock<'_>, value: Arc<T>) {
-        debug_assert!(self.0.owned_by(sk));
-        // SAFETY: as in `get()`. What was there is dropped behind the exchange.
-        drop(core::mem::replace(unsafe { &mut *self.1.get() }, value));
     }
 }

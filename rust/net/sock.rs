@@ -42,7 +42,9 @@ pub(crate) struct Sock(Opaque<bindings::sock>);
 
 // SAFETY: `struct sock` is reference counted and may be released on any CPU.
 unsafe impl Send for Sock {}
-// SAFETY: everything that is not constant is reached through `LockedSock`.
+// SAFETY: the connection's state is reached through `LockedSock` only. What is read without
+// the lock (`priority()`, `tx_queue()` and the like) are single words, read whole, which the
+// kernel's own lockless readers see change as well.
 unsafe impl Sync for Sock {}
 
 // SAFETY: `sock_hold()` and `sock_put()` maintain `sk_refcnt`.
@@ -142,7 +144,7 @@ impl Sock {
             bindings::toe_sock_owned_from_here(self.as_ptr());
             UserLock::assume(self)
         };
-        f(*lock)
+        f(lock.locked())
     }
 
     /// Is it an application's: accepted, and not closed?
@@ -189,6 +191,15 @@ impl Sock {
 
 /// Proof that the socket lock is held in one of its two forms, so that this
 /// context alone may read and write the connection's state.
+///
+/// It is lent by the lock ([`UserLock::locked`], [`BhLock::try_own`]) and does not outlive
+/// it. What gives the lock up for a while, or needs process context, is not here but at
+/// [`UserLock`], and takes it by `&mut`: no proof is left over from before.
+///
+/// # Invariants
+///
+/// For all of `'a` the socket is live, and its lock is this context's: owned by this task,
+/// or its spin lock held with no task owning it.
 #[derive(Clone, Copy)]
 pub(crate) struct LockedSock<'a>(&'a Sock);
 
@@ -198,6 +209,7 @@ impl<'a> LockedSock<'a> {
     /// For all of `'a` the caller owns the socket lock as a user, or holds its
     /// spin lock with no user owning it.
     pub(crate) unsafe fn assume(sk: &'a Sock) -> Self {
+        // INVARIANT: the caller's promise.
         LockedSock(sk)
     }
 
@@ -231,29 +243,49 @@ impl Patience {
 }
 
 /// The socket lock as a user holds it; `release_sock()` on drop.
-pub(crate) struct UserLock<'a>(LockedSock<'a>);
+///
+/// Also evidence of process context. Methods that give the lock up for a while, and those
+/// that let others at the connection (its backlog), borrow it mutably: whatever was found
+/// under the lock before has to be found again.
+///
+/// # Invariants
+///
+/// The socket is live, this task owns its lock, and does not sleep on behalf of anybody
+/// who must not.
+pub(crate) struct UserLock<'a>(&'a Sock);
 
 impl<'a> UserLock<'a> {
     /// # Safety
     ///
     /// This task owns the socket's lock, and gives it up by this value.
     pub(super) unsafe fn assume(sk: &'a Sock) -> Self {
-        // SAFETY: the lock is owned for as long as the value exists.
-        UserLock(unsafe { LockedSock::assume(sk) })
+        // INVARIANT: the caller's promise.
+        UserLock(sk)
     }
-}
 
-impl<'a> Deref for UserLock<'a> {
-    type Target = LockedSock<'a>;
+    /// The proof, for as long as the lock is borrowed.
+    #[inline(always)]
+    pub(crate) fn locked(&self) -> LockedSock<'_> {
+        // SAFETY: by the type invariant this task owns the lock of a live socket; it is not
+        // given up while `self` is borrowed.
+        unsafe { LockedSock::assume(self.0) }
+    }
 
-    fn deref(&self) -> &LockedSock<'a> {
-        &self.0
+    /// The socket, of which no more is proven than that it is live.
+    #[inline(always)]
+    pub(crate) fn sock(&self) -> &'a Sock {
+        self.0
+    }
+
+    #[inline(always)]
+    pub(super) fn as_ptr(&self) -> *mut bindings::sock {
+        self.0.as_ptr()
     }
 }
 
 impl Drop for UserLock<'_> {
     fn drop(&mut self) {
-        // SAFETY: this task owns the socket lock.
+        // SAFETY: by the type invariant this task owns the socket lock, which goes here.
         unsafe { bindings::release_sock(self.0.as_ptr()) }
     }
 }

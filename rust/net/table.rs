@@ -21,21 +21,18 @@ use core::{
 };
 
 use kernel::{
-    new_spinlock,
     prelude::*,
-    sync::{
-        SpinLock,
-        SpinLockGuard, //
-    },
     types::Opaque, //
 };
 
 use super::{
-    context::{
-        Bh,
-        BhGuard, //
-    },
-    memcg, //
+    context::Bh,
+    memcg,
+    spin_lock_bh::{
+        new_spinlock_bh,
+        SpinLockBh,
+        SpinLockBhGuard, //
+    }, //
 };
 use crate::{
     bindings,
@@ -143,7 +140,7 @@ pub(crate) struct Table<T: Node> {
     most: u32,
     count: AtomicU32,
     #[pin]
-    writer: SpinLock<Slots>,
+    writer: SpinLockBh<Slots>,
 }
 
 // SAFETY: entries are `Send + Sync`; the table hands out shared references only.
@@ -237,7 +234,7 @@ impl<T: Node> Table<T> {
             capacity: AtomicU32::new(capacity),
             most,
             count: AtomicU32::new(0),
-            writer <- new_spinlock!(Slots::EMPTY),
+            writer <- new_spinlock_bh!(Slots::EMPTY),
         })
     }
 
@@ -264,7 +261,6 @@ impl<T: Node> Table<T> {
         if capacity == 0 || capacity > self.most {
             return Err(ERANGE);
         }
-        let _bh = BhGuard::new();
         let writer = self.writer.lock();
         if writer.used() != 0 {
             return Err(EBUSY);
@@ -331,19 +327,15 @@ impl<T: Node> Table<T> {
 
     /// Slots in use lie below this index.
     pub(crate) fn slots(&self) -> u32 {
-        let _bh = BhGuard::new();
-        let n = self.writer.lock().end();
-        n
+        self.writer.lock().end()
     }
 
     /// The right to insert entries, one or several. Any context; a leaf lock is held
     /// meanwhile.
     pub(crate) fn inserter(&self) -> Inserter<'_, T> {
-        let bh = BhGuard::new();
         Inserter {
             table: self,
             writer: self.writer.lock(),
-            bh,
         }
     }
 
@@ -375,7 +367,6 @@ impl<T: Node> Table<T> {
 
     /// Takes the entry out; it is freed after a grace period. `false`: stale.
     pub(crate) fn remove(&self, hwid: Hwid) -> bool {
-        let _bh = BhGuard::new();
         let mut writer = self.writer.lock();
         // SAFETY: the writer lock is held for all of this function.
         let mut places = unsafe { Locked::assume(self) };
@@ -454,9 +445,7 @@ impl<T: Node> Places for Locked<'_, T> {
 /// See [`Table::inserter`].
 pub(crate) struct Inserter<'a, T: Node> {
     table: &'a Table<T>,
-    // The lock must be free again before bottom halves are on: in this order.
-    writer: SpinLockGuard<'a, Slots>,
-    bh: BhGuard,
+    writer: SpinLockBhGuard<'a, Slots>,
 }
 
 impl<T: Node> Inserter<'_, T> {
@@ -468,11 +457,12 @@ impl<T: Node> Inserter<'_, T> {
         same: impl Fn(&T) -> bool,
         make: impl FnOnce(Hwid) -> Result<KBox<T>>,
     ) -> Result<Hwid, Full> {
-        let (table, writer) = (self.table, &mut *self.writer);
+        let table = self.table;
+        let (writer, bh) = self.writer.split();
         if writer.used() >= table.capacity() {
             return Err(Full::Table);
         }
-        let guard = ReadGuard::within(&self.bh);
+        let guard = ReadGuard::within(bh);
         if table.find(&guard, hash, same).is_some() {
             return Err(Full::Duplicate);
         }

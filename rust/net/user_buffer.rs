@@ -7,12 +7,9 @@
 //! the same [`UserBuffer`]. Nothing is placed once it is closed, which takes the
 //! lock: the count of bytes is exact from then on, whatever happens elsewhere.
 
-use core::{
-    cell::UnsafeCell,
-    sync::atomic::{
-        AtomicBool,
-        Ordering, //
-    }, //
+use core::sync::atomic::{
+    AtomicBool,
+    Ordering, //
 };
 
 use kernel::{
@@ -23,6 +20,7 @@ use kernel::{
 };
 
 use super::{
+    lock_cell::SockCell,
     proto::{
         self,
         Msg, //
@@ -30,7 +28,8 @@ use super::{
     skb::SkBuff,
     sock::{
         LockedSock,
-        Sock, //
+        Sock,
+        UserLock, //
     }, //
 };
 use crate::{
@@ -45,31 +44,27 @@ use crate::{
 const FOREVER: c_long = c_long::MAX;
 
 /// See the module's documentation.
+///
+/// # Invariants
+///
+/// The pages in `raw` are pinned as long as the buffer is not closed. They are written to
+/// with the socket's lock held, and after it was closed by the task that pinned them.
 pub(crate) struct UserBuffer {
-    sk: *const Sock,
     raw: Opaque<bindings::toe_buffer>,
-    state: UnsafeCell<Posted>,
+    state: SockCell<Posted>,
     /// There is something for the task to do. Read without the lock.
     complete: AtomicBool,
 }
 
-// SAFETY: all but `complete` is reached with the socket's lock held, or by the
-// task that pinned it while no slot has it.
+// SAFETY: by the type invariant `raw` is one context's at a time; the rest is `Sync`.
 unsafe impl Sync for UserBuffer {}
-// SAFETY: as above.
+// SAFETY: pinned pages belong to no task or CPU.
 unsafe impl Send for UserBuffer {}
 
 impl UserBuffer {
-    fn with<R>(&self, sk: LockedSock<'_>, f: impl FnOnce(&mut Posted) -> R) -> R {
-        debug_assert!(core::ptr::eq(self.sk, sk.sock()));
-        // SAFETY: `sk` proves that the lock of the buffer's socket is held, and
-        // the closures in this file return without a way back here.
-        f(unsafe { &mut *self.state.get() })
-    }
-
     /// What it holds.
     pub(crate) fn state(&self, sk: LockedSock<'_>) -> Posted {
-        self.with(sk, |state| *state)
+        self.state.get(sk)
     }
 
     /// Places payload of `skb`, from `offset` on, as much as there is room for,
@@ -93,7 +88,7 @@ impl UserBuffer {
         if !filled {
             return 0;
         }
-        self.with(sk, |state| *state = next);
+        self.state.set(sk, next);
         if next.complete() {
             self.complete.store(true, Ordering::Release);
         }
@@ -102,45 +97,29 @@ impl UserBuffer {
 
     /// Nothing is placed any more.
     pub(crate) fn close(&self, sk: LockedSock<'_>) {
-        self.with(sk, Posted::close);
+        self.state.with_mut(sk, Posted::close);
         self.complete.store(true, Ordering::Release);
     }
 }
 
 /// The storage of an entry for a posted buffer (the connection buffer).
-pub(crate) struct BufferSlot {
-    sk: *const Sock,
-    buffer: UnsafeCell<Option<Arc<UserBuffer>>>,
-}
-
-// SAFETY: the value is reached with the socket's lock held only.
-unsafe impl Sync for BufferSlot {}
-// SAFETY: as above; `sk` is compared, never followed.
-unsafe impl Send for BufferSlot {}
+pub(crate) struct BufferSlot(SockCell<Option<Arc<UserBuffer>>>);
 
 impl BufferSlot {
     /// An empty one, of an entry of `sk`.
     pub(crate) fn new(sk: &Sock) -> Self {
-        BufferSlot {
-            sk,
-            buffer: UnsafeCell::new(None),
-        }
+        BufferSlot(SockCell::new(sk, None))
     }
 
-    /// Is there a buffer?
+    /// Returns whether there is a buffer.
     #[inline(always)]
     pub(crate) fn posted(&self, sk: LockedSock<'_>) -> bool {
-        debug_assert!(core::ptr::eq(self.sk, sk.sock()));
-        // SAFETY: `sk` proves that the lock is held; nothing borrows the value
-        // across calls.
-        unsafe { (*self.buffer.get()).is_some() }
+        self.0.with(sk, Option::is_some)
     }
 
     /// The buffer.
     pub(crate) fn get(&self, sk: LockedSock<'_>) -> Option<Arc<UserBuffer>> {
-        debug_assert!(core::ptr::eq(self.sk, sk.sock()));
-        // SAFETY: as in `posted()`.
-        unsafe { (*self.buffer.get()).clone() }
+        self.0.with(sk, Clone::clone)
     }
 
     /// Puts one in. `false`: there is one already.
@@ -149,16 +128,13 @@ impl BufferSlot {
             return false;
         }
         buffer.posted.store(true, Ordering::Relaxed);
-        // SAFETY: as in `posted()`.
-        unsafe { *self.buffer.get() = Some(buffer.buffer.clone()) };
+        drop(self.0.replace(sk, Some(buffer.buffer.clone())));
         true
     }
 
     /// Takes it out and closes it.
     pub(crate) fn take(&self, sk: LockedSock<'_>) -> Option<Arc<UserBuffer>> {
-        debug_assert!(core::ptr::eq(self.sk, sk.sock()));
-        // SAFETY: as in `posted()`.
-        let buffer = unsafe { (*self.buffer.get()).take() }?;
+        let buffer = self.0.replace(sk, None)?;
         buffer.close(sk);
         Some(buffer)
     }
@@ -176,9 +152,8 @@ impl Pinned {
     pub(crate) fn new(sk: &Sock, msg: &Msg<'_>, len: u32) -> Result<Self> {
         let buffer = Arc::new(
             UserBuffer {
-                sk,
                 raw: Opaque::zeroed(),
-                state: UnsafeCell::new(Posted::default()),
+                state: SockCell::new(sk, Posted::default()),
                 complete: AtomicBool::new(false),
             },
             GFP_KERNEL,
@@ -195,7 +170,7 @@ impl Pinned {
 
     /// Sets what is waited for. Before it is posted.
     pub(crate) fn set(&self, sk: LockedSock<'_>, state: Posted) {
-        self.buffer.with(sk, |s| *s = state);
+        self.buffer.state.set(sk, state);
     }
 
     /// What it holds.
@@ -209,11 +184,12 @@ impl Pinned {
     }
 
     /// Waits, without the lock, until it is complete or something else happened.
-    /// An error: the socket was disconnected. Process context.
-    pub(crate) fn wait(&self, sk: LockedSock<'_>, timeout: &mut c_long) -> Result {
+    /// An error: the socket was disconnected.
+    pub(crate) fn wait(&self, lock: &mut UserLock<'_>, timeout: &mut c_long) -> Result {
         let done = self.buffer.complete.as_ptr();
-        // SAFETY: this task owns the socket, and keeps the buffer meanwhile.
-        let ret = unsafe { bindings::toe_recv_wait(sk.as_ptr(), timeout, done) };
+        // SAFETY: by the invariant of `UserLock` this task owns the socket and may sleep;
+        // `self` keeps the buffer, which `done` is in, meanwhile.
+        let ret = unsafe { bindings::toe_recv_wait(lock.as_ptr(), timeout, done) };
         if ret < 0 {
             Err(Error::from_errno(ret))
         } else {
@@ -221,31 +197,34 @@ impl Pinned {
         }
     }
 
-    /// `placed` bytes are to be returned: are they in the application's memory?
-    /// Closed. Process context.
-    pub(crate) fn finish(&self, _sk: LockedSock<'_>, msg: &mut Msg<'_>, placed: u32) -> bool {
-        // SAFETY: the message is the caller's, the buffer closed.
+    /// `placed` bytes are to be returned: returns whether they are in the application's
+    /// memory. Closed.
+    pub(crate) fn finish(&self, _lock: &UserLock<'_>, msg: &mut Msg<'_>, placed: u32) -> bool {
+        // SAFETY: the message is the caller's; the buffer is closed, so that nobody else
+        // touches it, and the lock evidence that this is process context.
         unsafe { bindings::toe_buffer_finish(self.buffer.raw.get(), msg.as_ptr(), placed) }
     }
 
     /// Puts the `placed` bytes back to the receive queue, and tells how many are
     /// still out: no memory, or others have read on. Closed. Process context.
-    pub(crate) fn put_back(&self, sk: LockedSock<'_>, placed: u32) -> u32 {
-        // SAFETY: this task owns the socket, the buffer is closed.
-        unsafe { bindings::toe_buffer_put_back(sk.as_ptr(), self.buffer.raw.get(), placed) }
+    pub(crate) fn put_back(&self, lock: &UserLock<'_>, placed: u32) -> u32 {
+        // SAFETY: by the invariant of `UserLock` this task owns the socket; the buffer is
+        // closed, so that nobody else touches it.
+        unsafe { bindings::toe_buffer_put_back(lock.as_ptr(), self.buffer.raw.get(), placed) }
     }
 }
 
 impl Drop for Pinned {
     fn drop(&mut self) {
-        // SAFETY: this task closed it, or it was never posted; either way nobody
-        // else touches the state any more.
-        let state = unsafe { *self.buffer.state.get() };
+        // This task closed it, or it was never posted: nobody else touches the state any
+        // more.
+        let state = self.buffer.state.peek();
         if self.posted.load(Ordering::Relaxed) && !state.closed() {
             pr_err!("a user buffer is still posted: its pages stay pinned\n");
             return;
         }
-        // SAFETY: as above; process context.
+        // SAFETY: nobody else touches the buffer any more, as above; the task that pinned the
+        // pages is in process context.
         unsafe { bindings::toe_buffer_unpin(self.buffer.raw.get(), state.placed() != 0) }
     }
 }
@@ -279,28 +258,37 @@ impl LockedSock<'_> {
         }
     }
 
-    /// Processes the backlog. Everything may be different afterwards.
-    pub(crate) fn flush_backlog(&self) {
-        // SAFETY: this task owns the socket.
-        unsafe { bindings::toe_recv_flush(self.as_ptr()) };
-    }
-
-    /// Waits for payload in the receive queue, or an end. Process context.
-    pub(crate) fn wait_queue(&self, timeout: &mut c_long) -> Result {
-        // SAFETY: this task owns the socket.
-        proto::check(unsafe { bindings::toe_recv_wait_queue(self.as_ptr(), timeout) })
-    }
-
     /// `tcp_rcv_space_adjust()`: the application has taken payload.
     pub(crate) fn receive_space_adjust(&self) {
         // SAFETY: this task owns the socket.
         unsafe { bindings::toe_recv_space_adjust(self.as_ptr()) }
     }
 
+    /// Returns whether anybody waits for data now: a sleeping reader or poller, a receiver
+    /// of `SIGIO`, or a user in the kernel.
+    pub(crate) fn has_waiter(&self) -> bool {
+        // SAFETY: the socket is live and locked, by the type invariant.
+        unsafe { bindings::toe_recv_waiter(self.as_ptr()) }
+    }
+
     /// Wakes the readers, though the receive queue may be empty.
     pub(crate) fn wake_readers(&self) {
         // SAFETY: the socket is live and locked.
         unsafe { bindings::toe_recv_wake(self.as_ptr()) }
+    }
+}
+
+impl UserLock<'_> {
+    /// Processes the backlog. Everything may be different afterwards.
+    pub(crate) fn flush_backlog(&mut self) {
+        // SAFETY: by the type invariant this task owns the socket, in process context.
+        unsafe { bindings::toe_recv_flush(self.as_ptr()) };
+    }
+
+    /// Waits for payload in the receive queue, or an end, without the lock meanwhile.
+    pub(crate) fn wait_queue(&mut self, timeout: &mut c_long) -> Result {
+        // SAFETY: by the type invariant this task owns the socket and may sleep.
+        proto::check(unsafe { bindings::toe_recv_wait_queue(self.as_ptr(), timeout) })
     }
 }
 

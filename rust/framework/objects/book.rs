@@ -11,10 +11,7 @@ use core::sync::atomic::{
 
 use kernel::{
     prelude::*,
-    sync::{
-        Arc,
-        SpinLockGuard, //
-    }, //
+    sync::Arc, //
 };
 
 use super::{
@@ -64,7 +61,6 @@ use crate::{
         tuple::Tuple, //
     },
     net::{
-        context::BhGuard,
         devref::DevRef,
         memcg::{
             self,
@@ -72,6 +68,7 @@ use crate::{
         },
         netdev::NetDevice,
         sock::Sock,
+        spin_lock_bh::SpinLockBhGuard,
         table::{
             EntryRef,
             Full,
@@ -141,9 +138,7 @@ pub(in crate::framework) struct Book<'o> {
     pub(super) objects: &'o Objects,
     /// Something in the tree is to be made.
     pub(super) news: bool,
-    // The lock must be free again before bottom halves are on: in this order.
-    pub(super) state: SpinLockGuard<'o, State>,
-    pub(super) bh: BhGuard,
+    pub(super) state: SpinLockBhGuard<'o, State>,
 }
 
 impl Book<'_> {
@@ -170,7 +165,7 @@ impl Book<'_> {
         way: &Way<'a>,
         sk: &Sock,
     ) -> Result<Placed, Refusal> {
-        let guard = ReadGuard::within(&self.bh);
+        let guard = ReadGuard::within(self.state.bh());
         let objects = self.objects;
         let state = PathConst::new(way.tuple, way.hop.mark);
         let wanted = way.neighbour();
@@ -256,7 +251,7 @@ impl Book<'_> {
         });
         match tree.add(Some(below), object, None, Host::New(path, Parts::Plain)) {
             Ok(block) => {
-                let guard = ReadGuard::within(&self.bh);
+                let guard = ReadGuard::within(self.state.bh());
                 if let Some(record) = self.objects.paths.get(&guard, path) {
                     record.entry.set_block(self.state.tree, block);
                 }
@@ -343,7 +338,7 @@ impl Book<'_> {
         };
         match tree.add(below, object, None, Host::New(id, parts)) {
             Ok(block) => {
-                let guard = ReadGuard::within(&self.bh);
+                let guard = ReadGuard::within(self.state.bh());
                 if let Some(record) = self.objects.neighbours.get(&guard, id) {
                     record.entry.set_block(self.state.tree, block);
                 }
@@ -362,7 +357,7 @@ impl Book<'_> {
         tree: &mut OffloadTree<'_, '_>,
         layers: &Layers,
     ) -> Result<Option<(Hwid, BlockId)>, Refusal> {
-        let guard = ReadGuard::within(&self.bh);
+        let guard = ReadGuard::within(self.state.bh());
         let table = &self.objects.layers;
         let mut below: Option<(Hwid, BlockId)> = None;
         for (state, dev) in layers.states() {
@@ -423,7 +418,7 @@ impl Book<'_> {
 
     /// One more connection depends on the path.
     pub(in crate::framework) fn depend(&self, path: Hwid) {
-        let guard = ReadGuard::within(&self.bh);
+        let guard = ReadGuard::within(self.state.bh());
         if let Some(path) = self.objects.paths.get(&guard, path) {
             path.entry.depend(true);
         }
@@ -435,7 +430,7 @@ impl Book<'_> {
         if !self.news {
             return;
         }
-        let guard = ReadGuard::within(&self.bh);
+        let guard = ReadGuard::within(self.state.bh());
         let objects = self.objects;
         for block in tree.walk().filter_map(|id| tree.get(id)) {
             let (Host::New(id, _), Some(handle)) = (&block.host, block.handle) else {
@@ -493,7 +488,7 @@ impl Book<'_> {
     /// One connection less depends on the path. Of those on which nothing depends any
     /// more a few are kept for a moment, unless the device goes.
     pub(in crate::framework) fn release(&mut self, target: &dyn OffloadTarget, path: Hwid) {
-        let guard = ReadGuard::within(&self.bh);
+        let guard = ReadGuard::within(self.state.bh());
         let Some(record) = self.objects.paths.get(&guard, path) else {
             return;
         };
@@ -524,20 +519,21 @@ impl Book<'_> {
     /// Terminates paths that nothing depended on for a while, or all such paths. `true`:
     /// some are left.
     pub(super) fn sweep_idle(&mut self, target: &dyn OffloadTarget, all: bool) -> bool {
-        let guard = ReadGuard::within(&self.bh);
         let now = time::now_ms();
         let mut left = false;
         for place in 0..MOST_IDLE {
             let Some(path) = self.state.idle.get(place).copied().flatten() else {
                 continue;
             };
+            let (state, bh) = self.state.split();
+            let guard = ReadGuard::within(bh);
             let record = self.objects.paths.get(&guard, path);
             let idle = record.filter(|r| r.entry.dependants.load(Relaxed) == 0);
             if !all && idle.is_some_and(|r| now < r.idle_ms.load(Relaxed) + IDLE_MS) {
                 left = true;
                 continue;
             }
-            if let Some(slot) = self.state.idle.get_mut(place) {
+            if let Some(slot) = state.idle.get_mut(place) {
                 *slot = None;
             }
             if idle.is_some() {
@@ -553,7 +549,7 @@ impl Book<'_> {
         let objects = self.objects;
         let mut next = Some((level, id));
         while let Some((level, id)) = next.take() {
-            let guard = ReadGuard::within(&self.bh);
+            let guard = ReadGuard::within(self.state.bh());
             let (entry, on) = match level {
                 Level::Path => match objects.paths.get(&guard, id).map(EntryRef::into_ref) {
                     Some(r) => (&r.entry, Some((Level::Neighbour, r.on))),
@@ -599,7 +595,7 @@ impl Book<'_> {
 
     /// The path's handle, for a part of a tree with it at the bottom.
     pub(in crate::framework) fn path(&self, path: Hwid) -> Option<Handle> {
-        let guard = ReadGuard::within(&self.bh);
+        let guard = ReadGuard::within(self.state.bh());
         self.objects
             .paths
             .get(&guard, path)?

@@ -38,7 +38,10 @@ use crate::{
             Msg, //
         },
         skb::SkBuff,
-        sock::LockedSock, //
+        sock::{
+            LockedSock,
+            UserLock, //
+        }, //
     }, //
 };
 
@@ -409,31 +412,6 @@ impl LockedSock<'_> {
         unsafe { bindings::toe_ip_count_out(self.as_ptr(), len) }
     }
 
-    /// Appends bytes of `msg` to the send queue, at most until its last buffer
-    /// holds `goal`. Process context, socket owned. With `fault` it may sleep in the copy
-    /// for as long as whoever serves the memory likes.
-    #[inline(always)]
-    pub(crate) fn append(
-        &self,
-        msg: &mut Msg<'_>,
-        goal: u32,
-        fault: bool,
-    ) -> Result<usize, AppendError> {
-        // SAFETY: this task owns the socket, the message is the caller's.
-        let n = unsafe { bindings::toe_tcp_append(self.as_ptr(), msg.as_ptr(), goal, fault) };
-        if n >= 0 {
-            Ok(n as usize)
-        } else if n == EFAULT.to_errno() && !fault {
-            Err(AppendError::Fault)
-        } else if n == EAGAIN.to_errno() {
-            Err(AppendError::Full)
-        } else if n == errno::ENOBUFS().to_errno() {
-            Err(AppendError::Memory)
-        } else {
-            Err(AppendError::Other(Error::from_errno(n)))
-        }
-    }
-
     /// Notes that the application has nothing more to send, if so: before it writes
     /// (`tcp_rate_check_app_limited()`).
     pub(crate) fn check_app_limited(&self) {
@@ -502,30 +480,6 @@ impl LockedSock<'_> {
         unsafe { bindings::toe_skb_of_sock(skb.as_ptr(), self.as_ptr()) }
     }
 
-    /// Waits for room in the send buffer without the lock. Everything about the
-    /// connection may be different afterwards.
-    pub(crate) fn wait_memory(&self, timeout: &mut c_long) -> Result {
-        // SAFETY: this task owns the socket, in process context.
-        proto::check(unsafe { bindings::toe_tcp_wait_memory(self.as_ptr(), timeout) })
-    }
-
-    /// The host's `sendmsg`, for what is left of `msg`.
-    pub(crate) fn host_sendmsg(&self, msg: &mut Msg<'_>) -> Result<usize> {
-        // SAFETY: this task owns the socket, the message is the caller's.
-        let n = unsafe {
-            bindings::tcp_sendmsg_locked(
-                self.as_ptr(),
-                msg.as_ptr(),
-                bindings::toe_msg_left(msg.as_ptr()),
-            )
-        };
-        if n >= 0 {
-            Ok(n as usize)
-        } else {
-            Err(Error::from_errno(n))
-        }
-    }
-
     /// What the application gets for `err` (`sk_stream_error()`: EPIPE comes
     /// with SIGPIPE).
     pub(crate) fn stream_error(&self, flags: u32, err: Error) -> Error {
@@ -548,6 +502,58 @@ impl SkBuff {
         unsafe {
             bindings::toe_skb_header_owned(self.as_ptr())
                 .then(|| core::slice::from_raw_parts_mut((*self.as_ptr()).data, len))
+        }
+    }
+}
+
+impl UserLock<'_> {
+    /// Appends bytes of `msg` to the send queue, at most until its last buffer
+    /// holds `goal`. With `fault` it may sleep in the copy, for as long as whoever serves
+    /// the memory likes; the lock stays owned.
+    #[inline(always)]
+    pub(crate) fn append(
+        &self,
+        msg: &mut Msg<'_>,
+        goal: u32,
+        fault: bool,
+    ) -> Result<usize, AppendError> {
+        // SAFETY: by the type invariant this task owns the socket; the message is the
+        // caller's, which he is reading from.
+        let n = unsafe { bindings::toe_tcp_append(self.as_ptr(), msg.as_ptr(), goal, fault) };
+        if n >= 0 {
+            Ok(n as usize)
+        } else if n == EFAULT.to_errno() && !fault {
+            Err(AppendError::Fault)
+        } else if n == EAGAIN.to_errno() {
+            Err(AppendError::Full)
+        } else if n == errno::ENOBUFS().to_errno() {
+            Err(AppendError::Memory)
+        } else {
+            Err(AppendError::Other(Error::from_errno(n)))
+        }
+    }
+
+    /// Waits for room in the send buffer, without the lock meanwhile.
+    pub(crate) fn wait_memory(&mut self, timeout: &mut c_long) -> Result {
+        // SAFETY: by the type invariant this task owns the socket and may sleep.
+        proto::check(unsafe { bindings::toe_tcp_wait_memory(self.as_ptr(), timeout) })
+    }
+
+    /// The host's `sendmsg`, for what is left of `msg`. Gives the lock up where that waits.
+    pub(crate) fn host_sendmsg(&mut self, msg: &mut Msg<'_>) -> Result<usize> {
+        // SAFETY: by the type invariant this task owns the socket and may sleep; the message
+        // is the caller's.
+        let n = unsafe {
+            bindings::tcp_sendmsg_locked(
+                self.as_ptr(),
+                msg.as_ptr(),
+                bindings::toe_msg_left(msg.as_ptr()),
+            )
+        };
+        if n >= 0 {
+            Ok(n as usize)
+        } else {
+            Err(Error::from_errno(n))
         }
     }
 }

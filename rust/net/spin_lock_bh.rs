@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A spin lock that is taken with bottom halves disabled (`spin_lock_bh()`), for what
+//! softirqs and tasks share.
+//!
+//! C header: [`include/linux/spinlock.h`](srctree/include/linux/spinlock.h)
+
+use core::{
+    ops::{
+        Deref,
+        DerefMut, //
+    },
+    pin::Pin, //
+};
+
+use kernel::{
+    prelude::*,
+    sync::{
+        LockClassKey,
+        SpinLock,
+        SpinLockGuard, //
+    }, //
+};
+
+use super::context::{
+    Bh,
+    BhGuard, //
+};
+
+/// Makes the initialiser of a [`SpinLockBh`], which lockdep knows by the place of this call.
+macro_rules! new_spinlock_bh {
+    ($inner:expr) => {
+        $crate::net::spin_lock_bh::SpinLockBh::new(
+            $inner,
+            ::kernel::optional_name!(),
+            ::kernel::static_lock_class!(),
+        )
+    };
+}
+pub(crate) use new_spinlock_bh;
+
+/// See the module's documentation.
+#[pin_data]
+pub(crate) struct SpinLockBh<T> {
+    #[pin]
+    inner: SpinLock<T>,
+}
+
+impl<T> SpinLockBh<T> {
+    /// See [`new_spinlock_bh!`].
+    pub(crate) fn new(
+        value: T,
+        name: &'static CStr,
+        key: Pin<&'static LockClassKey>,
+    ) -> impl PinInit<Self> {
+        pin_init!(SpinLockBh { inner <- SpinLock::new(value, name, key) })
+    }
+
+    /// Disables bottom halves and takes the lock. Any context but hard interrupts.
+    #[inline]
+    pub(crate) fn lock(&self) -> SpinLockBhGuard<'_, T> {
+        let bh = BhGuard::new();
+        SpinLockBhGuard {
+            guard: self.inner.lock(),
+            bh,
+        }
+    }
+}
+
+/// The lock, held: it is free again before bottom halves are enabled.
+pub(crate) struct SpinLockBhGuard<'a, T> {
+    // Dropped in this order.
+    guard: SpinLockGuard<'a, T>,
+    bh: BhGuard,
+}
+
+impl<T> SpinLockBhGuard<'_, T> {
+    /// Evidence of disabled bottom halves.
+    #[inline]
+    pub(crate) fn bh(&self) -> &Bh {
+        &self.bh
+    }
+}
+
+impl<T: Unpin> SpinLockBhGuard<'_, T> {
+    /// What the lock guards, and the evidence of disabled bottom halves beside it.
+    #[inline]
+    pub(crate) fn split(&mut self) -> (&mut T, &Bh) {
+        (&mut self.guard, &self.bh)
+    }
+}
+
+impl<T> Deref for SpinLockBhGuard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.guard
+    }
+}
+
+impl<T: Unpin> DerefMut for SpinLockBhGuard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.guard
+    }
+}
