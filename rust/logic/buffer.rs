@@ -28,8 +28,8 @@ impl Rule {
         frames: 8,
     };
 
-    /// Does a buffer pay for a call that waits for `want` bytes, on a connection
-    /// that has received `bytes` in `frames`?
+    /// Returns whether a buffer pays for a call that waits for `want` bytes, on a
+    /// connection that has received `bytes` in `frames`.
     pub const fn pays(&self, want: u32, bytes: u64, frames: u64) -> bool {
         let (have, need) = (
             want as u128 * frames as u128,
@@ -82,7 +82,7 @@ pub struct Posted {
     target: u32,
     placed: u32,
     push: bool,
-    /// Taken back: it takes nothing any more.
+    /// Taken back: nothing more is placed in it.
     closed: bool,
 }
 
@@ -127,22 +127,22 @@ impl Posted {
         self.placed
     }
 
-    /// Was it taken back?
+    /// Returns whether it was taken back.
     pub const fn closed(&self) -> bool {
         self.closed
     }
 
-    /// No room left?
+    /// Returns whether there is no room left.
     pub const fn full(&self) -> bool {
         self.placed == self.len
     }
 
-    /// May the call return?
+    /// Returns whether there is what the call waits for.
     pub const fn satisfied(&self) -> bool {
         self.placed >= self.target
     }
 
-    /// Is there something for the reader to do?
+    /// Returns whether there is something for the reader to do.
     pub const fn complete(&self) -> bool {
         self.closed || self.satisfied()
     }

@@ -89,7 +89,7 @@ pub struct ConnDelegated {
     /// When `ts_recent` was stored, in seconds (`rx_opt.ts_recent_stamp`).
     pub ts_recent_stamp: i64,
     /// Segments sent and not yet acknowledged. Set to 0 by the receive engine
-    /// when all is acknowledged; between, who keeps the sent packets counts
+    /// when all is acknowledged; otherwise the owner of the sent packets counts them
     /// (see [`ConnDelegated::segs_acked`]).
     pub packets_out: u32,
     /// Round trip time estimate.
@@ -104,11 +104,11 @@ pub struct ConnDelegated {
 /// and written as if it were the whole.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
 pub struct ConnData {
-    /// See there.
+    /// Set at hand-over.
     pub constant: ConnConst,
-    /// See there.
+    /// The host's.
     pub cached: ConnCached,
-    /// See there.
+    /// The target's, while it has the connection.
     pub delegated: ConnDelegated,
 }
 

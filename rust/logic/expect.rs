@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Header prediction for whole headers: what the frames of one connection have
-//! in common, so that one is told by a few comparisons of words.
+//! in common, so that a few comparisons of words recognise one.
 //!
 //! A prediction covers the two layouts that nearly all frames have: IPv4 or IPv6
 //! without options, TCP with just a timestamp in its usual place. Whatever does
@@ -95,7 +95,7 @@ const fn mask<const LEN: usize>(family: Family) -> [u8; LEN] {
     m
 }
 
-/// Do the words of `frame` have the expected bits?
+/// Returns whether the words of `frame` have the expected bits.
 #[inline(always)]
 fn same<const LEN: usize, const N: usize>(
     frame: &[u8; LEN],
@@ -194,9 +194,9 @@ impl Expected {
         }
     }
 
-    /// [`parse`](Self::parse) of a frame that is known to look as expected, and to have the
-    /// IPv4 checksum that it should: another one of the same template was parsed, and nobody
-    /// had this one in his hands since it was written.
+    /// [`parse`](Self::parse) of a frame that is known to look as expected, with the right
+    /// IPv4 checksum: another one of the same template was parsed, and nothing has touched
+    /// this one since it was written.
     #[inline(always)]
     pub fn read(&self, frame: &[u8], frame_len: u32, out: &mut Segment) -> bool {
         match self.family {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What looks at a connection's frames on their way through the host stack: with an
-//! offload it would see them no longer. Each has a name, a refusal and an upload
-//! reason, and, but for some, a knob by which an administrator lets it be skipped.
+//! What looks at a connection's frames on their way through the host stack, and would no
+//! longer see them with an offload. Each has a name, a refusal and an upload reason, and
+//! most have a knob by which an administrator lets it be skipped.
 
 use super::reason::{
     Refusal,

@@ -5,8 +5,8 @@
 //!
 //! A held frame has not been received as far as TCP is concerned: nothing of it is
 //! in the connection data, and it is not acknowledged. Every frame is therefore
-//! processed later as if it arrived then, and all that is decided here is how long
-//! that may wait.
+//! processed later as if it arrived then. This file only decides how long that may
+//! wait.
 
 use super::{
     conn::ConnData,
@@ -26,13 +26,13 @@ pub const MAX_FRAMES: u32 = 64;
 pub struct Rule {
     /// How long it waits for the buffer it asked for, in ms; 0: nothing is held.
     pub request_ms: u32,
-    /// With how much payload it waits no longer, in bytes.
+    /// The amount of payload, in bytes, with which it no longer waits.
     pub high_water: u32,
 }
 
 impl Rule {
-    /// Nothing is held: who wants the data and sleeps has it at once, but who asks
-    /// with `poll()` while it is held is told late.
+    /// Nothing is held: a sleeping reader gets the data at once, but one that asks with
+    /// `poll()` while data is held is told late.
     pub const DEFAULT: Self = Self {
         request_ms: 0,
         high_water: 64 << 10,
@@ -62,7 +62,7 @@ pub struct Held {
     /// Payload, in bytes.
     bytes: u32,
     frames: u32,
-    /// When it waits no longer, in ms.
+    /// When it stops waiting, in ms.
     due_ms: u64,
     /// A timer runs, for these frames or for some before.
     armed: bool,
@@ -71,10 +71,11 @@ pub struct Held {
 }
 
 impl Held {
-    /// A segment of a delegated connection at `now_ms`. `idle`: nobody waits for its
-    /// payload, everything before was read, and nothing about the socket is special.
+    /// Decides about a segment of a delegated connection at `now_ms`. `idle`: no reader
+    /// waits for its payload, everything before was read, and nothing about the socket is
+    /// special.
     ///
-    /// It is held if the engine would finish it behind those that are, and if it
+    /// It is held if the engine would finish it after those that are held, and if it
     /// brings payload and nothing else: an ACK or a window must not wait. PSH is no
     /// reason to pass: it asks to wake a reader, and there is none.
     pub fn offer(
@@ -113,7 +114,7 @@ impl Held {
         }
     }
 
-    /// Is anything held?
+    /// Returns whether anything is held.
     pub const fn any(&self) -> bool {
         self.frames != 0
     }
@@ -124,8 +125,8 @@ impl Held {
         self.frames = 0;
     }
 
-    /// A reader goes to the host stack and may wait there: it is there before the
-    /// next payload is.
+    /// A reader goes to the host stack and may wait there. It gets there before the next
+    /// payload does.
     pub fn reader_comes(&mut self) {
         self.reader = true;
     }
@@ -135,7 +136,7 @@ impl Held {
         self.due_ms
     }
 
-    /// Must a timer be started? Only one runs for a connection.
+    /// Returns whether a timer must be started. A connection has at most one running.
     pub const fn unarmed(&self) -> bool {
         !self.armed
     }

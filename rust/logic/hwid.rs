@@ -69,8 +69,8 @@ pub enum SlotError {
 /// The part of a table entry that makes identifiers unique: its generation.
 ///
 /// A generation is used once. When all are used up the slot retires instead of
-/// starting over, so an identifier that somebody kept, for however long, is
-/// either the connection it was given for or an error.
+/// starting over, so that an identifier, however long it is kept, names the connection it
+/// was given for or is an error.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Slot {
     generation: u32,

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Legacy mode: after a special case the host stack works on the connection,
-//! while the target keeps its entry and watches for the moment to go on (claims
-//! A 10-13, B 12-14).
+//! while the target keeps its entry until it can go on (claims A 10-13, B 12-14).
 //!
 //! In legacy mode all received frames go to legacy buffers. The target copies
 //! sequence number, ACK number and window of every frame that the host transmits.
 //! It resynchronises when the host's ACK number has passed the sequence number in
-//! the entry, so that nothing received is on its way, and the host has nothing
+//! the entry, so that everything received was acknowledged, and the host has nothing
 //! left to repair.
 
 use super::{
@@ -33,13 +32,13 @@ pub struct HostState {
     pub recovery: bool,
     /// Urgent data is pending in either direction.
     pub urgent: bool,
-    /// The host probes the peer, whose window is shut or who is silent, or the path for
+    /// The host probes the peer, which is silent or has shut its window, or the path for
     /// its MTU.
     pub probing: bool,
 }
 
 impl HostState {
-    /// Is there nothing that only the host stack can bring to its end?
+    /// Returns whether nothing is pending that only the host stack can finish.
     pub const fn clean(&self) -> bool {
         self.open
             && !self.out_of_order
@@ -92,10 +91,10 @@ impl Legacy {
         }
     }
 
-    /// The host stack transmits a frame with these numbers: sequence number
-    /// behind it, ACK number, window as the header has it. They are copied into
-    /// the entry (the ACK number to `rcv_wup`), an ACK number beyond its sequence
-    /// number replaces that (claim B 14).
+    /// The host stack transmits a frame with these numbers: the sequence number after it,
+    /// the ACK number, and the window as in the header. They are copied into the entry
+    /// (the ACK number to `rcv_wup`); an ACK number beyond the entry's sequence number
+    /// replaces that one (claim B 14).
     pub fn transmitted(&mut self, data: &mut ConnData, seq_end: Seq, ack: Seq, window: u16) {
         self.tx_frames = self.tx_frames.saturating_add(1);
         if seq_end.after(data.snd_nxt) {
@@ -112,7 +111,7 @@ impl Legacy {
         }
     }
 
-    /// Is it time to go on, or to give up?
+    /// Decides whether to go on, to wait, or to give up.
     pub fn verdict(&self, data: &ConnData, host: &HostState, now_ms: u64) -> Verdict {
         // What the host took in without us, a stray or a frame that waited in
         // the backlog, must have been acknowledged, too.

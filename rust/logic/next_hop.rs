@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! When an entry looked at the objects that it lies on: the neighbour's link address is
+//! When an entry last looked at the objects below it: the neighbour's link address is
 //! *cached* state, of which the entry has a copy in its header; that frames arrive there
 //! is *delegated* state, which the host is told (claims E 3, E 17).
 //!
-//! A neighbour of which nothing is heard gets stale (RFC 4861 section 7.3). The host
-//! stack looks at it with each packet; an entry looks when an object of the target was
-//! changed, and else about once a second.
+//! A neighbour that is not heard of becomes stale (RFC 4861 section 7.3). The host stack
+//! looks at it with each packet; an entry looks when an object of the target was changed,
+//! and otherwise about once a second.
 
 use super::seq::Seq;
 
@@ -38,14 +38,14 @@ impl NextHop {
         }
     }
 
-    /// Need nobody look again?
+    /// Returns whether there is no need to look again.
     #[inline(always)]
     pub const fn is_current(&self, changes: u32, second: u32) -> bool {
         self.changes == changes && self.second == second
     }
 
-    /// Has the peer acknowledged something since the last look, so that frames reach
-    /// it?
+    /// Returns whether the peer has acknowledged something since the last look: frames
+    /// reach it.
     pub const fn progressed(&self, snd_una: Seq) -> bool {
         self.snd_una.before(snd_una)
     }

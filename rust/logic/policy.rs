@@ -350,8 +350,8 @@ impl Backoff {
     }
 }
 
-/// May the policy offload a connection again later that was uploaded for `reason`?
-/// `explicit`: its application had asked for the offload.
+/// Returns whether the policy may later offload a connection again that was uploaded for
+/// `reason`. `explicit`: its application had asked for the offload.
 pub const fn may_return(reason: UploadReason, explicit: bool) -> bool {
     match reason {
         // What an administrator takes back from an application, the application has

@@ -24,7 +24,7 @@ pub struct RateSample {
 pub struct Rate {
     /// Segments delivered.
     pub delivered: u32,
-    /// In so many us.
+    /// In this time, in us.
     pub interval_us: u32,
     /// Whether the application could have sent more.
     pub app_limited: bool,
@@ -59,8 +59,8 @@ impl Rate {
     }
 }
 
-/// Is the mark of an application that had nothing to send still ahead, now that
-/// `delivered` segments have been delivered (`tp->app_limited`, 0 for none)?
+/// Returns the mark of an application that had nothing to send (`tp->app_limited`), or 0
+/// if `delivered`, the number of segments delivered, has passed it.
 #[inline(always)]
 pub fn app_limited_after(mark: u32, delivered: u32) -> u32 {
     match mark != 0 && Seq(delivered).after(Seq(mark)) {

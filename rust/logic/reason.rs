@@ -75,7 +75,7 @@ named! {
         Urgent = "urgent",
         /// The neighbour is not resolved.
         Neighbour = "neighbour",
-        /// There is no route to the peer any more.
+        /// There is no longer a route to the peer.
         NoRoute = "no_route",
         /// The route does not leave through an offload target.
         NotToeDevice = "not_toe_device",
@@ -130,7 +130,7 @@ named! {
         Recovery = "recovery",
         /// The sending direction is shut down.
         Shutdown = "shutdown",
-        /// The host stack probes the peer, whose window is zero or who is silent.
+        /// The host stack probes the peer, which is silent or has a window of zero.
         ZeroWindow = "zero_window",
         /// The connection was uploaded too recently or too often.
         Backoff = "backoff",
@@ -187,8 +187,8 @@ named! {
         Setsockopt = "setsockopt",
         /// Another upper layer protocol was asked for.
         Ulp = "ulp",
-        /// Others waited for the socket while it was handed over, in calls that would not
-        /// know of it.
+        /// Others waited for the socket while it was handed over, in calls that do not know
+        /// of the offload.
         Contended = "contended",
         /// The administrator asked for it.
         Admin = "admin",
@@ -198,7 +198,7 @@ named! {
         DeviceGone = "device_gone",
         /// The route leads elsewhere, or the own link address changed.
         RouteChange = "route_change",
-        /// The next hop's link address is not known any more.
+        /// The next hop's link address is no longer known.
         Neighbour = "neighbour",
         /// A filter was attached to the socket.
         SocketFilter = "socket_filter",
@@ -239,15 +239,15 @@ named! {
         Option = "option",
         /// The path has another MTU.
         PathMtu = "path_mtu",
-        /// An object is not valid any more: nothing is sent for what depends on it.
+        /// An object is no longer valid: nothing is sent for what depends on it.
         Invalid = "invalid",
     }
 }
 
 named! {
-    /// What the target does not finish itself: the host stack does, and the
-    /// connection is in legacy mode meanwhile (mission row 8). Most are found in a
-    /// received frame, the last ones in what the host stack does.
+    /// What the target does not finish itself: the host stack does, with the connection
+    /// in legacy mode (mission row 8). Most are found in a received frame, the last ones in
+    /// what the host stack does.
     pub enum SpecialCase {
         /// The segment starts after the expected sequence number, or data waits
         /// for a gap to be filled.

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The receive engine: what the target finishes itself of the segments of a
-//! delegated connection, and what it leaves to the host stack.
+//! The receive engine: which segments of a delegated connection the target finishes
+//! itself, and which it leaves to the host stack.
 //!
 //! It finishes what header prediction in `tcp_rcv_established()` covers, plus
-//! window updates. Everything else is a [`SpecialCase`], and then the state is
-//! as it was before: the host stack processes the frame from scratch.
+//! window updates. Everything else is a [`SpecialCase`] and leaves the state
+//! unchanged: the host stack processes the frame from scratch.
 
 use super::{
     conn::ConnData,
@@ -31,8 +31,8 @@ pub struct HostView {
     pub within_limit: bool,
     /// Whether the host has header prediction on (`tp->pred_flags`).
     pub predicting: bool,
-    /// What the host has to do first with what is to be sent, now that a frame may let it
-    /// go: the host takes the frame, too.
+    /// What the host must do first with data to be sent that this frame may release: the
+    /// host takes the frame, too.
     pub host_first: Option<SpecialCase>,
     /// Whether the socket's out-of-order queue is empty.
     pub ooo_empty: bool,
@@ -60,8 +60,8 @@ pub struct RxAction {
 }
 
 impl RxAction {
-    /// Would `tcp_ack()` have seen the segment? Header prediction spares it data that
-    /// acknowledge nothing new.
+    /// Returns whether `tcp_ack()` would have seen the segment. Header prediction keeps
+    /// data that acknowledges nothing new from it.
     #[inline]
     pub const fn is_ack(&self) -> bool {
         !self.predicted || self.payload == 0 || self.acked != 0
@@ -319,7 +319,7 @@ mod tests {
         assert_eq!(c.bytes_received, 100);
         assert_eq!(c.ts_recent, 60);
         assert_eq!(c.ts_recent_stamp, 77);
-        // The next one does not cover the last ACK sent any more.
+        // The next one no longer covers the last ACK sent.
         let s = Segment {
             seq: Seq(90),
             ts: Some((61, 8)),
@@ -502,7 +502,7 @@ mod tests {
     #[test]
     fn host_view_counts() {
         let mut c = conn();
-        // Over the limit: what header prediction takes is taken all the same.
+        // Over the limit: what header prediction takes is taken anyway.
         let over = HostView {
             within_limit: false,
             ..VIEW

@@ -233,7 +233,7 @@ impl Words {
     }
 }
 
-/// A test in its place: is a word, masked, in a range?
+/// A test and its place in the program: whether a word, masked, is in a range.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Node {
     mask: u64,
@@ -253,7 +253,7 @@ pub struct Node {
 /// Mark of a [`Node`]'s target that is a rule.
 const MATCH: u16 = 0x8000;
 
-/// To be outside is what is asked for.
+/// The test asks for the outside of the range.
 const NEGATED: u8 = 1;
 /// The word may not be known.
 const MAYBE: u8 = 2;
@@ -272,7 +272,7 @@ impl Node {
         flags: 0,
     };
 
-    /// Is the word, `offset` words behind `field`, in `lo..=hi`?
+    /// The test whether the word `offset` words after `field` is in `lo..=hi`.
     const fn new(field: Field, offset: u8, mask: u64, (lo, hi): (u64, u64)) -> Self {
         let flags = match field {
             Field::Passive | Field::Uid | Field::Process | Field::ProcessLow | Field::Cgroup => {
@@ -374,11 +374,11 @@ pub struct Rule {
     pub line: u32,
     /// Offload them, or leave them to the host stack.
     pub offload: bool,
-    /// Not before so many bytes were transferred.
+    /// Not before this many bytes were transferred.
     pub after_bytes: Option<u64>,
-    /// Not before so many segments with data were exchanged.
+    /// Not before this many segments with data were exchanged.
     pub after_segments: Option<u32>,
-    /// Not before they are so old, in ms.
+    /// Not before they have this age, in ms.
     pub after_ms: Option<u32>,
     /// Limits of their own.
     pub overrides: Overrides,

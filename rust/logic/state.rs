@@ -35,7 +35,7 @@ pub enum ModeEvent {
     Special = 3,
     /// The target saw the host stack's ACK pass its sequence number.
     Resync = 4,
-    /// The connection must go back to the host stack, whoever asked.
+    /// The connection must go back to the host stack, for any reason.
     Upload = 5,
     /// All state is back in the host stack and the entry is released.
     Uploaded = 6,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Header templates: the headers of a delegated connection's frames, all that
-//! does not change filled in once at hand-over, so that a frame costs one copy
+//! Header templates: the headers of a delegated connection's frames, with everything
+//! that does not change filled in once, at hand-over, so that a frame costs one copy
 //! and a few stores (claims B 1-3).
 
 use super::{

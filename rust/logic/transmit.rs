@@ -89,7 +89,7 @@ pub struct SendView {
     pub head_len: u32,
     /// Whether further unsent buffers follow it.
     pub more: bool,
-    /// Whether nothing can join the buffer any more (`MSG_EOR`).
+    /// Whether nothing more can join the buffer (`MSG_EOR`).
     pub closed: bool,
     /// `tp->nonagle`: a combination of [`NAGLE_OFF`], [`NAGLE_CORK`] and
     /// [`NAGLE_PUSH`]. 0 is Nagle's algorithm (RFC 1122 section 4.2.3.4).
@@ -140,12 +140,12 @@ pub enum Limit {
 }
 
 impl WaitReason {
-    /// Would more be sent with a larger congestion window?
+    /// Returns whether more would be sent with a larger congestion window.
     pub const fn is_cwnd(self) -> bool {
         matches!(self, Self::Cwnd | Self::Defer(Limit::Cwnd))
     }
 
-    /// Would more be sent with a larger window of the peer?
+    /// Returns whether more would be sent with a larger window of the peer.
     pub const fn is_window(self) -> bool {
         matches!(self, Self::Window | Self::Defer(Limit::Window))
     }
@@ -211,8 +211,8 @@ pub fn next_send(
     }
 }
 
-/// Should a frame of more than one segment wait until more fits in
-/// (`tcp_tso_should_defer()`)?
+/// Returns what to wait for if a frame of more than one segment should wait until more
+/// fits in (`tcp_tso_should_defer()`).
 #[inline(never)]
 fn should_defer(
     c: &ConnData,
@@ -266,8 +266,8 @@ pub fn snd_sml_after(c: &ConnData, snd_sml: Seq, bytes: u32, segs: u32) -> Seq {
     }
 }
 
-/// Whether so much was written since the last byte marked to be pushed that the
-/// receiver shall see it now (`forced_push()`).
+/// Returns whether enough was written since the last byte marked to be pushed that the
+/// receiver should see it now (`forced_push()`).
 pub fn forced_push(write_seq: Seq, pushed_seq: Seq, max_window: u32) -> bool {
     write_seq.after(pushed_seq.add(max_window >> 1))
 }

@@ -3,9 +3,9 @@
 //! Offload trees: what host and target hand to each other in one operation (claims
 //! E 1-4, 16, 24, 45-47).
 //!
-//! A block holds a state object, and has two links: the *next* block is another object
-//! of the same layer on the same one below, and the *dependent* block is the first one
-//! of the layer above. From the wire up that is a tree upside down, with one trunk and
+//! A block holds a state object and has two links: the *next* block is another object
+//! of the same level on the same one below, and the *dependent* block is the first one
+//! of the level above. Seen from the wire this is a tree upside down, with one trunk and
 //! many leaves: connections on paths, paths on neighbours, neighbours on what lies
 //! between them and the NIC:
 //!
@@ -19,13 +19,13 @@
 //!     layer (VLAN)
 //! ```
 //!
-//! Any part of such a tree is one, too: a connection alone, to give it back; a
-//! neighbour alone, to say that it has another link address. A block whose object the
-//! target has already has that object's [`Handle`].
+//! Any part of such a tree is a tree, too: a connection alone, to give it back; a
+//! neighbour alone, to say that it has another link address. The block of an object that
+//! the target already has carries that object's [`Handle`].
 //!
-//! Blocks lie in memory of the caller's and name each other by index, so that trees
-//! are built in any context. Nothing here loops without bound, whatever the links say:
-//! blocks are only ever linked to ones that came before.
+//! Blocks lie in the caller's memory and name each other by index, so that trees can be
+//! built in any context. Nothing here loops without bound, whatever the links say: blocks
+//! are only ever linked to earlier ones.
 
 pub mod state;
 
@@ -158,7 +158,7 @@ impl<'s, H> Tree<'s, H> {
         self.len
     }
 
-    /// Is there no block?
+    /// Returns whether there is no block.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -687,7 +687,7 @@ mod tests {
         assert!(copy
             .and_then(|id| other.get(id))
             .is_some_and(|b| b.handle == handle));
-        // It does not fit any more with all of its blocks counted.
+        // With all of its blocks counted it no longer fits.
         assert!(tree.merge(&mut other) == Err(TreeError::Full));
         let (mut wide, mut blocks) = (room(20), room(9));
         let mut all = Tree::new(&mut wide);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! VLAN tags as the part of a connection's identity that they are (claims E 39,
-//! 44): which tags a frame carries, outermost first, without their priorities.
+//! VLAN tags as part of a connection's identity (claims E 39, 44): which tags a frame
+//! carries, outermost first, without their priorities.
 
 use super::wire::{
     ETHERTYPE_QINQ,

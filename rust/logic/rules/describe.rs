@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The description of a connection that rules are tried on: words as in rules, each
+//! The description of a connection for a dry run of the rules: words as in rules, each
 //! with the one value that the connection has.
 
 use super::{

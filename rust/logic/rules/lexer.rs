@@ -116,7 +116,7 @@ pub struct Lexer<'t> {
     column: u32,
 }
 
-/// Does the character end a word?
+/// Returns whether the character ends a word.
 fn is_sign(c: char) -> bool {
     c.is_whitespace()
         || c.is_control()

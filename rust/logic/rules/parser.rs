@@ -3,9 +3,9 @@
 //! From text to a program, in one pass and without recursion.
 //!
 //! A test that was just parsed leaves by one of two exits, [`TRUE`] and [`FALSE`].
-//! What follows says where they lead: `and` sends those who leave the left side by
-//! `TRUE` to the test that comes next, `or` those who leave by `FALSE`, and the end
-//! of the rule the rest. `not` swaps the exits of all that it stands before.
+//! What follows says where they lead: `and` leads the exit `TRUE` of its left side to the
+//! test that comes next, `or` the exit `FALSE`, and the end of the rule leads the rest.
+//! `not` swaps the exits of what follows it.
 
 use super::{
     super::{
@@ -78,7 +78,7 @@ pub struct Parsed {
     pub user_buffer: Option<u32>,
 }
 
-/// Has `text`, or what there is of it so far, a line `end`?
+/// Returns whether `text`, or what has arrived of it, has a line `end`.
 pub fn is_complete(text: &[u8]) -> bool {
     text.split_inclusive(|b| *b == b'\n').any(|line| {
         let words = line.trim_ascii_start();
@@ -156,7 +156,7 @@ impl<'t> Parser<'t, '_, '_> {
         self.token.kind == Kind::Word && self.token.text == word
     }
 
-    /// Is this word next? It is taken then.
+    /// Returns whether this word is next, and takes it if so.
     fn takes(&mut self, word: &str) -> Parse<bool> {
         let is = self.is(word);
         if is {
@@ -244,12 +244,12 @@ impl<'t> Parser<'t, '_, '_> {
         Ok(())
     }
 
-    /// Is the field in `lo..=hi`?
+    /// Tests whether the field is in `lo..=hi`.
     fn within(&mut self, field: Field, lo: impl Into<u64>, hi: impl Into<u64>) -> Parse {
         self.emit(Node::new(field, 0, u64::MAX, (lo.into(), hi.into())))
     }
 
-    /// Are the first `bits` bits of a field of two words these?
+    /// Tests whether a field of two words starts with the first `bits` bits of `bytes`.
     fn starts_with(&mut self, field: Field, bytes: &[u8; 16], bits: u32) -> Parse {
         let from = self.len;
         let whole = u128::MAX.checked_shl(128 - bits).unwrap_or_default();
@@ -265,7 +265,7 @@ impl<'t> Parser<'t, '_, '_> {
         Ok(())
     }
 
-    /// Is an address one of the prefix?
+    /// Tests whether an address is in the prefix.
     fn address(&mut self, (four, six): (Field, Field), prefix: Prefix) -> Parse {
         let from = self.len;
         match prefix.family {
@@ -303,7 +303,7 @@ impl<'t> Parser<'t, '_, '_> {
         self.nodes.get_mut(from..self.len).unwrap_or_default()
     }
 
-    /// Whoever leaves one of the nodes since `from` by `exit` goes to `target`.
+    /// Leads the exit `exit` of the nodes since `from` to `target`.
     fn lead(&mut self, from: usize, exit: u16, target: u16) {
         for node in self.since(from) {
             for place in [&mut node.inside, &mut node.outside] {

@@ -7,8 +7,8 @@
 //!
 //! - *constant*: set when the object is made, the same until it goes. It is what tells
 //!   two objects of a kind apart;
-//! - *cached*: the host's. The target has a copy, which changes by the host's
-//!   *update* and in no other way;
+//! - *cached*: the host's. The target has a copy, which only the host's *update*
+//!   changes;
 //! - *delegated*: the target's. The host asks for it by *query*, and gets it back by
 //!   *terminate*.
 
@@ -49,8 +49,8 @@ impl Level {
         }
     }
 
-    /// May an object of this level depend on one of `other`, or on none? A part of a
-    /// tree begins anywhere; layers lie on each other.
+    /// Returns whether an object of this level may depend on one of `other`, or on none. A
+    /// part of a tree may begin anywhere; layers lie on each other.
     pub const fn fits_on(self, other: Option<Self>) -> bool {
         matches!(
             (self, other),
@@ -95,8 +95,8 @@ pub struct LayerConst {
     pub mac: [u8; 6],
 }
 
-/// Cached state of a VLAN device: none. The priority of a tag is asked of the egress
-/// map for each frame, for changes of the map are not told to anyone.
+/// Cached state of a VLAN device: none. The priority of a tag is looked up in the egress
+/// map for each frame, because changes of the map are not notified.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct LayerCached;
 
@@ -107,11 +107,11 @@ pub struct LayerDelegated;
 /// An intermediate driver's object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Layer {
-    /// See there.
+    /// Set when the object is made.
     pub constant: LayerConst,
-    /// See there.
+    /// The host's.
     pub cached: LayerCached,
-    /// See there.
+    /// The target's.
     pub delegated: LayerDelegated,
 }
 
@@ -134,7 +134,7 @@ pub struct NeighbourCached {
     /// Its link address.
     pub mac: [u8; 6],
     /// The host needs no proof that it is there (NUD_REACHABLE, NUD_PERMANENT,
-    /// NUD_NOARP). Who sends to another asks the host first.
+    /// NUD_NOARP). Otherwise the host is asked before anything is sent.
     pub reachable: bool,
 }
 
@@ -149,11 +149,11 @@ pub struct NeighbourDelegated {
 /// A neighbour's object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Neighbour {
-    /// See there.
+    /// Set when the object is made.
     pub constant: NeighbourConst,
-    /// See there.
+    /// The host's.
     pub cached: NeighbourCached,
-    /// See there.
+    /// The target's.
     pub delegated: NeighbourDelegated,
 }
 
@@ -184,11 +184,11 @@ pub struct PathDelegated;
 /// A path's object.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Path {
-    /// See there.
+    /// Set when the object is made.
     pub constant: PathConst,
-    /// See there.
+    /// The host's.
     pub cached: PathCached,
-    /// See there.
+    /// The target's.
     pub delegated: PathDelegated,
 }
 
@@ -206,13 +206,13 @@ pub struct Connection {
 #[allow(clippy::large_enum_variant)]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Object {
-    /// See there.
+    /// What an intermediate driver adds.
     Layer(Layer),
-    /// See there.
+    /// A next hop.
     Neighbour(Neighbour),
-    /// See there.
+    /// A pair of addresses.
     Path(Path),
-    /// See there.
+    /// A TCP connection.
     Connection(Connection),
     /// One of this kind that the target has: its handle says which, and nothing else of
     /// it matters to the operation.
@@ -231,9 +231,9 @@ impl Object {
         }
     }
 
-    /// Is it the same thing as `other`, whatever else is known of it: does the constant
-    /// state agree? Two objects of a kind on the same one below are one then. Of one that
-    /// is only named nobody knows.
+    /// Returns whether the constant state agrees with that of `other`: two objects of a
+    /// kind on the same one below are then one. An object that is only named is never the
+    /// same.
     pub fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Layer(a), Self::Layer(b)) => a.constant == b.constant,
@@ -245,8 +245,8 @@ impl Object {
     }
 }
 
-/// A neighbour's cached state in one word, so that whoever reads it sees all of it: the
-/// link address, and whether it may be sent to at all.
+/// A neighbour's cached state in one word, so that a reader sees all of it: the link
+/// address, and whether it may be sent to at all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NeighbourWord(u64);
 
