@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! `cargo xtask lint`: formatting, clippy, and rules no tool knows.
 
+mod claims;
 mod parity;
 
 use std::fs;
@@ -49,6 +50,7 @@ pub fn run(args: &Lint) -> Result<()> {
         }
     };
     check("rules", rules(&files));
+    check("claims", claims::check(&files));
     check("rustfmt", rustfmt(&ready, &files));
     check(
         "parity",
