@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     logic::{
-        filter::Filter,
+        eligibility::may_change,
         policy,
         reason::Refusal, //
     },
@@ -125,26 +125,6 @@ fn note_again(worker: &Worker<Auto>, due_ms: u64, mut wanted: Noted<Wanted>) {
     wanted.get_mut().ms = due_ms;
     let candidates = &worker.job().candidates;
     let _ = candidates.put(worker, wanted, MAX_CANDIDATES);
-}
-
-/// Is it worth while to look at the connection again? A filter may be taken away.
-pub(super) fn may_change(reason: Refusal) -> bool {
-    matches!(
-        reason,
-        Refusal::MinBytes
-            | Refusal::MinSegments
-            | Refusal::MinAge
-            | Refusal::RuleWait
-            | Refusal::Neighbour
-            | Refusal::Recovery
-            | Refusal::OutOfOrder
-            | Refusal::ZeroWindow
-            | Refusal::MtuProbe
-            | Refusal::Backoff
-            | Refusal::NoMemory
-            | Refusal::Contended
-            | Refusal::DeviceDown
-    ) || Filter::ALL.iter().any(|filter| filter.refusal() == reason)
 }
 
 /// When a connection that was decided on is to be looked at again, if that may end

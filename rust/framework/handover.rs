@@ -57,6 +57,7 @@ use crate::{
             ConnCached,
             ConnData, //
         },
+        eligibility::may_change,
         filter::{
             Filter,
             Filters, //
@@ -98,7 +99,6 @@ use crate::{
         devref::DevRef,
         memcg::Charge,
         netdev::NetDevice,
-        proto,
         sock::{
             LockedSock,
             Patience,
@@ -228,35 +228,6 @@ pub(super) fn tuple_of(sk: LockedSock<'_>, layers: Option<&Layers>) -> Tuple {
     }
 }
 
-/// What about the socket itself speaks against an offload.
-fn check_socket(sk: LockedSock<'_>) -> Result<(), Refusal> {
-    let f = sk.facts();
-    let no = |bad: bool, reason| if bad { Err(reason) } else { Ok(()) };
-    no(f.shutdown && sk.is_connected(), Refusal::Shutdown)?;
-    no(!f.established, Refusal::NotEstablished)?;
-    no(f.has_ulp, Refusal::OtherUlp)?;
-    no(f.mptcp, Refusal::Mptcp)?;
-    no(f.smc, Refusal::Smc)?;
-    no(f.sockmap, Refusal::Sockmap)?;
-    no(!proto::is_plain(sk), Refusal::OtherProto)?;
-    no(f.user_data, Refusal::UserData)?;
-    no(f.repair, Refusal::TcpRepair)?;
-    no(f.md5_ao, Refusal::Md5Ao)?;
-    no(f.psp, Refusal::Psp)?;
-    no(f.fastopen, Refusal::Fastopen)?;
-    no(f.out_of_order, Refusal::OutOfOrder)?;
-    no(f.urgent, Refusal::Urgent)?;
-    no(f.in_recovery, Refusal::Recovery)?;
-    no(f.ecn, Refusal::Ecn)?;
-    no(f.own_cc, Refusal::CongestionControl)?;
-    no(f.pacing, Refusal::Pacing)?;
-    no(f.timestamping, Refusal::UnsupportedOption)?;
-    no(f.ip_options, Refusal::IpOptions)?;
-    no(f.probing, Refusal::ZeroWindow)?;
-    no(f.mtu_probe, Refusal::MtuProbe)?;
-    no(f.pressure, Refusal::NoMemory)
-}
-
 /// Is everything up on the way to `target` in `dev`?
 fn check_links(
     dev: &NetDevice,
@@ -315,7 +286,7 @@ pub(crate) fn offload(sk: LockedSock<'_>, trigger: &mut Trigger) -> Result<Hwid,
 fn count(stats: &Stats, result: Result<Hwid, Refusal>, trigger: &Trigger) {
     match result {
         Ok(_) => stats.offloaded(),
-        Err(reason) if trigger.retry && auto::may_change(reason) => {}
+        Err(reason) if trigger.retry && may_change(reason) => {}
         Err(reason) => stats.refused(reason),
     }
 }
@@ -424,7 +395,7 @@ fn check(
         now_ms,
         backoff: trigger.backoff,
     })?;
-    check_socket(sk)?;
+    sk.eligibility().check()?;
     common.check_way(sk, to)?;
     let hop = sk.hop();
     let known = device.objects().knows(path_dev, &hop);

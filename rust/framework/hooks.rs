@@ -25,10 +25,13 @@ use crate::{
         reason::{
             Refusal,
             UploadReason, //
+        },
+        sockopt::{
+            OptionKind,
+            SockOpt, //
         }, //
     },
     net::{
-        consts as c,
         errno,
         facts,
         proto::{
@@ -38,8 +41,7 @@ use crate::{
             HostFrame,
             Msg,
             OptValue,
-            Received,
-            SockOpt, //
+            Received, //
         },
         skb::SkBuff,
         sock::{
@@ -57,42 +59,6 @@ pub(crate) const ULP_NAME: &CStr = c"toe";
 
 /// See the module's documentation.
 pub(crate) struct SocketHooks;
-
-/// How an option goes together with an offload.
-enum OptionKind {
-    /// The target need not know.
-    Harmless,
-    /// Cached state of the target follows it.
-    Cached,
-    /// The host stack must have the connection.
-    NeedsHost(UploadReason),
-}
-
-fn classify(opt: SockOpt) -> OptionKind {
-    match (opt.level, opt.name) {
-        (c::SOL_TCP, c::TCP_ULP) => OptionKind::NeedsHost(UploadReason::Ulp),
-        (
-            c::SOL_TCP,
-            c::TCP_QUICKACK
-            | c::TCP_USER_TIMEOUT
-            | c::TCP_NOTSENT_LOWAT
-            | c::TCP_LINGER2
-            | c::TCP_SYNCNT
-            | c::TCP_DEFER_ACCEPT
-            | c::TCP_INQ
-            | c::TCP_WINDOW_CLAMP
-            | c::TCP_THIN_LINEAR_TIMEOUTS
-            | c::TCP_RTO_MAX_MS,
-        ) => OptionKind::Harmless,
-        (
-            c::SOL_TCP,
-            c::TCP_NODELAY | c::TCP_CORK | c::TCP_KEEPIDLE | c::TCP_KEEPINTVL | c::TCP_KEEPCNT,
-        ) => OptionKind::Cached,
-        (c::SOL_IP, c::IP_TOS | c::IP_TTL) => OptionKind::Cached,
-        (c::SOL_IPV6, c::IPV6_TCLASS | c::IPV6_UNICAST_HOPS) => OptionKind::Cached,
-        _ => OptionKind::NeedsHost(UploadReason::Setsockopt),
-    }
-}
 
 /// `false`: the module is on its way out, and all connections go back by that.
 fn locked_upload(sk: &Sock, reason: UploadReason, call: &'static CStr) -> bool {
@@ -139,7 +105,7 @@ impl Hooks for SocketHooks {
         value: &OptValue,
         host: impl FnOnce() -> i32,
     ) -> Option<i32> {
-        let reason = match classify(opt) {
+        let reason = match opt.kind() {
             OptionKind::Harmless => return None,
             // The value may be in memory that takes its time.
             OptionKind::Cached => {

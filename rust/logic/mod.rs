@@ -18,6 +18,7 @@
 pub mod ack;
 pub mod buffer;
 pub mod conn;
+pub mod eligibility;
 pub mod expect;
 pub mod filter;
 pub mod hold;
@@ -33,6 +34,7 @@ pub mod rtt;
 pub mod rules;
 pub mod seq;
 pub mod slots;
+pub mod sockopt;
 pub mod state;
 pub mod template;
 pub mod transmit;

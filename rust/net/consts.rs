@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Socket options by the names of the C headers, as `setsockopt(2)` passes them.
+//! Numbers of the C headers: flags of calls, and that the logic has its own of socket
+//! options right.
 
-use kernel::ffi::c_int;
+use crate::{
+    bindings,
+    logic::sockopt::names, //
+};
 
-use crate::bindings;
-
-macro_rules! consts {
+macro_rules! same {
     ($($name:ident)*) => {
-        $( pub(crate) const $name: c_int = bindings::$name as c_int; )*
+        $( const _: () = assert!(names::$name == bindings::$name as i32); )*
     };
 }
 
-consts! {
+same! {
     SOL_TCP SOL_IP SOL_IPV6
     IP_TOS IP_TTL IPV6_TCLASS IPV6_UNICAST_HOPS
     TCP_ULP TCP_NODELAY TCP_CORK TCP_QUICKACK TCP_KEEPIDLE TCP_KEEPINTVL TCP_KEEPCNT

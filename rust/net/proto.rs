@@ -56,16 +56,12 @@ use super::{
     table::ReadGuard,
     ulp, //
 };
-use crate::bindings;
+use crate::{
+    bindings,
+    logic::sockopt::SockOpt, //
+};
 
 use adapter::Adapter;
-
-/// `SOL_TCP` option or other level, as `setsockopt(2)` names it.
-#[derive(Clone, Copy)]
-pub(crate) struct SockOpt {
-    pub(crate) level: c_int,
-    pub(crate) name: c_int,
-}
 
 /// The value of a socket option, in the caller's memory.
 pub(crate) struct OptValue {

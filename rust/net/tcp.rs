@@ -30,6 +30,7 @@ use kernel::ffi::{
 
 use super::{
     context::Bh,
+    proto,
     sock::{
         LockedSock,
         Sock, //
@@ -42,6 +43,7 @@ use crate::{
             ConnCached,
             ConnData, //
         },
+        eligibility::Eligibility,
         legacy::HostState,
         rtt::Rtt,
         seq::Seq, //
@@ -59,33 +61,6 @@ const CLOSE_WAIT: u8 = bindings::TCP_CLOSE_WAIT as u8;
 const KEEPOPEN: c_ulong = 1 << bindings::TOE_SOCK_KEEPOPEN;
 /// `TCP_CA_Open`.
 const CA_OPEN: u8 = 0;
-
-/// What the offload decision looks at, besides what the socket layer knows.
-pub(crate) struct Facts {
-    pub(crate) established: bool,
-    pub(crate) has_ulp: bool,
-    pub(crate) repair: bool,
-    pub(crate) md5_ao: bool,
-    pub(crate) psp: bool,
-    pub(crate) mptcp: bool,
-    pub(crate) smc: bool,
-    pub(crate) fastopen: bool,
-    pub(crate) out_of_order: bool,
-    pub(crate) urgent: bool,
-    pub(crate) in_recovery: bool,
-    pub(crate) ecn: bool,
-    pub(crate) own_cc: bool,
-    pub(crate) pacing: bool,
-    pub(crate) timestamping: bool,
-    pub(crate) sockmap: bool,
-    pub(crate) user_data: bool,
-    pub(crate) shutdown: bool,
-    pub(crate) probing: bool,
-    /// It looks for a larger path MTU.
-    pub(crate) mtu_probe: bool,
-    pub(crate) pressure: bool,
-    pub(crate) ip_options: bool,
-}
 
 impl Sock {
     /// As [`LockedSock::data_segments`], at this moment. Any context; the lock need not be
@@ -227,8 +202,9 @@ impl<'a> LockedSock<'a> {
         }
     }
 
-    /// Reads everything the offload decision wants to know.
-    pub(crate) fn facts(&self) -> Facts {
+    /// Reads what the offload decision wants to know of the socket.
+    #[inline]
+    pub(crate) fn eligibility(&self) -> Eligibility {
         let mut c = bindings::toe_sock_facts::default();
         // SAFETY: the socket is live and locked, `c` is ours.
         unsafe { bindings::toe_sock_facts(self.as_ptr(), &mut c) };
@@ -238,9 +214,10 @@ impl<'a> LockedSock<'a> {
             let icsk = &*self.icsk();
             let tp = &*self.tp();
             let ca = &*icsk.icsk_ca_ops;
-            Facts {
+            Eligibility {
+                connected: self.is_connected(),
                 established: matches!(sk.__sk_common.skc_state, ESTABLISHED | CLOSE_WAIT),
-                has_ulp: !icsk.icsk_ulp_ops.is_null() || !icsk.icsk_ulp_data.is_null(),
+                ulp: !icsk.icsk_ulp_ops.is_null() || !icsk.icsk_ulp_data.is_null(),
                 repair: tp.repair() != 0,
                 md5_ao: c.md5_ao,
                 psp: c.psp,
@@ -260,6 +237,7 @@ impl<'a> LockedSock<'a> {
                 pacing: sk.sk_pacing_status != 0,
                 timestamping: c.timestamping,
                 sockmap: c.sockmap,
+                plain: proto::is_plain(*self),
                 user_data: !sk.sk_user_data.is_null(),
                 shutdown: u32::from(sk.sk_shutdown) & bindings::SEND_SHUTDOWN != 0,
                 probing: self.probing(),

@@ -23,11 +23,11 @@ use super::{
     HostFrame,
     Msg,
     OptValue,
-    Received,
-    SockOpt, //
+    Received, //
 };
 use crate::{
     bindings,
+    logic::sockopt::SockOpt,
     net::{
         calls::InFlight,
         errno,
