@@ -47,6 +47,10 @@ use super::{
 use crate::{
     logic::{
         hwid::Hwid,
+        objects::{
+            Idle,
+            RefState, //
+        },
         reason::Update,
         tree::{
             state::{
@@ -63,7 +67,6 @@ use crate::{
                 PathCached,
                 PathConst, //
             },
-            BlockId,
             Tree, //
         },
         tuple::{
@@ -102,55 +105,9 @@ const MOST_LAYERS: u32 = 1 << 13;
 /// Paths that are kept for a moment after their last connection, at most.
 const MOST_IDLE: usize = 64;
 
-/// What the book has of an object of any level. Written with the lock held.
-struct Entry {
-    /// The target's handle; 0 while the object is being made.
-    handle: AtomicU64,
-    /// Objects, or connections, that depend on it.
-    dependants: AtomicU32,
-    /// Its block in the tree that is being built: that tree's number, and the block.
-    block: AtomicU64,
-}
-
-impl Entry {
-    fn new() -> Self {
-        Entry {
-            handle: AtomicU64::new(0),
-            dependants: AtomicU32::new(0),
-            block: AtomicU64::new(0),
-        }
-    }
-
-    fn handle(&self, level: Level) -> Option<Handle> {
-        let id = Hwid::from_raw(self.handle.load(Relaxed))?;
-        Some(Handle { level, id })
-    }
-
-    fn block(&self, tree: u64) -> Option<BlockId> {
-        let block = self.block.load(Relaxed);
-        (block >> 16 == tree).then_some(BlockId::from_index(block as u16))
-    }
-
-    fn set_block(&self, tree: u64, id: BlockId) {
-        self.block
-            .store(tree << 16 | u64::from(id.index()), Relaxed);
-    }
-
-    /// One more, or one less, depends on it: how many do now.
-    fn depend(&self, more: bool) -> u32 {
-        let was = self.dependants.load(Relaxed);
-        let now = match more {
-            true => was + 1,
-            false => was.saturating_sub(1),
-        };
-        self.dependants.store(now, Relaxed);
-        now
-    }
-}
-
 struct LayerRecord {
     links: Links<LayerRecord>,
-    entry: Entry,
+    refs: RefState,
     dev: DevRef,
     state: LayerConst,
     /// The layer below.
@@ -159,7 +116,7 @@ struct LayerRecord {
 
 struct NeighbourRecord {
     links: Links<NeighbourRecord>,
-    entry: Entry,
+    refs: RefState,
     dev: DevRef,
     state: NeighbourConst,
     layers: Option<Arc<Layers>>,
@@ -171,7 +128,7 @@ struct NeighbourRecord {
 
 struct PathRecord {
     links: Links<PathRecord>,
-    entry: Entry,
+    refs: RefState,
     /// When its last connection went, in ms.
     idle_ms: AtomicU64,
     state: PathConst,
@@ -237,10 +194,8 @@ pub(crate) struct Objects {
 struct State {
     /// Number of the tree that is being built.
     tree: u64,
-    /// Paths that lost their last connection lately, and may have got another one.
-    idle: [Option<Hwid>; MOST_IDLE],
-    /// The place in `idle` that is taken next.
-    next: usize,
+    /// Paths that lost their last connection lately.
+    idle: Idle<MOST_IDLE>,
     /// For the tree of one connection; `None` while one is built.
     few: Option<Few>,
 }
@@ -289,8 +244,7 @@ impl Objects {
             paths <- Table::new(MOST, MOST),
             book <- new_spinlock_bh!(State {
                 tree: 0,
-                idle: [None; MOST_IDLE],
-                next: 0,
+                idle: Idle::EMPTY,
                 few: Some(Few::new()?),
             }),
         }? Error)
@@ -377,7 +331,7 @@ impl Objects {
             let Some(record) = record.filter(|r| core::ptr::eq(&*r.dev, dev)) else {
                 continue;
             };
-            if let Some(handle) = record.entry.handle(Level::Layer) {
+            if let Some(handle) = record.refs.handle(Level::Layer) {
                 let mut place = [None];
                 target.invalidate(&mut named(&mut place, handle));
                 target.device().stats().updated(Update::Invalid);
@@ -437,7 +391,7 @@ pub(super) fn one<'s, 'a>(
 /// book is open.
 fn tell_neighbour(target: &dyn OffloadTarget, record: &NeighbourRecord, now: NeighbourWord) {
     let told = record.told();
-    let Some(handle) = record.entry.handle(Level::Neighbour) else {
+    let Some(handle) = record.refs.handle(Level::Neighbour) else {
         return;
     };
     if told == now {

@@ -25,6 +25,7 @@ pub mod hold;
 pub mod hwid;
 pub mod legacy;
 pub mod next_hop;
+pub mod objects;
 pub mod policy;
 pub mod rate;
 pub mod rcv_mss;

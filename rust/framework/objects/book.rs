@@ -28,17 +28,20 @@ use super::{
     named,
     one,
     tell_neighbour,
-    Entry,
     LayerRecord,
     NeighbourRecord,
     Objects,
     PathRecord,
-    State,
-    MOST_IDLE, //
+    State, //
 };
 use crate::{
     logic::{
         hwid::Hwid,
+        objects::{
+            self,
+            Key,
+            RefState, //
+        },
         reason::{
             Refusal,
             Update, //
@@ -70,7 +73,6 @@ use crate::{
         sock::Sock,
         spin_lock_bh::SpinLockBhGuard,
         table::{
-            EntryRef,
             Full,
             Links,
             ReadGuard, //
@@ -200,15 +202,15 @@ impl Book<'_> {
             let _charge = Charge::to(sk);
             return self.new_path(tree, &neighbour, on, state, way.hop.mtu);
         };
-        let block = match path.entry.block(self.state.tree) {
+        let block = match path.refs.block(self.state.tree) {
             Some(block) => block,
             None => {
-                let handle = path.entry.handle(Level::Path);
+                let handle = path.refs.handle(Level::Path);
                 let handle = handle.ok_or(Refusal::NoMemory)?;
                 let block = tree
                     .name(None, handle, Host::Handle)
                     .map_err(|_| Refusal::NoMemory)?;
-                path.entry.set_block(self.state.tree, block);
+                path.refs.set_block(self.state.tree, block);
                 block
             }
         };
@@ -231,15 +233,15 @@ impl Book<'_> {
         state: PathConst,
         mtu: u32,
     ) -> Result<Placed, Refusal> {
-        let below = match neighbour.entry.block(self.state.tree) {
+        let below = match neighbour.refs.block(self.state.tree) {
             Some(block) => block,
             None => {
-                let handle = neighbour.entry.handle(Level::Neighbour);
+                let handle = neighbour.refs.handle(Level::Neighbour);
                 let handle = handle.ok_or(Refusal::NoMemory)?;
                 let block = tree
                     .name(None, handle, Host::Handle)
                     .map_err(|_| Refusal::NoMemory)?;
-                neighbour.entry.set_block(self.state.tree, block);
+                neighbour.refs.set_block(self.state.tree, block);
                 block
             }
         };
@@ -253,7 +255,7 @@ impl Book<'_> {
             Ok(block) => {
                 let guard = ReadGuard::within(self.state.bh());
                 if let Some(record) = self.objects.paths.get(&guard, path) {
-                    record.entry.set_block(self.state.tree, block);
+                    record.refs.set_block(self.state.tree, block);
                 }
                 Ok(Placed {
                     path,
@@ -277,7 +279,7 @@ impl Book<'_> {
             |id| {
                 let record = PathRecord {
                     links: Links::new(hash, id),
-                    entry: Entry::new(),
+                    refs: RefState::default(),
                     idle_ms: AtomicU64::new(0),
                     state,
                     on,
@@ -316,7 +318,7 @@ impl Book<'_> {
                 |id| {
                     let record = NeighbourRecord {
                         links: Links::new(hash, id),
-                        entry: Entry::new(),
+                        refs: RefState::default(),
                         dev: DevRef::new(way.dev),
                         state,
                         layers: layers.clone(),
@@ -340,7 +342,7 @@ impl Book<'_> {
             Ok(block) => {
                 let guard = ReadGuard::within(self.state.bh());
                 if let Some(record) = self.objects.neighbours.get(&guard, id) {
-                    record.entry.set_block(self.state.tree, block);
+                    record.refs.set_block(self.state.tree, block);
                 }
                 Ok(id)
             }
@@ -374,7 +376,7 @@ impl Book<'_> {
                         |id| {
                             let record = LayerRecord {
                                 links: Links::new(hash, id),
-                                entry: Entry::new(),
+                                refs: RefState::default(),
                                 dev: DevRef::new(dev),
                                 state,
                                 on,
@@ -385,10 +387,10 @@ impl Book<'_> {
                     .map_err(no_room)?,
             };
             let record = table.get(&guard, id).ok_or(Refusal::NoMemory)?;
-            let block = match record.entry.block(self.state.tree) {
+            let block = match record.refs.block(self.state.tree) {
                 Some(block) => block,
                 None => {
-                    let handle = record.entry.handle(Level::Layer);
+                    let handle = record.refs.handle(Level::Layer);
                     let host = match handle {
                         Some(_) => Host::Handle,
                         None => Host::New(id, Parts::Plain),
@@ -405,7 +407,7 @@ impl Book<'_> {
                     }
                 }
             };
-            record.entry.set_block(self.state.tree, block);
+            record.refs.set_block(self.state.tree, block);
             below = Some((id, block));
         }
         Ok(below)
@@ -420,7 +422,7 @@ impl Book<'_> {
     pub(in crate::framework) fn depend(&self, path: Hwid) {
         let guard = ReadGuard::within(self.state.bh());
         if let Some(path) = self.objects.paths.get(&guard, path) {
-            path.entry.depend(true);
+            path.refs.depend();
         }
     }
 
@@ -430,40 +432,7 @@ impl Book<'_> {
         if !self.news {
             return;
         }
-        let guard = ReadGuard::within(self.state.bh());
-        let objects = self.objects;
-        for block in tree.walk().filter_map(|id| tree.get(id)) {
-            let (Host::New(id, _), Some(handle)) = (&block.host, block.handle) else {
-                continue;
-            };
-            match handle.level {
-                Level::Layer => {
-                    let record = objects.layers.get(&guard, *id);
-                    record.inspect(|r| r.entry.handle.store(handle.id.raw(), Relaxed));
-                    self.layer_depends(&guard, record.and_then(|r| r.on));
-                }
-                Level::Neighbour => {
-                    let record = objects.neighbours.get(&guard, *id);
-                    record.inspect(|r| r.entry.handle.store(handle.id.raw(), Relaxed));
-                    self.layer_depends(&guard, record.and_then(|r| r.on));
-                }
-                Level::Path => {
-                    let record = objects.paths.get(&guard, *id);
-                    record.inspect(|r| r.entry.handle.store(handle.id.raw(), Relaxed));
-                    let on = record.and_then(|r| objects.neighbours.get(&guard, r.on));
-                    on.inspect(|on| {
-                        on.entry.depend(true);
-                    });
-                }
-                Level::Connection => {}
-            }
-        }
-    }
-
-    fn layer_depends(&self, guard: &ReadGuard<'_>, on: Option<Hwid>) {
-        if let Some(on) = on.and_then(|on| self.objects.layers.get(guard, on)) {
-            on.entry.depend(true);
-        }
+        objects::made(&self.records(), tree, new);
     }
 
     /// What was put into the tree and is of no use goes again: what the target did not
@@ -476,13 +445,8 @@ impl Book<'_> {
         if !self.news {
             return;
         }
-        let mut at = tree.first_down();
-        while let Some(id) = at {
-            if let Some((Host::New(id, _), object)) = tree.get(id).map(|b| (&b.host, &b.object)) {
-                self.forget(target, object.level(), *id);
-            }
-            at = tree.after_down(id);
-        }
+        let terminate = |handle| terminate(target, handle);
+        objects::sweep(&mut self.records(), tree, new, terminate);
     }
 
     /// One connection less depends on the path. Of those on which nothing depends any
@@ -492,27 +456,17 @@ impl Book<'_> {
         let Some(record) = self.objects.paths.get(&guard, path) else {
             return;
         };
-        if record.entry.depend(false) != 0 {
+        if record.refs.let_go() != 0 {
             return;
         }
         let neighbour = self.objects.neighbours.get(&guard, record.on);
         if target.device().check_open().is_err() || neighbour.is_none_or(|n| n.dev.is_going()) {
-            self.forget(target, Level::Path, path);
+            self.records().forget(target, path);
             return;
         }
         record.idle_ms.store(time::now_ms(), Relaxed);
-        let state = &mut *self.state;
-        if state.idle.contains(&Some(path)) {
-            return;
-        }
-        let place = state.next % MOST_IDLE;
-        state.next = place + 1;
-        let other = state
-            .idle
-            .get_mut(place)
-            .and_then(|slot| slot.replace(path));
-        if let Some(other) = other {
-            self.forget(target, Level::Path, other);
+        if let Some(other) = self.state.idle.keep(path) {
+            self.records().forget(target, other);
         }
     }
 
@@ -520,76 +474,28 @@ impl Book<'_> {
     /// some are left.
     pub(super) fn sweep_idle(&mut self, target: &dyn OffloadTarget, all: bool) -> bool {
         let now = time::now_ms();
-        let mut left = false;
-        for place in 0..MOST_IDLE {
-            let Some(path) = self.state.idle.get(place).copied().flatten() else {
-                continue;
+        let (state, bh) = self.state.split();
+        let mut records = Records {
+            objects: self.objects,
+            guard: ReadGuard::within(bh),
+        };
+        state.idle.sweep(|path| {
+            let record = records.objects.paths.get(&records.guard, path);
+            let Some(record) = record.filter(|r| r.refs.dependants() == 0) else {
+                return false;
             };
-            let (state, bh) = self.state.split();
-            let guard = ReadGuard::within(bh);
-            let record = self.objects.paths.get(&guard, path);
-            let idle = record.filter(|r| r.entry.dependants.load(Relaxed) == 0);
-            if !all && idle.is_some_and(|r| now < r.idle_ms.load(Relaxed) + IDLE_MS) {
-                left = true;
-                continue;
+            let stays = !all && now < record.idle_ms.load(Relaxed) + IDLE_MS;
+            if !stays {
+                records.forget(target, path);
             }
-            if let Some(slot) = state.idle.get_mut(place) {
-                *slot = None;
-            }
-            if idle.is_some() {
-                self.forget(target, Level::Path, path);
-            }
-        }
-        left
+            stays
+        })
     }
 
-    /// Terminates an object, and those below it, as far as nothing depends on them.
-    #[cold]
-    fn forget(&self, target: &dyn OffloadTarget, level: Level, id: Hwid) {
-        let objects = self.objects;
-        let mut next = Some((level, id));
-        while let Some((level, id)) = next.take() {
-            let guard = ReadGuard::within(self.state.bh());
-            let (entry, on) = match level {
-                Level::Path => match objects.paths.get(&guard, id).map(EntryRef::into_ref) {
-                    Some(r) => (&r.entry, Some((Level::Neighbour, r.on))),
-                    None => return,
-                },
-                Level::Neighbour => {
-                    match objects.neighbours.get(&guard, id).map(EntryRef::into_ref) {
-                        Some(r) => (&r.entry, r.on.map(|on| (Level::Layer, on))),
-                        None => return,
-                    }
-                }
-                Level::Layer => match objects.layers.get(&guard, id).map(EntryRef::into_ref) {
-                    Some(r) => (&r.entry, r.on.map(|on| (Level::Layer, on))),
-                    None => return,
-                },
-                Level::Connection => return,
-            };
-            if entry.dependants.load(Relaxed) != 0 {
-                return;
-            }
-            if let Some(handle) = entry.handle(level) {
-                let mut place = [None];
-                target.terminate(&mut named(&mut place, handle));
-                // Only what was made was counted by what it lies on.
-                next = on.filter(|(level, on)| match level {
-                    Level::Neighbour => objects
-                        .neighbours
-                        .get(&guard, *on)
-                        .is_some_and(|r| r.entry.depend(false) == 0),
-                    _ => objects
-                        .layers
-                        .get(&guard, *on)
-                        .is_some_and(|r| r.entry.depend(false) == 0),
-                });
-            }
-            match level {
-                Level::Path => objects.paths.remove(id),
-                Level::Neighbour => objects.neighbours.remove(id),
-                _ => objects.layers.remove(id),
-            };
+    fn records(&self) -> Records<'_> {
+        Records {
+            objects: self.objects,
+            guard: ReadGuard::within(self.state.bh()),
         }
     }
 
@@ -599,8 +505,79 @@ impl Book<'_> {
         self.objects
             .paths
             .get(&guard, path)?
-            .entry
+            .refs
             .handle(Level::Path)
+    }
+}
+
+/// What a block that was to be made is of.
+fn new(host: &Host<'_>) -> Option<Hwid> {
+    match host {
+        Host::New(id, _) => Some(*id),
+        _ => None,
+    }
+}
+
+/// The target gives an object up. The book is open.
+fn terminate(target: &dyn OffloadTarget, handle: Handle) {
+    let mut place = [None];
+    target.terminate(&mut named(&mut place, handle));
+}
+
+/// The records while the book is open.
+struct Records<'b> {
+    objects: &'b Objects,
+    guard: ReadGuard<'b>,
+}
+
+impl Records<'_> {
+    /// Terminates a path, and what lies below it, as far as nothing depends on them.
+    fn forget(&mut self, target: &dyn OffloadTarget, path: Hwid) {
+        let key = Key {
+            level: Level::Path,
+            id: path,
+        };
+        objects::forget(self, key, |handle| terminate(target, handle));
+    }
+}
+
+impl objects::Records for Records<'_> {
+    fn get(&self, Key { level, id }: Key) -> Option<(&RefState, Option<Key>)> {
+        let guard = &self.guard;
+        let layer = |on: Option<Hwid>| {
+            on.map(|id| Key {
+                level: Level::Layer,
+                id,
+            })
+        };
+        match level {
+            Level::Path => {
+                let record = self.objects.paths.get(guard, id)?.into_ref();
+                let on = Key {
+                    level: Level::Neighbour,
+                    id: record.on,
+                };
+                Some((&record.refs, Some(on)))
+            }
+            Level::Neighbour => {
+                let record = self.objects.neighbours.get(guard, id)?.into_ref();
+                Some((&record.refs, layer(record.on)))
+            }
+            Level::Layer => {
+                let record = self.objects.layers.get(guard, id)?.into_ref();
+                Some((&record.refs, layer(record.on)))
+            }
+            Level::Connection => None,
+        }
+    }
+
+    fn remove(&mut self, Key { level, id }: Key) {
+        let _ = match level {
+            Level::Path => self.objects.paths.remove(id),
+            Level::Neighbour => self.objects.neighbours.remove(id),
+            Level::Layer => self.objects.layers.remove(id),
+            Level::Connection => false,
+        };
     }
 }
 
@@ -608,7 +585,7 @@ impl Book<'_> {
 #[cold]
 fn tell_mtu(target: &dyn OffloadTarget, path: &PathRecord, mtu: u32) {
     path.told.store(mtu, Relaxed);
-    if let Some(handle) = path.entry.handle(Level::Path) {
+    if let Some(handle) = path.refs.handle(Level::Path) {
         let mut place = [None];
         target.update(&mut one(&mut place, path.object(), handle));
         target.device().stats().updated(Update::PathMtu);

@@ -2,8 +2,6 @@
 
 //! The objects of a device as debugfs shows them.
 
-use core::sync::atomic::Ordering::Relaxed;
-
 use kernel::{
     prelude::*,
     seq_file::SeqFile,
@@ -13,11 +11,11 @@ use kernel::{
 use super::{
     super::target::OffloadTarget,
     named,
-    Entry,
     Objects, //
 };
 use crate::{
     logic::{
+        objects::RefState,
         tree::{
             state::{
                 Handle,
@@ -42,8 +40,8 @@ impl Objects {
                 continue;
             };
             let on = record.on.and_then(|on| self.layers.get(&guard, on));
-            let on = on.and_then(|on| on.entry.handle(Level::Layer));
-            self.show_one(target, seq, &record.entry, Level::Layer, on);
+            let on = on.and_then(|on| on.refs.handle(Level::Layer));
+            self.show_one(target, seq, &record.refs, Level::Layer, on);
         }
         for index in 0..self.neighbours.slots() {
             let guard = ReadGuard::new();
@@ -51,8 +49,8 @@ impl Objects {
                 continue;
             };
             let on = record.on.and_then(|on| self.layers.get(&guard, on));
-            let on = on.and_then(|on| on.entry.handle(Level::Layer));
-            self.show_one(target, seq, &record.entry, Level::Neighbour, on);
+            let on = on.and_then(|on| on.refs.handle(Level::Layer));
+            self.show_one(target, seq, &record.refs, Level::Neighbour, on);
         }
         for index in 0..self.paths.slots() {
             let guard = ReadGuard::new();
@@ -60,8 +58,8 @@ impl Objects {
                 continue;
             };
             let on = self.neighbours.get(&guard, record.on);
-            let on = on.and_then(|on| on.entry.handle(Level::Neighbour));
-            self.show_one(target, seq, &record.entry, Level::Path, on);
+            let on = on.and_then(|on| on.refs.handle(Level::Neighbour));
+            self.show_one(target, seq, &record.refs, Level::Path, on);
         }
         Ok(())
     }
@@ -71,11 +69,11 @@ impl Objects {
         &self,
         target: &dyn OffloadTarget,
         seq: &SeqFile,
-        entry: &Entry,
+        refs: &RefState,
         level: Level,
         on: Option<Handle>,
     ) {
-        let Some(handle) = entry.handle(level) else {
+        let Some(handle) = refs.handle(level) else {
             return;
         };
         let mut place = [None];
@@ -90,7 +88,7 @@ impl Objects {
             level.name(),
             handle.id.raw(),
             on.map_or(0, |on| on.id.raw()),
-            entry.dependants.load(Relaxed),
+            refs.dependants(),
             Text(Described {
                 object: &block.object,
                 valid: block.status() == Status::Done,
