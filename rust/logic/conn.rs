@@ -89,8 +89,7 @@ pub struct ConnDelegated {
     /// When `ts_recent` was stored, in seconds (`rx_opt.ts_recent_stamp`).
     pub ts_recent_stamp: i64,
     /// Segments sent and not yet acknowledged. Set to 0 by the receive engine
-    /// when all is acknowledged; otherwise the owner of the sent packets counts them
-    /// (see [`ConnDelegated::segs_acked`]).
+    /// when all is acknowledged; otherwise the owner of the sent packets counts them.
     pub packets_out: u32,
     /// Round trip time estimate.
     pub rtt: Rtt,
@@ -151,24 +150,10 @@ impl ConnDelegated {
             .saturating_dist_from(self.rcv_nxt)
     }
 
-    /// Bytes sent and not yet acknowledged.
-    #[inline]
-    pub const fn bytes_in_flight(&self) -> u32 {
-        self.snd_nxt.dist_from(self.snd_una)
-    }
-
     /// Whether everything sent is acknowledged.
     #[inline]
     pub const fn all_acked(&self) -> bool {
         self.snd_una.0 == self.snd_nxt.0
-    }
-
-    /// Takes `segs` segments, found acknowledged in the queue of sent packets,
-    /// from `packets_out`. At least one stays while bytes are in flight.
-    #[inline]
-    pub fn segs_acked(&mut self, segs: u32) {
-        let left = self.packets_out.saturating_sub(segs);
-        self.packets_out = if self.all_acked() { 0 } else { left.max(1) };
     }
 }
 
@@ -190,26 +175,9 @@ mod tests {
         };
         assert_eq!(c.send_window(), 30);
         assert_eq!(c.receive_window(), 9);
-        assert_eq!(c.bytes_in_flight(), 50);
         c.snd_wnd = 40;
         assert_eq!(c.send_window(), 0);
         c.rcv_nxt = Seq(40);
         assert_eq!(c.receive_window(), 0);
-    }
-
-    #[test]
-    fn packets_out_follows_the_bytes() {
-        let mut c = ConnDelegated {
-            snd_nxt: Seq(10),
-            packets_out: 3,
-            ..ConnDelegated::default()
-        };
-        c.segs_acked(2);
-        assert_eq!(c.packets_out, 1);
-        c.segs_acked(2);
-        assert_eq!(c.packets_out, 1);
-        c.snd_una = Seq(10);
-        c.segs_acked(0);
-        assert_eq!(c.packets_out, 0);
     }
 }

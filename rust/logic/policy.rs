@@ -29,9 +29,6 @@ pub enum Policy {
 }
 
 impl Policy {
-    /// The names, in the order of the values.
-    pub const NAMES: [&'static str; 3] = ["off", "ulp", "auto"];
-
     /// The name that sysfs reads and writes.
     pub const fn name(self) -> &'static str {
         match self {
@@ -48,16 +45,6 @@ impl Policy {
             b"off" => Some(Self::Off),
             b"ulp" => Some(Self::Ulp),
             b"auto" => Some(Self::Auto),
-            _ => None,
-        }
-    }
-
-    /// The policy whose `as u8` is `raw`, for a policy kept in an atomic.
-    pub const fn from_u8(raw: u8) -> Option<Self> {
-        match raw {
-            0 => Some(Self::Off),
-            1 => Some(Self::Ulp),
-            2 => Some(Self::Auto),
             _ => None,
         }
     }
@@ -381,10 +368,8 @@ mod tests {
 
     #[test]
     fn names() {
-        for (i, name) in Policy::NAMES.iter().enumerate() {
-            let policy = Policy::parse(name.as_bytes());
-            assert!(policy.is_some_and(|p| p.name() == *name));
-            assert!(policy == Policy::from_u8(i as u8));
+        for policy in [Policy::Off, Policy::Ulp, Policy::Auto] {
+            assert!(Policy::parse(policy.name().as_bytes()) == Some(policy));
         }
         assert!(Policy::parse(b" auto\n") == Some(Policy::Auto));
         assert!(Policy::parse(b"on").is_none());

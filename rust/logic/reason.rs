@@ -44,11 +44,6 @@ macro_rules! named {
             pub const fn index(self) -> usize {
                 self as usize
             }
-
-            /// The variant with that index, if there is one.
-            pub fn from_index(index: usize) -> Option<Self> {
-                Self::ALL.get(index).copied()
-            }
         }
     };
 }
@@ -227,6 +222,13 @@ named! {
     }
 }
 
+impl UploadReason {
+    /// The reason with that index, if there is one.
+    pub fn from_index(index: usize) -> Option<Self> {
+        Self::ALL.get(index).copied()
+    }
+}
+
 named! {
     /// Which of a connection's cached state was brought up to date in the target,
     /// which goes on with it (claims E 17, E 23).
@@ -327,13 +329,13 @@ mod tests {
         for (i, r) in Refusal::ALL.iter().enumerate() {
             assert_eq!(r.index(), i);
             assert_eq!(r.name(), Refusal::NAMES[i]);
-            assert!(Refusal::from_index(i) == Some(*r));
         }
         for (i, r) in UploadReason::ALL.iter().enumerate() {
             assert_eq!(r.index(), i);
             assert_eq!(r.name(), UploadReason::NAMES[i]);
+            assert!(UploadReason::from_index(i) == Some(*r));
         }
-        assert!(Refusal::from_index(Refusal::COUNT).is_none());
+        assert!(UploadReason::from_index(UploadReason::COUNT).is_none());
     }
 
     #[test]

@@ -90,11 +90,6 @@ impl Rtt {
             srtt => (srtt >> 3).saturating_add(self.rttvar_us),
         }
     }
-
-    /// The smoothed round trip time in microseconds; 0 before the first sample.
-    pub const fn srtt(&self) -> u32 {
-        self.srtt_us >> 3
-    }
 }
 
 /// Ticks that `us` microseconds take, of which a second has `HZ`, rounded up

@@ -30,12 +30,6 @@ impl Seq {
         !self.after(other)
     }
 
-    /// Whether `self` is `other` or later (`!before()`).
-    #[inline]
-    pub const fn at_or_after(self, other: Self) -> bool {
-        !self.before(other)
-    }
-
     /// Whether going upward from `lo`, `self` is met no later than `hi`
     /// (`between()`; both ends included).
     #[inline]
@@ -92,8 +86,7 @@ mod tests {
         assert!(zero.after(top));
         assert!(!zero.before(zero));
         assert!(zero.at_or_before(zero));
-        assert!(zero.at_or_after(zero));
-        assert!(zero.at_or_after(top));
+        assert!(!zero.at_or_before(top));
         assert_eq!(top.add(1), zero);
         assert_eq!(zero.sub(1), top);
         assert_eq!(Seq(4).dist_from(Seq(u32::MAX - 3)), 8);

@@ -8,8 +8,6 @@ use super::{
     seq::Seq, //
 };
 
-/// `TCP_NODELAY` is set.
-pub const NAGLE_OFF: u8 = 1;
 /// `TCP_CORK` or `MSG_MORE`: hold back a partial segment.
 pub const NAGLE_CORK: u8 = 2;
 /// Send what is there, once, in spite of Nagle and cork.
@@ -91,7 +89,7 @@ pub struct SendView {
     pub more: bool,
     /// Whether nothing more can join the buffer (`MSG_EOR`).
     pub closed: bool,
-    /// `tp->nonagle`: a combination of [`NAGLE_OFF`], [`NAGLE_CORK`] and
+    /// `tp->nonagle`: a combination of `TCP_NAGLE_OFF` (1), [`NAGLE_CORK`] and
     /// [`NAGLE_PUSH`]. 0 is Nagle's algorithm (RFC 1122 section 4.2.3.4).
     pub nonagle: u8,
     /// Segments in flight (`tcp_packets_in_flight()`).
@@ -256,16 +254,6 @@ pub fn sent(c: &mut ConnData, bytes: u32, segs: u32) {
     c.packets_out = c.packets_out.saturating_add(segs);
 }
 
-/// The value of `snd_sml` after [`sent`] with the same numbers
-/// (`tcp_minshall_update()`).
-pub fn snd_sml_after(c: &ConnData, snd_sml: Seq, bytes: u32, segs: u32) -> Seq {
-    if u64::from(bytes) < u64::from(segs) * u64::from(c.cached.mss) {
-        c.snd_nxt
-    } else {
-        snd_sml
-    }
-}
-
 /// Returns whether enough was written since the last byte marked to be pushed that the
 /// receiver should see it now (`forced_push()`).
 pub fn forced_push(write_seq: Seq, pushed_seq: Seq, max_window: u32) -> bool {
@@ -360,6 +348,8 @@ mod tests {
         ConnDelegated, //
     };
     use super::*;
+
+    const NAGLE_OFF: u8 = 1;
 
     fn conn() -> ConnData {
         ConnData {
@@ -657,7 +647,5 @@ mod tests {
         sent(&mut c, 2500, 3);
         assert_eq!(c.snd_nxt, Seq(2599));
         assert_eq!(c.packets_out, 4);
-        assert_eq!(snd_sml_after(&c, Seq(1), 2500, 3), Seq(2599));
-        assert_eq!(snd_sml_after(&c, Seq(1), 3000, 3), Seq(1));
     }
 }

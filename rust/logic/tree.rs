@@ -430,6 +430,10 @@ impl<'s, H> Tree<'s, H> {
 
     /// Moves a block, with all that depends on it, into another tree. What it lies on
     /// comes along, as a copy, unless it is there already. Where it is now.
+    #[cfg_attr(
+        all(MODULE, not(CONFIG_KUNIT = "y")),
+        expect(dead_code, reason = "the framework builds its trees whole")
+    )]
     pub fn split(&mut self, id: BlockId, into: &mut Tree<'_, H>) -> Result<BlockId, TreeError>
     where
         H: Clone,
@@ -454,6 +458,10 @@ impl<'s, H> Tree<'s, H> {
 
     /// Takes all blocks of `other`, which is empty then. Objects that are the same on
     /// the same ones below become one, which keeps what is known of it here.
+    #[cfg_attr(
+        all(MODULE, not(CONFIG_KUNIT = "y")),
+        expect(dead_code, reason = "the framework builds its trees whole")
+    )]
     pub fn merge(&mut self, other: &mut Tree<'_, H>) -> Result<(), TreeError>
     where
         H: Clone,

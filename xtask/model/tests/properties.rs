@@ -149,7 +149,6 @@ proptest! {
         prop_assert_eq!(at(a).before(at(b)), a < b);
         prop_assert_eq!(at(a).after(at(b)), a > b);
         prop_assert_eq!(at(a).at_or_before(at(b)), a <= b);
-        prop_assert_eq!(at(a).at_or_after(at(b)), a >= b);
         let (lo, hi) = (b.min(c), b.max(c));
         prop_assert_eq!(at(a).between(at(lo), at(hi)), lo <= a && a <= hi);
         prop_assert_eq!(at(a).saturating_dist_from(at(b)), a.saturating_sub(b));
@@ -338,14 +337,11 @@ proptest! {
         let mut mode = Mode::Host;
         for event in events {
             let event = ModeEvent::ALL[event];
-            match mode.next(event) {
-                Ok(next) => {
-                    // The target never owns what it did not accept.
-                    prop_assert!(next != Mode::Delegated || matches!(event, ModeEvent::Accept | ModeEvent::Resync));
-                    prop_assert!(next != Mode::Host || matches!(event, ModeEvent::Refuse | ModeEvent::Uploaded));
-                    mode = next;
-                }
-                Err(e) => prop_assert_eq!((e.mode, e.event), (mode, event)),
+            if let Ok(next) = mode.next(event) {
+                // The target never owns what it did not accept.
+                prop_assert!(next != Mode::Delegated || matches!(event, ModeEvent::Accept | ModeEvent::Resync));
+                prop_assert!(next != Mode::Host || matches!(event, ModeEvent::Refuse | ModeEvent::Uploaded));
+                mode = next;
             }
         }
         // From everywhere an upload leads home.
@@ -433,9 +429,10 @@ proptest! {
         }
         let (lo, hi) = (*samples.iter().min().unwrap(), *samples.iter().max().unwrap());
         // Eighths are cut off on the way.
-        prop_assert!(rtt.srtt() + 8 >= lo && rtt.srtt() <= hi);
+        let srtt = rtt.srtt_us >> 3;
+        prop_assert!(srtt + 8 >= lo && srtt <= hi);
         prop_assert!(rtt.rttvar_us >= rto_min);
-        prop_assert!(rtt.rto_us() >= rtt.srtt() + rto_min);
+        prop_assert!(rtt.rto_us() >= srtt + rto_min);
     }
 
     #[test]
@@ -489,7 +486,7 @@ proptest! {
             };
             let offer = window::offer(room, &last);
             (c.rcv_wnd, c.rcv_wup) = (offer.wnd, c.rcv_nxt);
-            prop_assert!(c.rcv_wup.add(c.rcv_wnd).at_or_after(edge));
+            prop_assert!(edge.at_or_before(c.rcv_wup.add(c.rcv_wnd)));
             prop_assert!(u32::from(offer.field) << scale <= c.rcv_wnd);
         }
     }

@@ -263,7 +263,7 @@ impl Endpoint {
     /// Flips between host stack and target, so many times of a thousand: the
     /// first number is for the way there, the second for the way back.
     pub fn flip(&mut self, (there, back): (u64, u64)) {
-        if self.mode.has_entry() {
+        if self.has_entry() {
             if self.rng.permille(back) {
                 self.upload(UploadReason::Admin);
             }
@@ -274,6 +274,11 @@ impl Endpoint {
 
     pub fn delegated(&self) -> bool {
         self.mode == Mode::Delegated
+    }
+
+    /// Whether the target holds an entry for the connection.
+    pub fn has_entry(&self) -> bool {
+        self.mode != Mode::Host
     }
 
     pub fn in_legacy(&self) -> bool {
@@ -288,7 +293,7 @@ impl Endpoint {
     }
 
     pub fn close(&mut self) {
-        if self.mode.has_entry() {
+        if self.has_entry() {
             self.upload(UploadReason::Shutdown);
         }
         self.closing = true;
@@ -403,7 +408,7 @@ impl Endpoint {
         }
         if !checksum_ok(frame, l4, end - l4) {
             // Who knows whose it was: counted, and no more.
-            if self.mode.has_entry() {
+            if self.has_entry() {
                 self.stats.specials[SpecialCase::BadChecksum.index()] += 1;
             }
             return;
@@ -489,7 +494,9 @@ impl Endpoint {
                 rtt = (!s.again).then_some((now - s.at) as u32);
             }
         }
-        self.c.segs_acked(segs);
+        // At least one stays while bytes are in flight.
+        let left = self.c.packets_out.saturating_sub(segs);
+        self.c.packets_out = if self.c.all_acked() { 0 } else { left.max(1) };
         if let Some(us) = rtt {
             let (una, nxt) = (self.c.snd_una, self.c.snd_nxt);
             self.c.rtt.sample(us, una, nxt, || RTO_MIN_US);
@@ -516,10 +523,19 @@ impl Endpoint {
 
     // Sending.
 
+    fn srtt_us(&self) -> u32 {
+        self.c.rtt.srtt_us >> 3
+    }
+
+    /// Bytes sent and not yet acknowledged.
+    pub fn in_flight(&self) -> u32 {
+        self.c.snd_nxt.dist_from(self.c.snd_una)
+    }
+
     /// Bytes in the queue that were never sent.
     pub fn unsent(&self) -> u32 {
         let fin = u32::from(self.host.fin_sent && !self.c.all_acked());
-        self.tx.len() as u32 - (self.c.bytes_in_flight() - fin)
+        self.tx.len() as u32 - (self.in_flight() - fin)
     }
 
     /// A chance to send. In legacy mode, who wants to send asks first whether
@@ -563,12 +579,12 @@ impl Endpoint {
                 snd_sml: self.snd_sml,
                 may_defer: !self.closing,
                 win_divisor: 3,
-                srtt_ns: u64::from(self.c.rtt.srtt()) * 1000,
+                srtt_ns: u64::from(self.srtt_us()) * 1000,
                 ..SendView::default()
             };
             let ack_in_ns = || {
                 let first = self.sent.front()?;
-                let due = first.at + Time::from(self.c.rtt.srtt());
+                let due = first.at + Time::from(self.srtt_us());
                 Some((due as i64 - now as i64) * 1000)
             };
             let (bytes, segs) = match transmit::next_send(&self.c, &view, ack_in_ns) {
@@ -611,7 +627,10 @@ impl Endpoint {
             });
         }
         transmit::sent(&mut self.c, bytes, segs);
-        self.snd_sml = transmit::snd_sml_after(&self.c, self.snd_sml, bytes, segs);
+        // tcp_minshall_update()
+        if bytes < segs * self.c.cached.mss {
+            self.snd_sml = self.c.snd_nxt;
+        }
         self.rto_at.get_or_insert(now + self.rto());
     }
 

@@ -210,7 +210,7 @@ impl Endpoint {
             self.ack_now = true;
             return;
         }
-        if s.ack.at_or_after(self.c.snd_una) {
+        if !s.ack.before(self.c.snd_una) {
             self.host_ack(now, s);
         }
         let payload = &frame[data..data + s.payload as usize];
@@ -220,7 +220,7 @@ impl Endpoint {
     fn acceptable(&self, s: &Segment, len: u32) -> bool {
         if self.c.constant.ts_ok {
             match s.ts {
-                Some((tsval, _)) if Seq(tsval).at_or_after(Seq(self.c.ts_recent)) => {}
+                Some((tsval, _)) if !Seq(tsval).before(Seq(self.c.ts_recent)) => {}
                 _ => return false,
             }
         }
@@ -257,7 +257,7 @@ impl Endpoint {
             if self.host.rtx.is_some_and(|rtx| rtx.before(s.ack)) {
                 self.host.rtx = Some(s.ack);
             }
-            if self.host.recovering && s.ack.at_or_after(self.host.recover) {
+            if self.host.recovering && !s.ack.before(self.host.recover) {
                 self.host.recovering = false;
                 self.host.rtx = None;
             }

@@ -120,7 +120,7 @@ impl Endpoint {
     pub fn odd_input(&mut self, now: Time, case: SpecialCase, frame: &[u8]) {
         if self.delegated() {
             self.special(now, case);
-        } else if self.mode.has_entry() {
+        } else if self.has_entry() {
             self.stats.specials[case.index()] += 1;
         }
         let Some(frame) = without_ip_extras(frame, case) else {
@@ -153,7 +153,7 @@ impl Endpoint {
     /// The host does by itself what makes a special case, or what the target cannot
     /// do. `false`: there is no reason to now.
     pub fn host_acts(&mut self, now: Time, case: SpecialCase) -> bool {
-        let flight = self.c.bytes_in_flight();
+        let flight = self.in_flight();
         let una = self.c.snd_una;
         match case {
             SpecialCase::Rto | SpecialCase::HostRetransmit if flight == 0 => return false,
