@@ -92,6 +92,31 @@ impl Rtt {
     }
 }
 
+/// The round trip time in microseconds by the peer's echo of our clock, `delta` of its units
+/// ago (`tcp_rtt_tsopt_us()`): microseconds if `us`, else milliseconds, of which it is at
+/// least `min`. `None`: too long ago.
+pub fn by_timestamp(delta: u32, us: bool, min: u32) -> Option<u32> {
+    match us {
+        true if delta <= i32::MAX as u32 => Some(delta),
+        false if delta < i32::MAX as u32 / 1000 => Some(delta.max(min).saturating_mul(1000)),
+        _ => None,
+    }
+}
+
+/// The receiver's estimate of the round trip time in 1/8 us, after a sample of `us`
+/// microseconds to one of `old`, 0 if there was none (`tcp_rcv_rtt_update()`). A sample that
+/// depends on the window, or on a reader that is late, can `only_lower` it.
+pub const fn receiver(old: u32, us: u32, only_lower: bool) -> u32 {
+    let sample = us.saturating_mul(8);
+    if old == 0 || sample < old {
+        sample
+    } else if only_lower {
+        old
+    } else {
+        (old - (old >> 3)).saturating_add(us)
+    }
+}
+
 /// Ticks that `us` microseconds take, of which a second has `HZ`, rounded up
 /// (`usecs_to_jiffies()`).
 #[inline]
@@ -117,6 +142,28 @@ mod tests {
         assert_eq!(rtt.mdev_max_us, RTO_MIN);
         assert_eq!(rtt.rtt_seq, Seq(500));
         assert_eq!(rtt.rto_us(), 201_000);
+    }
+
+    #[test]
+    fn echoes_of_our_clock() {
+        const LONG: u32 = i32::MAX as u32;
+        assert!(by_timestamp(0, true, 1) == Some(0));
+        assert!(by_timestamp(LONG, true, 0) == Some(LONG));
+        assert!(by_timestamp(LONG + 1, true, 0).is_none());
+        assert!(by_timestamp(0, false, 0) == Some(0));
+        assert!(by_timestamp(0, false, 1) == Some(1000));
+        assert!(by_timestamp(7, false, 1) == Some(7000));
+        assert!(by_timestamp(LONG / 1000, false, 1).is_none());
+    }
+
+    #[test]
+    fn receiver_follows_lower_samples_at_once() {
+        assert_eq!(receiver(0, 100, true), 800);
+        assert_eq!(receiver(800, 99, true), 792);
+        assert_eq!(receiver(800, 200, true), 800);
+        assert_eq!(receiver(800, 200, false), 900);
+        assert_eq!(receiver(0, u32::MAX, false), u32::MAX);
+        assert_eq!(receiver(u32::MAX, u32::MAX, false), u32::MAX);
     }
 
     #[test]

@@ -43,7 +43,10 @@ use crate::{
             RcvMss, //
         },
         receive::RxAction,
-        rtt::us_to_ticks,
+        rtt::{
+            self,
+            us_to_ticks, //
+        },
         seq::Seq,
         wire::{
             self,
@@ -378,12 +381,7 @@ impl LockedSock<'_> {
         if !seen || ecr == 0 {
             return None;
         }
-        let delta = self.clock_ts().wrapping_sub(ecr);
-        match us {
-            true => i32::try_from(delta).ok().map(|d| d as u32),
-            false if delta < i32::MAX as u32 / 1000 => Some(delta.max(min) * 1000),
-            false => None,
-        }
+        rtt::by_timestamp(self.clock_ts().wrapping_sub(ecr), us, min)
     }
 
     /// `tcp_rcv_rtt_measure()`: the time a whole window of data took.
@@ -412,12 +410,7 @@ impl LockedSock<'_> {
         unsafe {
             let tp = self.tp();
             let old = (*tp).rcv_rtt_est.rtt_us;
-            let sample = us.saturating_mul(8);
-            if old == 0 || sample < old {
-                (*tp).rcv_rtt_est.rtt_us = sample;
-            } else if !only_lower {
-                (*tp).rcv_rtt_est.rtt_us = old - (old >> 3) + us;
-            }
+            (*tp).rcv_rtt_est.rtt_us = rtt::receiver(old, us, only_lower);
         }
     }
 
