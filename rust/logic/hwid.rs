@@ -128,12 +128,6 @@ impl Slot {
     pub const fn is_retired(&self) -> bool {
         !self.busy && self.generation == u32::MAX
     }
-
-    /// Generation of the present or last connection; 0 if there was none.
-    #[inline]
-    pub const fn generation(&self) -> u32 {
-        self.generation
-    }
 }
 
 #[cfg(any(test, CONFIG_KUNIT = "y"))]

@@ -33,6 +33,7 @@ macro_rules! named {
 
             /// The name as counters, logs and tracepoints show it: lower case
             /// letters, digits and underscores.
+            #[allow(dead_code, reason = "of some only the table of names is shown")]
             pub const fn name(self) -> &'static str {
                 match self {
                     $( Self::$variant => $name, )+
