@@ -16,15 +16,19 @@
 //! shares memory with the host: one lock makes every hand-over atomic, so that
 //! no frame can be processed twice or by nobody. Hardware would put a mailbox in
 //! its place.
+//!
+//! The device around it is a [`Nic`], which sends frames and gives the engine those that
+//! come in; what kind of device it is, nothing here knows.
 
 mod buffer;
-pub(crate) mod command;
+mod command;
+mod engine;
 mod hold;
-pub(crate) mod legacy;
+mod legacy;
 mod objects;
 mod path;
 pub(crate) mod receive;
-pub(crate) mod transmit;
+mod transmit;
 
 use core::sync::atomic::{
     AtomicBool,
@@ -60,11 +64,19 @@ use crate::{
         tuple::Tuple, //
     },
     net::{
-        devref::DevRef,
+        context::Bh,
+        devref::{
+            DevRef,
+            DriverRef, //
+        },
         input::RawSockets,
         lock_cell::SockCell,
+        ndo::Driver,
         netdev::NetDevice,
-        skb::FrameList,
+        skb::{
+            FrameList,
+            SkBuff, //
+        },
         sock::{
             LockedSock,
             Sock, //
@@ -72,67 +84,101 @@ use crate::{
         table::{
             EntryRef,
             Links,
-            ReadGuard,
-            Table,
-            MAX_CAPACITY, //
+            ReadGuard, //
         },
         user_buffer::BufferSlot,
         vlan::TagKey, //
-    },
-    netdev::Port, //
+    }, //
 };
 
-use objects::{
-    Objects,
-    PathObject, //
-};
+use objects::PathObject;
+
+pub(crate) use engine::Engine;
+
+/// Why an engine's frame was not sent; it is given back.
+pub(crate) enum SendError {
+    /// There is no room. The NIC calls [`Engine::tx_room`] when there is.
+    Full(SkBuff),
+    /// The link is down, or there is nobody at its other end.
+    Down(SkBuff),
+}
+
+/// A NIC with a delegated connection table: the driver's value in each of its devices.
+/// That makes it an [`OffloadTarget`](crate::framework::target::OffloadTarget).
+///
+/// It gives the engine the frames that come in ([`receive::input`]), and tells it when
+/// there is room for those that go out ([`Engine::tx_room`]).
+pub(crate) trait Nic: Driver {
+    /// Table and engines of the device.
+    fn engine(&self) -> &Engine<Self>;
+
+    /// The device.
+    fn dev(&self) -> &NetDevice;
+
+    /// Sends a frame that the engine built: complete from its Ethernet header
+    /// on, with its network header set, maybe to be segmented or checksummed.
+    ///
+    /// The NIC counts it, shows it to packet taps, and segments or checksums it if the
+    /// device's features say that the wire has no such frames. `via` are the
+    /// layers that it goes through before. Where it stays as it is, its receiver may find
+    /// `stamp` in it. Returns how many frames and bytes it was then. Bottom halves off,
+    /// under the lock of the connection's socket.
+    fn send_frame(
+        &self,
+        skb: SkBuff,
+        queue: u16,
+        via: Option<&Layers>,
+        stamp: u64,
+        bh: &Bh,
+    ) -> Result<(u32, u64), SendError>;
+}
 
 /// Seed of the tuple hash: constant, for the tuple of an established connection
 /// was chosen by both ends already, and a chain is bounded by the table.
 const SEED: u32 = 0x9e37_79b9;
 
 /// Bytes that a connection has transferred.
-pub(crate) struct Moved {
-    pub(crate) acked: u64,
-    pub(crate) received: u64,
+struct Moved {
+    acked: u64,
+    received: u64,
 }
 
 /// One delegated connection.
-pub(crate) struct Entry {
-    links: Links<Entry>,
+pub(crate) struct Entry<N: Nic> {
+    links: Links<Entry<N>>,
     /// Connection match. `local` is this end.
-    pub(crate) tuple: Tuple,
+    tuple: Tuple,
     pub(crate) hwid: Hwid,
     /// Our link address, to which frames must be addressed.
-    pub(crate) mac: [u8; 6],
+    mac: [u8; 6],
     /// What such frames look like.
-    pub(crate) expected: Expected,
+    expected: Expected,
     /// Transmit queue: the one of the host's frames, which the engine's must not
     /// overtake.
     queue: AtomicU16,
     /// Data waits for the process that owns the socket to let it go.
-    pub(crate) kick: AtomicBool,
+    kick: AtomicBool,
     /// The host's two levels: `struct sock` and, in it, `struct tcp_sock`.
     pub(crate) sk: ARef<Sock>,
     /// Keeps the device while frames may still be sent through it.
-    pub(crate) dev: DevRef,
+    nic: DriverRef<N>,
     /// The object that it lies on.
     path: SockCell<Arc<PathObject>>,
     /// The device that the connection's route leaves through: the same, or one on top
     /// of the layers.
-    pub(crate) path_dev: DevRef,
+    path_dev: DevRef,
     /// What changes its frames between the two.
     pub(crate) layers: Option<Arc<Layers>>,
     /// The VLAN tag that a NIC has taken out of a frame that looks as expected.
-    pub(crate) tag: TagKey,
+    tag: TagKey,
     /// Who else may want to see its frames.
-    pub(crate) raw: RawSockets,
+    raw: RawSockets,
     /// Connection data.
-    pub(crate) data: SockCell<ConnData>,
+    data: SockCell<ConnData>,
     /// The present or last stay in legacy mode.
-    pub(crate) legacy: SockCell<Legacy>,
+    legacy: SockCell<Legacy>,
     /// What had been transferred when it was handed over.
-    pub(crate) at_handover: Moved,
+    at_handover: Moved,
     /// Header of every frame the transmit engine builds.
     template: SockCell<HeaderTemplate>,
     /// Tells frames of this template from those of all others, also of earlier ones.
@@ -140,28 +186,28 @@ pub(crate) struct Entry {
     /// The stamp of the peer's frames, once one of them was compared with what is expected.
     known: AtomicU64,
     /// When the objects below it were looked at.
-    pub(crate) next_hop: SockCell<NextHop>,
+    next_hop: SockCell<NextHop>,
     /// Connection buffer: the user buffer that is posted.
-    pub(crate) buffer: BufferSlot,
+    buffer: BufferSlot,
     /// Without one: what is held, and its frames.
     held: SockCell<Held>,
     held_frames: SockCell<FrameList>,
     /// What the engines did for it.
-    pub(crate) counters: SockCell<Counters>,
+    counters: SockCell<Counters>,
 }
 
-crate::net::table::node!(Entry, links);
+crate::net::table::node!(N: Nic => Entry<N>, links);
 
-impl Entry {
+impl<N: Nic> Entry<N> {
     /// The transmit queue of its frames.
     #[inline]
-    pub(crate) fn queue(&self) -> u16 {
+    fn queue(&self) -> u16 {
         self.queue.load(Relaxed)
     }
 
     /// What its frames are marked with.
     #[inline(always)]
-    pub(crate) fn stamp(&self) -> u64 {
+    fn stamp(&self) -> u64 {
         self.stamp.load(Relaxed)
     }
 
@@ -175,7 +221,7 @@ impl Entry {
     /// Follows the host stack, which chooses another one now and then, after a
     /// timeout for one.
     fn follow_queue(&self, sk: LockedSock<'_>) {
-        if let Some(queue) = host_queue(sk, &self.dev) {
+        if let Some(queue) = host_queue(sk, self.nic.dev()) {
             self.queue.store(queue, Relaxed);
         }
     }
@@ -203,7 +249,7 @@ fn next_stamp() -> u64 {
     LAST.fetch_add(1, Relaxed) + 1
 }
 
-impl Drop for Entry {
+impl<N: Nic> Drop for Entry<N> {
     fn drop(&mut self) {
         if self.held.peek().any() {
             // The device left while a task owned the socket.
@@ -219,57 +265,9 @@ fn host_queue(sk: LockedSock<'_>, dev: &NetDevice) -> Option<u16> {
         .filter(|queue| u32::from(*queue) < dev.real_num_tx_queues())
 }
 
-/// The table of one device.
-#[pin_data]
-pub(crate) struct Dct {
-    #[pin]
-    pub(crate) table: Table<Entry>,
-    /// What its connections lie on.
-    #[pin]
-    objects: Objects,
-}
-
-impl Dct {
-    /// An empty table for `capacity` connections.
-    pub(crate) fn new(capacity: u32) -> Result<Arc<Self>> {
-        Arc::pin_init(
-            try_pin_init!(Dct {
-                table <- Table::new(capacity, MAX_CAPACITY),
-                objects <- Objects::new(),
-            }? Error),
-            GFP_KERNEL,
-        )
-    }
-
-    /// The entry a received frame belongs to.
-    #[inline]
-    pub(crate) fn find<'g>(
-        &self,
-        guard: &'g ReadGuard<'_>,
-        tuple: &Tuple,
-    ) -> Option<EntryRef<'g, Entry>> {
-        self.table
-            .find(guard, tuple.hash(SEED), |e| e.tuple == *tuple)
-    }
-
-    /// The entry of `hwid`; `None` if that connection was taken out, whatever
-    /// sits in its slot now.
-    #[inline]
-    pub(crate) fn get<'g>(
-        &self,
-        guard: &'g ReadGuard<'_>,
-        hwid: Hwid,
-    ) -> Option<EntryRef<'g, Entry>> {
-        self.table.get(guard, hwid)
-    }
-}
-
-/// The entry of a connection that the framework hands to this target.
+/// The entry of a connection that the framework has handed to a NIC of driver `N`.
 #[inline]
-pub(crate) fn entry_of<'g>(conn: &Record, guard: &'g ReadGuard<'_>) -> Option<EntryRef<'g, Entry>> {
-    conn.dev()?
-        .driver::<Port>()?
-        .offload()
-        .dct()
-        .get(guard, conn.hwid())
+fn entry_of<'g, N: Nic>(conn: &Record, guard: &'g ReadGuard<'_>) -> Option<EntryRef<'g, Entry<N>>> {
+    let nic = conn.dev()?.driver::<N>()?;
+    nic.engine().get(guard, conn.hwid())
 }

@@ -18,6 +18,7 @@ use kernel::{
 };
 
 use crate::{
+    dct::Engine,
     framework::intermediate::Layers,
     net::{
         context::{
@@ -69,7 +70,6 @@ use queue::{
 
 pub(crate) use link::Link;
 pub(crate) use offload::target_of;
-pub(crate) use xmit::SendError;
 
 /// The kind's name.
 const KIND: &CStr = c"toe";
@@ -101,9 +101,9 @@ pub(crate) struct Port {
     table: DeviceFile<TableFile>,
     /// `/sys/kernel/debug/toe/tree:<name>@<namespace>`.
     tree: DeviceFile<TreeFile>,
-    /// What the framework keeps for each device.
+    /// The connections that it has, and what processes their frames.
     #[pin]
-    pub(crate) offload: offload::DeviceState,
+    engine: Engine<Port>,
 }
 
 static OPS: DeviceOps<Port> = DeviceOps::new();
@@ -128,14 +128,14 @@ impl Driver for Port {
             rx: RxQueues::new(rx)?,
             table: DeviceFile::new(),
             tree: DeviceFile::new(),
-            offload <- offload::DeviceState::new(),
+            engine <- Engine::new(),
         })
     }
 
     fn uninit(&self, rtnl: &Rtnl) {
         self.table.remove(rtnl);
         self.tree.remove(rtnl);
-        self.offload.before_unregister(self, rtnl);
+        self.before_unregister(rtnl);
     }
 
     fn open(&self, rtnl: &Rtnl) -> Result {
@@ -151,12 +151,12 @@ impl Driver for Port {
 
     fn stop(&self, rtnl: &Rtnl) {
         let dev = self.dev();
-        self.offload.link_down(self, rtnl);
+        self.link_down(rtnl);
         dev.carrier_off();
         if let Some(peer) = self.peer.get_rtnl(rtnl) {
             peer.carrier_off();
             if let Some(port) = Port::of(peer) {
-                port.offload.link_down(port, rtnl);
+                port.link_down(rtnl);
             }
         }
         self.rx.stop(dev, 0..dev.num_rx_queues(), rtnl);
@@ -217,7 +217,7 @@ impl ShowDevice for TableFile {
     const PREFIX: &'static str = "";
 
     fn show(port: &Port, seq: &SeqFile) -> Result {
-        port.offload.show(seq)
+        port.engine.show(seq)
     }
 }
 
@@ -229,7 +229,7 @@ impl ShowDevice for TreeFile {
     const PREFIX: &'static str = "tree:";
 
     fn show(port: &Port, seq: &SeqFile) -> Result {
-        port.offload.device().objects().show(port, seq)
+        port.engine.device().objects().show(port, seq)
     }
 }
 
@@ -242,7 +242,7 @@ impl NetdevNotifier for Watcher {
         let Some(port) = Port::of(dev) else {
             if let Some(port) = Port::of(Layers::below(dev)) {
                 let left = event == NetdevEvent::Unregister;
-                port.offload.layer_changed(port, dev, left, rtnl);
+                port.layer_changed(dev, left, rtnl);
             }
             return;
         };
@@ -253,7 +253,7 @@ impl NetdevNotifier for Watcher {
                     pr_debug!("{}: no debugfs files\n", dev.name());
                 }
             }
-            NetdevEvent::ChangeAddr => port.offload.address_changed(port, rtnl),
+            NetdevEvent::ChangeAddr => port.address_changed(rtnl),
             _ => {}
         }
     }

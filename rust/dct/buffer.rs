@@ -4,7 +4,10 @@
 //! buffer that an entry has (claims B 17, 19, 27).
 
 use crate::{
-    dct::Entry,
+    dct::{
+        Entry,
+        Nic, //
+    },
     logic::{
         receive::RxAction,
         wire::{
@@ -31,9 +34,9 @@ pub(super) struct Placed {
 /// Delivers the payload of a segment that the engine has finished, on a connection
 /// with a posted buffer. What does not fit goes to the receive queue.
 #[cold]
-pub(super) fn deliver(
+pub(super) fn deliver<N: Nic>(
     sk: LockedSock<'_>,
-    entry: &Entry,
+    entry: &Entry<N>,
     skb: SkBuff,
     seg: &Segment,
     action: &RxAction,
@@ -61,7 +64,7 @@ pub(super) fn deliver(
 }
 
 /// Takes the buffer back and wakes its reader.
-pub(super) fn take_back(sk: LockedSock<'_>, entry: &Entry) {
+pub(super) fn take_back<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>) {
     if entry.buffer.take(sk).is_some() {
         sk.wake_readers();
     }

@@ -29,13 +29,14 @@ use crate::{
             insert,
             LayerObject,
             NeighbourObject,
-            Objects,
             PathObject, //
         },
         receive,
         transmit,
+        Engine,
         Entry,
         Moved,
+        Nic,
         SEED, //
     },
     framework::{
@@ -85,7 +86,10 @@ use crate::{
             Bh,
             BhGuard, //
         },
-        devref::DevRef,
+        devref::{
+            DevRef,
+            DriverRef, //
+        },
         input::RawSockets,
         lock_cell::SockCell,
         memcg::{
@@ -112,8 +116,7 @@ use crate::{
             Pinned, //
         },
         vlan::TagKey, //
-    },
-    netdev::Port, //
+    }, //
 };
 
 /// The header of the connection's frames, from what the host owns.
@@ -137,14 +140,11 @@ fn below(tree: &OffloadTree<'_, '_>, id: BlockId) -> Option<Handle> {
     tree.get(tree.get(id)?.on()?)?.handle
 }
 
-impl Port {
-    fn objects(&self) -> &Objects {
-        &self.offload().dct().objects
-    }
-
+/// What is done for one block of a tree.
+impl<N: Nic> Engine<N> {
     /// Makes an object below connections.
     fn make(&self, tree: &OffloadTree<'_, '_>, id: BlockId) -> Result<Hwid, Refusal> {
-        let objects = self.objects();
+        let objects = &self.objects;
         let block = tree.get(id).ok_or(Refusal::NoMemory)?;
         let on = below(tree, id);
         let layer = || find(&objects.layers, on?.id);
@@ -169,7 +169,8 @@ impl Port {
     /// Makes the entry of a connection on `path`.
     fn make_entry(
         &self,
-        inserter: &mut Inserter<'_, Entry>,
+        nic: &N,
+        inserter: &mut Inserter<'_, Entry<N>>,
         block: &Block<Host<'_>>,
         path: &Arc<PathObject>,
     ) -> Result<Hwid, Refusal> {
@@ -181,10 +182,11 @@ impl Port {
         }
         let neighbour = &path.neighbour;
         let hash = c.tuple.hash(SEED);
-        let device = self.dev();
+        let nic = DriverRef::<N>::new(nic.dev()).ok_or(Refusal::DeviceDown)?;
+        let device = nic.dev();
         let queues = device.real_num_tx_queues().max(1);
         let tx_queue = host_queue(*sk, device).unwrap_or((hash % queues) as u16);
-        let changes = self.objects().changes();
+        let changes = self.objects.changes();
         let _charge = Charge::to(sk);
         inserter
             .insert(
@@ -203,7 +205,7 @@ impl Port {
                             queue: AtomicU16::new(tx_queue),
                             kick: AtomicBool::new(false),
                             sk: sock.into(),
-                            dev: DevRef::new(device),
+                            nic,
                             path: SockCell::new(sock, path.clone()),
                             path_dev: neighbour.dev.clone(),
                             layers: neighbour.layers.clone(),
@@ -241,7 +243,7 @@ impl Port {
 
     /// Brings an object's cached state up to date. `None`: there is no such object.
     fn update_one(&self, tree: &OffloadTree<'_, '_>, id: BlockId) -> Option<()> {
-        let objects = self.objects();
+        let objects = &self.objects;
         let block = tree.get(id)?;
         let handle = block.handle?;
         match (&block.object, &block.host) {
@@ -254,7 +256,7 @@ impl Port {
             (Object::Path(p), _) => find(&objects.paths, handle.id)?.set(Some(p.cached)),
             (Object::Connection(c), Host::Connection(sk)) => {
                 let guard = ReadGuard::new();
-                let entry = self.offload().dct().get(&guard, handle.id)?;
+                let entry = self.get(&guard, handle.id)?;
                 if let Some(on) = below(tree, id) {
                     drop(entry.path.replace(*sk, find(&objects.paths, on.id)?));
                 }
@@ -277,7 +279,7 @@ impl Port {
     }
 
     fn invalidate_one(&self, block: &Block<Host<'_>>) -> Option<()> {
-        let objects = self.objects();
+        let objects = &self.objects;
         let handle = block.handle?;
         match handle.level {
             Level::Layer => find(&objects.layers, handle.id)?.set_valid(false),
@@ -294,7 +296,7 @@ impl Port {
 
     /// An object's state, and whether it is valid.
     fn query_one(&self, block: &Block<Host<'_>>) -> Option<(Object, bool)> {
-        let objects = self.objects();
+        let objects = &self.objects;
         let handle = block.handle?;
         Some(match handle.level {
             Level::Layer => {
@@ -311,7 +313,7 @@ impl Port {
             }
             Level::Connection => {
                 let guard = ReadGuard::new();
-                let entry = self.offload().dct().get(&guard, handle.id)?;
+                let entry = self.get(&guard, handle.id)?;
                 let mut data = entry.data.peek();
                 data.rtt.srtt_us = entry.sk.srtt_us();
                 let tuple = entry.tuple;
@@ -321,7 +323,7 @@ impl Port {
     }
 
     fn terminate_one(&self, block: &Block<Host<'_>>) -> Option<()> {
-        let objects = self.objects();
+        let objects = &self.objects;
         let handle = block.handle?;
         let there = match (handle.level, &block.host) {
             (Level::Layer, _) => objects.layers.remove(handle.id),
@@ -329,11 +331,11 @@ impl Port {
             (Level::Path, _) => objects.paths.remove(handle.id),
             (Level::Connection, Host::Connection(sk)) => {
                 let guard = ReadGuard::new();
-                if let Some(entry) = self.offload().dct().get(&guard, handle.id) {
+                if let Some(entry) = self.get(&guard, handle.id) {
                     buffer::take_back(*sk, &entry);
                     hold::leave(*sk, &entry);
                 }
-                self.offload().dct().table.remove(handle.id)
+                self.table().remove(handle.id)
             }
             (Level::Connection, _) => false,
         };
@@ -349,17 +351,18 @@ fn ended(tree: &mut OffloadTree<'_, '_>, id: BlockId, found: Option<()>) {
     }
 }
 
-impl OffloadTarget for Port {
+impl<N: Nic> OffloadTarget for N {
     fn device(&self) -> &Device {
-        self.offload().device()
+        self.engine().device()
     }
 
     fn connections(&self) -> u32 {
-        self.offload().dct().table.len()
+        self.engine().table().len()
     }
 
     fn initiate(&self, tree: &mut OffloadTree<'_, '_>) {
         // Held over connections that follow each other; and the path that they lie on.
+        let engine = self.engine();
         let mut inserter = None;
         let mut path: Option<(Handle, Arc<PathObject>)> = None;
         let mut at = tree.first();
@@ -376,19 +379,18 @@ impl OffloadTarget for Port {
                 Level::Connection => {
                     let on = below(tree, id);
                     if path.as_ref().map(|(handle, _)| *handle) != on {
-                        path = on.and_then(|on| Some((on, find(&self.objects().paths, on.id)?)));
+                        path = on.and_then(|on| Some((on, find(&engine.objects.paths, on.id)?)));
                     }
-                    let inserter =
-                        inserter.get_or_insert_with(|| self.offload().dct().table.inserter());
+                    let inserter = inserter.get_or_insert_with(|| engine.table().inserter());
                     match &path {
-                        Some((_, path)) => self.make_entry(inserter, block, path),
+                        Some((_, path)) => engine.make_entry(self, inserter, block, path),
                         None => Err(Refusal::NoMemory),
                     }
                 }
                 _ => {
                     // One leaf at a time.
                     inserter = None;
-                    self.make(tree, id)
+                    engine.make(tree, id)
                 }
             };
             match made {
@@ -401,7 +403,7 @@ impl OffloadTarget for Port {
     fn update(&self, tree: &mut OffloadTree<'_, '_>) {
         let mut at = tree.first();
         while let Some(id) = at {
-            let found = self.update_one(tree, id);
+            let found = self.engine().update_one(tree, id);
             ended(tree, id, found);
             at = tree.after(id);
         }
@@ -414,7 +416,7 @@ impl OffloadTarget for Port {
             let Some(block) = tree.get_mut(id) else {
                 continue;
             };
-            let status = match self.query_one(block) {
+            let status = match self.engine().query_one(block) {
                 Some((object, valid)) => {
                     block.object = object;
                     match valid {
@@ -431,7 +433,9 @@ impl OffloadTarget for Port {
     fn invalidate(&self, tree: &mut OffloadTree<'_, '_>) {
         let mut at = tree.first();
         while let Some(id) = at {
-            let found = tree.get(id).and_then(|block| self.invalidate_one(block));
+            let found = tree
+                .get(id)
+                .and_then(|block| self.engine().invalidate_one(block));
             ended(tree, id, found);
             at = tree.after(id);
         }
@@ -440,19 +444,21 @@ impl OffloadTarget for Port {
     fn terminate(&self, tree: &mut OffloadTree<'_, '_>) {
         let mut at = tree.first_down();
         while let Some(id) = at {
-            let found = tree.get(id).and_then(|block| self.terminate_one(block));
+            let found = tree
+                .get(id)
+                .and_then(|block| self.engine().terminate_one(block));
             ended(tree, id, found);
             at = tree.after_down(id);
         }
     }
 
     fn abandon(&self, hwid: Hwid) {
-        self.offload().dct().table.remove(hwid);
+        self.engine().table().remove(hwid);
     }
 
     fn send(&self, sk: LockedSock<'_>, conn: &Record, push: Push, bh: &Bh) {
         let guard = ReadGuard::within(bh);
-        if let Some(entry) = self.offload().dct().get(&guard, conn.hwid()) {
+        if let Some(entry) = self.engine().get(&guard, conn.hwid()) {
             transmit::run(sk, &entry, push, bh);
         }
     }
@@ -460,7 +466,7 @@ impl OffloadTarget for Port {
     fn host_frame(&self, sk: LockedSock<'_>, conn: &Record, skb: SkBuff) -> HostFrame {
         let bh = BhGuard::new();
         let guard = ReadGuard::within(&bh);
-        match self.offload().dct().get(&guard, conn.hwid()) {
+        match self.engine().get(&guard, conn.hwid()) {
             Some(entry) => transmit::host_frame(sk, conn, &entry, skb, &bh),
             None => HostFrame::Pass(skb),
         }
@@ -469,13 +475,13 @@ impl OffloadTarget for Port {
     fn resynchronise(&self, sk: LockedSock<'_>, conn: &Record) -> bool {
         let bh = BhGuard::new();
         let guard = ReadGuard::within(&bh);
-        let entry = self.offload().dct().get(&guard, conn.hwid());
+        let entry = self.engine().get(&guard, conn.hwid());
         entry.is_some_and(|entry| legacy::resynchronise(sk, &entry, &bh))
     }
 
     fn wants_buffer(&self, hwid: Hwid, want: u32, rule: Rule) -> bool {
         let guard = ReadGuard::new();
-        let Some(entry) = self.offload().dct().get(&guard, hwid) else {
+        let Some(entry) = self.engine().get(&guard, hwid) else {
             return false;
         };
         let seen = entry.counters.peek();
@@ -484,13 +490,13 @@ impl OffloadTarget for Port {
 
     fn post_buffer(&self, sk: LockedSock<'_>, hwid: Hwid, buffer: &Pinned) -> bool {
         let guard = ReadGuard::new();
-        let entry = self.offload().dct().get(&guard, hwid);
+        let entry = self.engine().get(&guard, hwid);
         entry.is_some_and(|entry| entry.buffer.put(sk, buffer))
     }
 
     fn take_buffer(&self, sk: LockedSock<'_>, hwid: Hwid) {
         let guard = ReadGuard::new();
-        if let Some(entry) = self.offload().dct().get(&guard, hwid) {
+        if let Some(entry) = self.engine().get(&guard, hwid) {
             buffer::take_back(sk, &entry);
         }
     }
@@ -498,14 +504,14 @@ impl OffloadTarget for Port {
     fn flush(&self, sk: LockedSock<'_>, conn: &Record) {
         let bh = BhGuard::new();
         let guard = ReadGuard::within(&bh);
-        if let Some(entry) = self.offload().dct().get(&guard, conn.hwid()) {
+        if let Some(entry) = self.engine().get(&guard, conn.hwid()) {
             hold::flush(sk, &entry, &bh);
         }
     }
 
     fn reader_comes(&self, sk: LockedSock<'_>, conn: &Record) {
         let guard = ReadGuard::new();
-        if let Some(entry) = self.offload().dct().get(&guard, conn.hwid()) {
+        if let Some(entry) = self.engine().get(&guard, conn.hwid()) {
             entry.held.with_mut(sk, Held::reader_comes);
         }
     }
@@ -513,14 +519,14 @@ impl OffloadTarget for Port {
     fn request_expired(&self, sk: LockedSock<'_>, conn: &Record, now_ms: u64) -> Option<u64> {
         let bh = BhGuard::new();
         let guard = ReadGuard::within(&bh);
-        let entry = self.offload().dct().get(&guard, conn.hwid())?;
+        let entry = self.engine().get(&guard, conn.hwid())?;
         hold::expired(sk, &entry, now_ms, &bh)
     }
 
     fn released(&self, sk: LockedSock<'_>, conn: &Record) {
         let bh = BhGuard::new();
         let guard = ReadGuard::within(&bh);
-        if let Some(entry) = self.offload().dct().get(&guard, conn.hwid()) {
+        if let Some(entry) = self.engine().get(&guard, conn.hwid()) {
             if entry.take_kick() && conn.delegated(sk) {
                 transmit::resume(sk, &entry, &bh);
             }
@@ -528,11 +534,11 @@ impl OffloadTarget for Port {
     }
 
     fn backlog(&self, sk: LockedSock<'_>, skb: SkBuff) {
-        receive::backlog(sk, skb);
+        receive::backlog::<N>(sk, skb);
     }
 
     fn for_each(&self, f: &mut dyn FnMut(Hwid, ARef<Sock>)) {
-        let table = &self.offload().dct().table;
+        let table = &self.engine().table();
         for index in 0..table.slots() {
             let guard = ReadGuard::new();
             let found = table

@@ -6,7 +6,8 @@
 use crate::{
     dct::{
         receive,
-        Entry, //
+        Entry,
+        Nic, //
     },
     framework::hold,
     logic::{
@@ -25,31 +26,38 @@ use crate::{
         sock::LockedSock,
         table::ReadGuard,
         time, //
-    },
-    netdev::Port, //
+    }, //
 };
 
 /// Has a segment of a delegated connection wait, or processes it after those that
 /// do. As [`receive::finish`].
 #[cold]
-pub(super) fn process(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment, bh: &Bh) {
+pub(super) fn process<N: Nic>(
+    sk: LockedSock<'_>,
+    entry: &Entry<N>,
+    skb: SkBuff,
+    seg: &Segment,
+    bh: &Bh,
+) {
     match hold(sk, entry, skb, seg) {
         None => {}
         Some(skb) if entry.held.with(sk, Held::any) => {
             flush(sk, entry, bh);
             // Nothing may be as it was.
-            receive::again(sk, skb, &ReadGuard::within(bh), bh, receive::finish);
+            receive::again(sk, skb, &ReadGuard::within(bh), bh, receive::finish::<N>);
         }
         Some(skb) => receive::finish(sk, entry, skb, seg, bh),
     }
 }
 
 /// The frame comes back if it is not held.
-fn hold(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment) -> Option<SkBuff> {
-    let Some(port) = entry.dev.driver::<Port>() else {
-        return Some(skb);
-    };
-    let device = port.offload().device();
+fn hold<N: Nic>(
+    sk: LockedSock<'_>,
+    entry: &Entry<N>,
+    skb: SkBuff,
+    seg: &Segment,
+) -> Option<SkBuff> {
+    let device = entry.nic.engine().device();
     let idle = !entry.buffer.posted(sk)
         && sk.all_read(0)
         && !sk.receive_closed()
@@ -90,7 +98,7 @@ fn hold(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment) -> Option
 
 /// Processes all that is held, in order. Under the socket lock, nothing of the host
 /// stack below us.
-pub(super) fn flush(sk: LockedSock<'_>, entry: &Entry, bh: &Bh) {
+pub(super) fn flush<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, bh: &Bh) {
     if !entry.held.with(sk, Held::any) {
         return;
     }
@@ -99,17 +107,22 @@ pub(super) fn flush(sk: LockedSock<'_>, entry: &Entry, bh: &Bh) {
     hold::released();
     while let Some(skb) = frames.pop() {
         // One may be a special case, or the last straw.
-        receive::again(sk, skb, &ReadGuard::within(bh), bh, receive::finish);
+        receive::again(sk, skb, &ReadGuard::within(bh), bh, receive::finish::<N>);
     }
 }
 
 /// The time of what is held may be up. As [`flush`].
-pub(super) fn expired(sk: LockedSock<'_>, entry: &Entry, now_ms: u64, bh: &Bh) -> Option<u64> {
+pub(super) fn expired<N: Nic>(
+    sk: LockedSock<'_>,
+    entry: &Entry<N>,
+    now_ms: u64,
+    bh: &Bh,
+) -> Option<u64> {
     let again = entry.held.with_mut(sk, |held| held.expired(now_ms));
     if again.is_none() && entry.held.with(sk, Held::any) {
         let late = entry.held.with(sk, |held| held.due_ms() != 0);
-        if let Some(port) = entry.dev.driver::<Port>().filter(|_| late) {
-            port.offload().stats().buffers.request_timer();
+        if late {
+            entry.nic.engine().stats().buffers.request_timer();
         }
         flush(sk, entry, bh);
     }
@@ -118,7 +131,7 @@ pub(super) fn expired(sk: LockedSock<'_>, entry: &Entry, now_ms: u64, bh: &Bh) -
 
 /// The host stack works on the connection from here on: what is held is processed
 /// soon, and before any other frame. Under the socket lock, any context.
-pub(super) fn hurry(sk: LockedSock<'_>, entry: &Entry) {
+pub(super) fn hurry<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>) {
     if entry.held.with(sk, Held::any) {
         entry.held.with_mut(sk, Held::hurry);
         // If there is no memory, the timer that runs will do.
@@ -127,7 +140,7 @@ pub(super) fn hurry(sk: LockedSock<'_>, entry: &Entry) {
 }
 
 /// The entry goes. Under the socket lock, any context.
-pub(super) fn leave(sk: LockedSock<'_>, entry: &Entry) {
+pub(super) fn leave<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>) {
     if entry.held.with(sk, Held::any) {
         let frames = entry.held_frames.replace(sk, FrameList::new());
         entry.held.with_mut(sk, Held::taken);

@@ -5,7 +5,10 @@
 //! A 7-13, B 5-14). The decisions are `logic/legacy.rs`'s.
 
 use crate::{
-    dct::Entry,
+    dct::{
+        Entry,
+        Nic, //
+    },
     framework::{
         connection::{
             self,
@@ -28,8 +31,7 @@ use crate::{
         sock::LockedSock,
         table::ReadGuard,
         time, //
-    },
-    netdev::Port,
+    }, //
 };
 
 use super::{
@@ -38,9 +40,9 @@ use super::{
 };
 
 /// The connection of `entry`, if it is still in the target.
-fn connection<'g>(
+fn connection<'g, N: Nic>(
     sk: LockedSock<'_>,
-    entry: &Entry,
+    entry: &Entry<N>,
     guard: &'g ReadGuard<'_>,
 ) -> Option<&'g Record> {
     connection::of(sk, guard).filter(|conn| conn.hwid() == entry.hwid)
@@ -51,7 +53,7 @@ fn connection<'g>(
 /// connection's budget is used up, it is uploaded. Under the socket lock, any
 /// context.
 #[cold]
-pub(crate) fn enter(sk: LockedSock<'_>, entry: &Entry, case: SpecialCase, bh: &Bh) {
+pub(super) fn enter<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, case: SpecialCase, bh: &Bh) {
     let guard = ReadGuard::within(bh);
     let Some(conn) = connection(sk, entry, &guard) else {
         return;
@@ -71,7 +73,7 @@ pub(crate) fn enter(sk: LockedSock<'_>, entry: &Entry, case: SpecialCase, bh: &B
 /// the state that was written through, and the connection stays. Softirq, without
 /// the lock.
 #[cold]
-pub(crate) fn enter_unlocked(port: &Port, entry: &Entry, case: SpecialCase, bh: &Bh) {
+pub(super) fn enter_unlocked<N: Nic>(nic: &N, entry: &Entry<N>, case: SpecialCase, bh: &Bh) {
     let lock = entry.sk.bh_lock();
     let delegated = lock.try_own().filter(|sk| {
         let guard = ReadGuard::within(bh);
@@ -82,7 +84,7 @@ pub(crate) fn enter_unlocked(port: &Port, entry: &Entry, case: SpecialCase, bh: 
             hold::flush(sk, entry, bh);
             enter(sk, entry, case, bh);
         }
-        None => connection::count_special(port, entry.hwid, case),
+        None => connection::count_special(nic, entry.hwid, case),
     }
 }
 
@@ -90,7 +92,7 @@ pub(crate) fn enter_unlocked(port: &Port, entry: &Entry, case: SpecialCase, bh: 
 /// filled, first byte the TCP header. The host stack finishes it. Under the socket
 /// lock, any context.
 #[cold]
-pub(crate) fn receive(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, bh: &Bh) {
+pub(super) fn receive<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, skb: SkBuff, bh: &Bh) {
     let guard = ReadGuard::within(bh);
     proto::host_receive(sk, skb);
     if connection(sk, entry, &guard).is_some_and(|conn| conn.in_legacy(sk)) {
@@ -104,7 +106,7 @@ pub(crate) fn receive(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, bh: &Bh) {
 
 /// The host stack transmits `h` in legacy mode: what it says goes into the entry.
 /// It is in the middle of its work, so that nothing else can be done here.
-pub(crate) fn transmitted(sk: LockedSock<'_>, entry: &Entry, h: &Segment) {
+pub(super) fn transmitted<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, h: &Segment) {
     entry.data.with_mut(sk, |data| {
         entry.legacy.with_mut(sk, |l| {
             l.transmitted(data, h.seq.add(h.payload), h.ack, h.window)
@@ -115,7 +117,7 @@ pub(crate) fn transmitted(sk: LockedSock<'_>, entry: &Entry, h: &Segment) {
 /// Takes the connection again if the host stack is through, or gives it up. `true`:
 /// it is delegated. Under the socket lock, any context, nothing of the host stack
 /// below us.
-pub(crate) fn resynchronise(sk: LockedSock<'_>, entry: &Entry, bh: &Bh) -> bool {
+pub(super) fn resynchronise<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, bh: &Bh) -> bool {
     let guard = ReadGuard::within(bh);
     let Some(conn) = connection(sk, entry, &guard) else {
         return false;

@@ -13,7 +13,8 @@ use kernel::{
 use crate::{
     dct::{
         legacy,
-        Entry, //
+        Entry,
+        Nic, //
     },
     framework::{
         connection,
@@ -36,8 +37,7 @@ use crate::{
         sock::LockedSock,
         table::ReadGuard,
         tcp::Path, //
-    },
-    netdev::Port, //
+    }, //
 };
 
 /// Why the target cannot send for now.
@@ -52,7 +52,7 @@ impl Detour {
     /// The host stack has the connection when this returns. Any context under the
     /// socket lock.
     #[cold]
-    pub(super) fn take(self, sk: LockedSock<'_>, entry: &Entry, bh: &Bh) {
+    pub(super) fn take<N: Nic>(self, sk: LockedSock<'_>, entry: &Entry<N>, bh: &Bh) {
         match self {
             Self::Legacy(case) => legacy::enter(sk, entry, case, bh),
             Self::Upload(reason) => upload::upload(sk, reason),
@@ -62,30 +62,32 @@ impl Detour {
 
 const ELSEWHERE: Detour = Detour::Upload(UploadReason::RouteChange);
 
-/// The port to send by, if route and next hop are as the entry has them, or it can be
+/// The NIC to send by, if route and next hop are as the entry has them, or it can be
 /// brought up to date, and nothing that would look at the frame was installed. Any
 /// context under the socket lock.
 #[inline]
-pub(super) fn path<'e>(sk: LockedSock<'_>, entry: &'e Entry, bh: &Bh) -> Result<&'e Port, Detour> {
-    let Some(port) = entry.dev.driver::<Port>() else {
-        return Err(Detour::Upload(UploadReason::DeviceGone));
-    };
+pub(super) fn path<'e, N: Nic>(
+    sk: LockedSock<'_>,
+    entry: &'e Entry<N>,
+    bh: &Bh,
+) -> Result<&'e N, Detour> {
+    let nic = &*entry.nic;
     let way = sk.path(&entry.path_dev, bh);
     if !way.is_clear() {
-        look_at_way(sk, entry, port, way)?;
+        look_at_way(sk, entry, way)?;
     }
-    let changes = port.offload().dct().objects.changes();
+    let changes = nic.engine().objects.changes();
     let second = next_hop::second(sk.clock_us());
     if !entry.next_hop.get(sk).is_current(changes, second) {
         look_at_objects(sk, entry, changes, second)?;
     }
-    Ok(port)
+    Ok(nic)
 }
 
 /// Something is in the way, or only may be. A new xfrm policy makes the route invalid,
 /// too: filters are named first.
 #[cold]
-fn look_at_way(sk: LockedSock<'_>, entry: &Entry, port: &Port, way: Path) -> Result<(), Detour> {
+fn look_at_way<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, way: Path) -> Result<(), Detour> {
     let guard = ReadGuard::new();
     let conn = connection::of(sk, &guard);
     if let Some(filter) = conn.and_then(|conn| conn.filtered(&sk)) {
@@ -96,7 +98,7 @@ fn look_at_way(sk: LockedSock<'_>, entry: &Entry, port: &Port, way: Path) -> Res
         return Err(ELSEWHERE);
     }
     match way.is_invalid() {
-        true => reroute(sk, entry, port),
+        true => reroute(sk, entry),
         false => Ok(()),
     }
 }
@@ -104,13 +106,13 @@ fn look_at_way(sk: LockedSock<'_>, entry: &Entry, port: &Port, way: Path) -> Res
 /// Something about the namespace's routes has changed, or only about this one: it may
 /// still lead to the same device.
 #[cold]
-fn reroute(sk: LockedSock<'_>, entry: &Entry, port: &Port) -> Result<(), Detour> {
+fn reroute<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>) -> Result<(), Detour> {
     sk.reroute().map_err(|_| ELSEWHERE)?;
     let xfrm = match sk.route() {
         Some((dev, xfrm)) if core::ptr::eq(dev, &*entry.path_dev) && dev.is_up() => xfrm,
         _ => return Err(ELSEWHERE),
     };
-    if xfrm && !port.offload().device().bypassed().has(Filter::Xfrm) {
+    if xfrm && !entry.nic.engine().device().bypassed().has(Filter::Xfrm) {
         return Err(Detour::Upload(Filter::Xfrm.upload()));
     }
     connection::rerouted(sk, &entry.path_dev).map_err(|reason| match reason {
@@ -122,9 +124,9 @@ fn reroute(sk: LockedSock<'_>, entry: &Entry, port: &Port) -> Result<(), Detour>
 
 /// An object below the connection may have changed, or time has passed.
 #[cold]
-fn look_at_objects(
+fn look_at_objects<N: Nic>(
     sk: LockedSock<'_>,
-    entry: &Entry,
+    entry: &Entry<N>,
     changes: u32,
     second: u32,
 ) -> Result<(), Detour> {

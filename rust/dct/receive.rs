@@ -22,7 +22,8 @@ use crate::{
         hold,
         legacy,
         transmit,
-        Entry, //
+        Entry,
+        Nic, //
     },
     framework::{
         connection,
@@ -66,8 +67,7 @@ use crate::{
         },
         table::ReadGuard,
         tcp, //
-    },
-    netdev::Port, //
+    }, //
 };
 
 /// The connection whose frame a queue had last: the next one is likely to be of
@@ -95,15 +95,16 @@ pub(crate) struct Source<'a> {
 /// it is not a delegated connection's, or must take the ordinary way. Bottom
 /// halves off, no socket's spin lock held.
 #[inline]
-pub(crate) fn input(port: &Port, from: Source<'_>, mut skb: SkBuff, bh: &Bh) -> Option<SkBuff> {
-    let dct = port.offload().dct();
+pub(crate) fn input<N: Nic>(nic: &N, from: Source<'_>, mut skb: SkBuff, bh: &Bh) -> Option<SkBuff> {
+    let engine = nic.engine();
     let guard = ReadGuard::within(bh);
-    let guess = Hwid::from_raw(from.recent.0.load(Relaxed)).and_then(|hwid| dct.get(&guard, hwid));
+    let guess =
+        Hwid::from_raw(from.recent.0.load(Relaxed)).and_then(|hwid| engine.get(&guard, hwid));
     if let Some(entry) = guess {
         let mut seg = Segment::default();
         if entry.tag == skb.tag_key() && looks_as_expected(&entry, from.stamp, &skb, &mut seg) {
-            return match checked(port, &mut skb, &seg, &entry) {
-                true => deliver(port, from, &entry, skb, &seg, &guard, bh),
+            return match checked(nic, &mut skb, &seg, &entry) {
+                true => deliver(nic, from, &entry, skb, &seg, &guard, bh),
                 false => Some(skb),
             };
         }
@@ -123,32 +124,37 @@ pub(crate) fn input(port: &Port, from: Source<'_>, mut skb: SkBuff, bh: &Bh) -> 
         Ok(()) => {}
         Err(Odd::NotTcp | Odd::Special(_, None)) => return Some(skb),
         Err(Odd::Special(case, Some(tuple))) => {
-            if let Some(entry) = dct.find(&guard, &tuple) {
-                legacy::enter_unlocked(port, &entry, case, bh);
+            if let Some(entry) = engine.find(&guard, &tuple) {
+                legacy::enter_unlocked(nic, &entry, case, bh);
             }
             return Some(skb);
         }
     }
-    let Some(entry) = dct.find(&guard, &seg.tuple) else {
+    let Some(entry) = engine.find(&guard, &seg.tuple) else {
         return Some(skb);
     };
     // A frame to another station is the host's to drop and to count.
-    if skb.data().first_chunk::<6>() != Some(&entry.mac) || !checked(port, &mut skb, &seg, &entry) {
+    if skb.data().first_chunk::<6>() != Some(&entry.mac) || !checked(nic, &mut skb, &seg, &entry) {
         return Some(skb);
     }
     // A signature (TCP-MD5, TCP-AO), for one: the host judges it before it looks at
     // anything else (`tcp_inbound_hash()`).
     if seg.opts == OptKind::Other {
-        legacy::enter_unlocked(port, &entry, SpecialCase::BadOption, bh);
+        legacy::enter_unlocked(nic, &entry, SpecialCase::BadOption, bh);
         return Some(skb);
     }
     from.recent.0.store(entry.hwid.raw(), Relaxed);
-    deliver(port, from, &entry, skb, &seg, &guard, bh)
+    deliver(nic, from, &entry, skb, &seg, &guard, bh)
 }
 
 /// Is it a frame of this connection, in the usual form? Then it is parsed.
 #[inline(always)]
-fn looks_as_expected(entry: &Entry, stamp: u64, skb: &SkBuff, seg: &mut Segment) -> bool {
+fn looks_as_expected<N: Nic>(
+    entry: &Entry<N>,
+    stamp: u64,
+    skb: &SkBuff,
+    seg: &mut Segment,
+) -> bool {
     let known = stamp != 0 && entry.known.load(Relaxed) == stamp;
     if known {
         return entry.expected.read(skb.data(), skb.len(), seg);
@@ -163,20 +169,20 @@ fn looks_as_expected(entry: &Entry, stamp: u64, skb: &SkBuff, seg: &mut Segment)
 /// Is the TCP checksum right? If not, the host drops the frame and counts it; who
 /// knows whose it was.
 #[inline]
-fn checked(port: &Port, skb: &mut SkBuff, seg: &Segment, entry: &Entry) -> bool {
+fn checked<N: Nic>(nic: &N, skb: &mut SkBuff, seg: &Segment, entry: &Entry<N>) -> bool {
     if matches!(skb.checksum(), Checksum::Partial | Checksum::Unnecessary)
         || skb.verify_tcp_checksum(seg, entry.tuple.family == Family::V6)
     {
         return true;
     }
-    connection::count_special(port, entry.hwid, SpecialCase::BadChecksum);
+    connection::count_special(nic, entry.hwid, SpecialCase::BadChecksum);
     false
 }
 
-fn deliver(
-    port: &Port,
+fn deliver<N: Nic>(
+    nic: &N,
     from: Source<'_>,
-    entry: &Entry,
+    entry: &Entry<N>,
     mut skb: SkBuff,
     seg: &Segment,
     guard: &ReadGuard<'_>,
@@ -219,9 +225,9 @@ fn deliver(
         }
     }
     match &entry.layers {
-        None if arrival.is_tapped() => port.dev().tap_incoming(&mut skb, bh),
+        None if arrival.is_tapped() => nic.dev().tap_incoming(&mut skb, bh),
         None => {}
-        Some(layers) => layers.received(port.dev(), &mut skb, l3_off.into(), bh),
+        Some(layers) => layers.received(nic.dev(), &mut skb, l3_off.into(), bh),
     }
     // The sender's accounting ends here, as in `ip_rcv_core()`.
     skb.orphan();
@@ -250,7 +256,7 @@ fn deliver(
         skb.drop_because(DropReason::MinTtl);
         return None;
     }
-    port.offload().stats().received(from.queue, len);
+    nic.engine().stats().received(from.queue, len);
     // As `tcp_v4_rcv()`: under the spin lock, whoever owns the socket.
     let skb = sk.admit(skb, &entry.path_dev, len - u32::from(l3_off))?;
     match sk.try_own() {
@@ -261,7 +267,7 @@ fn deliver(
             Ok(locked) => legacy_receive(locked, entry, skb, seg, bh),
             Err(sk) => {
                 if let Err(skb) = skb.add_to_backlog(&sk) {
-                    port.offload().stats().backlog_drop();
+                    nic.engine().stats().backlog_drop();
                     skb.drop_because(DropReason::SocketBacklog);
                 }
             }
@@ -283,7 +289,7 @@ fn own<'a>(lock: BhLock<'a>, bh: &'a Bh) -> Result<LockedSock<'a>, BhLock<'a>> {
 /// The host has to look at a frame of the connection first: from here on it has the
 /// connection, too, or as soon as the socket's owner lets it go.
 #[cold]
-fn give_up(lock: &BhLock<'_>, entry: &Entry, reason: UploadReason, bh: &Bh) {
+fn give_up<N: Nic>(lock: &BhLock<'_>, entry: &Entry<N>, reason: UploadReason, bh: &Bh) {
     match lock.try_own() {
         Some(sk) => {
             hold::flush(sk, entry, bh);
@@ -295,23 +301,23 @@ fn give_up(lock: &BhLock<'_>, entry: &Entry, reason: UploadReason, bh: &Bh) {
 
 /// A frame from the backlog, its first byte the TCP header. It may be one that
 /// reached the host another way.
-pub(crate) fn backlog(sk: LockedSock<'_>, skb: SkBuff) {
+pub(super) fn backlog<N: Nic>(sk: LockedSock<'_>, skb: SkBuff) {
     let bh = BhGuard::new();
     let guard = ReadGuard::within(&bh);
-    again(sk, skb, &guard, &bh, process);
+    again(sk, skb, &guard, &bh, process::<N>);
 }
 
 /// A frame that was not processed when it came, see [`backlog`]. `delegated` does
 /// what is to be done if its connection is delegated now.
-pub(super) fn again(
+pub(super) fn again<N: Nic>(
     sk: LockedSock<'_>,
     skb: SkBuff,
     guard: &ReadGuard<'_>,
     bh: &Bh,
-    delegated: impl FnOnce(LockedSock<'_>, &Entry, SkBuff, &Segment, &Bh),
+    delegated: impl FnOnce(LockedSock<'_>, &Entry<N>, SkBuff, &Segment, &Bh),
 ) {
     let conn = connection::of(sk, guard);
-    let entry = conn.and_then(|conn| Some((conn, dct::entry_of(conn, guard)?)));
+    let entry = conn.and_then(|conn| Some((conn, dct::entry_of::<N>(conn, guard)?)));
     match (entry, wire::parse_tcp(skb.data(), skb.len())) {
         (Some((conn, entry)), Some(seg)) if conn.delegated(sk) => {
             delegated(sk, &entry, skb, &seg, bh);
@@ -326,7 +332,13 @@ pub(super) fn again(
 /// special case, by something it did without a frame from us, the frame is the
 /// target's again.
 #[cold]
-fn legacy_receive(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment, bh: &Bh) {
+fn legacy_receive<N: Nic>(
+    sk: LockedSock<'_>,
+    entry: &Entry<N>,
+    skb: SkBuff,
+    seg: &Segment,
+    bh: &Bh,
+) {
     hold::flush(sk, entry, bh);
     if legacy::resynchronise(sk, entry, bh) {
         process(sk, entry, skb, seg, bh);
@@ -352,7 +364,7 @@ fn upload(sk: LockedSock<'_>, skb: SkBuff, reason: UploadReason) {
 /// Processes a segment of a delegated connection under the socket lock, or has it
 /// wait for a user buffer. `skb` starts at the TCP header.
 #[inline(always)]
-fn process(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment, bh: &Bh) {
+fn process<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, skb: SkBuff, seg: &Segment, bh: &Bh) {
     if holding::active() {
         hold::process(sk, entry, skb, seg, bh);
     } else {
@@ -361,7 +373,13 @@ fn process(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment, bh: &B
 }
 
 /// As [`process`], now.
-pub(super) fn finish(sk: LockedSock<'_>, entry: &Entry, skb: SkBuff, seg: &Segment, bh: &Bh) {
+pub(super) fn finish<N: Nic>(
+    sk: LockedSock<'_>,
+    entry: &Entry<N>,
+    skb: SkBuff,
+    seg: &Segment,
+    bh: &Bh,
+) {
     if sk.wants_host() {
         return upload(sk, skb, UploadReason::Setsockopt);
     }
@@ -438,7 +456,7 @@ pub(super) fn host_view(sk: LockedSock<'_>, skb: &SkBuff) -> HostView {
 /// What follows when a segment was taken in: more is sent, the payload acknowledged,
 /// its reader woken. `read`: the application has all of the payload already.
 #[inline(always)]
-fn answer(sk: LockedSock<'_>, entry: &Entry, action: &RxAction, read: bool, bh: &Bh) {
+fn answer<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, action: &RxAction, read: bool, bh: &Bh) {
     // tcp_data_snd_check()
     let send = action.is_ack() && sk.send_head().is_some();
     let ours = !send || transmit::run(sk, entry, Push::Pending, bh);

@@ -22,7 +22,9 @@ use crate::{
             path,
             Detour, //
         },
-        Entry, //
+        Entry,
+        Nic,
+        SendError, //
     },
     framework::{
         connection::{
@@ -65,10 +67,6 @@ use crate::{
         },
         sock::LockedSock,
         table::ReadGuard, //
-    },
-    netdev::{
-        Port,
-        SendError, //
     }, //
 };
 
@@ -76,7 +74,7 @@ use crate::{
 /// (`tcp_write_xmit()`). Under the socket lock, any context. `false`: the host stack has to
 /// go on, in legacy mode or for good. The caller has looked whether anything was set that
 /// [wants the host](LockedSock::wants_host), since he got the lock.
-pub(crate) fn run(sk: LockedSock<'_>, entry: &Entry, push: Push, bh: &Bh) -> bool {
+pub(crate) fn run<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, push: Push, bh: &Bh) -> bool {
     if sk.send_head().is_none() {
         return true;
     }
@@ -85,13 +83,13 @@ pub(crate) fn run(sk: LockedSock<'_>, entry: &Entry, push: Push, bh: &Bh) -> boo
         return go_around(sk, entry, Detour::Legacy(case), bh);
     }
     sk.refresh_clock(bh);
-    let port = match path(sk, entry, bh) {
-        Ok(port) => port,
+    let nic = match path(sk, entry, bh) {
+        Ok(nic) => nic,
         Err(detour) => return go_around(sk, entry, detour, bh),
     };
     let fresh = sk.packets_out() == 0;
     let mut segs = 0;
-    let stopped = send_frames(sk, entry, port, push, &mut segs, bh);
+    let stopped = send_frames(sk, entry, nic, push, &mut segs, bh);
     sk.xmit_end(segs, stopped.as_ref().ok().copied().flatten(), fresh);
     match stopped {
         Ok(_) => {
@@ -104,7 +102,7 @@ pub(crate) fn run(sk: LockedSock<'_>, entry: &Entry, push: Push, bh: &Bh) -> boo
 
 /// The host stack has to send what the engine cannot.
 #[cold]
-fn go_around(sk: LockedSock<'_>, entry: &Entry, detour: Detour, bh: &Bh) -> bool {
+fn go_around<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, detour: Detour, bh: &Bh) -> bool {
     detour.take(sk, entry, bh);
     sk.resume_host(true);
     false
@@ -112,7 +110,7 @@ fn go_around(sk: LockedSock<'_>, entry: &Entry, detour: Detour, bh: &Bh) -> bool
 
 /// As [`run`], for whoever has just got the lock.
 #[cold]
-pub(crate) fn resume(sk: LockedSock<'_>, entry: &Entry, bh: &Bh) {
+pub(crate) fn resume<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, bh: &Bh) {
     if sk.send_head().is_some() && sk.wants_host() {
         go_around(sk, entry, Detour::Upload(UploadReason::Setsockopt), bh);
     } else {
@@ -123,10 +121,10 @@ pub(crate) fn resume(sk: LockedSock<'_>, entry: &Entry, bh: &Bh) {
 /// Sends frames until something keeps the next one: what, if it is a window or a rule.
 /// The congestion window bounds their number. `sent` counts their segments.
 #[inline(always)]
-fn send_frames(
+fn send_frames<N: Nic>(
     sk: LockedSock<'_>,
-    entry: &Entry,
-    port: &Port,
+    entry: &Entry<N>,
+    nic: &N,
     push: Push,
     sent: &mut u32,
     bh: &Bh,
@@ -216,7 +214,7 @@ fn send_frames(
         if segs > 1 {
             skb.set_gso(mss as u16, segs as u16, sk.gso_type());
         }
-        let (frames, sent_bytes) = match port.send_frame(
+        let (frames, sent_bytes) = match nic.send_frame(
             skb,
             entry.queue(),
             entry.layers.as_deref(),
@@ -226,7 +224,7 @@ fn send_frames(
             Ok(counts) => counts,
             Err(SendError::Full(skb)) => {
                 skb.drop_because(DropReason::FullRing);
-                return match port.offload().wait_for_room(entry.hwid, bh) {
+                return match nic.engine().wait_for_room(entry.hwid, bh) {
                     true => Ok(None),
                     false => Err(Detour::Legacy(SpecialCase::NoMemory)),
                 };
@@ -246,7 +244,7 @@ fn send_frames(
             counters.tx_frames += 1;
             counters.tx_bytes += u64::from(bytes);
         });
-        port.offload()
+        nic.engine()
             .stats()
             .transmitted(entry.queue(), frames, sent_bytes);
         if push == Push::One {
@@ -276,14 +274,19 @@ fn dress(skb: &mut SkBuff, t: &HeaderTemplate, fields: &TxFields, skip: usize) -
 /// Sends a pure ACK. What stands in the way is the host's to find, which is asked
 /// for the ACK then. `window` is what it can offer, if that is known. Under the socket lock,
 /// any context.
-pub(crate) fn ack(sk: LockedSock<'_>, entry: &Entry, window: Option<u32>, bh: &Bh) {
+pub(crate) fn ack<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, window: Option<u32>, bh: &Bh) {
     if send_ack(sk, entry, window, bh).is_none() {
         sk.send_ack();
     }
 }
 
-fn send_ack(sk: LockedSock<'_>, entry: &Entry, window: Option<u32>, bh: &Bh) -> Option<()> {
-    let port = path(sk, entry, bh).ok()?;
+fn send_ack<N: Nic>(
+    sk: LockedSock<'_>,
+    entry: &Entry<N>,
+    window: Option<u32>,
+    bh: &Bh,
+) -> Option<()> {
+    let nic = path(sk, entry, bh).ok()?;
     let (seq, ack) = sk.ack_numbers()?;
     let mut skb = sk.header_frame(bh)?;
     let (tsval, tsecr) = sk.timestamps();
@@ -305,7 +308,7 @@ fn send_ack(sk: LockedSock<'_>, entry: &Entry, window: Option<u32>, bh: &Bh) -> 
         skb.drop_because(DropReason::NotSpecified);
         return None;
     };
-    let sent = port.send_frame(
+    let sent = nic.send_frame(
         skb,
         entry.queue(),
         entry.layers.as_deref(),
@@ -317,15 +320,15 @@ fn send_ack(sk: LockedSock<'_>, entry: &Entry, window: Option<u32>, bh: &Bh) -> 
     entry
         .counters
         .with_mut(sk, |counters| counters.tx_frames += 1);
-    settle(port, entry, sent);
+    settle(nic, entry, sent);
     Some(())
 }
 
 /// Counts a frame that needs no other care: if it was lost, timers repeat it.
-fn settle(port: &Port, entry: &Entry, sent: Result<(u32, u64), SendError>) {
+fn settle<N: Nic>(nic: &N, entry: &Entry<N>, sent: Result<(u32, u64), SendError>) {
     match sent {
-        Ok((frames, bytes)) => port
-            .offload()
+        Ok((frames, bytes)) => nic
+            .engine()
             .stats()
             .transmitted(entry.queue(), frames, bytes),
         // As a full queue of any device.
@@ -357,10 +360,10 @@ fn host_intention(sk: LockedSock<'_>, flags: u16, seq: Seq, payload: u32) -> Opt
 
 /// The host stack transmits `skb`, which starts at its TCP header, while the target
 /// has the connection. Under the socket lock, any context.
-pub(crate) fn host_frame(
+pub(crate) fn host_frame<N: Nic>(
     sk: LockedSock<'_>,
     conn: &Record,
-    entry: &Entry,
+    entry: &Entry<N>,
     mut skb: SkBuff,
     bh: &Bh,
 ) -> HostFrame {
@@ -380,8 +383,8 @@ pub(crate) fn host_frame(
         legacy::transmitted(sk, entry, &h);
         return HostFrame::Pass(skb);
     }
-    let port = match path(sk, entry, bh) {
-        Ok(port) => port,
+    let nic = match path(sk, entry, bh) {
+        Ok(nic) => nic,
         Err(detour) => {
             detour.take(sk, entry, bh);
             legacy::transmitted(sk, entry, &h);
@@ -423,9 +426,9 @@ pub(crate) fn host_frame(
         counters.tx_bytes += u64::from(h.payload);
     });
     settle(
-        port,
+        nic,
         entry,
-        port.send_frame(
+        nic.send_frame(
             skb,
             entry.queue(),
             entry.layers.as_deref(),
@@ -437,7 +440,7 @@ pub(crate) fn host_frame(
 }
 
 /// There is room for a connection that waited for it. Softirq.
-pub(crate) fn kick(entry: &Entry, bh: &Bh) {
+pub(crate) fn kick<N: Nic>(entry: &Entry<N>, bh: &Bh) {
     let guard = ReadGuard::within(bh);
     let lock = entry.sk.bh_lock();
     let Some(conn) = connection::of_now(lock.sock(), &guard) else {

@@ -2,10 +2,9 @@
 
 //! Payload that a target holds while it waits for a user buffer it asked for.
 //!
-//! The target keeps the frames ([`dct`](crate::dct)); here are the request, the
-//! timer that ends the wait, and frames whose connection left the target where
-//! nothing of them could be processed. A worker looks after both, under the lock of
-//! each socket.
+//! The target keeps the frames; here are the request, the timer that ends the wait,
+//! and frames whose connection left the target where nothing of them could be
+//! processed. A worker looks after both, under the lock of each socket.
 
 use core::sync::atomic::{
     AtomicU32,

@@ -3,6 +3,7 @@
 //! Counted references to devices.
 
 use core::{
+    marker::PhantomData,
     ops::Deref,
     ptr::{
         self,
@@ -10,7 +11,10 @@ use core::{
     }, //
 };
 
-use super::netdev::NetDevice;
+use super::{
+    ndo::Driver,
+    netdev::NetDevice, //
+};
 use crate::bindings;
 
 /// A reference that keeps a device from being freed, not from being
@@ -56,5 +60,39 @@ impl Drop for DevRef {
     fn drop(&mut self) {
         // SAFETY: gives up this value's reference.
         unsafe { bindings::toe_netdev_put(self.0.as_ptr(), ptr::null_mut()) }
+    }
+}
+
+/// A [`DevRef`] to one of the devices of driver `T`, and thus to its value in it.
+///
+/// # Invariants
+///
+/// The device is one of `T`'s. Its value is dropped after the last reference to the
+/// device is gone.
+pub(crate) struct DriverRef<T: Driver>(DevRef, PhantomData<fn() -> T>);
+
+impl<T: Driver> DriverRef<T> {
+    /// Takes a reference, if `dev` is one of the driver's devices.
+    pub(crate) fn new(dev: &NetDevice) -> Option<Self> {
+        dev.driver::<T>()?;
+        // INVARIANT: it has just said that it is.
+        Some(DriverRef(DevRef::new(dev), PhantomData))
+    }
+
+    /// The device.
+    #[inline(always)]
+    pub(crate) fn dev(&self) -> &NetDevice {
+        &self.0
+    }
+}
+
+impl<T: Driver> Deref for DriverRef<T> {
+    type Target = T;
+
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        // SAFETY: by the type invariants the private area has a value of `T`, which the
+        // reference keeps.
+        unsafe { &*self.0.private().cast::<T>() }
     }
 }

@@ -96,11 +96,15 @@ pub(crate) unsafe trait Node: Sized + Send + Sync {
     fn links(&self) -> &Links<Self>;
 }
 
-/// Makes a type with a `Links` field an entry of a [`Table`].
+/// Makes a type with a `Links` field an entry of a [`Table`]. The parameter of a generic one
+/// comes first: `node!(T: Bound => Type<T>, field)`.
 macro_rules! node {
-    ($type:ty, $field:ident) => {
+    ($param:ident: $bound:ident => $type:ty, $field:ident) => {
+        $crate::net::table::node!(@ [<$param: $bound>] $type, $field);
+    };
+    (@ [$($params:tt)*] $type:ty, $field:ident) => {
         // SAFETY: `links` returns one field, at the offset named.
-        unsafe impl $crate::net::table::Node for $type {
+        unsafe impl$($params)* $crate::net::table::Node for $type {
             const LINKS_OFFSET: usize = core::mem::offset_of!($type, $field);
 
             #[inline]
@@ -108,6 +112,9 @@ macro_rules! node {
                 &self.$field
             }
         }
+    };
+    ($type:ty, $field:ident) => {
+        $crate::net::table::node!(@ [] $type, $field);
     };
 }
 pub(crate) use node;

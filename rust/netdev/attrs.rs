@@ -36,9 +36,6 @@ use crate::{
 
 use super::Port;
 
-/// Connections a new device takes at most.
-pub(super) const DEFAULT_CAPACITY: u32 = 1 << 16;
-
 static FILES: [Attribute<Port>; 36] = [
     Attribute::rw(c"policy", show_policy, store_policy),
     Attribute::wo(c"upload_all", store_upload_all),
@@ -130,13 +127,13 @@ fn show(page: &mut Page<'_>, value: u64) -> Result {
 }
 
 fn show_policy(port: &Port, page: &mut Page<'_>) -> Result {
-    writeln!(page, "{}", port.offload().device().limits().policy.name())?;
+    writeln!(page, "{}", port.engine.device().limits().policy.name())?;
     Ok(())
 }
 
 fn store_policy(port: &Port, text: &str) -> Result {
     let policy = Policy::parse(text.as_bytes()).ok_or(EINVAL)?;
-    port.offload().device().change(|l| {
+    port.engine.device().change(|l| {
         l.policy = policy;
         Ok(())
     })
@@ -160,35 +157,35 @@ fn store_offload_all(port: &Port, text: &str) -> Result {
 }
 
 fn show_batch(port: &Port, page: &mut Page<'_>) -> Result {
-    show(page, port.offload().device().batch().into())
+    show(page, port.engine.device().batch().into())
 }
 
 fn store_batch(port: &Port, text: &str) -> Result {
     let most = number(text, 1, handover::MOST.into())?;
-    port.offload().device().set_batch(most as u32);
+    port.engine.device().set_batch(most as u32);
     Ok(())
 }
 
 fn show_capacity(port: &Port, page: &mut Page<'_>) -> Result {
-    show(page, port.offload().dct().table.capacity().into())
+    show(page, port.engine.table().capacity().into())
 }
 
 /// EBUSY while the table has entries.
 fn store_capacity(port: &Port, text: &str) -> Result {
     let capacity = number(text, 1, u64::from(u32::MAX))?;
-    port.offload().dct().table.set_capacity(capacity as u32)
+    port.engine.table().set_capacity(capacity as u32)
 }
 
 /// A limit that is a number: its `show` and `store` functions.
 macro_rules! limit {
     ($show:ident, $store:ident, $field:ident: $type:ty, $lo:expr, $hi:expr) => {
         fn $show(port: &Port, page: &mut Page<'_>) -> Result {
-            show(page, port.offload().device().limits().$field.into())
+            show(page, port.engine.device().limits().$field.into())
         }
 
         fn $store(port: &Port, text: &str) -> Result {
             let value = number(text, $lo, $hi)? as $type;
-            port.offload().device().change(|l: &mut Limits| {
+            port.engine.device().change(|l: &mut Limits| {
                 l.$field = value;
                 Ok(())
             })
@@ -210,7 +207,7 @@ limit!(show_legacy_max, store_legacy_max, legacy_max_ms: u32, 0, 3_600_000);
 limit!(show_window, store_window, upload_window_ms: u32, 0, 3_600_000);
 
 fn show_prefix(port: &Port, page: &mut Page<'_>) -> Result {
-    match port.offload().device().limits().prefix {
+    match port.engine.device().limits().prefix {
         Some(prefix) => writeln!(page, "{prefix}")?,
         None => writeln!(page, "any")?,
     }
@@ -223,7 +220,7 @@ fn store_prefix(port: &Port, text: &str) -> Result {
         "any" => None,
         _ => Some(Prefix::parse(text.as_bytes()).ok_or(EINVAL)?),
     };
-    port.offload().device().change(|l| {
+    port.engine.device().change(|l| {
         l.prefix = prefix;
         Ok(())
     })
@@ -233,11 +230,11 @@ fn store_prefix(port: &Port, text: &str) -> Result {
 macro_rules! bypass {
     ($show:ident, $store:ident, $filter:expr) => {
         fn $show(port: &Port, page: &mut Page<'_>) -> Result {
-            show(page, port.offload().device().bypassed().has($filter).into())
+            show(page, port.engine.device().bypassed().has($filter).into())
         }
 
         fn $store(port: &Port, text: &str) -> Result {
-            port.offload().device().set_bypass($filter, flag(text)?);
+            port.engine.device().set_bypass($filter, flag(text)?);
             Ok(())
         }
     };
@@ -268,12 +265,12 @@ bypass!(show_bypass_socket, store_bypass_socket, Filter::Socket);
 macro_rules! buffer_rule {
     ($show:ident, $store:ident, $field:ident) => {
         fn $show(port: &Port, page: &mut Page<'_>) -> Result {
-            let rule = port.offload().device().user_buffer_rule();
+            let rule = port.engine.device().user_buffer_rule();
             show(page, rule.$field.into())
         }
 
         fn $store(port: &Port, text: &str) -> Result {
-            let device = port.offload().device();
+            let device = port.engine.device();
             let mut rule = device.user_buffer_rule();
             rule.$field = number(text, 0, u32::MAX.into())? as u32;
             device.set_user_buffer_rule(rule);
@@ -286,63 +283,63 @@ buffer_rule!(show_buffer_min, store_buffer_min, min);
 buffer_rule!(show_buffer_frames, store_buffer_frames, frames);
 
 fn show_request_ms(port: &Port, page: &mut Page<'_>) -> Result {
-    show(page, port.offload().device().hold_rule().request_ms.into())
+    show(page, port.engine.device().hold_rule().request_ms.into())
 }
 
 fn store_request_ms(port: &Port, text: &str) -> Result {
     let ms = number(text, 0, Rule::MAX_MS.into())?;
-    port.offload().device().set_request_ms(ms as u32);
+    port.engine.device().set_request_ms(ms as u32);
     Ok(())
 }
 
 fn show_high_water(port: &Port, page: &mut Page<'_>) -> Result {
-    show(page, port.offload().device().hold_rule().high_water.into())
+    show(page, port.engine.device().hold_rule().high_water.into())
 }
 
 fn store_high_water(port: &Port, text: &str) -> Result {
     let bytes = number(text, 1, Rule::MAX_BYTES.into())?;
-    port.offload().device().set_high_water(bytes as u32);
+    port.engine.device().set_high_water(bytes as u32);
     Ok(())
 }
 
 fn read_rules(port: &Port, window: &mut Window<'_>) -> Result {
-    port.offload().device().rules().read(window)
+    port.engine.device().rules().read(window)
 }
 
 fn write_rules(port: &Port, chunk: &Chunk<'_>) -> Result {
-    port.offload().device().rules().write(chunk)
+    port.engine.device().rules().write(chunk)
 }
 
 fn read_rules_hits(port: &Port, window: &mut Window<'_>) -> Result {
-    port.offload().device().rules().read_hits(window)
+    port.engine.device().rules().read_hits(window)
 }
 
 fn show_rules_error(port: &Port, page: &mut Page<'_>) -> Result {
-    port.offload().device().rules().show_error(page)
+    port.engine.device().rules().show_error(page)
 }
 
 fn show_rules_test(port: &Port, page: &mut Page<'_>) -> Result {
-    port.offload().device().rules().show_answer(page)
+    port.engine.device().rules().show_answer(page)
 }
 
 /// What would become of the connection that is described.
 fn store_rules_test(port: &Port, text: &str) -> Result {
-    let rules = port.offload().device().rules();
+    let rules = port.engine.device().rules();
     rules.dry_run(port.dev(), port, text)
 }
 
 fn show_connections(port: &Port, page: &mut Page<'_>) -> Result {
-    show(page, port.offload().dct().table.len().into())
+    show(page, port.engine.table().len().into())
 }
 
 fn show_offloads(port: &Port, page: &mut Page<'_>) -> Result {
-    show(page, port.offload().stats().totals()[0])
+    show(page, port.engine.stats().totals()[0])
 }
 
 fn show_uploads(port: &Port, page: &mut Page<'_>) -> Result {
-    show(page, port.offload().stats().totals()[1])
+    show(page, port.engine.stats().totals()[1])
 }
 
 fn show_refusals(port: &Port, page: &mut Page<'_>) -> Result {
-    show(page, port.offload().stats().totals()[2])
+    show(page, port.engine.stats().totals()[2])
 }

@@ -52,7 +52,7 @@ impl EthtoolOps for Port {
                 names.add(fmt!("tx_queue_{queue}_{name}"));
             }
         }
-        self.offload()
+        self.engine
             .stats()
             .for_each(&mut |prefix, name, _| names.add(fmt!("{prefix}{name}")));
     }
@@ -78,7 +78,7 @@ impl EthtoolOps for Port {
                 values.add(value);
             }
         }
-        self.offload()
+        self.engine
             .stats()
             .for_each(&mut |_, _, value| values.add(value));
     }

@@ -17,6 +17,7 @@ use core::{
 use kernel::prelude::*;
 
 use crate::dct::receive::{
+    self,
     Recent,
     Source, //
 };
@@ -289,10 +290,10 @@ impl Port {
     /// sender's engine, without a queue between.
     #[inline(always)]
     fn offer(&self, napi: &Napi<RxQueue>, skb: SkBuff, direct: bool, bh: &Bh) -> Option<SkBuff> {
-        if !self.offload.has_entries() {
+        if !self.engine.has_entries() {
             return Some(skb);
         }
-        self.offload.input(
+        receive::input(
             self,
             Source {
                 queue: napi.index,
@@ -317,7 +318,7 @@ impl Port {
                     tx.woken.add(1);
                 }
                 if tx.starved.load(Relaxed) && tx.starved.swap(false, SeqCst) {
-                    self.offload.tx_room(bh);
+                    self.engine.tx_room(bh);
                 }
             }
             queue += step;

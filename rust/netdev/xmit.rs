@@ -5,6 +5,11 @@
 use core::sync::atomic::Ordering::SeqCst;
 
 use crate::{
+    dct::{
+        Engine,
+        Nic,
+        SendError, //
+    },
     framework::intermediate::Layers,
     net::{
         context::Bh,
@@ -28,14 +33,6 @@ use super::{
     queue::RxQueue,
     Port, //
 };
-
-/// Why an engine's frame was not sent; it is given back.
-pub(crate) enum SendError {
-    /// The peer's queue is full. `tx_room` will be called when there is room.
-    Full(SkBuff),
-    /// The peer is gone or down.
-    Down(SkBuff),
-}
 
 impl Port {
     /// Sends a frame of the host stack.
@@ -94,22 +91,27 @@ impl Port {
             }
         }
     }
+}
 
-    /// Sends a frame that the engine built: complete from its Ethernet header
-    /// on, with its network header set, maybe to be segmented or checksummed.
-    ///
-    /// It is counted, shown to packet taps, and segmented or checksummed here
-    /// if the device's features say that the wire has no such frames. `via` are the
-    /// layers that it goes through before. Where it stays as it is, its receiver finds
-    /// `stamp` in it. Returns how many frames and bytes it was then.
-    pub(crate) fn send_frame(
+impl Nic for Port {
+    #[inline(always)]
+    fn engine(&self) -> &Engine<Self> {
+        &self.engine
+    }
+
+    #[inline(always)]
+    fn dev(&self) -> &NetDevice {
+        self.own.get()
+    }
+
+    fn send_frame(
         &self,
         mut skb: SkBuff,
         queue: u16,
         via: Option<&Layers>,
         stamp: u64,
         bh: &Bh,
-    ) -> core::result::Result<(u32, u64), SendError> {
+    ) -> Result<(u32, u64), SendError> {
         let dev = self.dev();
         let queue = (u32::from(queue) % dev.real_num_tx_queues().max(1)) as u16;
         let (Some(tx), Some(peer)) = (self.tx.get(usize::from(queue)), self.peer.get(bh)) else {
@@ -150,7 +152,9 @@ impl Port {
         }
         Ok((packets, bytes))
     }
+}
 
+impl Port {
     /// A frame goes through the layers above the device. Kept apart: those that do not
     /// shall not pay for it.
     #[inline(never)]
