@@ -19,7 +19,10 @@ use kernel::{
 
 use crate::{
     dct::Engine,
-    framework::intermediate::Layers,
+    framework::{
+        intermediate::Layers,
+        registry, //
+    },
     net::{
         context::{
             Bh,
@@ -68,8 +71,7 @@ use queue::{
     TxQueue, //
 };
 
-pub(crate) use link::Link;
-pub(crate) use offload::target_of;
+use link::Link;
 
 /// The kind's name.
 const KIND: &CStr = c"toe";
@@ -259,24 +261,27 @@ impl NetdevNotifier for Watcher {
     }
 }
 
-/// The NIC's registration with the kernel; deletes all devices when dropped.
+/// The driver's registration with the kernel and the framework; deletes all devices when
+/// dropped.
 #[pin_data]
-pub(crate) struct Nic {
-    // Fields are dropped in this order: devices, what they notify, where their
-    // files are.
+pub(crate) struct Registration {
+    // Fields are dropped in this order: devices, who knows them, what they notify, where
+    // their files are.
     #[pin]
     link: rtnl::Registration<Link>,
+    targets: registry::Registration,
     #[pin]
     watcher: NetdevRegistration<Watcher>,
     debugfs: debugfs::RootGuard,
 }
 
-impl Nic {
+impl Registration {
     /// Makes `ip link add ... type toe` work.
     pub(crate) fn new() -> impl PinInit<Self, Error> {
-        try_pin_init!(Nic {
+        try_pin_init!(Registration {
             debugfs: DEBUGFS.create(KIND),
             watcher <- NetdevRegistration::new(Watcher),
+            targets: registry::Registration::new::<Port>()?,
             link <- rtnl::Registration::new(),
         })
     }

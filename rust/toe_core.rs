@@ -49,7 +49,7 @@ struct Toe {
     _ulp: ulp::Registration<SocketHooks>,
     _watch: worker::Published<worker::Worker<watch::Watch>>,
     #[pin]
-    nic: netdev::Nic,
+    nic: netdev::Registration,
     #[pin]
     _events: netevent::NetEventRegistration<objects::Events>,
     _hold: worker::Published<worker::Worker<hold::Hold>>,
@@ -72,7 +72,7 @@ impl kernel::InPlaceModule for Toe {
             _hold: hold::start()?,
             _watch: watch::start()?,
             _events <- netevent::NetEventRegistration::new(objects::Events),
-            nic <- netdev::Nic::new(),
+            nic <- netdev::Registration::new(),
             _ulp: ulp::Registration::new(ULP_NAME, module)?,
             _probe: match tracepoint::Registration::new() {
                 Ok(probe) => Some(probe),

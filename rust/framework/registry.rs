@@ -1,31 +1,76 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The drivers whose devices take connections.
+//!
+//! A driver is part of this module, for the framework has no symbols of its own to
+//! export (Rust has no stable ABI between modules). It registers itself for as long as it
+//! may have devices.
 
 use core::sync::atomic::{
     AtomicUsize,
     Ordering, //
 };
 
-use super::target::OffloadTarget;
-use crate::net::netdev::NetDevice;
+use kernel::prelude::*;
 
-/// Finds the target in a device, if the device is the driver's.
+use super::target::OffloadTarget;
+use crate::net::{
+    ndo::Driver,
+    netdev::NetDevice,
+    rcu_box::RcuBox,
+    rcu_slot::RcuSlot,
+    table::ReadGuard, //
+};
+
+/// Finds the target in a device, if the device is the driver's. It may be called as long
+/// as the caller keeps the device, whether the driver is registered or not.
 pub(crate) type TargetOf = for<'a> fn(&'a NetDevice) -> Option<&'a dyn OffloadTarget>;
 
-/// The drivers of this module. A vendor's driver adds its line here: it is part
-/// of the module as long as the framework has no symbols of its own to export
-/// (Rust has no stable ABI between modules).
-static DRIVERS: [TargetOf; 1] = [crate::netdev::target_of];
+/// Drivers that can be registered at the same time.
+const MAX_DRIVERS: usize = 4;
+
+/// The registered drivers: read under RCU, by anybody who keeps a device, as often as a
+/// connection is established, decided on or uploaded; never for a frame.
+static DRIVERS: [RcuSlot<TargetOf>; MAX_DRIVERS] = [const { RcuSlot::new() }; MAX_DRIVERS];
+
+/// A driver whose devices take connections, until this is dropped.
+///
+/// It registers before it has its first device, and drops this when the last one is gone:
+/// then nothing is offloaded to its devices any more, and nothing that happens to what
+/// their connections lie on is followed. What was offloaded before still finds its target.
+pub(crate) struct Registration(&'static RcuSlot<TargetOf>);
+
+impl Registration {
+    /// Registers driver `D`. Process context. `ENOSPC` if there are too many.
+    pub(crate) fn new<D: Driver + OffloadTarget>() -> Result<Self> {
+        let target_of: TargetOf = target_in::<D>;
+        for slot in &DRIVERS {
+            if slot.put(RcuBox::new(target_of)?).is_ok() {
+                return Ok(Registration(slot));
+            }
+        }
+        Err(ENOSPC)
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.0.replace(None);
+    }
+}
+
+fn target_in<D: Driver + OffloadTarget>(dev: &NetDevice) -> Option<&dyn OffloadTarget> {
+    dev.driver::<D>().map(|driver| driver as &dyn OffloadTarget)
+}
 
 /// Devices that take connections at present.
 static DEVICES: AtomicUsize = AtomicUsize::new(0);
 
 /// Keeps the framework awake while a device exists; see [`any_device`].
-pub(crate) struct DeviceRegistration(());
+pub(super) struct DeviceRegistration(());
 
 impl DeviceRegistration {
-    pub(crate) fn new() -> Self {
+    pub(super) fn new() -> Self {
         DEVICES.fetch_add(1, Ordering::Relaxed);
         DeviceRegistration(())
     }
@@ -37,13 +82,17 @@ impl Drop for DeviceRegistration {
     }
 }
 
-/// Can any connection be offloaded at all? Cheap; any context.
+/// Returns whether any connection can be offloaded at all. Cheap; any context.
 #[inline]
-pub(crate) fn any_device() -> bool {
+pub(super) fn any_device() -> bool {
     DEVICES.load(Ordering::Relaxed) != 0
 }
 
-/// The target in `dev`, with the function that finds it again.
-pub(crate) fn target_of(dev: &NetDevice) -> Option<(&dyn OffloadTarget, TargetOf)> {
-    DRIVERS.iter().find_map(|get| get(dev).map(|t| (t, *get)))
+/// The target in `dev`, with the function that finds it again. Any context.
+pub(super) fn target_of(dev: &NetDevice) -> Option<(&dyn OffloadTarget, TargetOf)> {
+    let guard = ReadGuard::new();
+    DRIVERS
+        .iter()
+        .filter_map(|slot| slot.get(&guard))
+        .find_map(|of| Some((of(dev)?, *of)))
 }

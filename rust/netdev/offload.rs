@@ -8,10 +8,7 @@ use kernel::sync::aref::ARef;
 
 use crate::{
     dct::Entry,
-    framework::{
-        target::OffloadTarget,
-        upload, //
-    },
+    framework::upload,
     logic::reason::UploadReason,
     net::{
         context::Rtnl,
@@ -21,11 +18,6 @@ use crate::{
 };
 
 use super::Port;
-
-/// The target in `dev`, if `dev` is one of this driver's devices.
-pub(crate) fn target_of(dev: &NetDevice) -> Option<&dyn OffloadTarget> {
-    dev.driver::<Port>().map(|port| port as &dyn OffloadTarget)
-}
 
 impl Port {
     /// Something happened to `dev`, a device on top of this one: its connections are
