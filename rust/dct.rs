@@ -137,18 +137,12 @@ pub(crate) trait Nic: Driver {
 /// was chosen by both ends already, and a chain is bounded by the table.
 const SEED: u32 = 0x9e37_79b9;
 
-/// Bytes that a connection has transferred.
-struct Moved {
-    acked: u64,
-    received: u64,
-}
-
 /// One delegated connection.
 pub(crate) struct Entry<N: Nic> {
     links: Links<Entry<N>>,
     /// Connection match. `local` is this end.
     tuple: Tuple,
-    pub(crate) hwid: Hwid,
+    hwid: Hwid,
     /// Our link address, to which frames must be addressed.
     mac: [u8; 6],
     /// What such frames look like.
@@ -159,7 +153,7 @@ pub(crate) struct Entry<N: Nic> {
     /// Data waits for the process that owns the socket to let it go.
     kick: AtomicBool,
     /// The host's two levels: `struct sock` and, in it, `struct tcp_sock`.
-    pub(crate) sk: ARef<Sock>,
+    sk: ARef<Sock>,
     /// Keeps the device while frames may still be sent through it.
     nic: DriverRef<N>,
     /// The object that it lies on.
@@ -168,7 +162,7 @@ pub(crate) struct Entry<N: Nic> {
     /// of the layers.
     path_dev: DevRef,
     /// What changes its frames between the two.
-    pub(crate) layers: Option<Arc<Layers>>,
+    layers: Option<Arc<Layers>>,
     /// The VLAN tag that a NIC has taken out of a frame that looks as expected.
     tag: TagKey,
     /// Who else may want to see its frames.
@@ -177,8 +171,6 @@ pub(crate) struct Entry<N: Nic> {
     data: SockCell<ConnData>,
     /// The present or last stay in legacy mode.
     legacy: SockCell<Legacy>,
-    /// What had been transferred when it was handed over.
-    at_handover: Moved,
     /// Header of every frame the transmit engine builds.
     template: SockCell<HeaderTemplate>,
     /// Tells frames of this template from those of all others, also of earlier ones.

@@ -13,25 +13,19 @@
 
 use kernel::{
     prelude::*,
-    seq_file::SeqFile,
     str::CStr, //
 };
 
 use crate::{
     dct::Engine,
     framework::{
-        intermediate::Layers,
+        events,
         registry, //
     },
     net::{
         context::{
             Bh,
             Rtnl, //
-        },
-        debugfs::{
-            self,
-            DeviceFile,
-            ShowDevice, //
         },
         errno,
         ndo::{
@@ -47,11 +41,6 @@ use crate::{
             DeviceSetup,
             NetDevice, //
         },
-        notifier::{
-            NetdevEvent,
-            NetdevNotifier,
-            NetdevRegistration, //
-        },
         pair::PeerLink,
         rtnl,
         skb::SkBuff, //
@@ -61,7 +50,6 @@ use crate::{
 mod attrs;
 mod ethtool;
 mod link;
-mod offload;
 mod queue;
 mod stats;
 mod xmit;
@@ -99,10 +87,6 @@ pub(crate) struct Port {
     peer: PeerLink,
     tx: KVVec<TxQueue>,
     rx: RxQueues,
-    /// `/sys/kernel/debug/toe/<name>@<namespace>`.
-    table: DeviceFile<TableFile>,
-    /// `/sys/kernel/debug/toe/tree:<name>@<namespace>`.
-    tree: DeviceFile<TreeFile>,
     /// The connections that it has, and what processes their frames.
     #[pin]
     engine: Engine<Port>,
@@ -128,16 +112,8 @@ impl Driver for Port {
                 TxQueue::array(tx)?
             },
             rx: RxQueues::new(rx)?,
-            table: DeviceFile::new(),
-            tree: DeviceFile::new(),
             engine <- Engine::new(),
         })
-    }
-
-    fn uninit(&self, rtnl: &Rtnl) {
-        self.table.remove(rtnl);
-        self.tree.remove(rtnl);
-        self.before_unregister(rtnl);
     }
 
     fn open(&self, rtnl: &Rtnl) -> Result {
@@ -153,12 +129,11 @@ impl Driver for Port {
 
     fn stop(&self, rtnl: &Rtnl) {
         let dev = self.dev();
-        self.link_down(rtnl);
         dev.carrier_off();
         if let Some(peer) = self.peer.get_rtnl(rtnl) {
             peer.carrier_off();
             if let Some(port) = Port::of(peer) {
-                port.link_down(rtnl);
+                events::link_down(port, rtnl);
             }
         }
         self.rx.stop(dev, 0..dev.num_rx_queues(), rtnl);
@@ -209,78 +184,20 @@ impl Port {
     }
 }
 
-static DEBUGFS: debugfs::Root = debugfs::Root::new();
-
-/// The connections of a device.
-struct TableFile;
-
-impl ShowDevice for TableFile {
-    type Driver = Port;
-    const PREFIX: &'static str = "";
-
-    fn show(port: &Port, seq: &SeqFile) -> Result {
-        port.engine.show(seq)
-    }
-}
-
-/// What they lie on.
-struct TreeFile;
-
-impl ShowDevice for TreeFile {
-    type Driver = Port;
-    const PREFIX: &'static str = "tree:";
-
-    fn show(port: &Port, seq: &SeqFile) -> Result {
-        port.engine.device().objects().show(port, seq)
-    }
-}
-
-/// Keeps the names of debugfs files right, and looks after our link address and the
-/// layers on top of the device.
-struct Watcher;
-
-impl NetdevNotifier for Watcher {
-    fn event(&self, event: NetdevEvent, dev: &NetDevice, rtnl: &Rtnl) {
-        let Some(port) = Port::of(dev) else {
-            if let Some(port) = Port::of(Layers::below(dev)) {
-                let left = event == NetdevEvent::Unregister;
-                port.layer_changed(dev, left, rtnl);
-            }
-            return;
-        };
-        match event {
-            NetdevEvent::Register | NetdevEvent::ChangeName => {
-                let table = port.table.update(&DEBUGFS, dev, rtnl);
-                if table.and(port.tree.update(&DEBUGFS, dev, rtnl)).is_err() {
-                    pr_debug!("{}: no debugfs files\n", dev.name());
-                }
-            }
-            NetdevEvent::ChangeAddr => port.address_changed(rtnl),
-            _ => {}
-        }
-    }
-}
-
 /// The driver's registration with the kernel and the framework; deletes all devices when
 /// dropped.
 #[pin_data]
 pub(crate) struct Registration {
-    // Fields are dropped in this order: devices, who knows them, what they notify, where
-    // their files are.
+    // Fields are dropped in this order: first the devices.
     #[pin]
     link: rtnl::Registration<Link>,
     targets: registry::Registration,
-    #[pin]
-    watcher: NetdevRegistration<Watcher>,
-    debugfs: debugfs::RootGuard,
 }
 
 impl Registration {
     /// Makes `ip link add ... type toe` work.
     pub(crate) fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Registration {
-            debugfs: DEBUGFS.create(KIND),
-            watcher <- NetdevRegistration::new(Watcher),
             targets: registry::Registration::new::<Port>()?,
             link <- rtnl::Registration::new(),
         })

@@ -5,6 +5,8 @@
 use kernel::prelude::*;
 
 use framework::{
+    debugfs,
+    events,
     hold,
     hooks::{
         SocketHooks,
@@ -16,7 +18,9 @@ use framework::{
 };
 use net::{
     calls,
+    debugfs::RootGuard,
     netevent,
+    notifier::NetdevRegistration,
     proto,
     skb,
     tracepoint,
@@ -51,6 +55,9 @@ struct Toe {
     #[pin]
     nic: netdev::Registration,
     #[pin]
+    _devices: NetdevRegistration<events::Devices>,
+    _files: RootGuard,
+    #[pin]
     _events: netevent::NetEventRegistration<objects::Events>,
     _hold: worker::Published<worker::Worker<hold::Hold>>,
     _recall: upload::Recall,
@@ -72,6 +79,8 @@ impl kernel::InPlaceModule for Toe {
             _hold: hold::start()?,
             _watch: watch::start()?,
             _events <- netevent::NetEventRegistration::new(objects::Events),
+            _files: debugfs::create(),
+            _devices <- NetdevRegistration::new(events::Devices),
             nic <- netdev::Registration::new(),
             _ulp: ulp::Registration::new(ULP_NAME, module)?,
             _probe: match tracepoint::Registration::new() {

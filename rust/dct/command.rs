@@ -35,7 +35,6 @@ use crate::{
         transmit,
         Engine,
         Entry,
-        Moved,
         Nic,
         SEED, //
     },
@@ -213,10 +212,6 @@ impl<N: Nic> Engine<N> {
                             raw: RawSockets::of(sock, c.tuple.family == Family::V6),
                             data: SockCell::new(sock, c.data),
                             legacy: SockCell::new(sock, Legacy::default()),
-                            at_handover: Moved {
-                                acked: c.data.bytes_acked,
-                                received: c.data.bytes_received,
-                            },
                             template: SockCell::new(sock, template(c.tuple, &c.data, neighbour)),
                             stamp: AtomicU64::new(next_stamp()),
                             known: AtomicU64::new(0),
@@ -428,6 +423,12 @@ impl<N: Nic> OffloadTarget for N {
             };
             tree.ended(id, status);
         }
+    }
+
+    fn counters(&self, hwid: Hwid) -> Counters {
+        let guard = ReadGuard::new();
+        let entry = self.engine().get(&guard, hwid);
+        entry.map_or_else(Counters::default, |entry| entry.counters.peek())
     }
 
     fn invalidate(&self, tree: &mut OffloadTree<'_, '_>) {

@@ -5,14 +5,11 @@
 use kernel::{
     new_spinlock,
     prelude::*,
-    seq_file::SeqFile,
-    seq_print,
     sync::SpinLock, //
 };
 
 use crate::{
     framework::{
-        connection,
         device::Device,
         queue::{
             Queue,
@@ -32,8 +29,7 @@ use crate::{
             Table,
             MAX_CAPACITY, //
         }, //
-    },
-    text::Text, //
+    }, //
 };
 
 use super::{
@@ -146,44 +142,5 @@ impl<N: Nic> Engine<N> {
                 transmit::kick(&entry, bh);
             }
         }
-    }
-
-    /// The table as debugfs shows it: one line per connection.
-    pub(crate) fn show(&self, seq: &SeqFile) -> Result {
-        seq_print!(
-            seq,
-            "hwid local remote mode snd_una snd_nxt snd_wnd rcv_nxt rcv_wnd srtt_us \
-             acked received rx_frames rx_bytes tx_frames tx_bytes specials vlan\n"
-        );
-        for index in 0..self.table.slots() {
-            let guard = ReadGuard::new();
-            let Some(entry) = self.table.at(&guard, index) else {
-                continue;
-            };
-            let (d, c, was) = (entry.data.peek(), entry.counters.peek(), &entry.at_handover);
-            seq_print!(
-                seq,
-                "{:#x} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}\n",
-                entry.hwid.raw(),
-                Text(entry.tuple.local_end()),
-                Text(entry.tuple.remote_end()),
-                connection::mode(&entry.sk, &guard).name(),
-                d.snd_una.0,
-                d.snd_nxt.0,
-                d.snd_wnd,
-                d.rcv_nxt.0,
-                d.rcv_wnd,
-                entry.sk.srtt_us() >> 3,
-                d.bytes_acked.wrapping_sub(was.acked),
-                d.bytes_received.wrapping_sub(was.received),
-                c.rx_frames,
-                c.rx_bytes,
-                c.tx_frames,
-                c.tx_bytes,
-                c.specials,
-                Text(entry.tuple.vlan),
-            );
-        }
-        Ok(())
     }
 }

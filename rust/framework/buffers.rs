@@ -51,7 +51,7 @@ impl Buffers {
     }
 
     /// As [`Stats::for_each`](super::stats::Stats::for_each).
-    pub(crate) fn for_each(&self, f: &mut dyn FnMut(&'static str, &'static str, u64)) {
+    pub(super) fn for_each(&self, f: &mut dyn FnMut(&'static str, &'static str, u64)) {
         let get = |c: &AtomicU64| c.load(Ordering::Relaxed);
         f("toe_buf_posted", "", get(&self.posted));
         f("toe_buf_direct_bytes", "", get(&self.direct_bytes));

@@ -118,6 +118,8 @@ pub(crate) struct Connection {
     cached: SockCell<ConnCached>,
     /// How many special cases are still allowed.
     budget: SockCell<Budget>,
+    /// Bytes acknowledged, and received, before the hand-over.
+    moved_before: (u64, u64),
     /// What the owner of the socket does when he lets it go.
     at_release: AtRelease,
 }
@@ -165,6 +167,7 @@ pub(super) fn install(sk: LockedSock<'_>, of: Delegation<'_>, bh: &Bh) -> Result
         path: AtomicU64::new(of.path.raw()),
         cached: SockCell::new(sk.sock(), of.cached),
         budget: SockCell::new(sk.sock(), Budget::default()),
+        moved_before: sk.transferred(),
         at_release: AtRelease::new(sk.is_owned()),
     };
     let _ = value.step(sk, ModeEvent::Accept);
@@ -226,9 +229,17 @@ impl Record {
     /// Any context; the lock need not be held.
     pub(crate) fn filtered(&self, sk: &Sock) -> Option<Filter> {
         let device = self.target()?.device();
-        let attached = self.attached()?;
-        let layers = attached.layers.as_deref();
-        way(&attached.dev, layers).find_map(|dev| filtered(sk, dev, device))
+        way(self.dev()?, self.layers()).find_map(|dev| filtered(sk, dev, device))
+    }
+
+    /// The layers between its route's device and the target's.
+    pub(super) fn layers(&self) -> Option<&Layers> {
+        self.attached()?.layers.as_deref()
+    }
+
+    /// Bytes acknowledged, and bytes received, before the hand-over.
+    pub(super) fn moved_before(&self) -> (u64, u64) {
+        self.value().moved_before
     }
 
     /// The limits of its device, and those of its own.

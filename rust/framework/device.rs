@@ -13,6 +13,7 @@ use kernel::prelude::*;
 
 use super::{
     auto::Auto,
+    debugfs::Files,
     handover,
     hold,
     objects::Objects,
@@ -74,6 +75,7 @@ pub(crate) struct Device {
     auto: Worker<Auto>,
     /// Connections that are offloaded in one operation at most.
     batch: AtomicU32,
+    files: Files,
     _registration: DeviceRegistration,
 }
 
@@ -98,6 +100,7 @@ impl Device {
             objects <- Objects::new(),
             auto <- Worker::new(Auto::new()),
             batch: AtomicU32::new(handover::DEFAULT_BATCH),
+            files: Files::new(),
             _registration: DeviceRegistration::new(),
         })
     }
@@ -114,6 +117,11 @@ impl Device {
     /// What the target has below its connections.
     pub(crate) fn objects(&self) -> &Objects {
         &self.objects
+    }
+
+    /// Its files in debugfs.
+    pub(super) fn files(&self) -> &Files {
+        &self.files
     }
 
     /// The worker that looks at the candidates of its policy.

@@ -8,6 +8,7 @@ use core::sync::atomic::{
     Ordering, //
 };
 
+use kernel::prelude::*;
 use pin_init::{
     init,
     init_array_from_fn,
@@ -15,11 +16,17 @@ use pin_init::{
 };
 
 use super::buffers::Buffers;
-use crate::logic::reason::{
-    Refusal,
-    SpecialCase,
-    Update,
-    UploadReason, //
+use crate::{
+    logic::reason::{
+        Refusal,
+        SpecialCase,
+        Update,
+        UploadReason, //
+    },
+    net::ethtool::{
+        Names,
+        Values, //
+    }, //
 };
 
 /// Sets of traffic counters; queues share them round robin, so that two CPUs
@@ -155,9 +162,18 @@ impl Stats {
         ]
     }
 
-    /// Calls `f` with every counter's name, in two parts, and its value; the
-    /// order is that of `ethtool -S`.
-    pub(crate) fn for_each(&self, f: &mut dyn FnMut(&'static str, &'static str, u64)) {
+    /// The names of all counters, for `ethtool -S`: a driver adds them to its own.
+    pub(crate) fn names(&self, names: &mut Names<'_>) {
+        self.for_each(&mut |prefix, name, _| names.add(fmt!("{prefix}{name}")));
+    }
+
+    /// Their values.
+    pub(crate) fn values(&self, values: &mut Values<'_>) {
+        self.for_each(&mut |_, _, value| values.add(value));
+    }
+
+    /// Calls `f` with every counter's name, in two parts, and its value.
+    fn for_each(&self, f: &mut dyn FnMut(&'static str, &'static str, u64)) {
         let [offloads, uploads, refusals] = self.totals();
         let sum = |get: fn(&Traffic) -> &AtomicU64| {
             self.traffic

@@ -143,6 +143,11 @@ pub(crate) trait OffloadTarget: Send + Sync {
     /// no lock, and a connection's may be torn.
     fn query(&self, tree: &mut OffloadTree<'_, '_>);
 
+    /// What it did for the connection, for display. Any context.
+    fn counters(&self, _hwid: Hwid) -> Counters {
+        Counters::default()
+    }
+
     /// Nothing may be sent for the objects, and what depends on them, until they are
     /// updated, or given up.
     fn invalidate(&self, tree: &mut OffloadTree<'_, '_>);

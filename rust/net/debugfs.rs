@@ -30,7 +30,6 @@ use crate::bindings;
 
 use super::{
     context::Rtnl,
-    ndo::Driver,
     netdev::NetDevice, //
 };
 
@@ -82,16 +81,14 @@ impl Drop for RootGuard {
     }
 }
 
-/// A file that each device of a driver has.
+/// A file that each of some devices has.
 pub(crate) trait ShowDevice {
-    type Driver: Driver;
-
     /// What its name begins with.
     const PREFIX: &'static str;
 
     /// Writes the contents. Process context, without rtnl, which it must not
     /// take: removal of the file waits for it with rtnl held.
-    fn show(driver: &Self::Driver, seq: &SeqFile) -> Result;
+    fn show(dev: &NetDevice, seq: &SeqFile) -> Result;
 }
 
 /// A file's contents, as the C callback finds them.
@@ -106,13 +103,12 @@ struct Inner {
     entry: KBox<Entry>,
 }
 
-/// A device's file; part of the driver's value.
+/// A device's file; part of what belongs to the device.
 ///
 /// # Invariants
 ///
 /// Touched under rtnl only. While the file exists it holds a reference to the
-/// device: it is to be removed in [`Driver::uninit`] at the latest, else the
-/// device never goes.
+/// device: it is to be removed when the device is unregistered, else that never ends.
 pub(crate) struct DeviceFile<T>(UnsafeCell<Option<Inner>>, PhantomData<fn(T)>);
 
 // SAFETY: touched under rtnl only.
@@ -139,14 +135,14 @@ impl<T: ShowDevice> DeviceFile<T> {
             let error = unsafe { bindings::toe_debugfs_rename(inner.dentry, name) };
             return kernel::error::to_result(error);
         }
-        if root.dentry().is_null() || dev.driver::<T::Driver>().is_none() {
+        if root.dentry().is_null() {
             return Err(ENODEV);
         }
         let entry = KBox::new(
             Entry {
                 dev: dev.as_ptr(),
                 tracker: Opaque::zeroed(),
-                show: |dev, seq| T::show(dev.driver::<T::Driver>().ok_or(ENODEV)?, seq),
+                show: T::show,
             },
             GFP_KERNEL,
         )?;

@@ -73,10 +73,6 @@ pub(crate) trait Driver: Sized + Send + Sync + 'static {
     /// Makes the value. Process context, rtnl held.
     fn init(dev: &NetDevice, own: OwnDevice, rtnl: &Rtnl) -> impl PinInit<Self, Error>;
 
-    /// The device leaves, or could not be registered. Process context, rtnl
-    /// held. The device is down, its sysfs files are still there.
-    fn uninit(&self, rtnl: &Rtnl);
-
     /// `ip link set up`. Process context, rtnl held.
     fn open(&self, rtnl: &Rtnl) -> Result;
 
@@ -113,7 +109,6 @@ impl<T: Driver> DeviceOps<T> {
         DeviceOps(
             Opaque::new(bindings::net_device_ops {
                 ndo_init: Some(init::<T>),
-                ndo_uninit: Some(uninit::<T>),
                 ndo_open: Some(open::<T>),
                 ndo_stop: Some(stop::<T>),
                 ndo_start_xmit: Some(start_xmit::<T>),
@@ -180,16 +175,6 @@ unsafe fn init_at<T>(slot: *mut T, init: impl PinInit<T, Error>) -> Result {
     #[cfg(not(toe_kernel_7_2))]
     // SAFETY: the caller's promise.
     return unsafe { init.__init(slot) };
-}
-
-/// # Safety
-///
-/// Called by the core with rtnl held, after `init` returned 0.
-unsafe extern "C" fn uninit<T: Driver>(dev: *mut bindings::net_device) {
-    // SAFETY: the core holds rtnl across this call.
-    let rtnl = unsafe { Rtnl::assume() };
-    // SAFETY: `init` returned 0.
-    unsafe { value::<T>(dev) }.uninit(&rtnl);
 }
 
 /// Drops the driver's value.

@@ -3,12 +3,12 @@
 //! A directory of attributes under `/sys/class/net/<dev>/`.
 //!
 //! ```ignore
-//! static FILES: [Attribute<Port>; 2] = [
+//! static FILES: [Attribute; 2] = [
 //!     Attribute::rw(c"capacity", show_capacity, store_capacity),
 //!     Attribute::ro(c"connections", show_connections),
 //! ];
 //! static LIST: AttributeList<2> = AttributeList::new(&FILES);
-//! static LONG_FILES: [LongAttribute<Port>; 1] = [
+//! static LONG_FILES: [LongAttribute; 1] = [
 //!     LongAttribute::ro(c"hits", read_hits),
 //! ];
 //! static LONG_LIST: LongAttributeList<1> = LongAttributeList::new(&LONG_FILES);
@@ -18,8 +18,6 @@
 //! The functions run in process context without rtnl, and must not take it:
 //! unregistration waits for them with rtnl held. One value per file; a text of any
 //! length in those that are long.
-
-use core::marker::PhantomData;
 
 use kernel::{
     error::from_result,
@@ -32,10 +30,7 @@ use kernel::{
 
 use crate::bindings;
 
-use super::{
-    ndo::Driver,
-    netdev::NetDevice, //
-};
+use super::netdev::NetDevice;
 
 /// What a `show` function writes to: a page.
 pub(crate) struct Page<'a> {
@@ -56,11 +51,11 @@ impl fmt::Write for Page<'_> {
 }
 
 /// Writes a value and the end of the line.
-pub(crate) type Show<T> = fn(&T, &mut Page<'_>) -> Result;
+pub(crate) type Show = fn(&NetDevice, &mut Page<'_>) -> Result;
 
 /// Takes a new value, without white space around it. The caller has
 /// CAP_NET_ADMIN in the user namespace of the device.
-pub(crate) type Store<T> = fn(&T, &str) -> Result;
+pub(crate) type Store = fn(&NetDevice, &str) -> Result;
 
 /// One file.
 ///
@@ -68,36 +63,36 @@ pub(crate) type Store<T> = fn(&T, &str) -> Result;
 ///
 /// The C structure is the first member, and its functions are ours.
 #[repr(C)]
-pub(crate) struct Attribute<T> {
+pub(crate) struct Attribute {
     attr: Opaque<bindings::device_attribute>,
-    show: Option<Show<T>>,
-    store: Option<Store<T>>,
+    show: Option<Show>,
+    store: Option<Store>,
 }
 
 // SAFETY: constant, but for a lockdep key inside, which lockdep cares for.
-unsafe impl<T> Sync for Attribute<T> {}
+unsafe impl Sync for Attribute {}
 
-impl<T: Driver> Attribute<T> {
+impl Attribute {
     /// A file to read.
-    pub(crate) const fn ro(name: &'static CStr, show: Show<T>) -> Self {
+    pub(crate) const fn ro(name: &'static CStr, show: Show) -> Self {
         Self::new(name, 0o444, Some(show), None)
     }
 
     /// A file to read and write.
-    pub(crate) const fn rw(name: &'static CStr, show: Show<T>, store: Store<T>) -> Self {
+    pub(crate) const fn rw(name: &'static CStr, show: Show, store: Store) -> Self {
         Self::new(name, 0o644, Some(show), Some(store))
     }
 
     /// A file to write.
-    pub(crate) const fn wo(name: &'static CStr, store: Store<T>) -> Self {
+    pub(crate) const fn wo(name: &'static CStr, store: Store) -> Self {
         Self::new(name, 0o200, None, Some(store))
     }
 
     const fn new(
         name: &'static CStr,
         mode: bindings::umode_t,
-        show: Option<Show<T>>,
-        store: Option<Store<T>>,
+        show: Option<Show>,
+        store: Option<Store>,
     ) -> Self {
         // SAFETY: all zeroes is valid: null pointers, no functions.
         let mut attr: bindings::device_attribute =
@@ -105,10 +100,10 @@ impl<T: Driver> Attribute<T> {
         attr.attr.name = kernel::str::as_char_ptr_in_const_context(name);
         attr.attr.mode = mode;
         if show.is_some() {
-            attr.__bindgen_anon_1.show = Some(show_callback::<T>);
+            attr.__bindgen_anon_1.show = Some(show_callback);
         }
         if store.is_some() {
-            attr.__bindgen_anon_2.store = Some(store_callback::<T>);
+            attr.__bindgen_anon_2.store = Some(store_callback);
         }
         // INVARIANT: just filled in.
         Attribute {
@@ -130,19 +125,29 @@ pub(crate) struct AttributeList<const N: usize> {
 unsafe impl<const N: usize> Sync for AttributeList<N> {}
 
 impl<const N: usize> AttributeList<N> {
-    /// Lists `files`.
-    pub(crate) const fn new<T>(files: &'static [Attribute<T>; N]) -> Self {
+    /// Lists `first` and then `more`, of which there are `N` together.
+    pub(crate) const fn joined<const A: usize, const B: usize>(
+        first: &'static [Attribute; A],
+        more: &'static [Attribute; B],
+    ) -> Self {
+        const { assert!(A + B == N) };
         let mut attrs = [core::ptr::null_mut(); N];
         let mut i = 0;
         while i < N {
+            let file = if i < A { &first[i] } else { &more[i - A] };
             // The C attribute is the first member of the first member.
-            attrs[i] = files[i].attr.get().cast();
+            attrs[i] = file.attr.get().cast();
             i += 1;
         }
         AttributeList {
             attrs,
             end: core::ptr::null_mut(),
         }
+    }
+
+    /// Lists `files`.
+    pub(crate) const fn new(files: &'static [Attribute; N]) -> Self {
+        Self::joined(files, &[])
     }
 }
 
@@ -181,7 +186,7 @@ impl Window<'_> {
 }
 
 /// Writes all of a text. It should be the same one until it was read to its end.
-pub(crate) type Read<T> = fn(&T, &mut Window<'_>) -> Result;
+pub(crate) type Read = fn(&NetDevice, &mut Window<'_>) -> Result;
 
 /// One piece of a text that is written to a long file: a write of more than a page
 /// comes as several.
@@ -197,7 +202,7 @@ pub(crate) struct Chunk<'a> {
 }
 
 /// Takes a piece. The caller has CAP_NET_ADMIN in the user namespace of the device.
-pub(crate) type Write<T> = fn(&T, &Chunk<'_>) -> Result;
+pub(crate) type Write = fn(&NetDevice, &Chunk<'_>) -> Result;
 
 /// A file whose text may be longer than a page.
 ///
@@ -205,40 +210,40 @@ pub(crate) type Write<T> = fn(&T, &Chunk<'_>) -> Result;
 ///
 /// As [`Attribute`].
 #[repr(C)]
-pub(crate) struct LongAttribute<T> {
+pub(crate) struct LongAttribute {
     attr: Opaque<bindings::bin_attribute>,
-    read: Read<T>,
-    write: Option<Write<T>>,
+    read: Read,
+    write: Option<Write>,
 }
 
 // SAFETY: constant, but for a lockdep key inside, which lockdep cares for.
-unsafe impl<T> Sync for LongAttribute<T> {}
+unsafe impl Sync for LongAttribute {}
 
-impl<T: Driver> LongAttribute<T> {
+impl LongAttribute {
     /// A file to read.
-    pub(crate) const fn ro(name: &'static CStr, read: Read<T>) -> Self {
+    pub(crate) const fn ro(name: &'static CStr, read: Read) -> Self {
         Self::new(name, 0o444, read, None)
     }
 
     /// A file to read and write.
-    pub(crate) const fn rw(name: &'static CStr, read: Read<T>, write: Write<T>) -> Self {
+    pub(crate) const fn rw(name: &'static CStr, read: Read, write: Write) -> Self {
         Self::new(name, 0o644, read, Some(write))
     }
 
     const fn new(
         name: &'static CStr,
         mode: bindings::umode_t,
-        read: Read<T>,
-        write: Option<Write<T>>,
+        read: Read,
+        write: Option<Write>,
     ) -> Self {
         // SAFETY: all zeroes is valid: null pointers, no functions, no limit of size.
         let mut attr: bindings::bin_attribute =
             unsafe { core::mem::MaybeUninit::zeroed().assume_init() };
         attr.attr.name = kernel::str::as_char_ptr_in_const_context(name);
         attr.attr.mode = mode;
-        attr.read = Some(read_callback::<T>);
+        attr.read = Some(read_callback);
         if write.is_some() {
-            attr.write = Some(write_callback::<T>);
+            attr.write = Some(write_callback);
         }
         // INVARIANT: just filled in.
         LongAttribute {
@@ -261,7 +266,7 @@ unsafe impl<const N: usize> Sync for LongAttributeList<N> {}
 
 impl<const N: usize> LongAttributeList<N> {
     /// Lists `files`.
-    pub(crate) const fn new<T>(files: &'static [LongAttribute<T>; N]) -> Self {
+    pub(crate) const fn new(files: &'static [LongAttribute; N]) -> Self {
         let mut attrs = [core::ptr::null(); N];
         let mut i = 0;
         while i < N {
@@ -277,7 +282,7 @@ impl<const N: usize> LongAttributeList<N> {
 
 /// A directory.
 #[repr(transparent)]
-pub(crate) struct Group(Opaque<bindings::attribute_group>, PhantomData<()>);
+pub(crate) struct Group(Opaque<bindings::attribute_group>);
 
 // SAFETY: constant.
 unsafe impl Sync for Group {}
@@ -295,7 +300,7 @@ impl Group {
         group.name = kernel::str::as_char_ptr_in_const_context(name);
         group.__bindgen_anon_2.attrs = core::ptr::from_ref(list).cast_mut().cast();
         group.bin_attrs = core::ptr::from_ref(long).cast();
-        Group(Opaque::new(group), PhantomData)
+        Group(Opaque::new(group))
     }
 
     pub(in crate::net) fn as_ptr(&self) -> *const bindings::attribute_group {
@@ -317,49 +322,48 @@ unsafe fn net_device<'a>(dev: *mut bindings::device) -> &'a NetDevice {
 
 /// # Safety
 ///
-/// Called by sysfs with a page at `buf` for an [`Attribute`] of `T`.
-unsafe extern "C" fn show_callback<T: Driver>(
+/// Called by sysfs with a page at `buf` for an [`Attribute`].
+unsafe extern "C" fn show_callback(
     dev: *mut bindings::device,
     attr: *mut bindings::device_attribute,
     buf: *mut c_char,
 ) -> isize {
     from_result(|| {
-        // SAFETY: the first member of a static `Attribute<T>`.
-        let this = unsafe { &*attr.cast::<Attribute<T>>() };
+        // SAFETY: the first member of a static `Attribute`.
+        let this = unsafe { &*attr.cast::<Attribute>() };
         // SAFETY: called for a network device.
-        let port = unsafe { net_device(dev) }.driver::<T>().ok_or(ENODEV)?;
+        let dev = unsafe { net_device(dev) };
         let mut page = Page {
             // SAFETY: sysfs gives a page, zeroed and ours for this call.
             buf: unsafe { core::slice::from_raw_parts_mut(buf.cast(), kernel::page::PAGE_SIZE) },
             len: 0,
         };
-        (this.show.ok_or(EIO)?)(port, &mut page)?;
+        (this.show.ok_or(EIO)?)(dev, &mut page)?;
         Ok(page.len as isize)
     })
 }
 
 /// # Safety
 ///
-/// Called by sysfs with `count` bytes at `buf` for an [`Attribute`] of `T`.
-unsafe extern "C" fn store_callback<T: Driver>(
+/// Called by sysfs with `count` bytes at `buf` for an [`Attribute`].
+unsafe extern "C" fn store_callback(
     dev: *mut bindings::device,
     attr: *mut bindings::device_attribute,
     buf: *const c_char,
     count: usize,
 ) -> isize {
     from_result(|| {
-        // SAFETY: the first member of a static `Attribute<T>`.
-        let this = unsafe { &*attr.cast::<Attribute<T>>() };
+        // SAFETY: the first member of a static `Attribute`.
+        let this = unsafe { &*attr.cast::<Attribute>() };
         // SAFETY: called for a network device.
         let dev = unsafe { net_device(dev) };
         if !dev.caller_is_admin() {
             return Err(EPERM);
         }
-        let port = dev.driver::<T>().ok_or(ENODEV)?;
         // SAFETY: sysfs gives that many bytes, ours for this call.
         let bytes = unsafe { core::slice::from_raw_parts(buf.cast::<u8>(), count) };
         let text = core::str::from_utf8(bytes).map_err(|_| EINVAL)?;
-        (this.store.ok_or(EIO)?)(port, text.trim())?;
+        (this.store.ok_or(EIO)?)(dev, text.trim())?;
         Ok(count as isize)
     })
 }
@@ -377,9 +381,8 @@ unsafe fn net_device_of<'a>(kobj: *mut bindings::kobject) -> &'a NetDevice {
 
 /// # Safety
 ///
-/// Called by sysfs with room for `count` bytes at `buf` for a [`LongAttribute`] of
-/// `T`.
-unsafe extern "C" fn read_callback<T: Driver>(
+/// Called by sysfs with room for `count` bytes at `buf` for a [`LongAttribute`].
+unsafe extern "C" fn read_callback(
     _file: *mut bindings::file,
     kobj: *mut bindings::kobject,
     attr: *const bindings::bin_attribute,
@@ -388,10 +391,10 @@ unsafe extern "C" fn read_callback<T: Driver>(
     count: usize,
 ) -> isize {
     from_result(|| {
-        // SAFETY: the first member of a static `LongAttribute<T>`.
-        let this = unsafe { &*attr.cast::<LongAttribute<T>>() };
+        // SAFETY: the first member of a static `LongAttribute`.
+        let this = unsafe { &*attr.cast::<LongAttribute>() };
         // SAFETY: called for a network device.
-        let port = unsafe { net_device_of(kobj) }.driver::<T>().ok_or(ENODEV)?;
+        let dev = unsafe { net_device_of(kobj) };
         // SAFETY: sysfs gives that much memory, ours for this call; bytes of any
         // value may be written to it.
         let buf = unsafe {
@@ -402,15 +405,15 @@ unsafe extern "C" fn read_callback<T: Driver>(
             skip: u64::try_from(offset).map_err(|_| EINVAL)?,
             page: Page { buf, len: 0 },
         };
-        (this.read)(port, &mut window)?;
+        (this.read)(dev, &mut window)?;
         Ok(window.page.len as isize)
     })
 }
 
 /// # Safety
 ///
-/// Called by sysfs with `count` bytes at `buf` for a [`LongAttribute`] of `T`.
-unsafe extern "C" fn write_callback<T: Driver>(
+/// Called by sysfs with `count` bytes at `buf` for a [`LongAttribute`].
+unsafe extern "C" fn write_callback(
     file: *mut bindings::file,
     kobj: *mut bindings::kobject,
     attr: *const bindings::bin_attribute,
@@ -419,14 +422,13 @@ unsafe extern "C" fn write_callback<T: Driver>(
     count: usize,
 ) -> isize {
     from_result(|| {
-        // SAFETY: the first member of a static `LongAttribute<T>`.
-        let this = unsafe { &*attr.cast::<LongAttribute<T>>() };
+        // SAFETY: the first member of a static `LongAttribute`.
+        let this = unsafe { &*attr.cast::<LongAttribute>() };
         // SAFETY: called for a network device.
         let dev = unsafe { net_device_of(kobj) };
         if !dev.caller_is_admin() {
             return Err(EPERM);
         }
-        let port = dev.driver::<T>().ok_or(ENODEV)?;
         let chunk = Chunk {
             offset: u64::try_from(offset).map_err(|_| EINVAL)?,
             // SAFETY: sysfs gives that many bytes, ours for this call.
@@ -434,7 +436,7 @@ unsafe extern "C" fn write_callback<T: Driver>(
             file: file as usize,
             full: count >= kernel::page::PAGE_SIZE,
         };
-        (this.write.ok_or(EIO)?)(port, &chunk)?;
+        (this.write.ok_or(EIO)?)(dev, &chunk)?;
         Ok(count as isize)
     })
 }

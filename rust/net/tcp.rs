@@ -358,10 +358,16 @@ impl<'a> LockedSock<'a> {
         count >= self.ipv4().sysctl_tcp_pingpong_thresh
     }
 
-    /// Bytes sent and received since the connection began.
-    pub(crate) fn bytes_moved(&self) -> u64 {
+    /// Bytes sent and acknowledged, and bytes received, since the connection began.
+    pub(crate) fn transferred(&self) -> (u64, u64) {
         // SAFETY: the socket is live and locked.
-        unsafe { (*self.tp()).bytes_acked + (*self.tp()).bytes_received }
+        unsafe { ((*self.tp()).bytes_acked, (*self.tp()).bytes_received) }
+    }
+
+    /// Both together.
+    pub(crate) fn bytes_moved(&self) -> u64 {
+        let (acked, received) = self.transferred();
+        acked + received
     }
 
     /// Segments with data sent and received since the connection began.

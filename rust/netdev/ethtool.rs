@@ -52,9 +52,7 @@ impl EthtoolOps for Port {
                 names.add(fmt!("tx_queue_{queue}_{name}"));
             }
         }
-        self.engine
-            .stats()
-            .for_each(&mut |prefix, name, _| names.add(fmt!("{prefix}{name}")));
+        self.engine.stats().names(names);
     }
 
     fn stat_values(&self, values: &mut Values<'_>, rtnl: &Rtnl) {
@@ -78,9 +76,7 @@ impl EthtoolOps for Port {
                 values.add(value);
             }
         }
-        self.engine
-            .stats()
-            .for_each(&mut |_, _, value| values.add(value));
+        self.engine.stats().values(values);
     }
 
     fn channels(&self, _rtnl: &Rtnl) -> Amount {

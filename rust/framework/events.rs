@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What happens to devices that take connections and to the layers on top of them, and
+//! what becomes of their connections then.
+//!
+//! Nothing is sent through what is gone or another now: first it is invalidated, then its
+//! connections are uploaded, then what they lay on is swept out of the target.
+
+use core::ptr;
+
+use super::{
+    connection,
+    intermediate::Layers,
+    registry,
+    target::OffloadTarget,
+    upload, //
+};
+use crate::{
+    logic::{
+        hwid::Hwid,
+        reason::UploadReason, //
+    },
+    net::{
+        context::Rtnl,
+        netdev::NetDevice,
+        notifier::{
+            NetdevEvent,
+            NetdevNotifier, //
+        },
+        sock::Sock,
+        table::ReadGuard, //
+    }, //
+};
+
+/// Is told of all devices.
+pub(crate) struct Devices;
+
+impl NetdevNotifier for Devices {
+    fn event(&self, event: NetdevEvent, dev: &NetDevice, rtnl: &Rtnl) {
+        if let Some((target, _)) = registry::target_of(dev) {
+            device_event(target, event, dev, rtnl);
+        } else if let Some((target, _)) = registry::target_of(Layers::below(dev)) {
+            layer_changed(target, dev, event == NetdevEvent::Unregister);
+        }
+    }
+}
+
+fn device_event(target: &dyn OffloadTarget, event: NetdevEvent, dev: &NetDevice, rtnl: &Rtnl) {
+    let device = target.device();
+    match event {
+        NetdevEvent::Register | NetdevEvent::ChangeName => device.files().update(dev, rtnl),
+        NetdevEvent::ChangeAddr => {
+            upload::upload_all(target, UploadReason::RouteChange, false);
+            device.objects().sweep(target, true);
+        }
+        // Before it is down, and again for what was handed over in between.
+        NetdevEvent::GoingDown | NetdevEvent::Down => link_down(target, rtnl),
+        // It may only leave its namespace.
+        NetdevEvent::Unregister if dev.is_going() => {
+            device.close();
+            device.files().remove(rtnl);
+            upload::upload_all(target, UploadReason::DeviceGone, true);
+            device.objects().sweep(target, true);
+        }
+        _ => {}
+    }
+}
+
+/// The link of `target` is down: of its device the framework finds out by itself, but not
+/// of what is at the other end. Process context.
+pub(crate) fn link_down(target: &dyn OffloadTarget, _rtnl: &Rtnl) {
+    upload::upload_all(target, UploadReason::LinkDown, false);
+}
+
+/// Something happened to `dev`, a device on top of that of `target`: its connections are
+/// uploaded if it `left` or is not what it was.
+fn layer_changed(target: &dyn OffloadTarget, dev: &NetDevice, left: bool) {
+    let objects = target.device().objects();
+    let mut first = true;
+    upload::upload_those(target, UploadReason::Vlan, left, &mut |f| {
+        target.for_each(&mut |hwid, sk| match passes(&sk, dev, left) {
+            Some(false) => {}
+            Some(true) => {
+                if core::mem::take(&mut first) {
+                    // Nothing is sent any more until all are uploaded.
+                    objects.layer_gone(target, dev);
+                }
+                f(hwid, sk);
+            }
+            None => handed_over(hwid, &sk, dev, left),
+        });
+    });
+    if left || !dev.is_up() {
+        objects.sweep(target, true);
+    }
+}
+
+/// Whether the frames of `sk` pass a layer `dev` that has `left` or is not what it was.
+/// `None`: its connection is not offloaded, or is being handed over. Any context.
+fn passes(sk: &Sock, dev: &NetDevice, left: bool) -> Option<bool> {
+    let guard = ReadGuard::new();
+    let conn = connection::of_now(sk, &guard)?;
+    Some(conn.layers().is_some_and(|layers| {
+        layers.devices().any(|layer| ptr::eq(layer, dev)) && (left || !layers.intact())
+    }))
+}
+
+/// The connection of `sk` was being handed over: the end of that looks at its layers, and
+/// may have come before.
+#[cold]
+fn handed_over(hwid: Hwid, sk: &Sock, dev: &NetDevice, left: bool) {
+    sk.with_lock(
+        |sk| {
+            if passes(&sk, dev, left) == Some(true) {
+                upload::upload_hwid(sk, hwid, UploadReason::Vlan);
+            }
+        },
+        |lock| {
+            if passes(lock.sock(), dev, left) == Some(true) {
+                upload::ask_owner(lock, hwid, UploadReason::Vlan);
+            }
+        },
+    );
+}
