@@ -31,7 +31,6 @@ pub(crate) mod receive;
 mod transmit;
 
 use core::sync::atomic::{
-    AtomicBool,
     AtomicU16,
     AtomicU64,
     Ordering::Relaxed, //
@@ -47,10 +46,11 @@ use kernel::{
 
 use crate::{
     framework::{
-        connection::Record,
-        hold as holding,
-        intermediate::Layers,
-        release,
+        host::{
+            AwaitRelease,
+            Deferring,
+            Layers, //
+        },
         target::Counters, //
     },
     logic::{
@@ -81,11 +81,7 @@ use crate::{
             LockedSock,
             Sock, //
         },
-        table::{
-            EntryRef,
-            Links,
-            ReadGuard, //
-        },
+        table::Links,
         user_buffer::BufferSlot,
         vlan::TagKey, //
     }, //
@@ -151,7 +147,7 @@ pub(crate) struct Entry<N: Nic> {
     /// overtake.
     queue: AtomicU16,
     /// Data waits for the process that owns the socket to let it go.
-    kick: AtomicBool,
+    kick: AwaitRelease,
     /// The host's two levels: `struct sock` and, in it, `struct tcp_sock`.
     sk: ARef<Sock>,
     /// Keeps the device while frames may still be sent through it.
@@ -184,6 +180,8 @@ pub(crate) struct Entry<N: Nic> {
     /// Without one: what is held, and its frames.
     held: SockCell<Held>,
     held_frames: SockCell<FrameList>,
+    /// Set while there are any.
+    deferring: Deferring,
     /// What the engines did for it.
     counters: SockCell<Counters>,
 }
@@ -217,22 +215,6 @@ impl<N: Nic> Entry<N> {
             self.queue.store(queue, Relaxed);
         }
     }
-
-    /// Data waits for the process that owns the socket. Softirq.
-    fn set_kick(&self) {
-        if !self.kick.swap(true, Relaxed) {
-            release::wait();
-        }
-    }
-
-    /// Takes the mark off and tells whether it was there.
-    fn take_kick(&self) -> bool {
-        let was = self.kick.swap(false, Relaxed);
-        if was {
-            release::seen();
-        }
-        was
-    }
 }
 
 /// A stamp that no frame has yet. 64 bits do not wrap.
@@ -241,25 +223,8 @@ fn next_stamp() -> u64 {
     LAST.fetch_add(1, Relaxed) + 1
 }
 
-impl<N: Nic> Drop for Entry<N> {
-    fn drop(&mut self) {
-        if self.held.peek().any() {
-            // The device left while a task owned the socket.
-            holding::released();
-        }
-        self.take_kick();
-    }
-}
-
 /// The transmit queue that the host stack chose for the socket's frames.
 fn host_queue(sk: LockedSock<'_>, dev: &NetDevice) -> Option<u16> {
     sk.tx_queue()
         .filter(|queue| u32::from(*queue) < dev.real_num_tx_queues())
-}
-
-/// The entry of a connection that the framework has handed to a NIC of driver `N`.
-#[inline]
-fn entry_of<'g, N: Nic>(conn: &Record, guard: &'g ReadGuard<'_>) -> Option<EntryRef<'g, Entry<N>>> {
-    let nic = conn.dev()?.driver::<N>()?;
-    nic.engine().get(guard, conn.hwid())
 }

@@ -18,10 +18,7 @@ use kernel::{
 
 use crate::{
     dct::Engine,
-    framework::{
-        events,
-        registry, //
-    },
+    framework::host,
     net::{
         context::{
             Bh,
@@ -133,7 +130,7 @@ impl Driver for Port {
         if let Some(peer) = self.peer.get_rtnl(rtnl) {
             peer.carrier_off();
             if let Some(port) = Port::of(peer) {
-                events::link_down(port, rtnl);
+                host::link_down(port, rtnl);
             }
         }
         self.rx.stop(dev, 0..dev.num_rx_queues(), rtnl);
@@ -191,14 +188,14 @@ pub(crate) struct Registration {
     // Fields are dropped in this order: first the devices.
     #[pin]
     link: rtnl::Registration<Link>,
-    targets: registry::Registration,
+    targets: host::Registration,
 }
 
 impl Registration {
     /// Makes `ip link add ... type toe` work.
     pub(crate) fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Registration {
-            targets: registry::Registration::new::<Port>()?,
+            targets: host::Registration::new::<Port>()?,
             link <- rtnl::Registration::new(),
         })
     }

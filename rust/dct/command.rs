@@ -4,7 +4,6 @@
 //! NIC's side of [`OffloadTarget`]; none of it is on the data path.
 
 use core::sync::atomic::{
-    AtomicBool,
     AtomicU16,
     AtomicU64, //
 };
@@ -39,9 +38,14 @@ use crate::{
         SEED, //
     },
     framework::{
-        connection::Record,
-        device::Device,
+        host::{
+            self,
+            AwaitRelease,
+            Deferring,
+            Device, //
+        },
         target::{
+            ConnRef,
             Counters,
             Host,
             OffloadTarget,
@@ -108,7 +112,8 @@ use crate::{
             Full,
             Inserter,
             Links,
-            ReadGuard, //
+            ReadGuard,
+            Tether, //
         },
         user_buffer::{
             BufferSlot,
@@ -132,6 +137,14 @@ fn template(tuple: Tuple, data: &ConnData, neighbour: &NeighbourObject) -> Heade
         df: cached.df,
         ts_ok: data.constant.ts_ok,
     })
+}
+
+/// The entry of a connection that the framework calls us for.
+#[inline(always)]
+fn entry_of<N: Nic>(conn: ConnRef<'_>) -> Option<&Entry<N>> {
+    let entry = conn.entry::<Entry<N>>();
+    debug_assert!(entry.is_none_or(|entry| entry.hwid == conn.hwid()));
+    entry
 }
 
 /// The level below a block, if it is an object that the target has.
@@ -202,7 +215,7 @@ impl<N: Nic> Engine<N> {
                             mac: neighbour.source(),
                             expected: Expected::new(neighbour.source(), &c.tuple),
                             queue: AtomicU16::new(tx_queue),
-                            kick: AtomicBool::new(false),
+                            kick: AwaitRelease::new(),
                             sk: sock.into(),
                             nic,
                             path: SockCell::new(sock, path.clone()),
@@ -223,6 +236,7 @@ impl<N: Nic> Engine<N> {
                             buffer: BufferSlot::new(sock),
                             held: SockCell::new(sock, Held::default()),
                             held_frames: SockCell::new(sock, FrameList::new()),
+                            deferring: Deferring::new(),
                             counters: SockCell::new(sock, Counters::default()),
                         }),
                         memcg::atomic(),
@@ -457,80 +471,81 @@ impl<N: Nic> OffloadTarget for N {
         self.engine().table().remove(hwid);
     }
 
-    fn send(&self, sk: LockedSock<'_>, conn: &Record, push: Push, bh: &Bh) {
-        let guard = ReadGuard::within(bh);
-        if let Some(entry) = self.engine().get(&guard, conn.hwid()) {
-            transmit::run(sk, &entry, push, bh);
+    fn tether(&self, hwid: Hwid) -> Option<Tether> {
+        let guard = ReadGuard::new();
+        self.engine().get(&guard, hwid).map(Tether::new)
+    }
+
+    fn send(&self, sk: LockedSock<'_>, conn: ConnRef<'_>, push: Push, bh: &Bh) {
+        if let Some(entry) = entry_of::<N>(conn) {
+            transmit::run(sk, entry, push, bh);
         }
     }
 
-    fn host_frame(&self, sk: LockedSock<'_>, conn: &Record, skb: SkBuff) -> HostFrame {
+    fn host_frame(
+        &self,
+        sk: LockedSock<'_>,
+        conn: ConnRef<'_>,
+        delegated: bool,
+        skb: SkBuff,
+    ) -> HostFrame {
         let bh = BhGuard::new();
-        let guard = ReadGuard::within(&bh);
-        match self.engine().get(&guard, conn.hwid()) {
-            Some(entry) => transmit::host_frame(sk, conn, &entry, skb, &bh),
+        match entry_of::<N>(conn) {
+            Some(entry) => transmit::host_frame(sk, entry, delegated, skb, &bh),
             None => HostFrame::Pass(skb),
         }
     }
 
-    fn resynchronise(&self, sk: LockedSock<'_>, conn: &Record) -> bool {
+    fn resynchronise(&self, sk: LockedSock<'_>, conn: ConnRef<'_>) -> bool {
         let bh = BhGuard::new();
-        let guard = ReadGuard::within(&bh);
-        let entry = self.engine().get(&guard, conn.hwid());
-        entry.is_some_and(|entry| legacy::resynchronise(sk, &entry, &bh))
+        let entry = entry_of::<N>(conn);
+        entry.is_some_and(|entry| legacy::resynchronise(sk, entry, &bh))
     }
 
-    fn wants_buffer(&self, hwid: Hwid, want: u32, rule: Rule) -> bool {
-        let guard = ReadGuard::new();
-        let Some(entry) = self.engine().get(&guard, hwid) else {
+    fn wants_buffer(&self, conn: ConnRef<'_>, want: u32, rule: Rule) -> bool {
+        let Some(entry) = entry_of::<N>(conn) else {
             return false;
         };
         let seen = entry.counters.peek();
         rule.pays(want, seen.rx_bytes, seen.rx_frames)
     }
 
-    fn post_buffer(&self, sk: LockedSock<'_>, hwid: Hwid, buffer: &Pinned) -> bool {
-        let guard = ReadGuard::new();
-        let entry = self.engine().get(&guard, hwid);
+    fn post_buffer(&self, sk: LockedSock<'_>, conn: ConnRef<'_>, buffer: &Pinned) -> bool {
+        let entry = entry_of::<N>(conn);
         entry.is_some_and(|entry| entry.buffer.put(sk, buffer))
     }
 
-    fn take_buffer(&self, sk: LockedSock<'_>, hwid: Hwid) {
-        let guard = ReadGuard::new();
-        if let Some(entry) = self.engine().get(&guard, hwid) {
-            buffer::take_back(sk, &entry);
+    fn take_buffer(&self, sk: LockedSock<'_>, conn: ConnRef<'_>) {
+        if let Some(entry) = entry_of::<N>(conn) {
+            buffer::take_back(sk, entry);
         }
     }
 
-    fn flush(&self, sk: LockedSock<'_>, conn: &Record) {
+    fn flush(&self, sk: LockedSock<'_>, conn: ConnRef<'_>) {
         let bh = BhGuard::new();
-        let guard = ReadGuard::within(&bh);
-        if let Some(entry) = self.engine().get(&guard, conn.hwid()) {
-            hold::flush(sk, &entry, &bh);
+        if let Some(entry) = entry_of::<N>(conn) {
+            hold::flush(sk, entry, &bh);
         }
     }
 
-    fn reader_comes(&self, sk: LockedSock<'_>, conn: &Record) {
-        let guard = ReadGuard::new();
-        if let Some(entry) = self.engine().get(&guard, conn.hwid()) {
+    fn reader_comes(&self, sk: LockedSock<'_>, conn: ConnRef<'_>) {
+        if let Some(entry) = entry_of::<N>(conn) {
             entry.held.with_mut(sk, Held::reader_comes);
         }
     }
 
-    fn request_expired(&self, sk: LockedSock<'_>, conn: &Record, now_ms: u64) -> Option<u64> {
+    fn request_expired(&self, sk: LockedSock<'_>, conn: ConnRef<'_>, now_ms: u64) -> Option<u64> {
         let bh = BhGuard::new();
-        let guard = ReadGuard::within(&bh);
-        let entry = self.engine().get(&guard, conn.hwid())?;
-        hold::expired(sk, &entry, now_ms, &bh)
+        hold::expired(sk, entry_of::<N>(conn)?, now_ms, &bh)
     }
 
-    fn released(&self, sk: LockedSock<'_>, conn: &Record) {
+    fn released(&self, sk: LockedSock<'_>, conn: ConnRef<'_>) {
         let bh = BhGuard::new();
         let guard = ReadGuard::within(&bh);
-        if let Some(entry) = self.engine().get(&guard, conn.hwid()) {
-            if entry.take_kick() && conn.delegated(sk) {
-                transmit::resume(sk, &entry, &bh);
-            }
+        let delegated = || host::of(sk, &guard).is_some_and(|conn| conn.delegated(sk));
+        match entry_of::<N>(conn) {
+            Some(entry) if entry.kick.take() && delegated() => transmit::resume(sk, entry, &bh),
+            _ => {}
         }
     }
 

@@ -9,13 +9,11 @@ use kernel::{
 };
 
 use crate::{
-    framework::{
-        device::Device,
-        queue::{
-            Queue,
-            Queued, //
-        },
-        stats::Stats, //
+    framework::host::{
+        Device,
+        Queue,
+        Queued,
+        Stats, //
     },
     logic::{
         hwid::Hwid,

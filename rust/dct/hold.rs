@@ -9,7 +9,7 @@ use crate::{
         Entry,
         Nic, //
     },
-    framework::hold,
+    framework::host,
     logic::{
         hold::{
             Held,
@@ -82,13 +82,13 @@ fn hold<N: Nic>(
             return Some(skb);
         }
         Verdict::Ask => {
-            if unarmed && !hold::expire_at(sk, due_ms) {
+            if unarmed && !host::expire_at(sk, due_ms) {
                 entry.held.with_mut(sk, Held::taken);
                 return Some(skb);
             }
             entry.held.with_mut(sk, Held::arm);
-            hold::held();
-            hold::request(device.stats());
+            entry.deferring.set();
+            host::request_buffer(device.stats());
         }
         Verdict::Hold => {}
     }
@@ -104,7 +104,7 @@ pub(super) fn flush<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, bh: &Bh) {
     }
     let mut frames = entry.held_frames.replace(sk, FrameList::new());
     entry.held.with_mut(sk, Held::taken);
-    hold::released();
+    entry.deferring.take();
     while let Some(skb) = frames.pop() {
         // One may be a special case, or the last straw.
         receive::again(sk, skb, &ReadGuard::within(bh), bh, receive::finish::<N>);
@@ -135,7 +135,7 @@ pub(super) fn hurry<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>) {
     if entry.held.with(sk, Held::any) {
         entry.held.with_mut(sk, Held::hurry);
         // If there is no memory, the timer that runs will do.
-        hold::expire_at(sk, 0);
+        host::expire_at(sk, 0);
     }
 }
 
@@ -144,7 +144,7 @@ pub(super) fn leave<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>) {
     if entry.held.with(sk, Held::any) {
         let frames = entry.held_frames.replace(sk, FrameList::new());
         entry.held.with_mut(sk, Held::taken);
-        hold::released();
-        hold::leave(sk, frames);
+        entry.deferring.take();
+        host::requeue(sk, frames);
     }
 }

@@ -9,12 +9,9 @@ use crate::{
         Entry,
         Nic, //
     },
-    framework::{
-        connection::{
-            self,
-            Record, //
-        },
-        upload, //
+    framework::host::{
+        self,
+        Connection, //
     },
     logic::{
         legacy::{
@@ -44,8 +41,8 @@ fn connection<'g, N: Nic>(
     sk: LockedSock<'_>,
     entry: &Entry<N>,
     guard: &'g ReadGuard<'_>,
-) -> Option<&'g Record> {
-    connection::of(sk, guard).filter(|conn| conn.hwid() == entry.hwid)
+) -> Option<&'g Connection> {
+    host::of(sk, guard).filter(|conn| conn.hwid() == entry.hwid)
 }
 
 /// A special case: the host stack works from here on. Its state is true, for it
@@ -55,13 +52,13 @@ fn connection<'g, N: Nic>(
 #[cold]
 pub(super) fn enter<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, case: SpecialCase, bh: &Bh) {
     let guard = ReadGuard::within(bh);
-    let Some(conn) = connection(sk, entry, &guard) else {
+    if connection(sk, entry, &guard).is_none() {
         return;
-    };
+    }
     // The reader goes on in the host stack.
     buffer::take_back(sk, entry);
     hold::hurry(sk, entry);
-    if let Some(limits) = connection::special(sk, conn, case) {
+    if let Some(limits) = host::special(sk, entry.hwid, case) {
         entry.data.with_mut(sk, |data| sk.load(data));
         entry.legacy.set(sk, Legacy::new(time::now_ms(), &limits));
         entry.counters.with_mut(sk, |c| c.specials += 1);
@@ -84,7 +81,7 @@ pub(super) fn enter_unlocked<N: Nic>(nic: &N, entry: &Entry<N>, case: SpecialCas
             hold::flush(sk, entry, bh);
             enter(sk, entry, case, bh);
         }
-        None => connection::count_special(nic, entry.hwid, case),
+        None => host::count_special(nic, entry.hwid, case),
     }
 }
 
@@ -133,13 +130,13 @@ pub(super) fn resynchronise<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, bh: &B
     match verdict {
         Verdict::Wait => false,
         Verdict::Upload(reason) => {
-            upload::upload(sk, reason);
+            host::upload(sk, reason);
             false
         }
         Verdict::Resync => {
             entry.data.with_mut(sk, |data| sk.load(data));
             entry.follow_queue(sk);
-            connection::resynchronised(sk, conn, &stay);
+            host::resynchronised(sk, entry.hwid, &stay);
             // What could be sent the host stack has sent.
             true
         }

@@ -20,7 +20,7 @@ use kernel::{
 };
 
 use crate::{
-    framework::intermediate::Layers,
+    framework::host::Layers,
     logic::{
         hwid::Hwid,
         reason::Refusal,

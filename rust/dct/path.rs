@@ -16,10 +16,7 @@ use crate::{
         Entry,
         Nic, //
     },
-    framework::{
-        connection,
-        upload, //
-    },
+    framework::host,
     logic::{
         filter::Filter,
         next_hop::{
@@ -55,7 +52,7 @@ impl Detour {
     pub(super) fn take<N: Nic>(self, sk: LockedSock<'_>, entry: &Entry<N>, bh: &Bh) {
         match self {
             Self::Legacy(case) => legacy::enter(sk, entry, case, bh),
-            Self::Upload(reason) => upload::upload(sk, reason),
+            Self::Upload(reason) => host::upload(sk, reason),
         }
     }
 }
@@ -89,7 +86,7 @@ pub(super) fn path<'e, N: Nic>(
 #[cold]
 fn look_at_way<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, way: Path) -> Result<(), Detour> {
     let guard = ReadGuard::new();
-    let conn = connection::of(sk, &guard);
+    let conn = host::of(sk, &guard);
     if let Some(filter) = conn.and_then(|conn| conn.filtered(&sk)) {
         return Err(Detour::Upload(filter.upload()));
     }
@@ -115,7 +112,7 @@ fn reroute<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>) -> Result<(), Detour> {
     if xfrm && !entry.nic.engine().device().bypassed().has(Filter::Xfrm) {
         return Err(Detour::Upload(Filter::Xfrm.upload()));
     }
-    connection::rerouted(sk, &entry.path_dev).map_err(|reason| match reason {
+    host::rerouted(sk, &entry.path_dev).map_err(|reason| match reason {
         Refusal::Neighbour => Detour::Upload(UploadReason::Neighbour),
         _ => ELSEWHERE,
     })?;
@@ -138,8 +135,7 @@ fn look_at_objects<N: Nic>(
     if entry.next_hop.get(sk).progressed(snd_una) {
         neighbour.progressed(second);
     }
-    if neighbour.asks(second) && !connection::look_at_neighbour(sk, neighbour.has_progress(second))
-    {
+    if neighbour.asks(second) && !host::look_at_neighbour(sk, neighbour.has_progress(second)) {
         return Err(UNKNOWN);
     }
     let mac = neighbour.cached().ok_or(UNKNOWN)?.mac;

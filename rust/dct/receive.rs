@@ -17,7 +17,6 @@ use core::sync::atomic::{
 
 use crate::{
     dct::{
-        self,
         buffer,
         hold,
         legacy,
@@ -25,11 +24,7 @@ use crate::{
         Entry,
         Nic, //
     },
-    framework::{
-        connection,
-        hold as holding,
-        upload as framework, //
-    },
+    framework::host,
     logic::{
         hwid::Hwid,
         reason::{
@@ -175,7 +170,7 @@ fn checked<N: Nic>(nic: &N, skb: &mut SkBuff, seg: &Segment, entry: &Entry<N>) -
     {
         return true;
     }
-    connection::count_special(nic, entry.hwid, SpecialCase::BadChecksum);
+    host::count_special(nic, entry.hwid, SpecialCase::BadChecksum);
     false
 }
 
@@ -192,7 +187,7 @@ fn deliver<N: Nic>(
     // The connection may have gone to the host since the look-up. A user that
     // owns the socket may change this until the backlog is processed, which
     // looks again.
-    let conn = match connection::of_now(sk.sock(), guard) {
+    let conn = match host::of_now(sk.sock(), guard) {
         Some(conn) if conn.hwid() == entry.hwid => conn,
         _ => {
             drop(sk);
@@ -293,9 +288,9 @@ fn give_up<N: Nic>(lock: &BhLock<'_>, entry: &Entry<N>, reason: UploadReason, bh
     match lock.try_own() {
         Some(sk) => {
             hold::flush(sk, entry, bh);
-            framework::upload(sk, reason);
+            host::upload(sk, reason);
         }
-        None => framework::ask_owner(lock, entry.hwid, reason),
+        None => host::ask_owner(lock, entry.hwid, reason),
     }
 }
 
@@ -316,13 +311,13 @@ pub(super) fn again<N: Nic>(
     bh: &Bh,
     delegated: impl FnOnce(LockedSock<'_>, &Entry<N>, SkBuff, &Segment, &Bh),
 ) {
-    let conn = connection::of(sk, guard);
-    let entry = conn.and_then(|conn| Some((conn, dct::entry_of::<N>(conn, guard)?)));
+    let conn = host::of(sk, guard);
+    let entry = conn.and_then(|conn| Some((conn, conn.at_target()?.entry::<Entry<N>>()?)));
     match (entry, wire::parse_tcp(skb.data(), skb.len())) {
         (Some((conn, entry)), Some(seg)) if conn.delegated(sk) => {
-            delegated(sk, &entry, skb, &seg, bh);
+            delegated(sk, entry, skb, &seg, bh);
         }
-        (Some((_, entry)), Some(seg)) => legacy_receive(sk, &entry, skb, &seg, bh),
+        (Some((_, entry)), Some(seg)) => legacy_receive(sk, entry, skb, &seg, bh),
         // Uploaded meanwhile, or malformed, or a stray: the host's.
         _ => host_receive(sk, skb),
     }
@@ -357,7 +352,7 @@ fn host_receive(sk: LockedSock<'_>, skb: SkBuff) {
 /// Gives the connection to the host, and the segment with it.
 #[cold]
 fn upload(sk: LockedSock<'_>, skb: SkBuff, reason: UploadReason) {
-    framework::upload(sk, reason);
+    host::upload(sk, reason);
     host_receive(sk, skb);
 }
 
@@ -365,7 +360,7 @@ fn upload(sk: LockedSock<'_>, skb: SkBuff, reason: UploadReason) {
 /// wait for a user buffer. `skb` starts at the TCP header.
 #[inline(always)]
 fn process<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, skb: SkBuff, seg: &Segment, bh: &Bh) {
-    if holding::active() {
+    if host::may_defer() {
         hold::process(sk, entry, skb, seg, bh);
     } else {
         finish(sk, entry, skb, seg, bh);

@@ -26,13 +26,7 @@ use crate::{
         Nic,
         SendError, //
     },
-    framework::{
-        connection::{
-            self,
-            Record, //
-        },
-        upload, //
-    },
+    framework::host,
     logic::{
         reason::{
             SpecialCase,
@@ -362,24 +356,26 @@ fn host_intention(sk: LockedSock<'_>, flags: u16, seq: Seq, payload: u32) -> Opt
 /// has the connection. Under the socket lock, any context.
 pub(crate) fn host_frame<N: Nic>(
     sk: LockedSock<'_>,
-    conn: &Record,
     entry: &Entry<N>,
+    delegated: bool,
     mut skb: SkBuff,
     bh: &Bh,
 ) -> HostFrame {
     let Some(h) = wire::parse_tcp(skb.data(), skb.len()) else {
         return HostFrame::Pass(skb);
     };
-    if conn.delegated(sk) {
-        if h.flags & flags::FIN != 0 {
-            upload::upload(sk, UploadReason::Shutdown);
-            return HostFrame::Pass(skb);
-        }
-        if let Some(case) = host_intention(sk, h.flags, h.seq, h.payload) {
-            legacy::enter(sk, entry, case, bh);
-        }
+    if delegated && h.flags & flags::FIN != 0 {
+        host::upload(sk, UploadReason::Shutdown);
+        return HostFrame::Pass(skb);
     }
-    if !conn.delegated(sk) {
+    let case = match delegated {
+        true => host_intention(sk, h.flags, h.seq, h.payload),
+        false => None,
+    };
+    if let Some(case) = case {
+        legacy::enter(sk, entry, case, bh);
+    }
+    if !delegated || case.is_some() {
         legacy::transmitted(sk, entry, &h);
         return HostFrame::Pass(skb);
     }
@@ -415,7 +411,7 @@ pub(crate) fn host_frame<N: Nic>(
         .with(sk, |t| dress(&mut skb, t, &fields, tcp_len).is_some());
     if !built {
         skb.drop_because(DropReason::NotSpecified);
-        upload::upload(sk, UploadReason::Error);
+        host::upload(sk, UploadReason::Error);
         return HostFrame::Taken(0);
     }
     sk.mark_frame(&mut skb);
@@ -443,7 +439,7 @@ pub(crate) fn host_frame<N: Nic>(
 pub(crate) fn kick<N: Nic>(entry: &Entry<N>, bh: &Bh) {
     let guard = ReadGuard::within(bh);
     let lock = entry.sk.bh_lock();
-    let Some(conn) = connection::of_now(lock.sock(), &guard) else {
+    let Some(conn) = host::of_now(lock.sock(), &guard) else {
         return;
     };
     match lock.try_own() {
@@ -451,6 +447,6 @@ pub(crate) fn kick<N: Nic>(entry: &Entry<N>, bh: &Bh) {
             resume(sk, entry, bh);
         }
         Some(_) => {}
-        None => entry.set_kick(),
+        None => entry.kick.set(),
     }
 }

@@ -26,6 +26,7 @@ use super::{
     release::AtRelease,
     rules::Decided,
     target::{
+        ConnRef,
         Host,
         OffloadTarget,
         OffloadTree,
@@ -96,7 +97,10 @@ use crate::{
             Sock,
             UserLock, //
         },
-        table::ReadGuard,
+        table::{
+            ReadGuard,
+            Tether, //
+        },
         time,
         trace, //
     }, //
@@ -130,6 +134,8 @@ pub(crate) struct Attached {
     target_of: TargetOf,
     /// The layers between the route's device and `dev`.
     layers: Option<Arc<Layers>>,
+    /// What leads to the target's entry.
+    tether: Option<Tether>,
 }
 
 /// The parts of a record.
@@ -150,6 +156,7 @@ pub(super) struct Delegation<'a> {
     pub(super) dev: &'a NetDevice,
     pub(super) target_of: TargetOf,
     pub(super) layers: Option<Arc<Layers>>,
+    pub(super) tether: Option<Tether>,
     /// What the target was told.
     pub(super) cached: ConnCached,
     pub(super) trigger: Trigger,
@@ -175,6 +182,7 @@ pub(super) fn install(sk: LockedSock<'_>, of: Delegation<'_>, bh: &Bh) -> Result
         dev: DevRef::new(of.dev),
         target_of: of.target_of,
         layers: of.layers,
+        tether: of.tether,
     };
     let charge = Charge::to(&sk);
     let record = Record::new(&sk, value, attached).map_err(|_| Refusal::NoMemory)?;
@@ -223,6 +231,22 @@ impl Record {
     pub(crate) fn target(&self) -> Option<&dyn OffloadTarget> {
         let attached = self.attached()?;
         (attached.target_of)(&attached.dev)
+    }
+
+    /// The same, with what the target knows the connection by.
+    #[inline]
+    pub(super) fn reach(&self) -> Option<(&dyn OffloadTarget, ConnRef<'_>)> {
+        let attached = self.attached()?;
+        let target = (attached.target_of)(&attached.dev)?;
+        let conn = ConnRef::new(self.hwid(), attached.tether.as_ref());
+        Some((target, conn))
+    }
+
+    /// How the target knows the connection.
+    #[inline]
+    pub(crate) fn at_target(&self) -> Option<ConnRef<'_>> {
+        let attached = self.attached()?;
+        Some(ConnRef::new(self.hwid(), attached.tether.as_ref()))
     }
 
     /// What must see the connection's frames, and does not: on any device of their way.
@@ -549,15 +573,18 @@ fn move_to(
     }
 }
 
-/// The target of `conn` found a special case: the host stack goes on with the
-/// connection, and the target keeps its entry, within these limits. `None`: there were
-/// too many, and it was uploaded. Any context under the socket lock.
-pub(crate) fn special(sk: LockedSock<'_>, conn: &Record, case: SpecialCase) -> Option<Limits> {
+/// The target found a special case on the connection that it knows as `hwid`: the host
+/// stack goes on with it, and the target keeps its entry, within these limits. `None`:
+/// there were too many, and it was uploaded; or it is not in the target any more. Any
+/// context under the socket lock.
+pub(crate) fn special(sk: LockedSock<'_>, hwid: Hwid, case: SpecialCase) -> Option<Limits> {
+    let guard = ReadGuard::new();
+    let conn = of(sk, &guard).filter(|conn| conn.hwid() == hwid)?;
     let Some(target) = conn.target() else {
         upload::upload(sk, UploadReason::DeviceGone);
         return None;
     };
-    count_special(target, conn.hwid(), case);
+    count_special(target, hwid, case);
     let limits = conn.limits(target);
     let allowed = conn
         .value()
@@ -579,9 +606,13 @@ pub(crate) fn count_special(target: &dyn OffloadTarget, hwid: Hwid, case: Specia
     trace::special(hwid, case.name());
 }
 
-/// The target goes on with the connection after `stay` in legacy mode. Any context
-/// under the socket lock.
-pub(crate) fn resynchronised(sk: LockedSock<'_>, conn: &Record, stay: &Legacy) {
+/// The target goes on with the connection that it knows as `hwid` after `stay` in legacy
+/// mode. Any context under the socket lock.
+pub(crate) fn resynchronised(sk: LockedSock<'_>, hwid: Hwid, stay: &Legacy) {
+    let guard = ReadGuard::new();
+    let Some(conn) = of(sk, &guard).filter(|conn| conn.hwid() == hwid) else {
+        return;
+    };
     if conn.value().step(sk, ModeEvent::Resync).is_ok() {
         match sk.is_v6() {
             // The flow label, which is another one after a timeout.
@@ -592,7 +623,7 @@ pub(crate) fn resynchronised(sk: LockedSock<'_>, conn: &Record, stay: &Legacy) {
             let stats = target.device().stats();
             stats.resynchronised(stay.rx_frames, stay.tx_frames);
         }
-        trace::resync(conn.hwid(), stay.rx_frames, stay.tx_frames);
+        trace::resync(hwid, stay.rx_frames, stay.tx_frames);
     }
 }
 

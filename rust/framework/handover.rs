@@ -535,6 +535,7 @@ fn finish(
         dev: to.dev,
         target_of: to.target_of,
         layers,
+        tether: to.target.tether(hwid),
         cached: handed.cached,
         trigger: *handed.trigger,
         overrides: found.overrides,

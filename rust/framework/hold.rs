@@ -18,12 +18,17 @@ use kernel::{
 
 use super::{
     agenda::Agenda,
-    connection::{
+    connection,
+    counted::{
         self,
-        Record, //
+        Flag,
+        Kind, //
     },
     stats::Stats,
-    target::OffloadTarget, //
+    target::{
+        ConnRef,
+        OffloadTarget, //
+    }, //
 };
 use crate::{
     logic::hold::Rule,
@@ -46,23 +51,23 @@ use crate::{
     }, //
 };
 
-/// Devices that hold payload, and connections that have some held.
-static ACTIVE: AtomicU32 = AtomicU32::new(0);
+/// Payload that waits for a user buffer, and devices where it may.
+pub(crate) struct Deferred;
 
-/// Could anything be held, or have to be? Asked for every frame.
+impl Kind for Deferred {
+    fn count() -> &'static AtomicU32 {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        &COUNT
+    }
+}
+
+/// Of a connection: set while its target holds payload of it.
+pub(crate) type Deferring = Flag<Deferred>;
+
+/// Returns whether anything could be held, or have to be. Asked for every frame.
 #[inline(always)]
-pub(crate) fn active() -> bool {
-    ACTIVE.load(Relaxed) != 0
-}
-
-/// Something is held, until [`released`]. Any context.
-pub(crate) fn held() {
-    ACTIVE.fetch_add(1, Relaxed);
-}
-
-/// See [`held`].
-pub(crate) fn released() {
-    ACTIVE.fetch_sub(1, Relaxed);
+pub(crate) fn may_defer() -> bool {
+    counted::any::<Deferred>()
 }
 
 /// A device's rule.
@@ -96,9 +101,9 @@ impl Knobs {
             proto::allow_all();
         }
         match (self.request_ms.swap(ms, Relaxed), ms) {
-            (0, 0) => {}
-            (0, _) => held(),
-            (_, 0) => released(),
+            // Added and taken off, for two writers may get here in any order.
+            (0, 1..) => drop(Deferred::count().fetch_add(1, Relaxed)),
+            (1.., 0) => drop(Deferred::count().fetch_sub(1, Relaxed)),
             _ => {}
         }
     }
@@ -131,8 +136,8 @@ impl Item {
                     connection::backlog(sk, skb);
                 }
                 let guard = ReadGuard::new();
-                let conn = connection::of(sk, &guard)?;
-                conn.target()?.request_expired(sk, conn, now_ms)
+                let (target, conn) = connection::of(sk, &guard)?.reach()?;
+                target.request_expired(sk, conn, now_ms)
             },
             // Its owner may take long.
             |_| Some(now_ms.saturating_add(BUSY_MS)),
@@ -158,7 +163,7 @@ pub(crate) fn start() -> Result<Published<Worker<Hold>>> {
 /// The target asks for a user buffer (claim B 18): it is going to hold payload.
 /// Nobody is woken; a reader that comes with a buffer finds out. Socket lock held,
 /// any context.
-pub(crate) fn request(stats: &Stats) {
+pub(crate) fn request_buffer(stats: &Stats) {
     stats.buffers.requested();
 }
 
@@ -172,7 +177,7 @@ pub(crate) fn expire_at(sk: LockedSock<'_>, due_ms: u64) -> bool {
 /// frames from the backlog soon. If there is no memory for that, the peer sends them
 /// again. Socket lock held, any context.
 #[cold]
-pub(crate) fn leave(sk: LockedSock<'_>, frames: FrameList) {
+pub(crate) fn requeue(sk: LockedSock<'_>, frames: FrameList) {
     note(sk, 0, frames);
 }
 
@@ -193,7 +198,7 @@ fn note(sk: LockedSock<'_>, due_ms: u64, frames: FrameList) -> bool {
 /// nothing of the host stack below us.
 #[inline]
 pub(crate) fn flush(sk: LockedSock<'_>) {
-    if active() {
+    if may_defer() {
         with_target(sk, |target, conn| target.flush(sk, conn));
     }
 }
@@ -209,12 +214,10 @@ pub(super) fn reader(sk: LockedSock<'_>, waits: bool) {
     });
 }
 
-fn with_target(sk: LockedSock<'_>, f: impl FnOnce(&dyn OffloadTarget, &Record)) {
+fn with_target(sk: LockedSock<'_>, f: impl FnOnce(&dyn OffloadTarget, ConnRef<'_>)) {
     let guard = ReadGuard::new();
-    if let Some(conn) = connection::of(sk, &guard) {
-        if let Some(target) = conn.target() {
-            f(target, conn);
-        }
+    if let Some((target, conn)) = connection::of(sk, &guard).and_then(|conn| conn.reach()) {
+        f(target, conn);
     }
 }
 

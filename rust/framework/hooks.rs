@@ -162,11 +162,11 @@ impl Hooks for SocketHooks {
 
     fn queue_xmit(sk: LockedSock<'_>, skb: SkBuff) -> HostFrame {
         let guard = ReadGuard::new();
-        let target = connection::of(sk, &guard).and_then(|conn| Some((conn, conn.target()?)));
-        match target {
-            Some((conn, target)) => {
+        let conn = connection::of(sk, &guard).and_then(|conn| Some((conn, conn.reach()?)));
+        match conn {
+            Some((conn, (target, at))) => {
                 connection::follow(sk, conn);
-                target.host_frame(sk, conn, skb)
+                target.host_frame(sk, at, conn.delegated(sk), skb)
             }
             None => HostFrame::Pass(skb),
         }

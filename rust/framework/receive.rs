@@ -15,13 +15,13 @@ use kernel::{
 };
 
 use super::{
-    connection::{
-        self,
-        Record, //
-    },
+    connection,
     hold,
     registry,
-    target::OffloadTarget, //
+    target::{
+        ConnRef,
+        OffloadTarget, //
+    }, //
 };
 use crate::{
     logic::buffer::{
@@ -56,24 +56,24 @@ use crate::{
 fn pays(sk: &Sock, want: u32) -> bool {
     let guard = ReadGuard::new();
     connection::of_now(sk, &guard)
-        .and_then(|conn| Some((conn.target()?, conn)))
-        .is_some_and(|(target, conn)| {
+        .and_then(|conn| Some((conn, conn.reach()?)))
+        .is_some_and(|(conn, (target, at))| {
             let rule = conn.user_buffer_rule(target);
-            target.wants_buffer(conn.hwid(), want, rule)
+            target.wants_buffer(at, want, rule)
         })
 }
 
 /// Calls `f` with the target of the connection, if it has the delegated state.
 fn with_target<R>(
     sk: LockedSock<'_>,
-    f: impl FnOnce(&dyn OffloadTarget, &Record) -> R,
+    f: impl FnOnce(&dyn OffloadTarget, ConnRef<'_>) -> R,
 ) -> Option<R> {
     let guard = ReadGuard::new();
     let conn = connection::of(sk, &guard)?;
     if !conn.delegated(sk) {
         return None;
     }
-    conn.target().map(|target| f(target, conn))
+    conn.reach().map(|(target, conn)| f(target, conn))
 }
 
 /// Posts the buffer; the time that the call may wait for it, and the device that
@@ -98,15 +98,17 @@ fn post(
         return None;
     }
     buffer.set(sk, state);
-    with_target(sk, |target, conn| {
-        if !target.post_buffer(sk, conn.hwid(), buffer) {
-            return None;
-        }
-        target.device().stats().buffers.posted();
-        // What waited for it.
-        target.flush(sk, conn);
-        Some((timeout, DevRef::new(conn.dev()?)))
-    })?
+    let guard = ReadGuard::new();
+    let conn = connection::of(sk, &guard).filter(|conn| conn.delegated(sk))?;
+    let (target, at) = conn.reach()?;
+    let dev = DevRef::new(conn.dev()?);
+    if !target.post_buffer(sk, at, buffer) {
+        return None;
+    }
+    target.device().stats().buffers.posted();
+    // What waited for it.
+    target.flush(sk, at);
+    Some((timeout, dev))
 }
 
 /// Waits until there is a decision. The buffer is closed then, and nobody's.
@@ -122,7 +124,7 @@ fn wait(lock: &mut UserLock<'_>, buffer: &Pinned, timeout: &mut c_long) -> (Next
         let sk = lock.locked();
         let next = state.next(&sk.reader_view(*timeout, ret.is_err()));
         if next != Next::Wait {
-            let _ = with_target(sk, |target, conn| target.take_buffer(sk, conn.hwid()));
+            let _ = with_target(sk, |target, conn| target.take_buffer(sk, conn));
             buffer.close(sk);
             return (next, ret);
         }
@@ -145,7 +147,7 @@ pub(super) fn recvmsg(sk: &Sock, msg: &mut Msg<'_>, flags: u32) -> Received {
             return received;
         }
     }
-    if hold::active() && proto::is_ours(sk) {
+    if hold::may_defer() && proto::is_ours(sk) {
         if let Some(locked) = connection::lock(sk, c"recvmsg") {
             hold::reader(locked.locked(), flags & c::MSG_DONTWAIT == 0);
         }

@@ -13,6 +13,11 @@ use core::sync::atomic::{
 
 use super::{
     connection,
+    counted::{
+        self,
+        Flag,
+        Kind, //
+    },
     hold,
     upload, //
 };
@@ -26,84 +31,80 @@ use crate::{
     }, //
 };
 
-/// Connections whose target wants
-/// [`released`](super::target::OffloadTarget::released) to be called, and those with
-/// something to do by themselves.
-static AWAITED: AtomicU32 = AtomicU32::new(0);
+/// What waits for the owner of some socket.
+pub(crate) struct Awaited;
 
-/// Does anything wait for any socket? Any context.
+impl Kind for Awaited {
+    fn count() -> &'static AtomicU32 {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        &COUNT
+    }
+}
+
+/// While it is set, [`released`](super::target::OffloadTarget::released) is called for every
+/// connection whose owner lets its socket go.
+pub(crate) type AwaitRelease = Flag<Awaited>;
+
+/// Returns whether anything waits for any socket. Any context.
 #[inline]
 pub(crate) fn awaited() -> bool {
-    AWAITED.load(Relaxed) != 0
+    counted::any::<Awaited>()
 }
 
-/// A target waits for a connection's socket, until [`seen`]. Any context.
-pub(crate) fn wait() {
-    AWAITED.fetch_add(1, Relaxed);
-}
-
-/// It waits no longer. Any context.
-pub(crate) fn seen() {
-    AWAITED.fetch_sub(1, Relaxed);
+/// From here on every release is looked at.
+#[cold]
+pub(super) fn look_always() {
+    static ALWAYS: AwaitRelease = AwaitRelease::new();
+    ALWAYS.set();
 }
 
 /// What the owner of one connection's socket does when he lets it go: the hand-over is
 /// settled, and the connection given back if somebody asked for that who could not wait.
-pub(super) struct AtRelease(AtomicU8);
+pub(super) struct AtRelease {
+    /// The hand-over was made by the owner.
+    settle: AwaitRelease,
+    /// Reason of the upload, plus one.
+    reason: AtomicU8,
+    /// Set with it.
+    upload: AwaitRelease,
+}
 
-/// The hand-over was made by the owner.
-const SETTLE: u8 = 1 << 7;
-/// Reason of the upload, plus one.
-const UPLOAD: u8 = SETTLE - 1;
-const _: () = assert!(UploadReason::COUNT < UPLOAD as usize);
+const _: () = assert!(UploadReason::COUNT < u8::MAX as usize);
 
 impl AtRelease {
     /// Of a connection that is being handed over; by a task that owns the socket?
     pub(super) fn new(owned: bool) -> Self {
-        if owned {
-            wait();
+        AtRelease {
+            settle: AwaitRelease::with(owned),
+            reason: AtomicU8::new(0),
+            upload: AwaitRelease::new(),
         }
-        AtRelease(AtomicU8::new(if owned { SETTLE } else { 0 }))
     }
 
-    /// Is the connection to be given back?
+    /// Returns whether the connection is to be given back.
     #[inline]
     pub(super) fn has_upload(&self) -> bool {
-        self.0.load(Relaxed) & UPLOAD != 0
+        self.reason.load(Relaxed) != 0
     }
 
     /// The owner gives the connection back; the first reason counts. Under the socket's
     /// spin lock.
     pub(super) fn ask(&self, reason: UploadReason) {
-        if self.has_upload() {
-            return;
-        }
-        if self.0.fetch_or(reason.index() as u8 + 1, Relaxed) == 0 {
-            wait();
+        if !self.has_upload() {
+            self.reason.store(reason.index() as u8 + 1, Relaxed);
+            self.upload.set();
         }
     }
 
     /// The reason, if it is to be given back.
     fn upload(&self) -> Option<UploadReason> {
-        let bits = self.0.load(Relaxed) & UPLOAD;
-        UploadReason::from_index(usize::from(bits.checked_sub(1)?))
+        let reason = self.reason.load(Relaxed);
+        UploadReason::from_index(usize::from(reason.checked_sub(1)?))
     }
 
     /// `true` once, if the owner has handed the connection over.
     fn settle(&self) -> bool {
-        let was = self.0.fetch_and(!SETTLE, Relaxed);
-        if was == SETTLE {
-            seen();
-        }
-        was & SETTLE != 0
-    }
-}
-
-impl Drop for AtRelease {
-    fn drop(&mut self) {
-        if *self.0.get_mut() != 0 {
-            seen();
-        }
+        self.settle.take()
     }
 }
 
@@ -130,7 +131,7 @@ pub(super) fn release(sk: LockedSock<'_>, contended: bool) {
             upload::upload(sk, reason);
         }
         None => {
-            if let Some(target) = conn.target() {
+            if let Some((target, conn)) = conn.reach() {
                 target.released(sk, conn);
             }
         }

@@ -49,10 +49,10 @@ fn doorbell(lock: &UserLock<'_>, push: Push) -> bool {
     let bh = Doorbell::new(lock);
     let guard = ReadGuard::within(&bh);
     match connection::of(sk, &guard) {
-        Some(conn) if conn.delegated(sk) => match conn.target() {
-            Some(target) => {
+        Some(conn) if conn.delegated(sk) => match conn.reach() {
+            Some((target, at)) => {
                 connection::follow(sk, conn);
-                target.send(sk, conn, push, &bh);
+                target.send(sk, at, push, &bh);
                 conn.delegated(sk)
             }
             None => false,
@@ -65,7 +65,11 @@ fn doorbell(lock: &UserLock<'_>, push: Push) -> bool {
 fn delegated(sk: LockedSock<'_>) -> bool {
     let guard = ReadGuard::new();
     connection::of(sk, &guard).is_some_and(|conn| {
-        conn.delegated(sk) || conn.target().is_some_and(|t| t.resynchronise(sk, conn))
+        let resynchronise = || {
+            let (target, at) = conn.reach()?;
+            Some(target.resynchronise(sk, at))
+        };
+        conn.delegated(sk) || resynchronise() == Some(true)
     })
 }
 

@@ -2,8 +2,8 @@
 
 //! `/sys/class/net/<dev>/toe/`; see Documentation/ABI/testing/sysfs-class-net-toe.
 //!
-//! Of every device that takes connections. A driver with files of its own for the same
-//! directory joins them to [`FILES`].
+//! Of every device that takes connections: its driver names the directory as one of the
+//! device's groups, and may have files of its own in it.
 
 use kernel::{
     fmt::Write,
@@ -101,18 +101,13 @@ pub(crate) static FILES: [Attribute; 35] = [
     Attribute::ro(c"uploads", show_uploads),
     Attribute::ro(c"refusals", show_refusals),
 ];
-static LIST: AttributeList<35> = AttributeList::new(&FILES);
 static LONG_FILES: [LongAttribute; 2] = [
     LongAttribute::rw(c"rules", read_rules, write_rules),
     LongAttribute::ro(c"rules_hits", read_rules_hits),
 ];
 static LONG_LIST: LongAttributeList<2> = LongAttributeList::new(&LONG_FILES);
 
-/// The directory of a device whose driver has no files of its own in it.
-#[expect(dead_code, reason = "the emulated NIC has one")]
-pub(crate) static GROUP: Group = group(&LIST);
-
-/// The directory with the files of `list`, which has at least [`FILES`].
+/// The directory with the files of `list`, which are [`FILES`] and, maybe, a driver's own.
 pub(crate) const fn group<const N: usize>(list: &'static AttributeList<N>) -> Group {
     Group::new(c"toe", list, &LONG_LIST)
 }

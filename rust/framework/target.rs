@@ -11,7 +11,6 @@ use kernel::{
 };
 
 use super::{
-    connection::Record,
     device::Device,
     intermediate::Layers, //
 };
@@ -36,6 +35,10 @@ use crate::{
             Sock, //
         },
         spare::Spare,
+        table::{
+            Node,
+            Tether, //
+        },
         user_buffer::Pinned, //
     }, //
 };
@@ -87,6 +90,32 @@ pub(super) fn places<'a>(blocks: usize) -> Result<KVVec<Place<'a>>> {
 /// most of.
 pub(super) type Few = Spare<{ ONE_CONNECTION * size_of::<Place<'static>>() }>;
 
+/// How the framework names a connection in a call that is about it alone.
+#[derive(Clone, Copy)]
+pub(crate) struct ConnRef<'g> {
+    hwid: Hwid,
+    tether: Option<&'g Tether>,
+}
+
+impl<'g> ConnRef<'g> {
+    pub(super) fn new(hwid: Hwid, tether: Option<&'g Tether>) -> Self {
+        ConnRef { hwid, tether }
+    }
+
+    /// The identifier that the target gave it.
+    #[inline]
+    pub(crate) fn hwid(self) -> Hwid {
+        self.hwid
+    }
+
+    /// What the target has [tied](OffloadTarget::tether) to the connection. `None` once
+    /// it was taken out of the target's table.
+    #[inline(always)]
+    pub(crate) fn entry<T: Node + 'static>(self) -> Option<&'g T> {
+        self.tether?.get()
+    }
+}
+
 /// What a target did for one connection.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Counters {
@@ -115,8 +144,14 @@ pub(crate) struct Counters {
 ///
 /// The methods that take a [`LockedSock`] are called with the socket's lock held,
 /// in any context, the others without; none of them may sleep. A target asks for
-/// things by calling [`upload()`](super::upload::upload) under the
-/// same lock, with a reason; the host has all state back when that returns.
+/// things by what is listed in [`host`](super::host).
+///
+/// # What is optional
+///
+/// Methods with a body are for what not every target does: counters, user buffers, and
+/// connections whose socket a task owns. It does not, unless it says that it does: no
+/// buffer is offered to a target that [wants](Self::wants_buffer) none, and nobody asks for
+/// what it did not [defer](super::host::Deferring) or [await](super::host::AwaitRelease).
 ///
 /// A target whose state lives in another memory fetches it in `terminate` and
 /// writes it back to the socket before it returns.
@@ -162,47 +197,73 @@ pub(crate) trait OffloadTarget: Send + Sync {
     /// lock held but the socket's spin lock.
     fn abandon(&self, hwid: Hwid);
 
-    /// There is unsent data in the socket's send queue. `nonagle` overrides the
+    /// What the framework keeps with the connection, and gives back in each
+    /// [`ConnRef`], so that the target need not look it up: an entry of one of its
+    /// tables. It is dropped a while after the connection was terminated or abandoned.
+    /// Called once, when the connection was initiated.
+    fn tether(&self, _hwid: Hwid) -> Option<Tether> {
+        None
+    }
+
+    /// There is unsent data in the socket's send queue. `push` may override the
     /// socket's Nagle setting for this call (`TCP_NAGLE_*`).
-    fn send(&self, sk: LockedSock<'_>, conn: &Record, push: Push, bh: &Bh);
+    fn send(&self, sk: LockedSock<'_>, conn: ConnRef<'_>, push: Push, bh: &Bh);
 
     /// The host stack transmits on the connection by itself: some frame while it is
-    /// delegated, every frame in legacy mode.
-    fn host_frame(&self, sk: LockedSock<'_>, conn: &Record, skb: SkBuff) -> HostFrame;
+    /// `delegated`, every frame in legacy mode.
+    fn host_frame(
+        &self,
+        sk: LockedSock<'_>,
+        conn: ConnRef<'_>,
+        delegated: bool,
+        skb: SkBuff,
+    ) -> HostFrame;
 
     /// The connection is in legacy mode, and about to be used: takes it again if the
     /// host stack is through with the special case. `true`: it is delegated.
-    fn resynchronise(&self, sk: LockedSock<'_>, conn: &Record) -> bool;
+    fn resynchronise(&self, sk: LockedSock<'_>, conn: ConnRef<'_>) -> bool;
 
     /// A frame of the connection that waited in the socket's backlog.
     fn backlog(&self, sk: LockedSock<'_>, skb: SkBuff);
 
-    /// Would a buffer pay, by `rule`, for a call that waits for `want` bytes? No lock
+    /// Whether a buffer pays, by `rule`, for a call that waits for `want` bytes. No lock
     /// held.
-    fn wants_buffer(&self, hwid: Hwid, want: u32, rule: Rule) -> bool;
+    fn wants_buffer(&self, _conn: ConnRef<'_>, _want: u32, _rule: Rule) -> bool {
+        false
+    }
 
     /// Posts a user buffer (claims B 17, 24). `false`: it cannot be, at present.
-    fn post_buffer(&self, sk: LockedSock<'_>, hwid: Hwid, buffer: &Pinned) -> bool;
+    fn post_buffer(&self, _sk: LockedSock<'_>, _conn: ConnRef<'_>, _buffer: &Pinned) -> bool {
+        false
+    }
 
     /// Takes the posted buffer back, if there is one: nothing is placed in it when
     /// this returns, and its reader is woken. `terminate` does so, too.
-    fn take_buffer(&self, sk: LockedSock<'_>, hwid: Hwid);
+    fn take_buffer(&self, _sk: LockedSock<'_>, _conn: ConnRef<'_>) {}
 
     /// Payload that is held for want of a user buffer is processed now. Nothing of
     /// the host stack is below us.
-    fn flush(&self, sk: LockedSock<'_>, conn: &Record);
+    fn flush(&self, _sk: LockedSock<'_>, _conn: ConnRef<'_>) {}
 
     /// A reader is about to wait in the host stack: the next payload is not held.
-    fn reader_comes(&self, sk: LockedSock<'_>, conn: &Record);
+    fn reader_comes(&self, _sk: LockedSock<'_>, _conn: ConnRef<'_>) {}
 
-    /// The time that [`hold::expire_at`](super::hold::expire_at) was told has come:
+    /// The time that [`expire_at`](super::host::expire_at) was told has come:
     /// what has been held since then is processed. `Some`: it is called again at that
     /// time. As [`flush`](Self::flush).
-    fn request_expired(&self, sk: LockedSock<'_>, conn: &Record, now_ms: u64) -> Option<u64>;
+    fn request_expired(
+        &self,
+        _sk: LockedSock<'_>,
+        _conn: ConnRef<'_>,
+        _now_ms: u64,
+    ) -> Option<u64> {
+        None
+    }
 
-    /// The socket's owner lets it go, which the target [waits for](super::release)
-    /// at one socket at least: data may wait to be sent.
-    fn released(&self, sk: LockedSock<'_>, conn: &Record);
+    /// The socket's owner lets it go, which the target
+    /// [waits for](super::host::AwaitRelease) at one socket at least: data may wait to be
+    /// sent.
+    fn released(&self, _sk: LockedSock<'_>, _conn: ConnRef<'_>) {}
 
     /// Calls `f` with the hwid and the socket of every connection. Process context.
     fn for_each(&self, f: &mut dyn FnMut(Hwid, ARef<Sock>));

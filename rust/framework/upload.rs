@@ -174,7 +174,7 @@ fn upload_lost(sk: LockedSock<'_>, target: &dyn OffloadTarget, hwid: Hwid, reaso
         proto::remove::<SocketHooks, _>(sk, conn);
         sk.resume_host(false);
         // Who has our methods may put them back: from here on each release looks.
-        release::wait();
+        release::look_always();
     });
 }
 

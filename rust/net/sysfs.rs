@@ -7,7 +7,7 @@
 //!     Attribute::rw(c"capacity", show_capacity, store_capacity),
 //!     Attribute::ro(c"connections", show_connections),
 //! ];
-//! static LIST: AttributeList<2> = AttributeList::new(&FILES);
+//! static LIST: AttributeList<2> = AttributeList::new(&FILES, &[]);
 //! static LONG_FILES: [LongAttribute; 1] = [
 //!     LongAttribute::ro(c"hits", read_hits),
 //! ];
@@ -126,7 +126,7 @@ unsafe impl<const N: usize> Sync for AttributeList<N> {}
 
 impl<const N: usize> AttributeList<N> {
     /// Lists `first` and then `more`, of which there are `N` together.
-    pub(crate) const fn joined<const A: usize, const B: usize>(
+    pub(crate) const fn new<const A: usize, const B: usize>(
         first: &'static [Attribute; A],
         more: &'static [Attribute; B],
     ) -> Self {
@@ -143,11 +143,6 @@ impl<const N: usize> AttributeList<N> {
             attrs,
             end: core::ptr::null_mut(),
         }
-    }
-
-    /// Lists `files`.
-    pub(crate) const fn new(files: &'static [Attribute; N]) -> Self {
-        Self::joined(files, &[])
     }
 }
 

@@ -10,9 +10,13 @@
 //! was removed.
 
 use core::{
+    any::TypeId,
     marker::PhantomData,
     ops::Deref,
-    ptr,
+    ptr::{
+        self,
+        NonNull, //
+    },
     sync::atomic::{
         AtomicPtr,
         AtomicU32,
@@ -21,6 +25,7 @@ use core::{
 };
 
 use kernel::{
+    ffi::c_void,
     prelude::*,
     types::Opaque, //
 };
@@ -58,9 +63,15 @@ pub(crate) const MAX_CAPACITY: u32 = 1 << 20;
 pub(crate) struct Links<T> {
     next: AtomicPtr<T>,
     hash: u32,
+    /// References: the table's, and those of [`Tether`]s. [`GONE`] besides, once it was
+    /// taken out.
+    refs: AtomicU32,
     id: Hwid,
     rcu: Opaque<bindings::callback_head>,
 }
+
+/// See [`Links::refs`].
+const GONE: u32 = 1 << 31;
 
 // SAFETY: `rcu` is touched once, when the entry was taken out.
 unsafe impl<T> Send for Links<T> {}
@@ -73,6 +84,7 @@ impl<T> Links<T> {
         Links {
             next: AtomicPtr::new(ptr::null_mut()),
             hash,
+            refs: AtomicU32::new(1),
             id,
             rcu: Opaque::zeroed(),
         }
@@ -135,7 +147,8 @@ const PAGE: usize = 4096;
 /// # Invariants
 ///
 /// Every pointer in a bucket chain or a slot is a live entry from
-/// `KBox::into_raw()`, freed no sooner than a grace period after its removal.
+/// `KBox::into_raw()`, of which the table has a reference until a grace period after its
+/// removal.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Table<T: Node> {
     buckets: KVVec<AtomicPtr<BucketPage<T>>>,
@@ -399,6 +412,7 @@ impl<T: Node> Table<T> {
             // SAFETY: chained entries are live while the writer lock is held.
             cell = unsafe { p.as_ref() }.map(|e| &e.links().next);
         }
+        links.refs.fetch_or(GONE, Ordering::Relaxed);
         // SAFETY: unreachable for new readers; the callback runs when the old
         // ones are gone, and is given the address of this entry's `rcu` field.
         unsafe { bindings::call_rcu(links.rcu.get(), Some(free_entry::<T>)) };
@@ -516,9 +530,79 @@ impl<T: Node> Inserter<'_, T> {
 /// An RCU callback for the `rcu` field of a removed entry.
 unsafe extern "C" fn free_entry<T: Node>(head: *mut bindings::callback_head) {
     let offset = T::LINKS_OFFSET + core::mem::offset_of!(Links<T>, rcu);
-    // SAFETY: `head` lies `offset` bytes into an entry that came from
-    // `KBox::into_raw()` and that no reader can hold any more.
-    drop(unsafe { KBox::from_raw(head.cast::<u8>().sub(offset).cast::<T>()) });
+    // SAFETY: `head` lies `offset` bytes into an entry, which no reader can have found in
+    // the table any more; the reference is the table's.
+    unsafe { put_entry::<T>(head.cast::<u8>().sub(offset).cast()) };
+}
+
+/// Gives a reference up; with the last one goes the entry.
+///
+/// # Safety
+///
+/// `entry` is a `T` from `KBox::into_raw()`, and one of its references is the caller's.
+unsafe fn put_entry<T: Node>(entry: *mut c_void) {
+    let entry = entry.cast::<T>();
+    // SAFETY: the reference keeps it.
+    let refs = unsafe { (*entry).links() }
+        .refs
+        .fetch_sub(1, Ordering::AcqRel);
+    if refs & !GONE == 1 {
+        // SAFETY: from `KBox::into_raw()`. The table's reference is gone, and with it all
+        // that was found there; all others are.
+        drop(unsafe { KBox::from_raw(entry) });
+    }
+}
+
+/// A way to one entry of some table that needs no look-up. It keeps the memory of the entry;
+/// the entry itself is found until it is taken out of its table.
+///
+/// # Invariants
+///
+/// `entry` is an entry of the type `of`, to which `put` belongs, and one of its references
+/// is this value's.
+pub(crate) struct Tether {
+    entry: NonNull<c_void>,
+    of: TypeId,
+    put: unsafe fn(*mut c_void),
+}
+
+// SAFETY: stands for a `&T` of a `Node`, which is `Send` and `Sync`.
+unsafe impl Send for Tether {}
+// SAFETY: as above.
+unsafe impl Sync for Tether {}
+
+impl Tether {
+    /// To this entry. Any context.
+    pub(crate) fn new<T: Node + 'static>(entry: EntryRef<'_, T>) -> Self {
+        let entry = entry.into_ref();
+        entry.links().refs.fetch_add(1, Ordering::Relaxed);
+        // INVARIANT: the reference was just taken: the table's, without which there is no
+        // `EntryRef`, has kept the entry until then.
+        Tether {
+            entry: NonNull::from(entry).cast(),
+            of: TypeId::of::<T>(),
+            put: put_entry::<T>,
+        }
+    }
+
+    /// The entry, if it is a `T`, and in its table at this moment. Any context.
+    #[inline(always)]
+    pub(crate) fn get<T: Node + 'static>(&self) -> Option<&T> {
+        if self.of != TypeId::of::<T>() {
+            return None;
+        }
+        // SAFETY: a `T`, which the reference keeps for as long as `self` is borrowed.
+        let entry = unsafe { self.entry.cast::<T>().as_ref() };
+        let gone = entry.links().refs.load(Ordering::Relaxed) & GONE != 0;
+        (!gone).then_some(entry)
+    }
+}
+
+impl Drop for Tether {
+    fn drop(&mut self) {
+        // SAFETY: by the type invariants; the reference is given up once.
+        unsafe { (self.put)(self.entry.as_ptr()) };
+    }
 }
 
 #[pinned_drop]

@@ -5,7 +5,7 @@
 use kernel::prelude::*;
 
 use crate::{
-    framework::sysfs::{
+    framework::host::{
         self,
         number,
         show, //
@@ -24,8 +24,8 @@ use crate::{
 use super::Port;
 
 static FILES: [Attribute; 1] = [Attribute::rw(c"capacity", show_capacity, store_capacity)];
-static LIST: AttributeList<36> = AttributeList::joined(&sysfs::FILES, &FILES);
-pub(super) static GROUP: Group = sysfs::group(&LIST);
+static LIST: AttributeList<36> = AttributeList::new(&host::FILES, &FILES);
+pub(super) static GROUP: Group = host::group(&LIST);
 
 fn port(dev: &NetDevice) -> Result<&Port> {
     Port::of(dev).ok_or(ENODEV)

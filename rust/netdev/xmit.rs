@@ -10,7 +10,7 @@ use crate::{
         Nic,
         SendError, //
     },
-    framework::intermediate::Layers,
+    framework::host::Layers,
     net::{
         context::Bh,
         napi::Poll,
