@@ -23,6 +23,8 @@
 mod buffer;
 mod command;
 mod engine;
+#[cfg(CONFIG_KUNIT = "y")]
+mod fake;
 mod hold;
 mod legacy;
 mod objects;

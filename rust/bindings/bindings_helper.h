@@ -41,6 +41,7 @@
 #include "conntrack.h"
 #include "device.h"
 #include "filter.h"
+#include "fixture.h"
 #include "input.h"
 #include "rules.h"
 #include "sock.h"

@@ -15,6 +15,8 @@ pub(crate) mod devref;
 pub(crate) mod errno;
 pub(crate) mod ethtool;
 pub(crate) mod facts;
+#[cfg(CONFIG_KUNIT = "y")]
+pub(crate) mod fixture;
 pub(crate) mod input;
 pub(crate) mod link;
 pub(crate) mod lock_cell;
