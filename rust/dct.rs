@@ -21,9 +21,9 @@
 //! come in; what kind of device it is, nothing here knows.
 
 mod buffer;
-mod command;
+pub(crate) mod command;
 mod engine;
-#[cfg(CONFIG_KUNIT = "y")]
+#[cfg(toe_engine_tests)]
 mod fake;
 mod hold;
 mod legacy;
@@ -91,6 +91,7 @@ use crate::{
 
 use objects::PathObject;
 
+pub(crate) use command::offload_target;
 pub(crate) use engine::Engine;
 
 /// Why an engine's frame was not sent; it is given back.
@@ -102,7 +103,7 @@ pub(crate) enum SendError {
 }
 
 /// A NIC with a delegated connection table: the driver's value in each of its devices.
-/// That makes it an [`OffloadTarget`](crate::framework::target::OffloadTarget).
+/// [`offload_target`] makes it a target of the framework.
 ///
 /// It gives the engine the frames that come in ([`receive::input`]), and tells it when
 /// there is room for those that go out ([`Engine::tx_room`]).

@@ -17,7 +17,10 @@ use kernel::{
 };
 
 use crate::{
-    dct::Engine,
+    dct::{
+        self,
+        Engine, //
+    },
     framework::host,
     net::{
         context::{
@@ -90,6 +93,8 @@ pub(crate) struct Port {
 }
 
 static OPS: DeviceOps<Port> = DeviceOps::new();
+
+dct::offload_target!(Port);
 
 #[vtable]
 impl Driver for Port {

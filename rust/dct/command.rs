@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Command unit: the host's access to the table (claim B 24). It is the emulated
-//! NIC's side of [`OffloadTarget`]; none of it is on the data path.
+//! NIC's side of the framework's contract; none of it is on the data path.
 
 use core::sync::atomic::{
     AtomicU16,
@@ -41,14 +41,12 @@ use crate::{
         host::{
             self,
             AwaitRelease,
-            Deferring,
-            Device, //
+            Deferring, //
         },
         target::{
             ConnRef,
             Counters,
             Host,
-            OffloadTarget,
             OffloadTree,
             Parts, //
         }, //
@@ -360,18 +358,15 @@ fn ended(tree: &mut OffloadTree<'_, '_>, id: BlockId, found: Option<()>) {
     }
 }
 
-impl<N: Nic> OffloadTarget for N {
-    fn device(&self) -> &Device {
-        self.engine().device()
+/// What [`OffloadTarget`](crate::framework::target::OffloadTarget) asks for, whose methods
+/// these are.
+impl<N: Nic> Engine<N> {
+    pub(crate) fn connections(&self) -> u32 {
+        self.table().len()
     }
 
-    fn connections(&self) -> u32 {
-        self.engine().table().len()
-    }
-
-    fn initiate(&self, tree: &mut OffloadTree<'_, '_>) {
+    pub(crate) fn initiate(&self, nic: &N, tree: &mut OffloadTree<'_, '_>) {
         // Held over connections that follow each other; and the path that they lie on.
-        let engine = self.engine();
         let mut inserter = None;
         let mut path: Option<(Handle, Arc<PathObject>)> = None;
         let mut at = tree.first();
@@ -388,18 +383,18 @@ impl<N: Nic> OffloadTarget for N {
                 Level::Connection => {
                     let on = below(tree, id);
                     if path.as_ref().map(|(handle, _)| *handle) != on {
-                        path = on.and_then(|on| Some((on, find(&engine.objects.paths, on.id)?)));
+                        path = on.and_then(|on| Some((on, find(&self.objects.paths, on.id)?)));
                     }
-                    let inserter = inserter.get_or_insert_with(|| engine.table().inserter());
+                    let inserter = inserter.get_or_insert_with(|| self.table().inserter());
                     match &path {
-                        Some((_, path)) => engine.make_entry(self, inserter, block, path),
+                        Some((_, path)) => self.make_entry(nic, inserter, block, path),
                         None => Err(Refusal::NoMemory),
                     }
                 }
                 _ => {
                     // One leaf at a time.
                     inserter = None;
-                    engine.make(tree, id)
+                    self.make(tree, id)
                 }
             };
             match made {
@@ -409,23 +404,23 @@ impl<N: Nic> OffloadTarget for N {
         }
     }
 
-    fn update(&self, tree: &mut OffloadTree<'_, '_>) {
+    pub(crate) fn update(&self, tree: &mut OffloadTree<'_, '_>) {
         let mut at = tree.first();
         while let Some(id) = at {
-            let found = self.engine().update_one(tree, id);
+            let found = self.update_one(tree, id);
             ended(tree, id, found);
             at = tree.after(id);
         }
     }
 
-    fn query(&self, tree: &mut OffloadTree<'_, '_>) {
+    pub(crate) fn query(&self, tree: &mut OffloadTree<'_, '_>) {
         let mut at = tree.first();
         while let Some(id) = at {
             at = tree.after(id);
             let Some(block) = tree.get_mut(id) else {
                 continue;
             };
-            let status = match self.engine().query_one(block) {
+            let status = match self.query_one(block) {
                 Some((object, valid)) => {
                     block.object = object;
                     match valid {
@@ -439,50 +434,46 @@ impl<N: Nic> OffloadTarget for N {
         }
     }
 
-    fn counters(&self, hwid: Hwid) -> Counters {
+    pub(crate) fn counters(&self, hwid: Hwid) -> Counters {
         let guard = ReadGuard::new();
-        let entry = self.engine().get(&guard, hwid);
+        let entry = self.get(&guard, hwid);
         entry.map_or_else(Counters::default, |entry| entry.counters.peek())
     }
 
-    fn invalidate(&self, tree: &mut OffloadTree<'_, '_>) {
+    pub(crate) fn invalidate(&self, tree: &mut OffloadTree<'_, '_>) {
         let mut at = tree.first();
         while let Some(id) = at {
-            let found = tree
-                .get(id)
-                .and_then(|block| self.engine().invalidate_one(block));
+            let found = tree.get(id).and_then(|block| self.invalidate_one(block));
             ended(tree, id, found);
             at = tree.after(id);
         }
     }
 
-    fn terminate(&self, tree: &mut OffloadTree<'_, '_>) {
+    pub(crate) fn terminate(&self, tree: &mut OffloadTree<'_, '_>) {
         let mut at = tree.first_down();
         while let Some(id) = at {
-            let found = tree
-                .get(id)
-                .and_then(|block| self.engine().terminate_one(block));
+            let found = tree.get(id).and_then(|block| self.terminate_one(block));
             ended(tree, id, found);
             at = tree.after_down(id);
         }
     }
 
-    fn abandon(&self, hwid: Hwid) {
-        self.engine().table().remove(hwid);
+    pub(crate) fn abandon(&self, hwid: Hwid) {
+        self.table().remove(hwid);
     }
 
-    fn tether(&self, hwid: Hwid) -> Option<Tether> {
+    pub(crate) fn tether(&self, hwid: Hwid) -> Option<Tether> {
         let guard = ReadGuard::new();
-        self.engine().get(&guard, hwid).map(Tether::new)
+        self.get(&guard, hwid).map(Tether::new)
     }
 
-    fn send(&self, sk: LockedSock<'_>, conn: ConnRef<'_>, push: Push, bh: &Bh) {
+    pub(crate) fn send(&self, sk: LockedSock<'_>, conn: ConnRef<'_>, push: Push, bh: &Bh) {
         if let Some(entry) = entry_of::<N>(conn) {
             transmit::run(sk, entry, push, bh);
         }
     }
 
-    fn host_frame(
+    pub(crate) fn host_frame(
         &self,
         sk: LockedSock<'_>,
         conn: ConnRef<'_>,
@@ -496,13 +487,13 @@ impl<N: Nic> OffloadTarget for N {
         }
     }
 
-    fn resynchronise(&self, sk: LockedSock<'_>, conn: ConnRef<'_>) -> bool {
+    pub(crate) fn resynchronise(&self, sk: LockedSock<'_>, conn: ConnRef<'_>) -> bool {
         let bh = BhGuard::new();
         let entry = entry_of::<N>(conn);
         entry.is_some_and(|entry| legacy::resynchronise(sk, entry, &bh))
     }
 
-    fn wants_buffer(&self, conn: ConnRef<'_>, want: u32, rule: Rule) -> bool {
+    pub(crate) fn wants_buffer(&self, conn: ConnRef<'_>, want: u32, rule: Rule) -> bool {
         let Some(entry) = entry_of::<N>(conn) else {
             return false;
         };
@@ -510,36 +501,46 @@ impl<N: Nic> OffloadTarget for N {
         rule.pays(want, seen.rx_bytes, seen.rx_frames)
     }
 
-    fn post_buffer(&self, sk: LockedSock<'_>, conn: ConnRef<'_>, buffer: &Pinned) -> bool {
+    pub(crate) fn post_buffer(
+        &self,
+        sk: LockedSock<'_>,
+        conn: ConnRef<'_>,
+        buffer: &Pinned,
+    ) -> bool {
         let entry = entry_of::<N>(conn);
         entry.is_some_and(|entry| entry.buffer.put(sk, buffer))
     }
 
-    fn take_buffer(&self, sk: LockedSock<'_>, conn: ConnRef<'_>) {
+    pub(crate) fn take_buffer(&self, sk: LockedSock<'_>, conn: ConnRef<'_>) {
         if let Some(entry) = entry_of::<N>(conn) {
             buffer::take_back(sk, entry);
         }
     }
 
-    fn flush(&self, sk: LockedSock<'_>, conn: ConnRef<'_>) {
+    pub(crate) fn flush(&self, sk: LockedSock<'_>, conn: ConnRef<'_>) {
         let bh = BhGuard::new();
         if let Some(entry) = entry_of::<N>(conn) {
             hold::flush(sk, entry, &bh);
         }
     }
 
-    fn reader_comes(&self, sk: LockedSock<'_>, conn: ConnRef<'_>) {
+    pub(crate) fn reader_comes(&self, sk: LockedSock<'_>, conn: ConnRef<'_>) {
         if let Some(entry) = entry_of::<N>(conn) {
             entry.held.with_mut(sk, Held::reader_comes);
         }
     }
 
-    fn request_expired(&self, sk: LockedSock<'_>, conn: ConnRef<'_>, now_ms: u64) -> Option<u64> {
+    pub(crate) fn request_expired(
+        &self,
+        sk: LockedSock<'_>,
+        conn: ConnRef<'_>,
+        now_ms: u64,
+    ) -> Option<u64> {
         let bh = BhGuard::new();
         hold::expired(sk, entry_of::<N>(conn)?, now_ms, &bh)
     }
 
-    fn released(&self, sk: LockedSock<'_>, conn: ConnRef<'_>) {
+    pub(crate) fn released(&self, sk: LockedSock<'_>, conn: ConnRef<'_>) {
         let bh = BhGuard::new();
         let guard = ReadGuard::within(&bh);
         let delegated = || host::of(sk, &guard).is_some_and(|conn| conn.delegated(sk));
@@ -549,12 +550,12 @@ impl<N: Nic> OffloadTarget for N {
         }
     }
 
-    fn backlog(&self, sk: LockedSock<'_>, skb: SkBuff) {
+    pub(crate) fn backlog(&self, sk: LockedSock<'_>, skb: SkBuff) {
         receive::backlog::<N>(sk, skb);
     }
 
-    fn for_each(&self, f: &mut dyn FnMut(Hwid, ARef<Sock>)) {
-        let table = &self.engine().table();
+    pub(crate) fn for_each(&self, f: &mut dyn FnMut(Hwid, ARef<Sock>)) {
+        let table = &self.table();
         for index in 0..table.slots() {
             let guard = ReadGuard::new();
             let found = table
@@ -566,4 +567,101 @@ impl<N: Nic> OffloadTarget for N {
             }
         }
     }
+}
+
+/// Makes a [`Nic`] a target of the framework.
+///
+/// An `impl<N: Nic> OffloadTarget for N` would say it in one line. But whatever the methods
+/// of a generic implementation reach, the compiler takes for reachable from other crates:
+/// no function of the data path would be inlined any more because it has one caller.
+macro_rules! offload_target {
+    ($nic:ty) => {
+        $crate::dct::command::offload_target!($nic:
+            fn connections() -> u32;
+            fn query(tree: &mut OffloadTree<'_, '_>);
+            fn counters(hwid: Hwid) -> Counters;
+            fn update(tree: &mut OffloadTree<'_, '_>);
+            fn invalidate(tree: &mut OffloadTree<'_, '_>);
+            fn terminate(tree: &mut OffloadTree<'_, '_>);
+            fn abandon(hwid: Hwid);
+            fn tether(hwid: Hwid) -> Option<Tether>;
+            fn send(sk: LockedSock<'_>, conn: ConnRef<'_>, push: Push, bh: &Bh);
+            fn host_frame(
+                sk: LockedSock<'_>,
+                conn: ConnRef<'_>,
+                delegated: bool,
+                skb: SkBuff,
+            ) -> HostFrame;
+            fn resynchronise(sk: LockedSock<'_>, conn: ConnRef<'_>) -> bool;
+            fn backlog(sk: LockedSock<'_>, skb: SkBuff);
+            fn wants_buffer(conn: ConnRef<'_>, want: u32, rule: Rule) -> bool;
+            fn post_buffer(sk: LockedSock<'_>, conn: ConnRef<'_>, buffer: &Pinned) -> bool;
+            fn take_buffer(sk: LockedSock<'_>, conn: ConnRef<'_>);
+            fn flush(sk: LockedSock<'_>, conn: ConnRef<'_>);
+            fn reader_comes(sk: LockedSock<'_>, conn: ConnRef<'_>);
+            fn request_expired(
+                sk: LockedSock<'_>,
+                conn: ConnRef<'_>,
+                now_ms: u64,
+            ) -> Option<u64>;
+            fn released(sk: LockedSock<'_>, conn: ConnRef<'_>);
+            fn for_each(f: &mut dyn FnMut(Hwid, ARef<Sock>));
+        );
+    };
+    ($nic:ty: $(fn $method:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)?;)*) => {
+        const _: () = {
+            use $crate::dct::command::arguments::*;
+
+            impl OffloadTarget for $nic {
+                fn device(&self) -> &Device {
+                    self.engine().device()
+                }
+
+                fn initiate(&self, tree: &mut OffloadTree<'_, '_>) {
+                    self.engine().initiate(self, tree);
+                }
+
+                $(
+                    fn $method(&self, $($arg: $type),*) $(-> $result)? {
+                        self.engine().$method($($arg),*)
+                    }
+                )*
+            }
+        };
+    };
+}
+pub(crate) use offload_target;
+
+/// What [`offload_target`] names.
+pub(crate) mod arguments {
+    pub(crate) use kernel::sync::aref::ARef;
+
+    pub(crate) use crate::{
+        dct::Nic,
+        framework::{
+            host::Device,
+            target::{
+                ConnRef,
+                Counters,
+                OffloadTarget,
+                OffloadTree, //
+            }, //
+        },
+        logic::{
+            buffer::Rule,
+            hwid::Hwid,
+            transmit::Push, //
+        },
+        net::{
+            context::Bh,
+            proto::HostFrame,
+            skb::SkBuff,
+            sock::{
+                LockedSock,
+                Sock, //
+            },
+            table::Tether,
+            user_buffer::Pinned, //
+        }, //
+    };
 }

@@ -61,6 +61,7 @@ use crate::{
 };
 
 use super::{
+    offload_target,
     receive::{
         self,
         Recent,
@@ -96,6 +97,8 @@ struct FakeNic {
 }
 
 static OPS: DeviceOps<FakeNic> = DeviceOps::new();
+
+offload_target!(FakeNic);
 
 #[vtable]
 impl Driver for FakeNic {

@@ -81,7 +81,7 @@ pub(super) fn enter_unlocked<N: Nic>(nic: &N, entry: &Entry<N>, case: SpecialCas
             hold::flush(sk, entry, bh);
             enter(sk, entry, case, bh);
         }
-        None => host::count_special(nic, entry.hwid, case),
+        None => host::count_special(nic.engine().device(), entry.hwid, case),
     }
 }
 

@@ -170,7 +170,7 @@ fn checked<N: Nic>(nic: &N, skb: &mut SkBuff, seg: &Segment, entry: &Entry<N>) -
     {
         return true;
     }
-    host::count_special(nic, entry.hwid, SpecialCase::BadChecksum);
+    host::count_special(nic.engine().device(), entry.hwid, SpecialCase::BadChecksum);
     false
 }
 

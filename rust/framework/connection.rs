@@ -584,7 +584,7 @@ pub(crate) fn special(sk: LockedSock<'_>, hwid: Hwid, case: SpecialCase) -> Opti
         upload::upload(sk, UploadReason::DeviceGone);
         return None;
     };
-    count_special(target, hwid, case);
+    count_special(target.device(), hwid, case);
     let limits = conn.limits(target);
     let allowed = conn
         .value()
@@ -601,8 +601,8 @@ pub(crate) fn special(sk: LockedSock<'_>, hwid: Hwid, case: SpecialCase) -> Opti
 }
 
 /// Counts a special case, and tells who traces. Any context.
-pub(crate) fn count_special(target: &dyn OffloadTarget, hwid: Hwid, case: SpecialCase) {
-    target.device().stats().special(case);
+pub(crate) fn count_special(device: &Device, hwid: Hwid, case: SpecialCase) {
+    device.stats().special(case);
     trace::special(hwid, case.name());
 }
 

@@ -9,7 +9,7 @@
 
 #include "fixture.h"
 
-#if IS_ENABLED(CONFIG_KUNIT)
+#if IS_ENABLED(CONFIG_KUNIT) && IS_ENABLED(CONFIG_PROVE_LOCKING)
 
 /* As `ip addr add`: what that calls is not exported. */
 static int add_address(struct net_device *dev, __be32 addr)

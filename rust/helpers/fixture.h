@@ -11,7 +11,7 @@
 #include <linux/netdevice.h>
 #include <linux/skbuff.h>
 
-#if IS_ENABLED(CONFIG_KUNIT)
+#if IS_ENABLED(CONFIG_KUNIT) && IS_ENABLED(CONFIG_PROVE_LOCKING)
 
 /* Addresses and ports in network byte order, sequence numbers in host order. */
 struct toe_fixture_end {

@@ -15,7 +15,7 @@ pub(crate) mod devref;
 pub(crate) mod errno;
 pub(crate) mod ethtool;
 pub(crate) mod facts;
-#[cfg(CONFIG_KUNIT = "y")]
+#[cfg(toe_engine_tests)]
 pub(crate) mod fixture;
 pub(crate) mod input;
 pub(crate) mod link;

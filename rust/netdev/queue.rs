@@ -293,17 +293,20 @@ impl Port {
         if !self.engine.has_entries() {
             return Some(skb);
         }
-        receive::input(
-            self,
-            Source {
-                queue: napi.index,
-                napi_id: napi.id(),
-                recent: &napi.recent,
-                stamp: if direct { skb.stamp() } else { 0 },
-            },
-            skb,
-            bh,
-        )
+        let from = Source {
+            queue: napi.index,
+            napi_id: napi.id(),
+            recent: &napi.recent,
+            stamp: if direct { skb.stamp() } else { 0 },
+        };
+        self.input(from, skb, bh)
+    }
+
+    /// The engine's part of [`offer`](Self::offer). Not `#[inline]`, as that ends what the
+    /// compiler takes for reachable from other crates (see
+    /// [`offload_target`](crate::dct::offload_target)).
+    fn input(&self, from: Source<'_>, skb: SkBuff, bh: &Bh) -> Option<SkBuff> {
+        receive::input(self, from, skb, bh)
     }
 
     /// Wakes those who wait for room in receive queue `rx` of `receiver`, the
