@@ -252,7 +252,7 @@ impl Layers {
     /// the device itself shall not pay for it.
     #[inline(never)]
     pub(crate) fn received(&self, dev: &NetDevice, skb: &mut SkBuff, l3_off: u32, bh: &Bh) {
-        if dev.is_tapped() || self.devices().any(NetDevice::is_tapped) {
+        if dev.is_tapped(bh) || self.devices().any(|dev| dev.is_tapped(bh)) {
             vlan::tap_incoming(dev, skb, bh);
         }
         let mut len = skb.len().saturating_sub(l3_off);

@@ -26,17 +26,20 @@ use crate::bindings;
 /// One reference on the device belongs to this value.
 pub(crate) struct DevRef(NonNull<bindings::net_device>);
 
-// SAFETY: references may be given up on any CPU.
+// SAFETY: the count is one per CPU, of which only the sum matters: a reference may be given
+// up anywhere.
 unsafe impl Send for DevRef {}
-// SAFETY: `NetDevice` is `Sync`.
+// SAFETY: a shared reference gives no more than one to a `NetDevice`, which is `Sync`.
 unsafe impl Sync for DevRef {}
 
 impl DevRef {
     /// Takes a reference.
     pub(crate) fn new(dev: &NetDevice) -> Self {
-        // SAFETY: the device is live; without a tracker it is a plain hold.
+        // SAFETY: live by the invariant of `NetDevice`; without a tracker it is a plain
+        // hold (`ref_tracker_alloc()` only counts then).
         unsafe { bindings::toe_netdev_hold(dev.as_ptr(), ptr::null_mut()) };
         // SAFETY: a reference's address is not null.
+        // INVARIANT: the reference just taken is the value's.
         DevRef(unsafe { NonNull::new_unchecked(dev.as_ptr()) })
     }
 }
@@ -51,14 +54,16 @@ impl Deref for DevRef {
     type Target = NetDevice;
 
     fn deref(&self) -> &NetDevice {
-        // SAFETY: live by the type invariant.
+        // SAFETY: by the type invariant there is a reference, before whose end the core
+        // calls neither `priv_destructor` nor `free_netdev()` (`netdev_run_todo()`).
         unsafe { NetDevice::from_raw(self.0.as_ptr()) }
     }
 }
 
 impl Drop for DevRef {
     fn drop(&mut self) {
-        // SAFETY: gives up this value's reference.
+        // SAFETY: gives up the one reference that is the value's by the type invariant,
+        // untracked as it was taken.
         unsafe { bindings::toe_netdev_put(self.0.as_ptr(), ptr::null_mut()) }
     }
 }

@@ -43,20 +43,21 @@ pub(crate) type LinkStats = bindings::rtnl_link_stats64;
 ///
 /// # Invariants
 ///
-/// The device is live as long as the value exists: it is given to
-/// [`Driver::init`] only, for the value in that device's private area.
+/// The device is live as long as the value exists: [`Driver::init`] gets it to keep it in
+/// the value that it makes, and nowhere else, and that one lies in the device.
 pub(crate) struct OwnDevice(NonNull<bindings::net_device>);
 
-// SAFETY: stands for a `&NetDevice`.
+// SAFETY: gives no more than a `&NetDevice`, which is `Send`.
 unsafe impl Send for OwnDevice {}
-// SAFETY: stands for a `&NetDevice`.
+// SAFETY: as for `Send`; `NetDevice` is `Sync`.
 unsafe impl Sync for OwnDevice {}
 
 impl OwnDevice {
     /// The device.
     #[inline(always)]
     pub(crate) fn get(&self) -> &NetDevice {
-        // SAFETY: live by the type invariants.
+        // SAFETY: live by the type invariant. While `T::init()` or the drop of the value
+        // runs the device has the operations of no driver, see `NOBODYS`.
         unsafe { NetDevice::from_raw(self.0.as_ptr()) }
     }
 }
@@ -70,7 +71,7 @@ pub(crate) trait Driver: Sized + Send + Sync + 'static {
     /// The table; `static TABLE: DeviceOps<Self> = DeviceOps::new()`.
     fn ops() -> &'static DeviceOps<Self>;
 
-    /// Makes the value. Process context, rtnl held.
+    /// Makes the value, which `own` is for. Process context, rtnl held.
     fn init(dev: &NetDevice, own: OwnDevice, rtnl: &Rtnl) -> impl PinInit<Self, Error>;
 
     /// `ip link set up`. Process context, rtnl held.
@@ -93,11 +94,27 @@ pub(crate) trait Driver: Sized + Send + Sync + 'static {
 }
 
 /// A table of operations that makes a `net_device` one of `T`'s.
+///
+/// # Invariants
+///
+/// Its functions are those of this file for `T`, or there are none. It has no
+/// `net_shaper_ops`, nor does anything in this folder set `request_ops_lock` or
+/// `queue_mgmt_ops`: such a device takes no lock of its own (`netdev_need_ops_lock()`), and
+/// where the core holds either that or rtnl across a call, it is rtnl.
 #[repr(transparent)]
 pub(crate) struct DeviceOps<T>(Opaque<bindings::net_device_ops>, PhantomData<fn(T)>);
 
-// SAFETY: only ever read after it was made.
+// SAFETY: nobody writes to it after it was made: the core has a pointer to const.
 unsafe impl<T> Sync for DeviceOps<T> {}
+
+/// A device has them while it has no value of its driver: without them it would be taken
+/// for one that has. Under rtnl, seen by nobody else.
+static NOBODYS: DeviceOps<()> = DeviceOps(
+    // SAFETY: all operations are optional: a null pointer, which is `None`.
+    // INVARIANT: there are none.
+    Opaque::new(unsafe { core::mem::MaybeUninit::zeroed().assume_init() }),
+    PhantomData,
+);
 
 impl<T: Driver> DeviceOps<T> {
     /// Makes the table.
@@ -106,6 +123,7 @@ impl<T: Driver> DeviceOps<T> {
             // C aligns the private area to a cache line.
             assert!(core::mem::align_of::<T>() <= 64);
         }
+        // INVARIANT: those for `T`, and no `net_shaper_ops`.
         DeviceOps(
             Opaque::new(bindings::net_device_ops {
                 ndo_init: Some(init::<T>),
@@ -134,31 +152,39 @@ impl<T: Driver> DeviceOps<T> {
 
 /// # Safety
 ///
-/// `dev` must be a device of `T` after `init` and before `priv_destructor`.
+/// `dev` must be a live device of `T`, for which `init` has returned 0, and for which
+/// `priv_destructor` is not called during `'a`.
 #[inline(always)]
 pub(in crate::net) unsafe fn value<'a, T: Driver>(dev: *mut bindings::net_device) -> &'a T {
-    // SAFETY: a live device with an initialised value.
+    // SAFETY: live, and with the value that `init` made, as this function requires.
     unsafe { &*NetDevice::from_raw(dev).private().cast::<T>() }
 }
 
 /// # Safety
 ///
-/// Called by `register_netdevice()` with rtnl held, once per device.
+/// Called by `register_netdevice()` with rtnl held, once per device of `T`, which nobody
+/// else can find yet.
 unsafe extern "C" fn init<T: Driver>(dev: *mut bindings::net_device) -> c_int {
-    // SAFETY: the core holds rtnl across this call.
+    // SAFETY: `register_netdevice()` asserts that rtnl is held, and returns to its caller
+    // with it.
     let rtnl = unsafe { Rtnl::assume() };
     from_result(|| {
-        // SAFETY: live; nobody looks for the driver's value before this
-        // function returns 0.
+        // SAFETY: live, and nobody else's, as this function requires.
+        unsafe {
+            (*dev).netdev_ops = NOBODYS.0.get();
+            bindings::toe_netdev_lockdep_set_classes(dev);
+        }
+        // SAFETY: live across this call, and of no driver at the moment.
         let device = unsafe { NetDevice::from_raw(dev) };
         // SAFETY: live, hence not null.
         // INVARIANT: given to the value in this device only.
         let own = OwnDevice(unsafe { NonNull::new_unchecked(dev) });
-        // SAFETY: a live device.
-        unsafe { bindings::toe_netdev_lockdep_set_classes(dev) };
-        // SAFETY: the private area has the size and alignment of a `T`, does
-        // not move, and is uninitialised.
+        // SAFETY: the private area has the size of a `T`, which `rtnl::Registration` asked
+        // for, and its alignment, as `DeviceOps::new()` checks. It does not move, and is
+        // uninitialised, as this is called once.
         unsafe { init_at(device.private().cast::<T>(), T::init(device, own, &rtnl)) }?;
+        // SAFETY: as above. Here the device becomes one of `T`'s, with its value.
+        unsafe { (*dev).netdev_ops = T::ops().as_ptr() };
         Ok(0)
     })
 }
@@ -170,10 +196,10 @@ unsafe extern "C" fn init<T: Driver>(dev: *mut bindings::net_device) -> c_int {
 /// As for `PinInit::__init()`: `slot` is valid for writes and stays where it is.
 unsafe fn init_at<T>(slot: *mut T, init: impl PinInit<T, Error>) -> Result {
     #[cfg(toe_kernel_7_2)]
-    // SAFETY: the caller's promise.
+    // SAFETY: this function requires the same of `slot`.
     return unsafe { init.__pinned_init(slot) };
     #[cfg(not(toe_kernel_7_2))]
-    // SAFETY: the caller's promise.
+    // SAFETY: this function requires the same of `slot`.
     return unsafe { init.__init(slot) };
 }
 
@@ -184,18 +210,23 @@ unsafe fn init_at<T>(slot: *mut T, init: impl PinInit<T, Error>) -> Result {
 /// Called by the core once, after `init` returned 0 and when no reference to
 /// the device is left.
 pub(in crate::net) unsafe extern "C" fn priv_destructor<T: Driver>(dev: *mut bindings::net_device) {
-    // SAFETY: initialised by `init`, and nobody has a reference any more.
-    unsafe { core::ptr::drop_in_place(NetDevice::from_raw(dev).private().cast::<T>()) };
+    // SAFETY: live, initialised by `init`, and dropped once. Nobody finds the device any
+    // more: it is the core's alone, which does not use the operations from here on.
+    unsafe {
+        (*dev).netdev_ops = NOBODYS.0.get();
+        core::ptr::drop_in_place(NetDevice::from_raw(dev).private().cast::<T>());
+    }
 }
 
 /// # Safety
 ///
 /// Called by the core with rtnl held on a registered device.
 unsafe extern "C" fn open<T: Driver>(dev: *mut bindings::net_device) -> c_int {
-    // SAFETY: the core holds rtnl across this call.
+    // SAFETY: `__dev_open()` asserts that rtnl is held, and does not release it.
     let rtnl = unsafe { Rtnl::assume() };
     from_result(|| {
-        // SAFETY: registered, hence initialised.
+        // SAFETY: registered, hence `init` returned 0, and nothing is destroyed before rtnl
+        // is released.
         unsafe { value::<T>(dev) }.open(&rtnl)?;
         Ok(0)
     })
@@ -205,9 +236,9 @@ unsafe extern "C" fn open<T: Driver>(dev: *mut bindings::net_device) -> c_int {
 ///
 /// Called by the core with rtnl held on a registered device.
 unsafe extern "C" fn stop<T: Driver>(dev: *mut bindings::net_device) -> c_int {
-    // SAFETY: the core holds rtnl across this call.
+    // SAFETY: `__dev_close_many()` asserts that rtnl is held, and does not release it.
     let rtnl = unsafe { Rtnl::assume() };
-    // SAFETY: registered, hence initialised.
+    // SAFETY: as in `open`.
     unsafe { value::<T>(dev) }.stop(&rtnl);
     0
 }
@@ -220,11 +251,15 @@ unsafe extern "C" fn start_xmit<T: Driver>(
     skb: *mut bindings::sk_buff,
     dev: *mut bindings::net_device,
 ) -> bindings::netdev_tx_t {
-    // SAFETY: `__dev_queue_xmit()` and the qdisc run with them disabled.
+    // SAFETY: whoever calls this (`__dev_queue_xmit()`, qdiscs, `__dev_direct_xmit()`,
+    // pktgen) has them disabled until it returned; netpoll, which need not, is refused by
+    // `IFF_DISABLE_NETPOLL`.
     let bh = unsafe { Bh::assume() };
-    // SAFETY: ours now, and on no list: the core unlinks it.
+    // SAFETY: ours now, as this function requires, and on no list: the core unlinks it
+    // (`skb_mark_not_on_list()`).
     let skb = unsafe { SkBuff::from_raw(skb) };
-    // SAFETY: registered, hence initialised.
+    // SAFETY: registered, hence `init` returned 0, and not freed before the RCU read
+    // section ends that bottom halves are.
     match unsafe { value::<T>(dev) }.start_xmit(skb, &bh) {
         Xmit::Sent => bindings::netdev_tx_NETDEV_TX_OK,
         // `NET_XMIT_DROP`, as veth answers.
@@ -241,20 +276,22 @@ unsafe extern "C" fn start_xmit<T: Driver>(
 ///
 /// # Safety
 ///
-/// Called by the core.
+/// None: it does nothing, and is unsafe for its type only.
 unsafe extern "C" fn set_rx_mode(_dev: *mut bindings::net_device) {}
 
 /// # Safety
 ///
-/// Called by `dev_get_stats()` on a registered device.
+/// Called by `dev_get_stats()` on a device that its caller found in a list or has a
+/// reference to, with memory of the caller's at `stats`.
 unsafe extern "C" fn get_stats64<T: Driver>(
     dev: *mut bindings::net_device,
     stats: *mut bindings::rtnl_link_stats64,
 ) {
     // The caller's are zeroed, and may lie in a netlink message, unaligned.
     let mut own = bindings::rtnl_link_stats64::default();
-    // SAFETY: registered, hence initialised; the caller's statistics are nobody
-    // else's.
+    // SAFETY: a device is in a list after `init` returned 0, and whoever finds it there is
+    // under RCU or rtnl, or has a reference: `priv_destructor` waits for all of them. The
+    // statistics are the caller's, and nobody else's.
     unsafe {
         value::<T>(dev).stats64(&mut own);
         stats.write_unaligned(own);
@@ -263,8 +300,9 @@ unsafe extern "C" fn get_stats64<T: Driver>(
 
 /// # Safety
 ///
-/// Called by the core on a registered device.
+/// Called by `dev_get_iflink()` on a device that its caller found in a list or has a
+/// reference to.
 unsafe extern "C" fn get_iflink<T: Driver>(dev: *const bindings::net_device) -> c_int {
-    // SAFETY: registered, hence initialised.
+    // SAFETY: as in `get_stats64`.
     unsafe { value::<T>(dev.cast_mut()) }.iflink()
 }

@@ -85,21 +85,27 @@ pub(crate) mod features {
 ///
 /// # Invariants
 ///
-/// A reference is to a live `net_device`. If its operations are those of a
-/// [`Driver`], its private area holds an initialised value of that driver.
+/// A reference is to a `net_device` that is not freed while the reference exists, nor
+/// are its transmit queues, `num_tx_queues` of them, which live as long as the device.
+///
+/// If its operations are those of a [`Driver`], its private area holds an initialised
+/// value of that driver, which stays there as long as the reference exists:
+/// [`DeviceSetup::driver`] has `init` and `priv_destructor` see to that.
 #[repr(transparent)]
 pub(crate) struct NetDevice(Opaque<bindings::net_device>);
 
-// SAFETY: what the methods touch may be touched from any thread; those that
-// need a lock ask for evidence of it.
+// SAFETY: no device belongs to a thread.
 unsafe impl Send for NetDevice {}
-// SAFETY: as above.
+// SAFETY: fields that others may write meanwhile are read as by `READ_ONCE()`, C functions
+// do the same or take their own locks, and methods that need a lock of their caller's ask
+// for evidence of it.
 unsafe impl Sync for NetDevice {}
 
 /// Reads a field that may change at the same time, as `READ_ONCE()` does.
 macro_rules! read_once {
     ($dev:expr, $field:ident) => {
-        // SAFETY: the device is live, and the field an aligned integer or pointer.
+        // SAFETY: the device is live by the type invariant, and the field an aligned
+        // integer or pointer, which C writes in one piece.
         unsafe { core::ptr::read_volatile(addr_of!((*$dev.as_ptr()).$field)) }
     };
 }
@@ -109,11 +115,12 @@ impl NetDevice {
     ///
     /// # Safety
     ///
-    /// `ptr` must be a device that stays live for `'a`, in the state that the
-    /// type invariants ask for.
+    /// `ptr` must be a device that is not freed during `'a`. If it is a driver's, its
+    /// `priv_destructor` does not run during `'a` either.
     #[inline(always)]
     pub(in crate::net) unsafe fn from_raw<'a>(ptr: *mut bindings::net_device) -> &'a Self {
-        // SAFETY: live for `'a`; the type is transparent.
+        // SAFETY: live for `'a`, as this function requires; the type is transparent.
+        // INVARIANT: the value of a driver, too, lives that long.
         unsafe { &*ptr.cast() }
     }
 
@@ -126,7 +133,8 @@ impl NetDevice {
     /// The driver's private area.
     #[inline(always)]
     pub(in crate::net) fn private(&self) -> *mut kernel::ffi::c_void {
-        // SAFETY: only computes an address inside the device's allocation.
+        // SAFETY: live by the type invariant; only the address of its last member, the
+        // private area, is computed.
         unsafe { core::ptr::addr_of_mut!((*self.as_ptr()).priv_) }.cast()
     }
 
@@ -135,7 +143,8 @@ impl NetDevice {
     pub(crate) fn driver<T: Driver>(&self) -> Option<&T> {
         let ops = read_once!(self, netdev_ops);
         if core::ptr::eq(ops, T::ops().as_ptr()) {
-            // SAFETY: by the type invariants.
+            // SAFETY: with the operations of `T` the private area holds a `T`, by the
+            // type invariant, to which nobody has a mutable reference.
             Some(unsafe { &*self.private().cast::<T>() })
         } else {
             None
@@ -144,8 +153,8 @@ impl NetDevice {
 
     /// Its name, which may change at any time.
     pub(crate) fn name(&self) -> Name {
-        // SAFETY: the array is part of the device. A rename at the same time
-        // makes a mixture at worst.
+        // SAFETY: the array of 16 bytes is part of the device, which is live by the type
+        // invariant. A rename at the same time makes a mixture at worst.
         Name(unsafe { core::ptr::read_volatile(addr_of!((*self.as_ptr()).name).cast()) })
     }
 
@@ -157,7 +166,8 @@ impl NetDevice {
 
     /// The inode number of its namespace, as `ls -l /proc/PID/ns/net` shows it.
     pub(crate) fn netns_inum(&self) -> u32 {
-        // SAFETY: a live device.
+        // SAFETY: live by the type invariant; the callee reads the namespace under RCU, as
+        // the device may be moved meanwhile.
         unsafe { bindings::toe_dev_netns_inum(self.as_ptr()) }
     }
 
@@ -217,7 +227,8 @@ impl NetDevice {
 
     /// Changes the number of queues in use, of each kind.
     pub(crate) fn set_real_num_queues(&self, tx: u32, rx: u32, _rtnl: &Rtnl) -> Result {
-        // SAFETY: rtnl is held; the callee checks the bounds.
+        // SAFETY: live by the type invariant, and rtnl is held, which is what the callee
+        // asserts; it checks the bounds.
         kernel::error::to_result(unsafe {
             bindings::netif_set_real_num_queues(self.as_ptr(), tx, rx)
         })
@@ -225,19 +236,21 @@ impl NetDevice {
 
     /// Says that the link is there.
     pub(crate) fn carrier_on(&self) {
-        // SAFETY: a live device.
+        // SAFETY: live by the type invariant; the callee changes an atomic bit and tells
+        // linkwatch, which takes a reference of its own.
         unsafe { bindings::netif_carrier_on(self.as_ptr()) };
     }
 
     /// Says that the link is gone.
     pub(crate) fn carrier_off(&self) {
-        // SAFETY: a live device.
+        // SAFETY: as in `carrier_on()`.
         unsafe { bindings::netif_carrier_off(self.as_ptr()) };
     }
 
     /// Whether the caller has CAP_NET_ADMIN in the namespace of the device.
     pub(crate) fn caller_is_admin(&self) -> bool {
-        // SAFETY: a live device; may sleep, as only system calls get here.
+        // SAFETY: live by the type invariant; the callee has a reference to the user
+        // namespace while it asks, found under RCU.
         unsafe { bindings::toe_ns_capable_net_admin(self.as_ptr()) }
     }
 
@@ -245,7 +258,8 @@ impl NetDevice {
     fn txq(&self, queue: u32) -> Option<*mut bindings::netdev_queue> {
         if queue < self.num_tx_queues() {
             let queues = read_once!(self, _tx);
-            // SAFETY: the array has that many elements.
+            // SAFETY: within the array of `num_tx_queues` elements, which lives as long as
+            // the device by the type invariant.
             Some(unsafe { queues.add(queue as usize) })
         } else {
             None
@@ -255,14 +269,15 @@ impl NetDevice {
     /// Whether a qdisc stands before this transmit queue and can be told to wait.
     pub(crate) fn txq_has_qdisc(&self, queue: u32, _bh: &Bh) -> bool {
         self.txq(queue)
-            // SAFETY: a queue of a live device; `Bh` keeps its qdisc alive.
+            // SAFETY: a queue of `txq()`; its qdisc, which the callee looks at, is freed
+            // after a grace period, and `Bh` is an RCU read section.
             .is_some_and(|txq| unsafe { !bindings::toe_txq_has_no_queue(txq) })
     }
 
     /// Tells the qdisc to wait.
     pub(crate) fn txq_stop(&self, queue: u32, _bh: &Bh) {
         if let Some(txq) = self.txq(queue) {
-            // SAFETY: a queue of a live device.
+            // SAFETY: a queue of `txq()`; the callee sets an atomic bit.
             unsafe { bindings::toe_txq_stop(txq) };
         }
     }
@@ -271,10 +286,11 @@ impl NetDevice {
     #[inline(always)]
     pub(crate) fn txq_wake(&self, queue: u32, _bh: &Bh) -> bool {
         if let Some(txq) = self.txq(queue) {
-            // SAFETY: a queue of a live device, and an aligned integer in it.
+            // SAFETY: a queue of `txq()`, and an aligned integer in it.
             let state = unsafe { core::ptr::read_volatile(addr_of!((*txq).state)) };
             if state & (1 << bindings::netdev_queue_state_t___QUEUE_STATE_DRV_XOFF) != 0 {
-                // SAFETY: a queue of a live device.
+                // SAFETY: a queue of `txq()`; its qdisc, which the callee schedules, is
+                // freed after a grace period, and `Bh` is an RCU read section.
                 unsafe { bindings::toe_txq_wake(txq) };
                 return true;
             }
@@ -298,9 +314,10 @@ impl NetDevice {
     /// Shows an outgoing frame to packet taps (tcpdump), if there are any.
     ///
     /// `skb` begins with its Ethernet header and has its network header set.
-    pub(crate) fn tap_outgoing(&self, skb: &SkBuff, _bh: &Bh) {
-        if self.has_taps() {
-            // SAFETY: both live; the callee clones what it keeps.
+    pub(crate) fn tap_outgoing(&self, skb: &SkBuff, bh: &Bh) {
+        if self.has_taps(bh) {
+            // SAFETY: live by the invariants of both types; the callee gives taps clones,
+            // and sets the clones' headers right where the frame's are not.
             unsafe { bindings::toe_xmit_nit(skb.as_ptr(), self.as_ptr()) };
         }
     }
@@ -308,9 +325,11 @@ impl NetDevice {
     /// `dev_nit_active_rcu()`: does a packet tap see what this device sends and
     /// receives?
     #[inline(always)]
-    fn has_taps(&self) -> bool {
+    fn has_taps(&self, _bh: &Bh) -> bool {
         let dev = self.as_ptr();
-        // SAFETY: the device is live, and its namespace with it.
+        // SAFETY: the device is live by the type invariant. A namespace that it leaves
+        // meanwhile is freed after a grace period, and `_bh` is an RCU read section. Both
+        // initialise their lists when they are made.
         unsafe {
             !is_empty(addr_of!((*(*dev).nd_net.net).ptype_all))
                 || !is_empty(addr_of!((*dev).ptype_all))
@@ -319,10 +338,10 @@ impl NetDevice {
 
     /// Does anybody see what this device receives: a packet tap, or a packet socket of one
     /// protocol?
-    pub(crate) fn is_tapped(&self) -> bool {
+    pub(crate) fn is_tapped(&self, bh: &Bh) -> bool {
         let dev = self.as_ptr();
-        // SAFETY: the device is live, and its namespace with it.
-        self.has_taps()
+        self.has_taps(bh)
+            // SAFETY: as in `has_taps()`.
             || unsafe {
                 !is_empty(addr_of!((*(*dev).nd_net.net).ptype_specific))
                     || !is_empty(addr_of!((*dev).ptype_specific))
@@ -335,7 +354,11 @@ impl NetDevice {
     /// `skb` begins with its Ethernet header, and does so afterwards.
     #[cold]
     pub(crate) fn tap_incoming(&self, skb: &mut SkBuff, _bh: &Bh) {
-        // SAFETY: both live; taps take references of their own.
+        if skb.headlen() < ETH_HLEN {
+            return;
+        }
+        // SAFETY: live by the invariants of both types; the header that the callee takes
+        // off and puts back is linear. Taps take references of their own.
         unsafe { bindings::toe_tap_incoming(skb.as_ptr(), self.as_ptr()) };
     }
 }
@@ -344,10 +367,11 @@ impl NetDevice {
 ///
 /// # Safety
 ///
-/// `list` must be the head of a list that was initialised.
+/// `list` must be live memory, and the head of a list that was initialised.
 #[inline(always)]
 unsafe fn is_empty(list: *const bindings::list_head) -> bool {
-    // SAFETY: what this function requires.
+    // SAFETY: live, as this function requires; `next` is an aligned pointer that is only
+    // compared.
     ptr::eq(unsafe { addr_of!((*list).next).read_volatile() }, list)
 }
 
@@ -383,15 +407,17 @@ impl kernel::fmt::Display for Name {
 ///
 /// # Invariants
 ///
-/// The pointer is to a live, unregistered device.
+/// The reference is to a device that was never registered, and that nobody else uses
+/// during `'a`.
 pub(crate) struct DeviceSetup<'a>(&'a mut bindings::net_device);
 
 impl<'a> DeviceSetup<'a> {
     /// # Safety
     ///
-    /// `dev` must be live, unregistered and the caller's for `'a`.
+    /// `dev` must be live, was never registered, and is the caller's alone for `'a`.
     pub(in crate::net) unsafe fn from_raw(dev: *mut bindings::net_device) -> Self {
-        // SAFETY: what this function requires.
+        // SAFETY: live and ours alone, as this function requires.
+        // INVARIANT: and never registered.
         DeviceSetup(unsafe { &mut *dev })
     }
 
@@ -403,9 +429,10 @@ impl<'a> DeviceSetup<'a> {
     /// An Ethernet device whose frames go straight to `netdev_ops`, without a
     /// lock of the core or a qdisc by default.
     pub(crate) fn virtual_ethernet(&mut self) -> &mut Self {
-        // SAFETY: a live device that nobody else sees.
+        // SAFETY: ours alone by the type invariant, as the callee wants it.
         unsafe { bindings::ether_setup(self.0) };
-        // SAFETY: both members of the union are the same group of fields.
+        // SAFETY: both members of the union are the same group of fields
+        // (`struct_group()`), integers all.
         let flags = unsafe { &mut self.0.__bindgen_anon_1.__bindgen_anon_1 };
         let add = bindings::netdev_priv_flags_IFF_LIVE_ADDR_CHANGE
             | bindings::netdev_priv_flags_IFF_NO_QUEUE
@@ -436,7 +463,7 @@ impl<'a> DeviceSetup<'a> {
 
     /// Takes segmented frames of any size.
     pub(crate) fn any_tso_size(&mut self) -> &mut Self {
-        // SAFETY: a live device that nobody else sees.
+        // SAFETY: ours alone by the type invariant, as the callee wants it.
         unsafe { bindings::netif_set_tso_max_size(self.0, bindings::TOE_GSO_MAX_SIZE) };
         self
     }
@@ -464,7 +491,7 @@ pub(crate) const ETH_HLEN: u32 = bindings::ETH_HLEN;
 
 /// CPUs that may ever be online.
 pub(crate) fn num_possible_cpus() -> u32 {
-    // SAFETY: always callable.
+    // SAFETY: no preconditions: reads a mask that is constant after boot.
     unsafe { bindings::toe_num_possible_cpus() }
 }
 
