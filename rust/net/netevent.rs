@@ -29,21 +29,23 @@ use super::{
 ///
 /// # Invariants
 ///
-/// A reference is to a live `neighbour`.
+/// A reference is to a `neighbour` that is not freed while the reference exists.
 #[repr(transparent)]
 pub(crate) struct Neighbour(Opaque<bindings::neighbour>);
 
 impl Neighbour {
     /// The device that it is reached by.
     pub(crate) fn dev(&self) -> &NetDevice {
-        // SAFETY: live; a neighbour holds a reference to its device.
+        // SAFETY: live by the type invariant. `___neigh_create()` took a reference to the
+        // device, which is constant, for the neighbour's whole life.
         unsafe { NetDevice::from_raw((*self.0.get()).dev) }
     }
 
     /// Its IP address; `None` if it is a neighbour of another protocol.
     pub(crate) fn address(&self) -> Option<(Family, [u8; 16])> {
         let mut hop = bindings::toe_hop::default();
-        // SAFETY: live; a neighbour's address never changes.
+        // SAFETY: live by the type invariant; the callee reads the table and the key, which
+        // are constant, and fills `hop` in, which is ours.
         unsafe { bindings::toe_neigh_hop(self.0.get(), &mut hop) }.then(|| {
             let hop = Hop::new(&hop);
             (hop.family, hop.addr)
@@ -66,19 +68,32 @@ pub(crate) struct NetEvents;
 pub(crate) type NetEventRegistration<T> = Registration<NetEvents, T>;
 
 impl<T: NetEventNotifier> Chain<T> for NetEvents {
+    /// # Safety
+    ///
+    /// As [`Chain::register`] says.
     unsafe fn register(block: *mut bindings::notifier_block) -> c_int {
-        // SAFETY: what this function requires.
+        // SAFETY: the caller promises that `block` is initialised, in no chain, and stays
+        // where it is until it is unregistered: the chain links it.
         unsafe { bindings::register_netevent_notifier(block) }
     }
 
+    /// # Safety
+    ///
+    /// As [`Chain::unregister`] says.
     unsafe fn unregister(block: *mut bindings::notifier_block) {
-        // SAFETY: what this function requires.
+        // SAFETY: the caller promises that it is in the chain. The callee unlinks it and
+        // waits for RCU readers, which those are who go through the chain.
         unsafe { bindings::unregister_netevent_notifier(block) };
     }
 
+    /// # Safety
+    ///
+    /// As [`Chain::tell`] says.
     unsafe fn tell(data: &T, event: c_ulong, arg: *mut c_void) {
         if event as u32 == bindings::netevent_notif_type_NETEVENT_NEIGH_UPDATE {
-            // SAFETY: the argument of this event is a live neighbour.
+            // SAFETY: the argument of this event is a neighbour that its sender keeps until
+            // the chain returns (`neigh_update()`, `neigh_timer_handler()`,
+            // `neigh_cleanup_and_release()`, `__ip_do_redirect()`).
             data.neighbour(unsafe { &*arg.cast::<Neighbour>() });
         }
     }

@@ -81,19 +81,21 @@ pub(crate) trait NetdevNotifier: Send + Sync {
 pub(crate) trait Chain<T> {
     /// # Safety
     ///
-    /// `block` is initialised, pinned, and in no chain.
+    /// `block` is initialised, in no chain, and stays live and where it is until
+    /// [`Self::unregister`] has returned, or this has returned an error.
     unsafe fn register(block: *mut bindings::notifier_block) -> c_int;
 
     /// When this returns, no call runs any more.
     ///
     /// # Safety
     ///
-    /// `block` is registered in this chain.
+    /// `block` is registered in this chain, and is unregistered once.
     unsafe fn unregister(block: *mut bindings::notifier_block);
 
     /// # Safety
     ///
-    /// Called by the chain, with what it passes.
+    /// Called while the chain calls a block, in the same context, with the event and the
+    /// argument that it got from the chain.
     unsafe fn tell(data: &T, event: c_ulong, arg: *mut c_void);
 }
 
@@ -101,20 +103,21 @@ pub(crate) trait Chain<T> {
 ///
 /// # Invariants
 ///
-/// `block` is registered.
+/// `block` is registered in the chain `C`, and its function is `notified::<C, T>`. It is the
+/// first member, so that its address is that of the whole.
 #[pin_data(PinnedDrop)]
 #[repr(C)]
 pub(crate) struct Registration<C: Chain<T>, T> {
-    // First, so that its address is that of the whole.
     #[pin]
     block: Opaque<bindings::notifier_block>,
     data: T,
     _chain: PhantomData<C>,
 }
 
-// SAFETY: only unregistered, which may be done from any thread.
+// SAFETY: what can be done with a value is to drop it: the block may be unregistered by any
+// task, and `T` is `Send`.
 unsafe impl<C: Chain<T>, T: Send + Sync> Send for Registration<C, T> {}
-// SAFETY: gives out shared references only.
+// SAFETY: it has no methods. The chain's calls, on any CPU, get a `&T`, which is `Sync`.
 unsafe impl<C: Chain<T>, T: Send + Sync> Sync for Registration<C, T> {}
 
 impl<C: Chain<T>, T: Send + Sync> Registration<C, T> {
@@ -124,8 +127,10 @@ impl<C: Chain<T>, T: Send + Sync> Registration<C, T> {
             // Initialised before the first call, which may come in the next step.
             data,
             _chain: PhantomData,
+            // INVARIANT: the block is registered, or there is no value.
             block <- Opaque::try_ffi_init(|block: *mut bindings::notifier_block| {
-                // SAFETY: ours to initialise, and pinned from here on.
+                // SAFETY: ours to initialise, pinned from here on, and unregistered before
+                // it is freed (`drop`); if it cannot be registered, it is in no chain.
                 to_result(unsafe {
                     block.write(bindings::notifier_block {
                         notifier_call: Some(notified::<C, T>),
@@ -141,23 +146,24 @@ impl<C: Chain<T>, T: Send + Sync> Registration<C, T> {
 #[pinned_drop]
 impl<C: Chain<T>, T> PinnedDrop for Registration<C, T> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: registered by the type invariants.
+        // SAFETY: registered by the type invariant, and dropped once.
         unsafe { C::unregister(self.block.get()) };
     }
 }
 
 /// # Safety
 ///
-/// Called by the chain that the block is registered in.
+/// Called by the chain that the block is registered in, which a [`Registration`] put there.
 unsafe extern "C" fn notified<C: Chain<T>, T>(
     block: *mut bindings::notifier_block,
     event: c_ulong,
     arg: *mut c_void,
 ) -> c_int {
-    // SAFETY: the first member of a registered, pinned value.
-    let this = unsafe { &*block.cast::<Registration<C, T>>() };
-    // SAFETY: what the chain passed.
-    unsafe { C::tell(&this.data, event, arg) };
+    // SAFETY: by the type invariant the block is the first member of a `Registration`, which
+    // waits for this call before it goes. `data` was initialised before the block.
+    let data = unsafe { &(*block.cast::<Registration<C, T>>()).data };
+    // SAFETY: called by the chain, and these are its event and its argument.
+    unsafe { C::tell(data, event, arg) };
     bindings::NOTIFY_DONE as c_int
 }
 
@@ -168,20 +174,35 @@ pub(crate) struct Devices;
 pub(crate) type NetdevRegistration<T> = Registration<Devices, T>;
 
 impl<T: NetdevNotifier> Chain<T> for Devices {
+    /// # Safety
+    ///
+    /// As [`Chain::register`] says.
     unsafe fn register(block: *mut bindings::notifier_block) -> c_int {
-        // SAFETY: what this function requires.
+        // SAFETY: the caller promises that `block` is initialised, in no chain, and stays
+        // where it is until it is unregistered: the chain links it.
         unsafe { bindings::register_netdevice_notifier(block) }
     }
 
+    /// # Safety
+    ///
+    /// As [`Chain::unregister`] says.
     unsafe fn unregister(block: *mut bindings::notifier_block) {
-        // SAFETY: what this function requires.
+        // SAFETY: the caller promises that it is in the chain. The callee takes rtnl, which
+        // all calls of the chain are made under.
         unsafe { bindings::unregister_netdevice_notifier(block) };
     }
 
+    /// # Safety
+    ///
+    /// As [`Chain::tell`] says.
     unsafe fn tell(data: &T, event: c_ulong, info: *mut c_void) {
-        // SAFETY: the core holds rtnl across this call.
+        // SAFETY: the chain is called under rtnl (`call_netdevice_notifiers_info()` asserts
+        // it; registering takes it), which nobody releases meanwhile.
         let rtnl = unsafe { Rtnl::assume() };
-        // SAFETY: such a structure, with a device that `ndo_init` has made ready.
+        // SAFETY: the argument of each event of this chain begins with such a structure.
+        // The first event of a device, `NETDEV_POST_INIT`, comes after its `ndo_init`, and
+        // all of them, `NETDEV_UNREGISTER` of `netdev_wait_allrefs_any()` too, come before
+        // its `priv_destructor`.
         let dev =
             unsafe { NetDevice::from_raw((*info.cast::<bindings::netdev_notifier_info>()).dev) };
         data.event(NetdevEvent::new(event), dev, &rtnl);
