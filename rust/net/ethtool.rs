@@ -106,7 +106,8 @@ pub(crate) trait EthtoolOps: Driver {
     /// The table; `static TABLE: EthtoolTable<Self> = EthtoolTable::new()`.
     fn ethtool() -> &'static EthtoolTable<Self>;
 
-    /// Names of counters, `ethtool -S`: as many as values, while rtnl is held.
+    /// Names of counters, `ethtool -S`: as many as values. How many there are does not
+    /// change while rtnl is held.
     fn stat_names(&self, names: &mut Names<'_>, rtnl: &Rtnl);
 
     /// Values of counters.
@@ -126,15 +127,24 @@ pub(crate) trait EthtoolOps: Driver {
 }
 
 /// A table of answers.
+///
+/// # Invariants
+///
+/// Its functions are those of this file for `T`. A device of `T`'s that has it takes no
+/// lock of its own, by the invariant of [`DeviceOps`](super::ndo::DeviceOps): ethtool's
+/// ioctl and netlink family hold rtnl across each call (`__dev_ethtool()`,
+/// `ethnl_default_doit()`), and before the first one have seen that the device is
+/// registered, or found it in the list of its namespace.
 #[repr(transparent)]
 pub(crate) struct EthtoolTable<T>(Opaque<bindings::ethtool_ops>, PhantomData<fn(T)>);
 
-// SAFETY: only ever read after it was made.
+// SAFETY: nobody writes to it after it was made: the core has a pointer to const.
 unsafe impl<T> Sync for EthtoolTable<T> {}
 
 impl<T: EthtoolOps> EthtoolTable<T> {
     /// Makes the table.
     pub(crate) const fn new() -> Self {
+        // INVARIANT: those for `T`.
         EthtoolTable(
             Opaque::new(bindings::ethtool_ops {
                 get_drvinfo: Some(get_drvinfo::<T>),
@@ -167,12 +177,13 @@ impl DeviceSetup<'_> {
 
 /// # Safety
 ///
-/// Called by ethtool with rtnl held, on a registered device of `T`.
+/// Called by ethtool on a device of `T`, with a structure of the caller's at `info`.
 unsafe extern "C" fn get_drvinfo<T: EthtoolOps>(
     _dev: *mut bindings::net_device,
     info: *mut bindings::ethtool_drvinfo,
 ) {
-    // SAFETY: the caller's, for us to fill in.
+    // SAFETY: initialised memory of the caller's, which nobody else has before this returns
+    // (`ethtool_get_drvinfo()`).
     let info = unsafe { &mut *info };
     copy_cstr(&mut info.driver, T::DRIVER);
     copy_cstr(&mut info.version, T::VERSION);
@@ -182,12 +193,14 @@ unsafe extern "C" fn get_drvinfo<T: EthtoolOps>(
 ///
 /// # Safety
 ///
-/// Called by ethtool with rtnl held.
+/// Called by ethtool or whoever else asks for a device's speed, with a structure of the
+/// caller's at `settings`.
 unsafe extern "C" fn get_link_ksettings(
     _dev: *mut bindings::net_device,
     settings: *mut bindings::ethtool_link_ksettings,
 ) -> c_int {
-    // SAFETY: the caller's, zeroed, for us to fill in.
+    // SAFETY: memory of the caller's that was zeroed, and that nobody else has before this
+    // returns (`netif_get_link_ksettings()`).
     let base = unsafe { &mut (*settings).base };
     base.speed = bindings::SPEED_10000;
     base.duplex = bindings::DUPLEX_FULL as u8;
@@ -198,13 +211,14 @@ unsafe extern "C" fn get_link_ksettings(
 
 /// # Safety
 ///
-/// `dev` must be a registered device of `T`, with rtnl held.
+/// `dev` must be a registered device of `T`, and stay so while rtnl is held, which `rtnl`
+/// is evidence of.
 unsafe fn stat_count<T: EthtoolOps>(dev: *mut bindings::net_device, rtnl: &Rtnl) -> usize {
     let mut names = Names {
         buf: None,
         count: 0,
     };
-    // SAFETY: registered, hence initialised.
+    // SAFETY: registered, hence `init` returned 0; nothing is destroyed under rtnl.
     unsafe { value::<T>(dev) }.stat_names(&mut names, rtnl);
     names.count
 }
@@ -216,12 +230,12 @@ unsafe extern "C" fn get_sset_count<T: EthtoolOps>(
     dev: *mut bindings::net_device,
     set: c_int,
 ) -> c_int {
-    // SAFETY: ethtool holds rtnl across this call.
+    // SAFETY: the caller holds rtnl across this call, by the invariant of `EthtoolTable`.
     let rtnl = unsafe { Rtnl::assume() };
     if set as u32 != bindings::ethtool_stringset_ETH_SS_STATS {
         return super::errno::EOPNOTSUPP().to_errno();
     }
-    // SAFETY: as this function requires.
+    // SAFETY: registered, as this function requires.
     unsafe { stat_count::<T>(dev, &rtnl) as c_int }
 }
 
@@ -234,51 +248,57 @@ unsafe extern "C" fn get_strings<T: EthtoolOps>(
     set: u32,
     buf: *mut u8,
 ) {
-    // SAFETY: ethtool holds rtnl across this call.
+    // SAFETY: as in `get_sset_count`.
     let rtnl = unsafe { Rtnl::assume() };
     if set != bindings::ethtool_stringset_ETH_SS_STATS {
         return;
     }
-    // SAFETY: so much room, zeroed by ethtool, and ours for this call.
-    let buf =
-        unsafe { core::slice::from_raw_parts_mut(buf, stat_count::<T>(dev, &rtnl) * NAME_LEN) };
+    // SAFETY: registered, as this function requires.
+    let count = unsafe { stat_count::<T>(dev, &rtnl) };
+    // SAFETY: the caller allocated and zeroed the room for what `get_sset_count` said, and
+    // has not released rtnl since: `EthtoolOps::stat_names()` promises that `count` is the
+    // same. Nobody else has the memory before this returns.
+    let buf = unsafe { core::slice::from_raw_parts_mut(buf, count * NAME_LEN) };
     let mut names = Names {
         buf: Some(buf),
         count: 0,
     };
-    // SAFETY: registered, hence initialised.
+    // SAFETY: as in `stat_count`.
     unsafe { value::<T>(dev) }.stat_names(&mut names, &rtnl);
 }
 
 /// # Safety
 ///
-/// As for `get_strings`, with room for as many values.
+/// Called by ethtool with rtnl held, on a registered device of `T`, with `stats.n_stats`
+/// values at `buf`.
 unsafe extern "C" fn get_ethtool_stats<T: EthtoolOps>(
     dev: *mut bindings::net_device,
-    _stats: *mut bindings::ethtool_stats,
+    stats: *mut bindings::ethtool_stats,
     buf: *mut u64,
 ) {
-    // SAFETY: ethtool holds rtnl across this call.
+    // SAFETY: as in `get_sset_count`.
     let rtnl = unsafe { Rtnl::assume() };
-    // SAFETY: so much room, zeroed by ethtool, and ours for this call.
-    let buf = unsafe { core::slice::from_raw_parts_mut(buf, stat_count::<T>(dev, &rtnl)) };
+    // SAFETY: the caller allocated and zeroed that many (`ethtool_get_stats()`), the number
+    // of `get_sset_count` at least; nobody else has the memory before this returns.
+    let buf = unsafe { core::slice::from_raw_parts_mut(buf, (*stats).n_stats as usize) };
     let mut values = Values { buf, count: 0 };
-    // SAFETY: registered, hence initialised.
+    // SAFETY: as in `stat_count`.
     unsafe { value::<T>(dev) }.stat_values(&mut values, &rtnl);
 }
 
 /// # Safety
 ///
-/// Called by ethtool with rtnl held, on a registered device of `T`.
+/// Called by ethtool with rtnl held, on a registered device of `T`, with a structure of the
+/// caller's at `channels`.
 unsafe extern "C" fn get_channels<T: EthtoolOps>(
     dev: *mut bindings::net_device,
     channels: *mut bindings::ethtool_channels,
 ) {
-    // SAFETY: ethtool holds rtnl across this call.
+    // SAFETY: as in `get_sset_count`.
     let rtnl = unsafe { Rtnl::assume() };
-    // SAFETY: registered, hence initialised.
+    // SAFETY: as in `stat_count`.
     let amount = unsafe { value::<T>(dev) }.channels(&rtnl);
-    // SAFETY: the caller's, for us to fill in.
+    // SAFETY: initialised memory of the caller's, which nobody else has before this returns.
     let channels = unsafe { &mut *channels };
     channels.combined_count = amount.now;
     channels.max_combined = amount.max;
@@ -292,15 +312,15 @@ unsafe extern "C" fn set_channels<T: EthtoolOps>(
     dev: *mut bindings::net_device,
     channels: *mut bindings::ethtool_channels,
 ) -> c_int {
-    // SAFETY: ethtool holds rtnl across this call.
+    // SAFETY: as in `get_sset_count`.
     let rtnl = unsafe { Rtnl::assume() };
     from_result(|| {
-        // SAFETY: the caller's, for us to read.
+        // SAFETY: initialised memory of the caller's, which nobody writes to meanwhile.
         let count = unsafe { (*channels).combined_count };
         if count == 0 {
             return Err(EINVAL);
         }
-        // SAFETY: registered, hence initialised.
+        // SAFETY: as in `stat_count`.
         unsafe { value::<T>(dev) }.set_channels(count, &rtnl)?;
         Ok(0)
     })
@@ -308,18 +328,19 @@ unsafe extern "C" fn set_channels<T: EthtoolOps>(
 
 /// # Safety
 ///
-/// Called by ethtool with rtnl held, on a registered device of `T`.
+/// Called by ethtool with rtnl held, on a registered device of `T`, with a structure of the
+/// caller's at `ring`.
 unsafe extern "C" fn get_ringparam<T: EthtoolOps>(
     dev: *mut bindings::net_device,
     ring: *mut bindings::ethtool_ringparam,
     _kernel_ring: *mut bindings::kernel_ethtool_ringparam,
     _extack: *mut bindings::netlink_ext_ack,
 ) {
-    // SAFETY: ethtool holds rtnl across this call.
+    // SAFETY: as in `get_sset_count`.
     let rtnl = unsafe { Rtnl::assume() };
-    // SAFETY: registered, hence initialised.
+    // SAFETY: as in `stat_count`.
     let amount = unsafe { value::<T>(dev) }.ring(&rtnl);
-    // SAFETY: the caller's, for us to fill in.
+    // SAFETY: initialised memory of the caller's, which nobody else has before this returns.
     let ring = unsafe { &mut *ring };
     ring.rx_pending = amount.now;
     ring.rx_max_pending = amount.max;
@@ -335,17 +356,17 @@ unsafe extern "C" fn set_ringparam<T: EthtoolOps>(
     _kernel_ring: *mut bindings::kernel_ethtool_ringparam,
     extack: *mut bindings::netlink_ext_ack,
 ) -> c_int {
-    // SAFETY: ethtool holds rtnl across this call.
+    // SAFETY: as in `get_sset_count`.
     let rtnl = unsafe { Rtnl::assume() };
     from_result(|| {
-        // SAFETY: null, or ours for this call.
+        // SAFETY: null, for an ioctl, or the request's, which nobody else uses meanwhile.
         let mut extack = unsafe { ExtAck::from_raw(extack) };
-        // SAFETY: the caller's, for us to read.
+        // SAFETY: initialised memory of the caller's, which nobody writes to meanwhile.
         let size = unsafe { (*ring).rx_pending };
         if size < T::MIN_RING {
             return Err(extack.fail(c"the receive ring is too small", EINVAL));
         }
-        // SAFETY: registered, hence initialised.
+        // SAFETY: as in `stat_count`.
         unsafe { value::<T>(dev) }.set_ring(size, &rtnl)?;
         Ok(0)
     })

@@ -64,15 +64,23 @@ pub(crate) trait QueueStats: Driver {
 }
 
 /// A table of answers.
+///
+/// # Invariants
+///
+/// Its functions are those of this file for `T`. A device of `T`'s that has it takes no
+/// lock of its own, by the invariant of [`DeviceOps`](super::ndo::DeviceOps): the netdev
+/// family holds rtnl across each call (`netdev_get_by_index_lock_ops_compat()`), and has
+/// found the device registered.
 #[repr(transparent)]
 pub(crate) struct QueueStatsTable<T>(Opaque<bindings::netdev_stat_ops>, PhantomData<fn(T)>);
 
-// SAFETY: only ever read after it was made.
+// SAFETY: nobody writes to it after it was made: the core has a pointer to const.
 unsafe impl<T> Sync for QueueStatsTable<T> {}
 
 impl<T: QueueStats> QueueStatsTable<T> {
     /// Makes the table.
     pub(crate) const fn new() -> Self {
+        // INVARIANT: those for `T`.
         QueueStatsTable(
             Opaque::new(bindings::netdev_stat_ops {
                 get_queue_stats_rx: Some(get_rx::<T>),
@@ -109,21 +117,24 @@ fn fill_tx(to: &mut bindings::netdev_queue_stats_tx, from: TxStats) {
 
 /// # Safety
 ///
-/// Called by the netdev family with rtnl held, on a registered device of `T`.
+/// Called by the netdev family with rtnl held, on a registered device of `T`, with
+/// statistics of the caller's.
 unsafe extern "C" fn get_rx<T: QueueStats>(
     dev: *mut bindings::net_device,
     queue: c_int,
     stats: *mut bindings::netdev_queue_stats_rx,
 ) {
-    // SAFETY: the caller holds rtnl, as the device has no lock of its own in use.
+    // SAFETY: the caller holds rtnl across this call, by the invariant of `QueueStatsTable`.
     let rtnl = unsafe { Rtnl::assume() };
-    // SAFETY: registered, hence initialised; the statistics are ours to fill in.
+    // SAFETY: registered, hence `init` returned 0; nothing is destroyed under rtnl. The
+    // caller has initialised its statistics, and nobody else has them before this returns
+    // (`netdev_nl_stats_queue()`).
     unsafe { fill_rx(&mut *stats, value::<T>(dev).rx(queue as u32, &rtnl)) };
 }
 
 /// # Safety
 ///
-/// Called by the netdev family with rtnl held, on a registered device of `T`.
+/// As for `get_rx`.
 unsafe extern "C" fn get_tx<T: QueueStats>(
     dev: *mut bindings::net_device,
     queue: c_int,
@@ -137,7 +148,7 @@ unsafe extern "C" fn get_tx<T: QueueStats>(
 
 /// # Safety
 ///
-/// Called by the netdev family with rtnl held, on a registered device of `T`.
+/// As for `get_rx`, with statistics of both kinds.
 unsafe extern "C" fn get_base<T: QueueStats>(
     dev: *mut bindings::net_device,
     rx: *mut bindings::netdev_queue_stats_rx,
@@ -145,7 +156,7 @@ unsafe extern "C" fn get_base<T: QueueStats>(
 ) {
     // SAFETY: as in `get_rx`.
     let rtnl = unsafe { Rtnl::assume() };
-    // SAFETY: as in `get_rx`.
+    // SAFETY: as in `get_rx`; the two are different objects.
     unsafe {
         let (from_rx, from_tx) = value::<T>(dev).base(&rtnl);
         fill_rx(&mut *rx, from_rx);
