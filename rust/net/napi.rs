@@ -69,14 +69,14 @@ pub(crate) trait Poll: Sized + Sync {
 ///
 /// `napi` is either never added or stopped, and then its state has the
 /// scheduled bit set, so that scheduling it does nothing; or, with `active`, it
-/// is added to a device that outlives it and enabled.
+/// is added to a device that outlives it and enabled. It changes from one to the other
+/// under rtnl, and is the first member, so that its address is that of the whole.
 ///
 /// It is freed no sooner than an RCU grace period after it was last reachable
-/// through its device.
+/// through its device: it is part of the value of that device's driver.
 #[pin_data(PinnedDrop)]
 #[repr(C)]
 pub(crate) struct Napi<T: Poll> {
-    // First, so that its address is that of the whole.
     #[pin]
     napi: Opaque<bindings::napi_struct>,
     active: Atomic<u32>,
@@ -84,9 +84,10 @@ pub(crate) struct Napi<T: Poll> {
     data: T,
 }
 
-// SAFETY: the C structure has its own synchronisation.
+// SAFETY: an instance may be polled, stopped and freed on any CPU; `T` is `Send`.
 unsafe impl<T: Poll + Send> Send for Napi<T> {}
-// SAFETY: as above.
+// SAFETY: of `napi` the methods here touch its state, atomically, and what C writes before
+// the scheduled bit is cleared; the rest is C's, under its own locks. `T` is `Sync`.
 unsafe impl<T: Poll + Sync> Sync for Napi<T> {}
 
 impl<T: Poll> Napi<T> {
@@ -95,7 +96,8 @@ impl<T: Poll> Napi<T> {
         pin_init!(Napi {
             // INVARIANT: not added, and scheduling it does nothing.
             napi <- Opaque::ffi_init(|napi: *mut bindings::napi_struct| {
-                // SAFETY: ours to initialise; all zeroes is valid for it.
+                // SAFETY: ours to initialise; all zeroes is valid for it: integers, null
+                // pointers, and links that nothing follows before it is added.
                 unsafe {
                     core::ptr::write_bytes(napi, 0, 1);
                     (*napi).state = 1 << bindings::NAPI_STATE_SCHED;
@@ -109,20 +111,23 @@ impl<T: Poll> Napi<T> {
     /// What busy pollers call it; 0 before it runs.
     #[inline]
     pub(crate) fn id(&self) -> u32 {
-        // SAFETY: initialised; written before it is first polled only.
-        unsafe { (*self.napi.get()).napi_id }
+        // SAFETY: part of a live structure, and an aligned integer, which `napi_enable()`
+        // writes as by `WRITE_ONCE()`.
+        unsafe { addr_of!((*self.napi.get()).napi_id).read_volatile() }
     }
 
     /// Adds it to `dev` as receive and transmit NAPI of queue `index`, and runs it.
     ///
     /// `dev` must be the device whose driver's value owns this instance, so
     /// that it cannot go first.
-    pub(crate) fn start(&self, dev: &NetDevice, index: u32, _rtnl: &Rtnl) {
+    pub(crate) fn start(&self, dev: &NetDevice, index: u32, rtnl: &Rtnl) {
         if self.active.load(Relaxed) != 0 {
             return;
         }
-        // SAFETY: not added, and pinned; the device outlives it. rtnl is held,
-        // and by it everything that `netif_queue_set_napi()` asks for.
+        // SAFETY: not added, by the type invariant, and under rtnl nobody else adds it. It
+        // is pinned, and part of the value of the device's driver, so that it stays as long
+        // as the device's list names it (`stop` and `drop` take it out). The callees take
+        // the device's lock, which nobody has here, and may sleep.
         // INVARIANT: added and enabled.
         unsafe {
             bindings::toe_netif_napi_add(
@@ -133,19 +138,20 @@ impl<T: Poll> Napi<T> {
             );
             bindings::napi_enable(self.napi.get());
         }
-        self.link(dev, index, self.napi.get());
+        self.link(dev, index, self.napi.get(), rtnl);
         self.active.store(1, Relaxed);
     }
 
     /// Ends it, and waits for a poll that runs. Without frames to come: the
     /// caller has closed what fills it.
-    pub(crate) fn stop(&self, dev: &NetDevice, index: u32, _rtnl: &Rtnl) {
+    pub(crate) fn stop(&self, dev: &NetDevice, index: u32, rtnl: &Rtnl) {
         if self.active.load(Relaxed) == 0 {
             return;
         }
-        self.link(dev, index, core::ptr::null_mut());
-        // SAFETY: added and enabled; after this it is off every list and
-        // unseen by RCU readers.
+        self.link(dev, index, core::ptr::null_mut(), rtnl);
+        // SAFETY: added and enabled by the type invariant, and under rtnl nobody else stops
+        // it. The callees take the device's lock, which nobody has here, and may sleep;
+        // after this it is off every list, and RCU readers of them are through.
         // INVARIANT: `napi_disable()` leaves the scheduled bit set.
         unsafe {
             bindings::napi_disable(self.napi.get());
@@ -155,7 +161,7 @@ impl<T: Poll> Napi<T> {
     }
 
     /// Tells the netdev netlink family which instance serves which queue.
-    fn link(&self, dev: &NetDevice, index: u32, napi: *mut bindings::napi_struct) {
+    fn link(&self, dev: &NetDevice, index: u32, napi: *mut bindings::napi_struct, _rtnl: &Rtnl) {
         for (kind, count) in [
             (
                 bindings::netdev_queue_type_NETDEV_QUEUE_TYPE_RX,
@@ -167,7 +173,9 @@ impl<T: Poll> Napi<T> {
             ),
         ] {
             if index < count {
-                // SAFETY: the queue exists, and rtnl is held by our callers.
+                // SAFETY: the queue exists, as its index is below their number. rtnl is
+                // held, which is what the callee asserts for a device that takes no lock
+                // of its own. `napi` is added to the device, or null.
                 unsafe { bindings::netif_queue_set_napi(dev.as_ptr(), index, kind, napi) };
             }
         }
@@ -176,8 +184,8 @@ impl<T: Poll> Napi<T> {
     /// Has it polled soon.
     #[inline(always)]
     pub(crate) fn schedule(&self, _bh: &Bh) {
-        // SAFETY: by the type invariants the first call says no unless the
-        // instance is enabled.
+        // SAFETY: by the type invariant the first call says no, for the scheduled bit is
+        // set, unless the instance is added and enabled; then the bit is ours to set.
         unsafe {
             if bindings::napi_schedule_prep(self.napi.get()) {
                 bindings::__napi_schedule(self.napi.get());
@@ -191,8 +199,9 @@ impl<T: Poll> Napi<T> {
     #[inline(always)]
     pub(crate) fn hand_over(&self, frames: FrameList, bh: &Bh) -> Result<(), FrameList> {
         let to = NonNull::from(self).cast();
-        // SAFETY: bottom halves are off until then, which is an RCU read section,
-        // and the instance was reachable in it.
+        // SAFETY: `to` is a `Napi<T>`, as `receive::<T>` wants it, and lives until the
+        // section ends: that is an RCU read section, in which it was reachable, and it is
+        // freed a grace period after that by the type invariant.
         unsafe { bh.keep(to, receive::<T>, frames) }
     }
 
@@ -204,7 +213,8 @@ impl<T: Poll> Napi<T> {
             | 1 << bindings::NAPI_STATE_DISABLE
             | 1 << bindings::NAPI_STATE_NPSVC
             | 1 << bindings::NAPI_STATE_THREADED;
-        // SAFETY: a word of a live structure, which others change atomically.
+        // SAFETY: an aligned word of a structure that lives as long as `self`; C changes it
+        // by atomic bit operations and `try_cmpxchg()` only.
         let state = unsafe { AtomicUsize::from_ptr(addr_of_mut!((*self.napi.get()).state)) };
         state.load(Acquire) & BUSY == 0
     }
@@ -212,16 +222,19 @@ impl<T: Poll> Napi<T> {
     /// Ends a poll that had fewer frames than its budget.
     #[inline(always)]
     pub(crate) fn complete(&self, done: u32, _bh: &Bh) -> bool {
-        // SAFETY: called from `poll` only, where the instance is ours.
+        // SAFETY: called from `Poll::poll` only, as that says: the instance is added, and
+        // its scheduled bit is the poller's to clear.
         unsafe { bindings::napi_complete_done(self.napi.get(), done as c_int) }
     }
 
     /// The device, once it was added to one.
     #[inline(always)]
     pub(crate) fn dev<'a>(&'a self, _bh: &'a Bh) -> Option<&'a NetDevice> {
-        // SAFETY: part of a live structure.
+        // SAFETY: part of a live structure, and written by `start()` only, to the same each
+        // time, and before the scheduled bit is cleared, without which nobody gets here.
         let dev = unsafe { *addr_of!((*self.napi.get()).dev) };
-        // SAFETY: the device outlives the instance, see `start`.
+        // SAFETY: the instance was added to it, and is part of the value of its driver
+        // (`start()`): both outlive `self`.
         (!dev.is_null()).then(|| unsafe { NetDevice::from_raw(dev) })
     }
 
@@ -229,7 +242,8 @@ impl<T: Poll> Napi<T> {
     /// `gro`. From `poll` only.
     #[inline(always)]
     pub(crate) fn receive(&self, skb: SkBuff, queue: u16, gro: bool, _bh: &Bh) {
-        // SAFETY: called from `poll`; the frame is the stack's from here on.
+        // SAFETY: called from `Poll::poll` only, as this function says: the poller may use
+        // the instance's GRO lists. The frame is ours, and the stack's from here on.
         unsafe { bindings::toe_napi_receive(self.napi.get(), skb.into_raw(), queue, gro) };
     }
 }
@@ -247,7 +261,9 @@ impl<T: Poll> Deref for Napi<T> {
 impl<T: Poll> PinnedDrop for Napi<T> {
     fn drop(self: Pin<&mut Self>) {
         if self.active.load(Relaxed) != 0 {
-            // SAFETY: as in `stop`.
+            // SAFETY: added and enabled by the type invariant. The device, whose
+            // `priv_destructor` drops the driver's value, is still there, and as in
+            // `stop()`; nobody else has the instance any more.
             unsafe {
                 bindings::napi_disable(self.napi.get());
                 bindings::toe_netif_napi_del(self.napi.get());
@@ -258,11 +274,14 @@ impl<T: Poll> PinnedDrop for Napi<T> {
 
 /// # Safety
 ///
-/// Called by the core on an instance that `start` added.
+/// Called by the core on an instance that `start` added, with its scheduled bit set by the
+/// caller.
 unsafe extern "C" fn poll<T: Poll>(napi: *mut bindings::napi_struct, budget: c_int) -> c_int {
-    // SAFETY: NAPI runs with them disabled, in softirq, thread or busy poll.
+    // SAFETY: `net_rx_action()` is a softirq, and threads and busy pollers disable bottom
+    // halves before they poll, until this has returned.
     let bh = unsafe { Bh::assume() };
-    // SAFETY: it is the first member of a pinned, live `Napi<T>`.
+    // SAFETY: `start::<T>` added it: the first member of a pinned `Napi<T>`, which waits
+    // for this call (`napi_disable()`) before it goes.
     let this = unsafe { &*napi.cast::<Napi<T>>() };
     T::poll(this, budget as u32, &bh) as c_int
 }
@@ -272,9 +291,10 @@ unsafe extern "C" fn poll<T: Poll>(napi: *mut bindings::napi_struct, budget: c_i
 ///
 /// # Safety
 ///
-/// `napi` must be a live `Napi<T>`.
+/// `napi` must be a `Napi<T>` that lives until this returns.
 unsafe fn receive<T: Poll>(napi: NonNull<c_void>, mut frames: FrameList, bh: &Bh) {
-    // SAFETY: what this function requires.
+    // SAFETY: a live `Napi<T>`, as this function requires; only shared references to it
+    // are ever made.
     let this = unsafe { napi.cast::<Napi<T>>().as_ref() };
     if this.is_idle() {
         while let Some(skb) = frames.pop() {

@@ -30,7 +30,8 @@ use super::{
 ///
 /// Null, or a registered device of which `tracker` holds a reference. Written
 /// under rtnl only. It becomes null before the device it points to begins to be
-/// unregistered, which waits for RCU readers before the device is freed.
+/// unregistered, which waits for RCU readers before the device is freed: whoever has found
+/// it under rtnl or in an RCU read section has it until either ends.
 #[pin_data]
 pub(crate) struct PeerLink {
     peer: UnsafeCell<*mut bindings::net_device>,
@@ -38,9 +39,10 @@ pub(crate) struct PeerLink {
     tracker: Opaque<bindings::netdevice_tracker>,
 }
 
-// SAFETY: written under rtnl, read under RCU.
+// SAFETY: the reference to the device may be given up on any CPU.
 unsafe impl Send for PeerLink {}
-// SAFETY: as above.
+// SAFETY: both fields are written under rtnl only, which the methods that do so ask for.
+// `peer` is read and written in one piece, `tracker` is touched by the writers only.
 unsafe impl Sync for PeerLink {}
 
 impl PeerLink {
@@ -57,14 +59,15 @@ impl PeerLink {
 
     #[inline(always)]
     fn load(&self) -> *mut bindings::net_device {
-        // SAFETY: an aligned pointer, written as a whole; what is behind it is
-        // reached through it, which orders the accesses as `rcu_dereference()`.
+        // SAFETY: an aligned pointer, which `store()` writes in one piece; what is behind
+        // it is reached through it, which orders the accesses as `rcu_dereference()`.
         unsafe { core::ptr::read_volatile(addr_of!(*self.peer.get())) }
     }
 
-    fn store(&self, peer: *mut bindings::net_device) {
-        // SAFETY: an aligned pointer. The writer holds rtnl; the device was
-        // registered long before, with barriers in between.
+    fn store(&self, peer: *mut bindings::net_device, _rtnl: &Rtnl) {
+        // SAFETY: an aligned pointer, which others read in one piece, and which rtnl keeps
+        // other writers from. The device was registered long before, with barriers in
+        // between.
         unsafe { core::ptr::write_volatile(self.peer.get(), peer) };
     }
 
@@ -72,47 +75,50 @@ impl PeerLink {
     #[inline(always)]
     pub(crate) fn get<'a>(&self, _bh: &'a Bh) -> Option<&'a NetDevice> {
         let peer = self.load();
-        // SAFETY: in an RCU read section; by the type invariants it is not
-        // freed before that ends.
+        // SAFETY: by the type invariant, found in the RCU read section that `_bh` is
+        // evidence of, and not freed before that ends.
         (!peer.is_null()).then(|| unsafe { NetDevice::from_raw(peer) })
     }
 
     /// The other device, in an RCU read section.
     pub(crate) fn get_rcu<'a>(&self, _rcu: &'a rcu::Guard) -> Option<&'a NetDevice> {
         let peer = self.load();
-        // SAFETY: as in `get`.
+        // SAFETY: as in `get()`, in the section of `_rcu`.
         (!peer.is_null()).then(|| unsafe { NetDevice::from_raw(peer) })
     }
 
     /// The other device, under rtnl.
     pub(crate) fn get_rtnl<'a>(&self, _rtnl: &'a Rtnl) -> Option<&'a NetDevice> {
         let peer = self.load();
-        // SAFETY: devices are not freed while rtnl is held.
+        // SAFETY: found under rtnl, by the type invariant, and not freed before it is
+        // released: what was unregistered meanwhile goes by `netdev_run_todo()`, later.
         (!peer.is_null()).then(|| unsafe { NetDevice::from_raw(peer) })
     }
 
-    fn point_to(&self, peer: &NetDevice) {
-        // SAFETY: a registered device; the tracker is unused.
+    fn point_to(&self, peer: &NetDevice, rtnl: &Rtnl) {
+        // SAFETY: live by the invariant of `NetDevice`. The tracker is unused, as `tie()`
+        // comes once for a device, and pinned until `untie()`. May sleep, as rtnl is held.
         unsafe { bindings::toe_netdev_hold(peer.as_ptr(), self.tracker.get()) };
         // INVARIANT: the tracker holds a reference.
-        self.store(peer.as_ptr());
+        self.store(peer.as_ptr(), rtnl);
     }
 }
 
-/// Ties two devices together.
-pub(crate) fn tie(a: (&NetDevice, &PeerLink), b: (&NetDevice, &PeerLink), _rtnl: &Rtnl) {
-    a.1.point_to(b.0);
-    b.1.point_to(a.0);
+/// Ties two devices together, registered both, and neither tied before.
+pub(crate) fn tie(a: (&NetDevice, &PeerLink), b: (&NetDevice, &PeerLink), rtnl: &Rtnl) {
+    a.1.point_to(b.0, rtnl);
+    b.1.point_to(a.0, rtnl);
 }
 
 /// Undoes [`tie`]; nothing is done if that was done already.
-pub(crate) fn untie(a: (&NetDevice, &PeerLink), b: (&NetDevice, &PeerLink), _rtnl: &Rtnl) {
+pub(crate) fn untie(a: (&NetDevice, &PeerLink), b: (&NetDevice, &PeerLink), rtnl: &Rtnl) {
     for (link, to) in [(a.1, b.0), (b.1, a.0)] {
         if link.load() == to.as_ptr() {
             // INVARIANT: null before either is unregistered, which only our
             // caller can do next.
-            link.store(core::ptr::null_mut());
-            // SAFETY: held by `point_to`, once, and put once.
+            link.store(core::ptr::null_mut(), rtnl);
+            // SAFETY: the pointer was there, hence by the type invariant the tracker's
+            // reference, too; without the pointer nobody puts it a second time.
             unsafe { bindings::toe_netdev_put(to.as_ptr(), link.tracker.get()) };
         }
     }
