@@ -3,7 +3,10 @@
 //! What the host stack asks about each frame that it receives: for whom it is, and who
 //! else is to see it.
 
-use crate::bindings;
+use crate::{
+    bindings,
+    logic::wire, //
+};
 
 use super::{
     netdev::NetDevice,
@@ -19,20 +22,22 @@ use super::{
 ///
 /// # Invariants
 ///
-/// Points to a static list head.
+/// Points to a list head in one of the kernel's static tables (`raw_v4_hashinfo`,
+/// `raw_v6_hashinfo`).
 #[derive(Clone, Copy)]
 pub(crate) struct RawSockets(*const bindings::hlist_head);
 
-// SAFETY: a pointer to what is shared by all, and read under RCU only.
+// SAFETY: what it points to belongs to no thread.
 unsafe impl Send for RawSockets {}
-// SAFETY: as above.
+// SAFETY: the list is only looked at, by C as others do who may not change it.
 unsafe impl Sync for RawSockets {}
 
 impl RawSockets {
     /// Of a socket, for good.
     pub(crate) fn of(sk: &Sock, v6: bool) -> Self {
-        // INVARIANT: the tables are static.
-        // SAFETY: the socket is live, and has its namespace as long.
+        // INVARIANT: the callee returns a place in one of the tables.
+        // SAFETY: live by the invariant of `Sock`; the callee hashes the address of its
+        // namespace, which is constant.
         RawSockets(unsafe { bindings::toe_raw_sockets(sk.as_ptr(), v6) })
     }
 }
@@ -67,7 +72,9 @@ impl BhLock<'_> {
     #[inline(always)]
     pub(crate) fn arrival(&self, dev: &NetDevice, raw: RawSockets, v6: bool) -> Arrival {
         let sk = self.sock().as_ptr();
-        // SAFETY: all are live, and the socket's spin lock is held.
+        // SAFETY: socket, device and list are live by the invariants of their types. `self`
+        // is the socket's spin lock, held with bottom halves off: an RCU read section, which
+        // keeps the route that the callee looks at.
         Arrival(unsafe { bindings::toe_sk_arrival(sk, dev.as_ptr(), raw.0, v6) })
     }
 }
@@ -85,18 +92,25 @@ impl SkBuff {
         v6: bool,
     ) -> bool {
         let sk = lock.sock().as_ptr();
-        // SAFETY: all are live, the frame is ours, its header where the caller says, and the
-        // socket's spin lock is held.
+        let len = if v6 { wire::IPV6_LEN } else { wire::IPV4_LEN };
+        if (self.headlen() as usize) < usize::from(l3_off) + len {
+            return false;
+        }
+        // SAFETY: all are live by the invariants of their types, and the frame is ours, with
+        // as much linear data as the IP header needs that the callee reads. The spin lock,
+        // `lock`, keeps others from the route that the socket caches.
         unsafe { bindings::toe_sk_route_input(sk, self.as_ptr(), dev.as_ptr(), l3_off.into(), v6) }
     }
 
     /// Gives raw sockets a copy of a frame that came in by `dev`, is at its TCP header and
-    /// as long as its IP header says. Bottom halves off.
+    /// as long as its IP header says; its network header is set. Bottom halves off.
     #[cold]
     pub(crate) fn deliver_raw(&mut self, lock: &BhLock<'_>, dev: &NetDevice, v6: bool) {
         let sk = lock.sock().as_ptr();
-        // SAFETY: all are live, the frame is ours, its header where the caller says, and the
-        // socket's spin lock is held.
+        // SAFETY: all are live by the invariants of their types, and the frame is ours; the
+        // callee gives clones away. The IP header that it reads is linear, before the data:
+        // it was when the frame was found to be the connection's. The callee has an RCU
+        // section of its own for the sockets and the route.
         unsafe { bindings::toe_deliver_raw(sk, self.as_ptr(), dev.as_ptr(), v6) }
     }
 }

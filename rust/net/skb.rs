@@ -64,8 +64,9 @@ pub(crate) enum DropReason {
 /// # Invariants
 ///
 /// The pointer is to a live `sk_buff` of which this value owns one reference;
-/// it is on no list. Data and header fields are written by this owner only,
-/// except where the frame is cloned or shared, which C code checks itself.
+/// it is on no list, and its `next` is null. The fields of the structure are written by this
+/// owner only. What is behind them (data, shared info) may belong to clones, too, which C
+/// code that writes to it checks itself.
 #[repr(transparent)]
 pub(crate) struct SkBuff(NonNull<bindings::sk_buff>);
 
@@ -85,12 +86,12 @@ impl SkBuff {
     ///
     /// # Safety
     ///
-    /// `ptr` must be a live frame, on no list, one reference of which now
-    /// belongs to the returned value.
+    /// `ptr` must be a live frame, on no list and with a null `next`, one reference of which
+    /// now belongs to the returned value. Nobody else writes to the structure.
     #[inline(always)]
     pub(in crate::net) unsafe fn from_raw(ptr: *mut bindings::sk_buff) -> Self {
         // SAFETY: live, hence not null.
-        // INVARIANT: what this function requires.
+        // INVARIANT: the caller promises all that they ask for.
         SkBuff(unsafe { NonNull::new_unchecked(ptr) })
     }
 
@@ -108,25 +109,27 @@ impl SkBuff {
 
     #[inline(always)]
     fn raw(&self) -> &bindings::sk_buff {
-        // SAFETY: live by the type invariants.
+        // SAFETY: live by the type invariant, and nobody else writes to it.
         unsafe { self.0.as_ref() }
     }
 
     #[inline(always)]
     fn raw_mut(&mut self) -> &mut bindings::sk_buff {
-        // SAFETY: live, and header fields are ours, by the type invariants.
+        // SAFETY: live by the type invariant, and its fields are this owner's, of whom there
+        // is one mutable reference.
         unsafe { self.0.as_mut() }
     }
 
     #[inline(always)]
     pub(super) fn headers(&self) -> &bindings::sk_buff__bindgen_ty_4__bindgen_ty_2 {
-        // SAFETY: both members of the union are the same group of fields.
+        // SAFETY: both members of the union are the same group of fields
+        // (`struct_group()`), in which every value is valid.
         unsafe { self.raw().__bindgen_anon_4.headers.as_ref() }
     }
 
     #[inline(always)]
     fn headers_mut(&mut self) -> &mut bindings::sk_buff__bindgen_ty_4__bindgen_ty_2 {
-        // SAFETY: both members of the union are the same group of fields.
+        // SAFETY: as in `headers()`.
         unsafe { self.raw_mut().__bindgen_anon_4.headers.as_mut() }
     }
 
@@ -155,8 +158,9 @@ impl SkBuff {
     /// The linear part.
     #[inline]
     pub(crate) fn data(&self) -> &[u8] {
-        // SAFETY: `headlen` bytes from `data` on are initialised and stay so
-        // while the frame is borrowed.
+        // SAFETY: C keeps `headlen` bytes from `data` on in the buffer, initialised, and
+        // `pull()` and `push()` stay within it. They stay as they are while the frame is
+        // borrowed: whoever has a clone may not write to them either.
         unsafe { core::slice::from_raw_parts(self.raw().data, self.headlen() as usize) }
     }
 
@@ -164,7 +168,7 @@ impl SkBuff {
     /// no memory.
     #[inline(always)]
     pub(crate) fn may_pull(&mut self, len: u32) -> bool {
-        // SAFETY: a live frame of ours.
+        // SAFETY: live and ours alone by the type invariant: the callee may move its data.
         self.headlen() >= len || unsafe { bindings::toe_pskb_may_pull(self.as_ptr(), len) }
     }
 
@@ -262,7 +266,8 @@ impl SkBuff {
     /// Segments that the frame stands for; 0 means 1.
     #[inline]
     pub(crate) fn gso_segs(&self) -> u16 {
-        // SAFETY: points to this frame's shared info.
+        // SAFETY: the shared info lies at the end of the buffer, which lives as long as the
+        // frame; it is aligned, and initialised when the buffer is made.
         unsafe { (*self.shinfo()).gso_segs }
     }
 
@@ -271,8 +276,8 @@ impl SkBuff {
     #[inline]
     pub(crate) fn set_gso(&mut self, size: u16, segs: u16, kind: u32) {
         let shinfo = self.shinfo();
-        // SAFETY: this frame's shared info, which clones share: they are the
-        // same segments.
+        // SAFETY: as in `gso_segs()`. Clones share it, and are the same segments: as in
+        // `__tcp_transmit_skb()`, which writes it for a clone.
         unsafe {
             (*shinfo).gso_size = size;
             (*shinfo).gso_segs = segs;
@@ -295,7 +300,8 @@ impl SkBuff {
     /// Ends the accounting to the sending socket: it has left that host.
     #[inline]
     pub(crate) fn orphan(&mut self) {
-        // SAFETY: a live frame of ours, on no list that would use the field otherwise.
+        // SAFETY: live and ours by the type invariant. The field is shared with links of
+        // TCP's queues (`tcp_tsorted_anchor`), and the frame is on no list.
         unsafe {
             if (*self.as_ptr())
                 .__bindgen_anon_3
@@ -312,14 +318,15 @@ impl SkBuff {
     /// (UDP and raw), not TCP.
     #[inline]
     pub(crate) fn is_datagram(&self) -> bool {
-        // SAFETY: a live frame of ours.
+        // SAFETY: live by the type invariant; the callee compares a field.
         unsafe { bindings::toe_skb_is_udp_like(self.as_ptr()) }
     }
 
     /// The device that it came in by or leaves by.
     #[inline(always)]
     pub(crate) fn set_dev(&mut self, dev: &NetDevice) {
-        // SAFETY: the innermost union holds `dev` while a device owns the frame.
+        // SAFETY: live and ours by the type invariant. The unions' other members, links of
+        // lists and trees but for `dev_scratch`, are not in use: the frame is on no list.
         unsafe {
             (*self.as_ptr())
                 .__bindgen_anon_1
@@ -333,8 +340,8 @@ impl SkBuff {
     #[inline(always)]
     pub(crate) fn set_stamp(&mut self, stamp: u64) {
         let cb: *mut u64 = (&raw mut self.raw_mut().cb).cast();
-        // SAFETY: the control block is aligned for it and large enough, and is nobody's
-        // between two engines.
+        // SAFETY: the control block has 48 bytes and is aligned to 8; its contents belong to
+        // whoever has the frame.
         unsafe { cb.write(stamp) };
     }
 
@@ -342,24 +349,27 @@ impl SkBuff {
     #[inline(always)]
     pub(crate) fn stamp(&self) -> u64 {
         let cb: *const u64 = (&raw const self.raw().cb).cast();
-        // SAFETY: as above.
+        // SAFETY: as in `set_stamp()`; it is initialised with the frame, and any value is one.
         unsafe { cb.read() }
     }
 
     /// Tells who asked for it that the frame goes out now.
     #[inline(always)]
     pub(crate) fn tx_timestamp(&mut self) {
-        // SAFETY: a live frame of ours, in a transmit path.
+        // SAFETY: live and ours by the type invariant; the callee clones what it keeps.
         unsafe { bindings::toe_skb_tx_timestamp(self.as_ptr()) };
     }
 
     /// Cleans the frame of what the sending host knows, and hands it to `to`.
     ///
     /// `None` if `to` is down or the frame longer than it takes: the frame is
-    /// then freed and counted there.
+    /// then freed and counted there. Its device is the one that sends it.
     #[inline(always)]
     pub(crate) fn forward_to(self, to: &NetDevice, _bh: &Bh) -> Option<SkBuff> {
-        // SAFETY: both live; `skb->dev` is the sender.
+        // SAFETY: live by the invariants of both types, and the frame ours, to be changed or
+        // freed. The callee compares the namespaces of `to` and of `skb->dev`, which the
+        // core set for `start_xmit()`, or `set_dev()`: both are kept by RCU, of which `_bh`
+        // is evidence.
         let ret = unsafe { bindings::toe_dev_forward_skb(to.as_ptr(), self.as_ptr()) };
         self.forwarded(to, ret)
     }
@@ -367,7 +377,7 @@ impl SkBuff {
     /// [`forward_to`](Self::forward_to) for a frame that an engine sends.
     #[inline(always)]
     pub(crate) fn forward_own_to(self, to: &NetDevice, _bh: &Bh) -> Option<SkBuff> {
-        // SAFETY: as there.
+        // SAFETY: as in `forward_to()`.
         let ret = unsafe { bindings::toe_dev_forward_own(to.as_ptr(), self.as_ptr()) };
         self.forwarded(to, ret)
     }
@@ -386,8 +396,8 @@ impl SkBuff {
     /// Frees a frame that was used as intended.
     #[inline]
     pub(crate) fn consume(self, _bh: &Bh) {
-        // SAFETY: our reference ends here. With a budget, any will do, the cache
-        // of NAPI polls may take the buffer: bottom halves are disabled.
+        // SAFETY: the value's reference, which ends here. With a budget, any will do, the
+        // cache of NAPI polls may take the buffer: bottom halves are disabled.
         unsafe { bindings::napi_consume_skb(self.into_raw(), 1) };
     }
 
@@ -395,20 +405,22 @@ impl SkBuff {
     /// one's.
     #[inline]
     pub(crate) fn consume_header(self, _bh: &Bh) {
-        // SAFETY: our reference ends here; bottom halves are disabled.
+        // SAFETY: the value's reference, which ends here; the callee keeps the memory only if
+        // there is no other one. Bottom halves are disabled, as the place is the CPU's.
         unsafe { bindings::toe_header_free(self.into_raw()) };
     }
 
     /// Frees a frame that was refused.
     pub(crate) fn drop_because(self, reason: DropReason) {
-        // SAFETY: our reference ends here.
+        // SAFETY: the value's reference, which ends here; the callee knows the reason, and
+        // takes null for "of no socket".
         unsafe { bindings::sk_skb_reason_drop(core::ptr::null(), self.into_raw(), reason as u32) };
     }
 }
 
 impl Drop for SkBuff {
     fn drop(&mut self) {
-        // SAFETY: our reference ends here.
+        // SAFETY: as in `drop_because()`; a value is dropped once.
         unsafe {
             bindings::sk_skb_reason_drop(
                 core::ptr::null(),
@@ -425,7 +437,8 @@ pub(crate) struct Spares;
 
 impl Drop for Spares {
     fn drop(&mut self) {
-        // SAFETY: nobody takes one any more.
+        // SAFETY: nobody takes or gives one any more: the module's root drops this behind
+        // everything that runs its code.
         unsafe { bindings::toe_spares_free() };
     }
 }
@@ -443,7 +456,7 @@ pub(crate) struct FrameList {
     len: u32,
 }
 
-// SAFETY: frames may change context.
+// SAFETY: the frames are the list's alone, as an `SkBuff` is, which is `Send`.
 unsafe impl Send for FrameList {}
 
 impl FrameList {
@@ -468,9 +481,9 @@ impl FrameList {
         let mut next = head;
         while !next.is_null() {
             let skb = next;
-            // SAFETY: a live frame of the chain.
+            // SAFETY: a live frame, as the caller promises of each of the chain.
             next = unsafe { Self::next(skb) };
-            // SAFETY: owned by us now, and about to be on no list.
+            // SAFETY: the caller gives it to us; with its `next` null it is on no list.
             unsafe {
                 Self::set_next(skb, core::ptr::null_mut());
                 list.push(SkBuff::from_raw(skb));
@@ -484,7 +497,8 @@ impl FrameList {
     /// `skb` must be a live frame.
     #[inline(always)]
     unsafe fn next(skb: *mut bindings::sk_buff) -> *mut bindings::sk_buff {
-        // SAFETY: the list pointers are in use in every frame.
+        // SAFETY: live, as this function requires. The other members of the union are those
+        // of frames in trees and in the lists of others.
         unsafe { (*skb).__bindgen_anon_1.__bindgen_anon_1.next }
     }
 
@@ -493,7 +507,7 @@ impl FrameList {
     /// `skb` must be a live frame that the caller owns.
     #[inline(always)]
     unsafe fn set_next(skb: *mut bindings::sk_buff, next: *mut bindings::sk_buff) {
-        // SAFETY: as in `next`.
+        // SAFETY: live and the caller's, as this function requires; else as in `next()`.
         unsafe { (*skb).__bindgen_anon_1.__bindgen_anon_1.next = next };
     }
 
@@ -515,7 +529,7 @@ impl FrameList {
         let mut bytes = 0;
         let mut next = self.head;
         while !next.is_null() {
-            // SAFETY: a live frame of this list.
+            // SAFETY: one of the list's frames, live by the type invariant.
             unsafe {
                 bytes += u64::from((*next).len);
                 next = Self::next(next);
@@ -531,10 +545,10 @@ impl FrameList {
         if self.tail.is_null() {
             self.head = skb;
         } else {
-            // SAFETY: the last frame is live and ours.
+            // SAFETY: the last one of the list's frames, live and ours by the type invariant.
             unsafe { Self::set_next(self.tail, skb) };
         }
-        // INVARIANT: `skb` was on no list, so its `next` is null.
+        // INVARIANT: the `next` of an `SkBuff` is null.
         self.tail = skb;
         self.len += 1;
     }
@@ -542,7 +556,7 @@ impl FrameList {
     /// Puts a frame before all others.
     pub(crate) fn push_front(&mut self, skb: SkBuff) {
         let skb = skb.into_raw();
-        // SAFETY: the frame is ours.
+        // SAFETY: from an `SkBuff`, hence live and ours.
         unsafe { Self::set_next(skb, self.head) };
         if self.tail.is_null() {
             self.tail = skb;
@@ -559,7 +573,8 @@ impl FrameList {
         if skb.is_null() {
             return None;
         }
-        // SAFETY: the first frame is live and ours; it leaves the list.
+        // SAFETY: the first one of the list's frames, live and ours by the type invariant.
+        // INVARIANT: it leaves the list here, whose first frame is the next one.
         unsafe {
             self.head = Self::next(skb);
             Self::set_next(skb, core::ptr::null_mut());
@@ -568,7 +583,7 @@ impl FrameList {
             self.tail = core::ptr::null_mut();
         }
         self.len -= 1;
-        // SAFETY: ours, and on no list any more.
+        // SAFETY: it was the list's, and is on no list any more, its `next` null.
         Some(unsafe { SkBuff::from_raw(skb) })
     }
 
@@ -580,7 +595,7 @@ impl FrameList {
         if self.tail.is_null() {
             self.head = other.head;
         } else {
-            // SAFETY: the last frame is live and ours.
+            // SAFETY: the last one of the list's frames, live and ours by the type invariant.
             unsafe { Self::set_next(self.tail, other.head) };
         }
         self.tail = other.tail;
@@ -600,7 +615,7 @@ impl FrameList {
         let mut next = self.head;
         while len < max && !next.is_null() {
             last = next;
-            // SAFETY: a live frame of this list.
+            // SAFETY: one of the list's frames, live by the type invariant.
             unsafe {
                 bytes += u64::from((*last).len);
                 next = Self::next(last);
@@ -610,7 +625,7 @@ impl FrameList {
         if len == 0 {
             return (FrameList::new(), 0);
         }
-        // SAFETY: the last frame taken, ours.
+        // SAFETY: one of the list's frames, as at least one was found, live and ours.
         unsafe { Self::set_next(last, core::ptr::null_mut()) };
         // INVARIANT: the first `len` frames, with the cut just made.
         let taken = FrameList {
@@ -634,8 +649,10 @@ impl FrameList {
     pub(crate) fn validated(mut skb: SkBuff, dev: &NetDevice, _bh: &Bh) -> FrameList {
         let mut again = false;
         skb.set_dev(dev);
-        // SAFETY: the frame is ours to give away; the call needs an RCU read
-        // section, which `Bh` is evidence of.
+        // SAFETY: the frame is ours to give away, a list of one with its null `next`, and
+        // leaves by `dev`, which lives across the call. The callee needs an RCU read section,
+        // which `_bh` is evidence of. What it returns is a chain, or null, that is the
+        // caller's.
         unsafe {
             FrameList::from_chain(bindings::validate_xmit_skb_list(
                 skb.into_raw(),
@@ -649,7 +666,7 @@ impl FrameList {
 impl Drop for FrameList {
     fn drop(&mut self) {
         if !self.head.is_null() {
-            // SAFETY: ours, and linked by `next`.
+            // SAFETY: by the type invariant frames of ours, linked by `next` up to null.
             unsafe { bindings::toe_kfree_skb_list(self.head) };
         }
     }

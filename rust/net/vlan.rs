@@ -13,7 +13,10 @@ use core::{
 use super::{
     context::Bh,
     devref::DevRef,
-    netdev::NetDevice,
+    netdev::{
+        NetDevice,
+        ETH_HLEN, //
+    },
     skb::SkBuff, //
 };
 use crate::{
@@ -40,12 +43,13 @@ impl NetDevice {
     /// What it is as a VLAN device, if it is one. Any context.
     pub(crate) fn vlan(&self) -> Option<VlanInfo<'_>> {
         let mut vlan = bindings::toe_vlan::default();
-        // SAFETY: the device is live, and `vlan` ours.
+        // SAFETY: live by the invariant of `NetDevice`, and `vlan` ours.
         if !unsafe { bindings::toe_vlan_get(self.as_ptr(), &mut vlan) } {
             return None;
         }
         Some(VlanInfo {
-            // SAFETY: a VLAN device holds the device below it.
+            // SAFETY: a VLAN device has a reference to the one below it from `vlan_dev_init()`
+            // to its `priv_destructor`, and this one lives as long as `self` is borrowed.
             lower: unsafe { NetDevice::from_raw(vlan.lower) },
             proto: vlan.proto,
             id: vlan.id,
@@ -55,7 +59,8 @@ impl NetDevice {
 
     /// The device below all VLAN devices: this one, if it is none. Any context.
     pub(crate) fn below_vlans(&self) -> &NetDevice {
-        // SAFETY: the device is live, and a VLAN device holds the one below.
+        // SAFETY: live by the invariant of `NetDevice`; as in `vlan()` it keeps the device
+        // below, and that one the next.
         unsafe { NetDevice::from_raw(bindings::toe_vlan_base(self.as_ptr())) }
     }
 }
@@ -78,21 +83,21 @@ impl VlanRef {
     /// beside the data: it gets the device's, with the priority that the egress map
     /// has for that of the frame, and is counted.
     pub(crate) fn tag(&self, skb: &mut SkBuff, _bh: &Bh) {
-        // SAFETY: a VLAN device by the type's invariant, a frame of ours, and bottom
-        // halves are disabled.
+        // SAFETY: a VLAN device by the type invariant, with its private area and statistics
+        // as long as there is a reference to it. A frame of ours, and bottom halves are
+        // disabled, as the statistics are the CPU's.
         unsafe { bindings::toe_vlan_sent(self.0.as_ptr(), skb.as_ptr()) }
     }
 
     /// Counts a frame that did not get through the device.
     pub(crate) fn count_dropped(&self, _bh: &Bh) {
-        // SAFETY: a VLAN device by the type's invariant.
+        // SAFETY: as in `tag()`.
         unsafe { bindings::toe_vlan_dropped(self.0.as_ptr()) }
     }
 
     /// Counts a frame that came by the device, `len` bytes behind its tag.
     pub(crate) fn count_received(&self, len: u32, _bh: &Bh) {
-        // SAFETY: a VLAN device by the type's invariant, and bottom halves are
-        // disabled.
+        // SAFETY: as in `tag()`.
         unsafe { bindings::toe_vlan_received(self.0.as_ptr(), len) }
     }
 }
@@ -160,15 +165,16 @@ impl SkBuff {
     /// memory, and the frame is gone.
     pub(crate) fn tag_inside(self) -> Option<Self> {
         let skb = ManuallyDrop::new(self);
-        // SAFETY: a frame of ours, which the callee gives back or frees.
+        // SAFETY: a frame of ours, which the callee gives back, or frees and returns null.
         let skb = unsafe { bindings::toe_vlan_tag_inside(skb.as_ptr()) };
-        // SAFETY: what came back is ours.
+        // SAFETY: the same frame or one in its place, whose reference is ours; as before on
+        // no list.
         (!skb.is_null()).then(|| unsafe { SkBuff::from_raw(skb) })
     }
 
     /// Takes the tag beside the data off.
     pub(crate) fn untag(&mut self) {
-        // SAFETY: a frame of ours.
+        // SAFETY: live and ours by the invariant of `SkBuff`; the callee sets a field.
         unsafe { bindings::toe_vlan_untag(self.as_ptr()) }
     }
 }
@@ -176,6 +182,10 @@ impl SkBuff {
 /// Shows a received frame, at its Ethernet header, to the packet taps of `dev` and
 /// of the VLAN devices that it goes through. Taps take references of their own.
 pub(crate) fn tap_incoming(dev: &NetDevice, skb: &SkBuff, _bh: &Bh) {
-    // SAFETY: both live; the callee works on a clone.
+    if skb.headlen() < ETH_HLEN {
+        return;
+    }
+    // SAFETY: live by the invariants of both types. The callee works on a clone, whose
+    // Ethernet header is linear; RCU keeps the devices that it finds.
     unsafe { bindings::toe_vlan_deliver_taps(skb.as_ptr(), dev.as_ptr()) }
 }
