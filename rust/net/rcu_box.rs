@@ -13,15 +13,21 @@ use kernel::{
 use crate::bindings;
 
 /// `T` and what RCU needs to free it later.
+///
+/// # Invariants
+///
+/// `rcu` is the first member, so that its address is that of the whole, and is RCU's from
+/// [`Self::free`] on.
 #[repr(C)]
 pub(crate) struct RcuBox<T> {
     rcu: Opaque<bindings::callback_head>,
     value: T,
 }
 
-// SAFETY: `rcu` is touched once, by `free()`.
+// SAFETY: a shared reference gives a `&T`, which is `Sync`; `rcu` is touched by `free()`
+// only, once.
 unsafe impl<T: Sync> Sync for RcuBox<T> {}
-// SAFETY: as above.
+// SAFETY: `T` is `Send`, and `rcu` is plain memory until `free()`.
 unsafe impl<T: Send> Send for RcuBox<T> {}
 
 impl<T: Send + Sync> RcuBox<T> {
@@ -48,7 +54,8 @@ impl<T: Send + Sync> RcuBox<T> {
     /// [`Self::free`] is not called or an RCU read section that began before is
     /// under way.
     pub(in crate::net) unsafe fn from_context<'a>(ptr: *mut c_void) -> Option<&'a Self> {
-        // SAFETY: the caller's promise.
+        // SAFETY: null or a box, as the caller promises, which is not dropped during `'a`:
+        // `free()` was not called, or waits for the section.
         unsafe { ptr.cast::<Self>().as_ref() }
     }
 
@@ -56,10 +63,11 @@ impl<T: Send + Sync> RcuBox<T> {
     ///
     /// # Safety
     ///
-    /// `ptr` is from [`Self::into_context`] and no new reader can find it.
+    /// `ptr` is from [`Self::into_context`], no new reader can find it, and this is called
+    /// once for it.
     pub(in crate::net) unsafe fn free(ptr: *mut c_void) {
-        // SAFETY: a live box of ours that is freed once; `rcu` is the first
-        // field of a `repr(C)` structure.
+        // SAFETY: a box, as the caller promises, whose first member is `rcu`, which nobody
+        // else uses: this is the only call for it.
         unsafe { bindings::call_rcu(ptr.cast(), Some(Self::free_now)) }
     }
 
@@ -67,7 +75,8 @@ impl<T: Send + Sync> RcuBox<T> {
     ///
     /// Called by RCU for a box given to [`Self::free`].
     unsafe extern "C" fn free_now(head: *mut bindings::callback_head) {
-        // SAFETY: `head` is the first field of the box.
+        // SAFETY: `head` is the first member of a box of `KBox::into_raw()`, by the type
+        // invariant and the promise to `free()`. A grace period is over: nobody reads it.
         drop(unsafe { KBox::from_raw(head.cast::<Self>()) });
     }
 }

@@ -24,7 +24,7 @@ use super::{
 ///
 /// # Invariants
 ///
-/// The pointer is null or from [`RcuBox::into_context`], and whoever takes it out
+/// The pointer is null or from [`RcuBox::into_context`] for a `T`, and whoever takes it out
 /// gives it to [`RcuBox::free`].
 pub(crate) struct RcuSlot<T: Send + Sync>(AtomicPtr<c_void>, core::marker::PhantomData<T>);
 
@@ -39,8 +39,8 @@ impl<T: Send + Sync + 'static> RcuSlot<T> {
     #[inline]
     pub(crate) fn get<'g>(&self, _guard: &'g ReadGuard<'_>) -> Option<&'g T> {
         let raw = self.0.load(Ordering::Acquire);
-        // SAFETY: by the type invariant; a value that is taken out is freed after
-        // the guard's section.
+        // SAFETY: null or a box of a `T` by the type invariant. If it is taken out, it is
+        // after this was read in the section of `_guard`, which lasts for all of `'g`.
         unsafe { RcuBox::<T>::from_context(raw) }.map(|value| &**value)
     }
 
@@ -66,7 +66,8 @@ impl<T: Send + Sync + 'static> RcuSlot<T> {
         // INVARIANT: `new` is null or from `into_context()`, the old one is freed.
         let old = self.0.swap(new, Ordering::AcqRel);
         if !old.is_null() {
-            // SAFETY: by the type invariant, and no new reader can find it.
+            // SAFETY: a box of a `T` by the type invariant, which nobody finds here any more,
+            // and which only this call has taken out.
             unsafe { RcuBox::<T>::free(old) };
         }
     }
