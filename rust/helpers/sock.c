@@ -280,11 +280,18 @@ void toe_charge_end(struct mem_cgroup *before)
 
 /*
  * A table of methods stays for ever: who takes sk_prot for its own may put it back at any
- * time (ovpn_tcp_socket_detach()). Nothing in it is of the module any more.
+ * time (ovpn_tcp_socket_detach()). Nothing in it is of the module any more. Readers find
+ * the one method or the other: words are written in one piece.
  */
 void toe_proto_leave(struct proto *table, const struct proto *host)
 {
-	memcpy(table, host, sizeof(*table));
+	const unsigned long *from = (const unsigned long *)host;
+	unsigned long *to = (unsigned long *)table;
+	size_t i;
+
+	BUILD_BUG_ON(sizeof(*table) % sizeof(*to));
+	for (i = 0; i < sizeof(*table) / sizeof(*to); i++)
+		WRITE_ONCE(to[i], from[i]);
 	kmemleak_not_leak(table);
 }
 

@@ -22,30 +22,40 @@ use super::{
 use crate::bindings;
 
 /// Counts this task as being inside the module until it is dropped.
+///
+/// # Invariants
+///
+/// The task is counted.
 pub(in crate::net) struct InFlight(());
 
 impl InFlight {
     pub(in crate::net) fn enter() -> Self {
-        // SAFETY: no preconditions.
+        // SAFETY: no preconditions: adds to a counter of the CPU.
         unsafe { bindings::toe_call_enter() };
+        // INVARIANT: just counted.
         InFlight(())
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        // SAFETY: no preconditions.
+        // SAFETY: the task was counted by the type invariant, on whatever CPU: the sum counts.
         unsafe { bindings::toe_call_leave() }
     }
 }
 
 /// Tasks inside our methods right now, over all CPUs.
 fn in_flight() -> i64 {
-    // SAFETY: no preconditions.
+    // SAFETY: no preconditions: adds up the counters of all CPUs.
     unsafe { bindings::toe_calls_in_flight() as i64 }
 }
 
 /// Keeps the module loaded while a task may sleep in it without bound.
+///
+/// # Invariants
+///
+/// With a place, which may be that of those that are not shown, a reference on the module
+/// belongs to the value.
 pub(crate) struct ModulePin(Option<c_int>);
 
 impl ModulePin {
@@ -53,12 +63,14 @@ impl ModulePin {
     /// method's name, for display, as is `dev`.
     pub(crate) fn get(sk: &Sock, call: &'static CStr, dev: Option<&NetDevice>) -> Self {
         let name = dev.map_or(c"-".as_char_ptr(), |dev| {
-            // SAFETY: a live device's name, which ends within its array even while it
-            // is changed.
+            // SAFETY: live by the invariant of `NetDevice`; only the address is computed.
             unsafe { ptr::addr_of!((*dev.as_ptr()).name).cast() }
         });
         let mut place = 0;
-        // SAFETY: the socket is live, `call` stays for ever; `place` is ours.
+        // SAFETY: live by the invariant of `Sock`. `call` is kept, and stays for ever. `name` is
+        // copied, no more than `IFNAMSIZ` bytes, which a device's name has, even while it is
+        // changed; `dev` lives across the call. `place` is ours.
+        // INVARIANT: with `true` there is a reference on the module.
         let held =
             unsafe { bindings::toe_holder_get(sk.as_ptr(), call.as_char_ptr(), name, &mut place) };
         ModulePin(held.then_some(place))
@@ -73,7 +85,8 @@ impl ModulePin {
 impl Drop for ModulePin {
     fn drop(&mut self) {
         if let Some(place) = self.0 {
-            // SAFETY: gives up the reference and the place taken in `get()`.
+            // SAFETY: gives up the reference, and the place, that are the value's by the type
+            // invariant.
             unsafe { bindings::toe_holder_put(place) }
         }
     }
@@ -85,7 +98,7 @@ pub(crate) struct Quiesce;
 
 impl Drop for Quiesce {
     fn drop(&mut self) {
-        // SAFETY: process context.
+        // SAFETY: may sleep, as the module's root drops this in process context.
         unsafe { bindings::toe_synchronize_tasks() };
         // Calls that may sleep without bound hold a reference on the module,
         // which is gone by now: what is left ends soon.
@@ -95,10 +108,11 @@ impl Drop for Quiesce {
             if rounds % 500 == 0 {
                 pr_warn!("waiting for {} system calls to end\n", in_flight());
             }
-            // SAFETY: process context.
+            // SAFETY: may sleep, as above.
             unsafe { bindings::toe_msleep(10) };
         }
-        // SAFETY: process context; the last instructions of those calls.
+        // The last instructions of those calls.
+        // SAFETY: may sleep, as above.
         unsafe { bindings::toe_synchronize_tasks() };
         super::table::barrier();
     }

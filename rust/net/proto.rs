@@ -64,6 +64,10 @@ use crate::{
 use adapter::Adapter;
 
 /// The value of a socket option, in the caller's memory.
+///
+/// # Invariants
+///
+/// `val` and `len` are the arguments of the `setsockopt` that the value is lent to.
 pub(crate) struct OptValue {
     val: bindings::sockptr_t,
     len: c_uint,
@@ -72,8 +76,9 @@ pub(crate) struct OptValue {
 impl OptValue {
     /// Is it this name? For `TCP_ULP`.
     pub(crate) fn is(&self, name: &CStr) -> bool {
-        // SAFETY: the caller of `setsockopt` vouches for the value's memory,
-        // which is read as user memory is.
+        // SAFETY: by the type invariant the value is user memory, which is copied as such, or
+        // memory of the kernel of that length, which is there while the call lasts; `name`
+        // ends. Process context, as a `setsockopt` is.
         unsafe { bindings::toe_sockptr_is(self.val, self.len, name.as_char_ptr()) }
     }
 }
@@ -138,6 +143,11 @@ pub(crate) enum Call {
 }
 
 /// `struct msghdr` of one `sendmsg(2)` and the bytes it wants sent.
+///
+/// # Invariants
+///
+/// `raw` is the `msghdr` of a call of the task that runs, initialised, and nobody else's
+/// during `'a`.
 pub(crate) struct Msg<'a> {
     raw: NonNull<bindings::msghdr>,
     len: usize,
@@ -152,13 +162,14 @@ impl Msg<'_> {
 
     /// `MSG_*`.
     pub(crate) fn flags(&self) -> u32 {
-        // SAFETY: the caller of `sendmsg` owns a valid msghdr for its duration.
+        // SAFETY: valid, and this task's, by the type invariant.
         unsafe { (*self.raw.as_ptr()).msg_flags }
     }
 
     /// Is there ancillary data or a preset zero-copy buffer?
     pub(crate) fn has_control(&self) -> bool {
-        // SAFETY: as above.
+        // SAFETY: valid, and this task's, by the type invariant; the reference does not leave
+        // this function.
         let msg = unsafe { &*self.raw.as_ptr() };
         msg.msg_controllen != 0 || !msg.msg_ubuf.is_null()
     }
@@ -169,6 +180,12 @@ impl Msg<'_> {
 }
 
 /// One family's method tables. Lives as long as the module.
+///
+/// # Invariants
+///
+/// `proto` is null or a copy of the family's table in the kernel that is never freed. Each of
+/// `af_ops` is null or from `KBox::into_raw()`; it does not change again before the drop of
+/// [`Registration`], which frees it.
 struct Tables {
     proto: AtomicPtr<bindings::proto>,
     /// Copies by original: plain IPv4, plain IPv6, IPv4 mapped into IPv6.
@@ -177,6 +194,11 @@ struct Tables {
 
 /// A copy of an address family's methods beside the original: one pointer, so
 /// that both are there or none.
+///
+/// # Invariants
+///
+/// `original` is a static table of the kernel: those of IPv4, IPv6 and mapped addresses, all
+/// that the socket of a plain TCP connection can have.
 struct AfOps {
     original: *const bindings::inet_connection_sock_af_ops,
     copy: bindings::inet_connection_sock_af_ops,
@@ -210,8 +232,9 @@ fn base(sk: &Sock) -> *mut bindings::proto {
 /// frame is partly processed: parsed, matched, its control block filled.
 pub(crate) fn host_receive(sk: LockedSock<'_>, skb: SkBuff) {
     let base = base(&sk);
-    // SAFETY: `base` is one of the two static tables; `backlog_rcv` consumes
-    // the frame and wants the socket lock, which `sk` proves.
+    // SAFETY: `base` is one of the two static tables, which nobody writes to after boot.
+    // `backlog_rcv` wants the lock of a live socket, which `sk` proves to be held, and the
+    // frame as its own.
     unsafe {
         if let Some(rcv) = (*base).backlog_rcv {
             rcv(sk.as_ptr(), skb.into_raw());
@@ -225,7 +248,8 @@ pub(crate) struct Registration<H: Hooks>(PhantomData<H>);
 impl<H: Hooks> Registration<H> {
     /// Once, when the module is loaded; `name` is what delegated connections are called.
     pub(crate) fn new(name: &CStr) -> Result<Self> {
-        // SAFETY: nothing of ours has run yet.
+        // SAFETY: the module's root makes this once, before anything else that has records:
+        // the methods that a socket could get one with are made below.
         unsafe { record::init() };
         ulp::make_identity(name)?;
         let hooks = bindings::toe_call_hooks {
@@ -234,7 +258,8 @@ impl<H: Hooks> Registration<H> {
             close: Some(Adapter::<H>::close),
             setsockopt: Some(Adapter::<H>::setsockopt),
         };
-        // SAFETY: what they are called by are the sockets with our methods.
+        // SAFETY: `hooks` is valid, and copied. Nobody calls them yet: those who do are the
+        // methods of sockets that have our tables, which are made below.
         unsafe { bindings::toe_call_hooks_set(&hooks) };
         let this = Registration(PhantomData);
         for (i, tables) in TABLES.iter().enumerate() {
@@ -243,8 +268,8 @@ impl<H: Hooks> Registration<H> {
             } else {
                 addr_of!(bindings::tcp_prot)
             };
-            // SAFETY: the tables were filled in at boot and stay as they are;
-            // a bitwise copy is what kernel TLS takes, too.
+            // SAFETY: a static, initialised at boot, which stays as it is. It owns nothing: a
+            // bitwise copy is what kernel TLS takes, too (`build_protos()`).
             let mut copy = KBox::new(unsafe { ptr::read(base) }, GFP_KERNEL)?;
             copy.close = Some(bindings::toe_close);
             copy.shutdown = Some(Adapter::<H>::shutdown);
@@ -256,6 +281,7 @@ impl<H: Hooks> Registration<H> {
             copy.release_cb = Some(Adapter::<H>::release_cb);
             copy.unhash = Some(Adapter::<H>::unhash);
             // `psock_update_sk_prot` stays the host's: a psock keeps it.
+            // INVARIANT: a copy, which nobody frees.
             tables.proto.store(KBox::into_raw(copy), Ordering::Release);
         }
         Ok(this)
@@ -275,8 +301,9 @@ impl Drop for Neutralise {
             };
             let proto = tables.proto.swap(ptr::null_mut(), Ordering::AcqRel);
             if !proto.is_null() {
-                // SAFETY: our copy of the host's table, which becomes one in full: its
-                // readers find the one method or the other.
+                // SAFETY: a table of ours by the invariant of `Tables`, and the host's of the
+                // same family. The callee writes word by word: readers find the one method
+                // or the other.
                 unsafe { bindings::toe_proto_leave(proto, host) };
             }
         }
@@ -289,8 +316,9 @@ impl<H: Hooks> Drop for Registration<H> {
             for slot in &tables.af_ops {
                 let pair = slot.swap(ptr::null_mut(), Ordering::AcqRel);
                 if !pair.is_null() {
-                    // SAFETY: came from `KBox::into_raw()`; no socket points to it any
-                    // more (all were uploaded) and no task is in its methods.
+                    // SAFETY: from `KBox::into_raw()` by the invariant of `Tables`, and taken
+                    // out. The module's root drops this behind `Recall`, after which no socket
+                    // has our methods, and `Quiesce`, after which no task is in them.
                     drop(unsafe { KBox::from_raw(pair) });
                 }
             }
@@ -300,7 +328,7 @@ impl<H: Hooks> Drop for Registration<H> {
 
 /// Does the socket use the host stack's own methods, and no others?
 pub(crate) fn is_plain(sk: LockedSock<'_>) -> bool {
-    // SAFETY: the socket is live and locked.
+    // SAFETY: live by the invariant of `Sock`; the pointer is only compared.
     unsafe { (*sk.as_ptr()).__sk_common.skc_prot == base(&sk) }
 }
 
@@ -308,8 +336,8 @@ pub(crate) fn is_plain(sk: LockedSock<'_>) -> bool {
 pub(crate) fn is_ours(sk: &Sock) -> bool {
     let ours = TABLES[index(sk)].proto.load(Ordering::Relaxed);
     // `sk_prot` never is null: before the tables are made, and after, nothing is ours.
-    // SAFETY: the socket is live; a racy look at the pointer is enough, its
-    // users look again under the socket lock.
+    // SAFETY: live by the invariant of `Sock`; the pointer is aligned, written in one piece,
+    // and only compared. Who needs more than a racy look looks under the socket lock.
     unsafe { ptr::read_volatile(addr_of!((*sk.as_ptr()).__sk_common.skc_prot)) == ours }
 }
 
@@ -320,9 +348,11 @@ fn af_ops_copy<H: Hooks>(
     for slot in &TABLES[index(&sk)].af_ops {
         let mut pair = slot.load(Ordering::Acquire);
         if pair.is_null() {
-            // SAFETY: `original` is one of the kernel's static tables.
+            // SAFETY: the table of a live socket, a static of the kernel, functions and
+            // numbers that nobody writes to.
             let mut copy = unsafe { ptr::read(original) };
             copy.queue_xmit = Some(Adapter::<H>::queue_xmit);
+            // INVARIANT: the caller has found the socket to be a plain one.
             let new = KBox::into_raw(KBox::new(AfOps { original, copy }, GFP_ATOMIC)?);
             let won =
                 slot.compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire);
@@ -335,7 +365,8 @@ fn af_ops_copy<H: Hooks>(
                 }
             };
         }
-        // SAFETY: pairs live as long as the registration.
+        // SAFETY: not null, and by the invariant of `Tables` not freed before the
+        // registration goes, which nothing of ours runs behind.
         let pair = unsafe { &*pair };
         if ptr::eq(pair.original, original) {
             return Ok(&pair.copy);
@@ -360,7 +391,8 @@ pub(crate) fn install<H: Hooks, P: Parts>(
     bh: &Bh,
 ) -> Result<(), InstallError> {
     let icsk = sk.as_ptr().cast::<bindings::inet_connection_sock>();
-    // SAFETY: the socket is live and locked; a TCP socket is an inet_connection_sock.
+    // SAFETY: live by the invariant of `Sock`, and a TCP socket is an inet_connection_sock;
+    // who changes the field has the lock that `sk` is proof of.
     let original = unsafe { (*icsk).icsk_af_ops };
     let to = bindings::toe_methods {
         prot: TABLES[index(&sk)].proto.load(Ordering::Acquire),
@@ -372,15 +404,17 @@ pub(crate) fn install<H: Hooks, P: Parts>(
         return Err(InstallError::Memory);
     }
     let raw = KBox::into_raw(record);
-    // SAFETY: the socket is live and locked, bottom halves are off; what it is given is
-    // complete.
+    // SAFETY: live by the invariant of `Sock`, and locked, as `sk` proves; `bh` is evidence of
+    // bottom halves being off, as `sk_callback_lock` wants it. Tables, sign and record are
+    // complete, and stay until `remove()` has put the host's back and a grace period is over.
     if !unsafe { bindings::toe_sk_claim(sk.as_ptr(), &to, identity, raw.cast(), base(&sk)) } {
-        // SAFETY: from `KBox::into_raw()`, and nobody has seen it.
+        // SAFETY: from `KBox::into_raw()`, and nobody has seen it: nothing was claimed.
         drop(unsafe { KBox::from_raw(raw) });
         return Err(InstallError::Taken);
     }
     if let Some(record) = NonNull::new(raw) {
-        record::list(record, bh);
+        // SAFETY: from `KBox::into_raw()`, given to the socket above, and listed here only.
+        unsafe { record::list(record, bh) };
     }
     Ok(())
 }
@@ -389,7 +423,8 @@ pub(crate) fn install<H: Hooks, P: Parts>(
 fn methods<H: Hooks>(sk: &Sock) -> (bindings::toe_methods, bindings::toe_methods) {
     let icsk = sk.as_ptr().cast::<bindings::inet_connection_sock>();
     let host = base(sk);
-    // SAFETY: the socket is live; one of the static tables.
+    // SAFETY: live by the invariant of `Sock`, and the callers have its lock in one of the
+    // ways that keep others from changing the field; `host` is a static table.
     unsafe {
         let ours = bindings::toe_methods {
             prot: TABLES[index(sk)].proto.load(Ordering::Acquire),
@@ -416,24 +451,33 @@ pub(crate) fn remove<H: Hooks, P: Parts>(sk: LockedSock<'_>, record: &Record<P>)
 /// others: it is not in our code, or leaves it without another look at the record.
 pub(crate) fn remove_under_owner<H: Hooks, P: Parts>(lock: &BhLock<'_>, record: &Record<P>) {
     put_back::<H, P>(lock.sock(), record);
-    // SAFETY: the socket is live, its spin lock held.
+    // SAFETY: live by the invariant of `Sock`, and `lock` is its spin lock, held: the owner,
+    // who runs what is deferred when he lets the socket go, cannot do so meanwhile.
     unsafe { bindings::toe_sk_resume_later(lock.sock().as_ptr()) }
 }
 
 /// The socket has our methods and no record: somebody had taken `sk_prot` for his own, and
-/// has put it back. Under the socket's lock.
+/// has put it back. Under the socket's lock. Nothing happens to one that has others' methods:
+/// it is his who calls ours.
 #[cold]
 pub(crate) fn heal(sk: LockedSock<'_>) {
-    // SAFETY: the socket is live and locked; lockless readers find one table or the other.
+    if !is_ours(&sk) {
+        return;
+    }
+    // SAFETY: live by the invariant of `Sock`, and locked, as `sk` proves. The pointer is
+    // aligned, and written in one piece: lockless readers find one table or the other.
     unsafe { ptr::write_volatile(addr_of_mut!((*sk.as_ptr()).__sk_common.skc_prot), base(&sk)) }
 }
 
+/// The socket is locked: `remove` and `remove_under_owner` have the proof of it.
 fn put_back<H: Hooks, P: Parts>(sk: &Sock, record: &Record<P>) {
     let (of, to) = methods::<H>(sk);
     let record_ptr = ptr::from_ref(record).cast();
     let ulp = ulp::of(sk);
-    // SAFETY: the socket is live, and locked in one of the ways that the callers name;
-    // what it gets back are static tables of the kernel.
+    // SAFETY: live by the invariant of `Sock`, and either this context alone may write to it,
+    // or a task owns it that is not in our code, and is kept there by the spin lock, which
+    // is held. What it gets back are static tables of the kernel; `record_ptr` is only
+    // compared.
     unsafe { bindings::toe_sk_disclaim(sk.as_ptr(), &of, &to, record_ptr, ulp) };
     ulp::put(ulp);
     record::unlist(record);
@@ -446,7 +490,9 @@ fn put_back<H: Hooks, P: Parts>(sk: &Sock, record: &Record<P>) {
 #[inline]
 pub(crate) fn context<'g, P: Parts>(sk: &Sock, _guard: &'g ReadGuard<'_>) -> Option<&'g Record<P>> {
     let icsk = sk.as_ptr().cast::<bindings::inet_connection_sock>();
-    // SAFETY: the socket is live; another's record that is found here is not followed.
+    // SAFETY: live by the invariant of `Sock`, and a TCP socket is an inet_connection_sock;
+    // the field is an aligned pointer, which C writes in one piece. Another's record that is
+    // found here is not followed.
     let record = unsafe {
         (*addr_of!((*icsk).icsk_ulp_data).cast::<AtomicPtr<_>>()).load(Ordering::Acquire)
     };
@@ -455,17 +501,20 @@ pub(crate) fn context<'g, P: Parts>(sk: &Sock, _guard: &'g ReadGuard<'_>) -> Opt
     if !is_ours(sk) {
         return None;
     }
-    // SAFETY: null, or ours, and freed a grace period after it was taken out.
+    // SAFETY: null, or ours, of the one type there is, as the methods were ours after it was
+    // found. It was found in the RCU section of `_guard`, which lasts for all of `'g`.
     unsafe { Record::from_raw(record) }
 }
 
 /// The table our copy on the socket was made from, or the socket's own.
 fn original_af_ops(sk: &Sock) -> *const bindings::inet_connection_sock_af_ops {
     let icsk = sk.as_ptr().cast::<bindings::inet_connection_sock>();
-    // SAFETY: the socket is live and locked by the caller of `queue_xmit`.
+    // SAFETY: live by the invariant of `Sock`, and locked: by the caller of `queue_xmit`, or as
+    // in `methods()`.
     let current = unsafe { (*icsk).icsk_af_ops };
     for slot in &TABLES[index(sk)].af_ops {
-        // SAFETY: null, or a pair that lives as long as the registration.
+        // SAFETY: null, or by the invariant of `Tables` not freed before the registration
+        // goes, which nothing of ours runs behind.
         if let Some(pair) = unsafe { slot.load(Ordering::Acquire).as_ref() } {
             if ptr::eq(&pair.copy, current) {
                 return pair.original;
@@ -478,14 +527,14 @@ fn original_af_ops(sk: &Sock) -> *const bindings::inet_connection_sock_af_ops {
 /// No request shorter than `min` bytes, of any socket, reaches [`Hooks::recvmsg`];
 /// the least of all values given so far counts.
 pub(crate) fn allow_buffers(min: usize) {
-    // SAFETY: no preconditions.
+    // SAFETY: no preconditions: a word, read and written in one piece.
     unsafe { bindings::toe_recv_allow(min) }
 }
 
 /// Requests of every length and with all flags reach [`Hooks::recvmsg`] from now on,
 /// if there is nothing in the receive queue.
 pub(crate) fn allow_all() {
-    // SAFETY: no preconditions.
+    // SAFETY: no preconditions: words, read and written in one piece.
     unsafe { bindings::toe_recv_allow_all() }
 }
 

@@ -52,7 +52,7 @@ const _: () = {
     assert!(offset_of!(bindings::tls_context, priv_ctx_rx) + word <= DISGUISE * 8);
 };
 
-/// A place in the list. Touched with its lock held.
+/// A place in the list. Touched with the list's lock held.
 struct Links {
     next: *mut Links,
     prev: *mut Links,
@@ -69,6 +69,18 @@ pub(crate) trait Parts: 'static {
 
 /// A record; made by [`Record::new`], and given to a socket by
 /// [`proto::install`](super::proto::install).
+///
+/// # Invariants
+///
+/// `links` are touched with the list's lock held. While they are in the list, `sk` is a live
+/// socket: the entry of its target has a reference to it, or a task owns it that gives the
+/// record back when it lets it go. It is followed under the list's lock.
+///
+/// The record lives until `refs` is 0. One of them stands for being found by the socket or in
+/// the list, and is given up a grace period after [`unlist`], the other one for a detachment.
+///
+/// `attached` is initialised until a grace period after `detached` was set, which happens
+/// once, to a listed record.
 #[repr(C)]
 pub(crate) struct Record<P: Parts> {
     disguise: [u64; DISGUISE],
@@ -83,10 +95,10 @@ pub(crate) struct Record<P: Parts> {
     attached: UnsafeCell<ManuallyDrop<P::Attached>>,
 }
 
-// SAFETY: `links` are guarded by the list's lock, `attached` is written once, when no
-// reader is left, and `sk` is followed with the list's lock held only.
+// SAFETY: by the type invariant the list's lock guards `links` and `sk`; `attached` is
+// written once, when no reader is left, and the values of both kinds are `Sync`.
 unsafe impl<P: Parts> Sync for Record<P> {}
-// SAFETY: as above.
+// SAFETY: a record belongs to no thread, and the values of both kinds are `Send`.
 unsafe impl<P: Parts> Send for Record<P> {}
 
 impl<P: Parts> Record<P> {
@@ -126,17 +138,19 @@ impl<P: Parts> Record<P> {
         if self.detached.load(Ordering::Acquire) {
             return None;
         }
-        // SAFETY: it is dropped a grace period after `detached` was set, and whoever has
-        // a reference to a record is in an RCU section that began before.
+        // SAFETY: by the type invariant it is initialised for a grace period more. Whoever
+        // has a reference to a record is in an RCU section for as long (`from_raw()`, or the
+        // list's lock), or has one that is in no list, which nobody detaches.
         Some(unsafe { &*self.attached.get() })
     }
 
     /// # Safety
     ///
-    /// `ptr` is null or a record's that was given to a socket, and for all of `'a`
-    /// either it is not removed or an RCU read section that began before is under way.
+    /// `ptr` is null or a record of these parts, which was found, on its socket or in the
+    /// list, in an RCU read section that lasts for all of `'a`.
     pub(in crate::net) unsafe fn from_raw<'a>(ptr: *mut c_void) -> Option<&'a Self> {
-        // SAFETY: the caller's promise.
+        // SAFETY: null, or found in a section that lasts for `'a`, as the caller promises:
+        // its reference is given up a grace period after it could be found.
         unsafe { ptr.cast::<Self>().as_ref() }
     }
 
@@ -146,9 +160,9 @@ impl<P: Parts> Record<P> {
 
     /// # Safety
     ///
-    /// `links` are those of a live record of these parts.
+    /// `links` are those of a record of these parts that lives for all of `'a`.
     unsafe fn of<'a>(links: *mut Links) -> &'a Self {
-        // SAFETY: the caller's promise: the field lies in a record.
+        // SAFETY: the field lies in a record, as the caller promises, at this offset.
         unsafe { &*links.byte_sub(offset_of!(Self, links)).cast::<Self>() }
     }
 
@@ -156,14 +170,14 @@ impl<P: Parts> Record<P> {
     ///
     /// # Safety
     ///
-    /// A grace period has passed since the record could be found by the way that the
-    /// reference stands for.
+    /// `this` is a record of `KBox::into_raw()`, with a reference that the caller gives up,
+    /// a grace period after it could be found in the way that this one stands for.
     unsafe fn put(this: *mut Self) {
-        // SAFETY: live, for there is a reference.
+        // SAFETY: live by the type invariant, for the caller has a reference.
         if unsafe { (*this).refs.fetch_sub(1, Ordering::AcqRel) } != 1 {
             return;
         }
-        // SAFETY: from `KBox::into_raw()`, and nobody's any more.
+        // SAFETY: from `KBox::into_raw()`, and it was the last reference.
         drop(unsafe { KBox::from_raw(this) });
     }
 
@@ -171,7 +185,8 @@ impl<P: Parts> Record<P> {
     ///
     /// Called by RCU for a record given to [`unlist`].
     unsafe extern "C" fn free_now(head: *mut bindings::callback_head) {
-        // SAFETY: the field lies in a record; nobody finds it by its socket any more.
+        // SAFETY: `head` is the field of a record, whose one reference for being found
+        // `unlist()` has left to this call; a grace period is over.
         unsafe { Self::put(head.byte_sub(offset_of!(Self, rcu)).cast()) }
     }
 
@@ -179,8 +194,9 @@ impl<P: Parts> Record<P> {
     ///
     /// Called by RCU for a record that was [detached](detach).
     unsafe extern "C" fn detach_now(head: *mut bindings::callback_head) {
-        // SAFETY: the field lies in a record that a reference keeps; `detached` was set
-        // a grace period ago, so that nobody uses what is dropped.
+        // SAFETY: `head` is the field of a record that the reference of the detachment keeps,
+        // which this call gives up. `detached` was set a grace period ago, once: nobody uses
+        // what is dropped, and nobody else drops it.
         unsafe {
             let this: *mut Self = head.byte_sub(offset_of!(Self, detach_rcu)).cast();
             ManuallyDrop::drop(&mut *(*this).attached.get());
@@ -193,7 +209,8 @@ impl<P: Parts> Record<P> {
 impl<P: Parts> Drop for Record<P> {
     fn drop(&mut self) {
         if !*self.detached.get_mut() {
-            // SAFETY: dropped here only, or by `detach_now()` if `detached`.
+            // SAFETY: initialised by the type invariant, as `detached` is not set, and not
+            // used after this.
             unsafe { ManuallyDrop::drop(self.attached.get_mut()) };
         }
     }
@@ -203,17 +220,19 @@ impl<P: Parts> Drop for Record<P> {
 ///
 /// # Invariants
 ///
-/// Links of records that belong to a socket, of one type. `seen` is the last one that
-/// [`new_ones`] has gone past, or null.
+/// A list of the links of records that belong to a socket: from `first` by `next` and from
+/// `last` by `prev`, both null if there are none. All are of one type, as the module has one
+/// kind of [`Parts`]. `seen` is the last one that [`new_ones`] has gone past, or null, and
+/// `round` the last one that [`next_ones`] has gone past, or null: both are in the list.
 struct List {
     first: *mut Links,
     last: *mut Links,
     seen: *mut Links,
-    /// The last one that [`next_ones`] has gone past, or null.
     round: *mut Links,
 }
 
-// SAFETY: what the pointers lead to is guarded by the lock that the list is in.
+// SAFETY: the links that the pointers lead to are touched under the lock that the list is
+// in, by the invariant of `Record`.
 unsafe impl Send for List {}
 
 kernel::sync::global_lock! {
@@ -232,7 +251,7 @@ kernel::sync::global_lock! {
 ///
 /// Called once, when the module is loaded, before any other function of this file.
 pub(in crate::net) unsafe fn init() {
-    // SAFETY: the caller's promise.
+    // SAFETY: once, and before anybody locks it, as the caller promises.
     unsafe { LIST.init() }
 }
 
@@ -244,8 +263,13 @@ fn with<R>(f: impl FnOnce(&mut List) -> R) -> R {
 }
 
 impl List {
-    fn push(&mut self, links: *mut Links) {
-        // SAFETY: the links of a record that is not listed, and those of the last one.
+    /// # Safety
+    ///
+    /// `links` are those of a record that is not listed, and that belongs to its socket.
+    unsafe fn push(&mut self, links: *mut Links) {
+        // SAFETY: both the record's links, as the caller promises, and those of the last one
+        // are live, and ours under the list's lock.
+        // INVARIANT: the last one of the list from here on.
         unsafe {
             *links = Links {
                 next: ptr::null_mut(),
@@ -260,8 +284,13 @@ impl List {
         self.last = links;
     }
 
-    fn remove(&mut self, links: *mut Links) -> bool {
-        // SAFETY: the links of a live record, and those beside it.
+    /// # Safety
+    ///
+    /// `links` are those of a live record.
+    unsafe fn remove(&mut self, links: *mut Links) -> bool {
+        // SAFETY: the record's links are live, as the caller promises, and so are those
+        // beside them, which are in the list; all are ours under the list's lock.
+        // INVARIANT: none of the list's pointers leads to them afterwards.
         unsafe {
             if !(*links).listed {
                 return false;
@@ -286,8 +315,11 @@ impl List {
         true
     }
 
-    fn after(&self, links: *mut Links) -> *mut Links {
-        // SAFETY: null, or the links of a listed record.
+    /// # Safety
+    ///
+    /// `links` are null, or those of a listed record.
+    unsafe fn after(&self, links: *mut Links) -> *mut Links {
+        // SAFETY: null, or live, as what is listed is, and guarded by the list's lock.
         match unsafe { links.as_ref() } {
             Some(links) => links.next,
             None => self.first,
@@ -296,16 +328,24 @@ impl List {
 }
 
 /// The record belongs to its socket from here on. Under the socket's lock.
-pub(in crate::net) fn list<P: Parts>(record: NonNull<Record<P>>, _bh: &Bh) {
-    // SAFETY: just made, and given up to the socket.
+///
+/// # Safety
+///
+/// `record` is from `KBox::into_raw()`, was given to its socket just now, and is listed once.
+pub(in crate::net) unsafe fn list<P: Parts>(record: NonNull<Record<P>>, _bh: &Bh) {
+    // SAFETY: live: nobody takes it from the socket, whose lock the caller has.
     let links = unsafe { record.as_ref() }.links();
-    LIST.lock().push(links);
+    // SAFETY: those of a record that is not listed yet, and belongs to its socket, as the
+    // caller promises.
+    unsafe { LIST.lock().push(links) };
 }
 
 /// And no more: nobody finds it by its socket. Under the socket's lock.
 pub(in crate::net) fn unlist<P: Parts>(record: &Record<P>) {
-    if with(|list| list.remove(record.links())) {
-        // SAFETY: the reference of the socket, given up once: it was listed.
+    // SAFETY: those of a live record.
+    if with(|list| unsafe { list.remove(record.links()) }) {
+        // SAFETY: the callback gives up the reference for being found, once: the record was
+        // listed until now. The head is the record's, and used for nothing else.
         unsafe { bindings::call_rcu(record.rcu.get(), Some(Record::<P>::free_now)) }
     }
 }
@@ -313,10 +353,10 @@ pub(in crate::net) fn unlist<P: Parts>(record: &Record<P>) {
 /// Takes away what is attached to the record; it is dropped after a grace period. Any
 /// context; the lock of the socket need not be held.
 pub(crate) fn detach<P: Parts>(record: &Record<P>) {
-    // The list's lock is held.
     let first = with(|_| {
-        // SAFETY: the links of a live record. One that is not listed goes anyhow.
+        // SAFETY: the links of a live record, guarded by the list's lock, which is held.
         let listed = unsafe { (*record.links()).listed };
+        // One that is not listed goes anyhow.
         let first = listed && !record.detached.swap(true, Ordering::AcqRel);
         if first {
             record.refs.fetch_add(1, Ordering::Relaxed);
@@ -324,7 +364,8 @@ pub(crate) fn detach<P: Parts>(record: &Record<P>) {
         first
     });
     if first {
-        // SAFETY: once, and with a reference of its own.
+        // SAFETY: the callback gives up the reference taken above. The head is the record's,
+        // and used here only, once.
         unsafe { bindings::call_rcu(record.detach_rcu.get(), Some(Record::<P>::detach_now)) }
     }
 }
@@ -332,22 +373,29 @@ pub(crate) fn detach<P: Parts>(record: &Record<P>) {
 impl List {
     /// Calls `f` with each record behind `from`, at most `most`, and its socket: the last
     /// one, and how many there were.
-    fn visit<P: Parts>(
+    ///
+    /// # Safety
+    ///
+    /// `from` is null, or the links of a listed record.
+    unsafe fn visit<P: Parts>(
         &self,
         from: *mut Links,
         most: usize,
         mut f: impl FnMut(&Record<P>, &Sock),
     ) -> (*mut Links, usize) {
         let (mut last, mut count) = (from, 0);
-        let mut at = self.after(from);
+        // SAFETY: as this function requires.
+        let mut at = unsafe { self.after(from) };
         while !at.is_null() && count < most {
-            // SAFETY: a listed record, whose socket cannot go before it is unlisted.
+            // SAFETY: a listed record, which is of the one type there is, and its socket, live
+            // by the invariant of `Record`; neither goes before the list's lock is free.
             unsafe {
                 let record = Record::<P>::of(at);
                 f(record, &*record.sk);
             }
             (last, count) = (at, count + 1);
-            at = self.after(at);
+            // SAFETY: it is listed.
+            at = unsafe { self.after(at) };
         }
         (last, count)
     }
@@ -358,7 +406,9 @@ impl List {
 /// task at a time.
 pub(crate) fn new_ones<P: Parts>(most: usize, f: impl FnMut(&Record<P>, &Sock)) -> usize {
     with(|list| {
-        let (last, count) = list.visit(list.seen, most, f);
+        // SAFETY: null or listed by the invariant of the list.
+        let (last, count) = unsafe { list.visit(list.seen, most, f) };
+        // INVARIANT: listed, or null as before.
         list.seen = last;
         count
     })
@@ -367,7 +417,9 @@ pub(crate) fn new_ones<P: Parts>(most: usize, f: impl FnMut(&Record<P>, &Sock)) 
 /// As [`new_ones`], of all records in turn, again and again.
 pub(crate) fn next_ones<P: Parts>(most: usize, f: impl FnMut(&Record<P>, &Sock)) -> usize {
     with(|list| {
-        let (last, count) = list.visit(list.round, most, f);
+        // SAFETY: null or listed by the invariant of the list.
+        let (last, count) = unsafe { list.visit(list.round, most, f) };
+        // INVARIANT: listed, or null.
         list.round = if count < most { ptr::null_mut() } else { last };
         count
     })
@@ -389,18 +441,20 @@ pub(crate) fn search<P: Parts, R>(
     let found = with(|list| {
         let mut at = list.first;
         while !at.is_null() {
-            // SAFETY: as in `new_ones()`.
+            // SAFETY: as in `visit()`: a listed record.
             let record = unsafe { Record::<P>::of(at) };
-            // SAFETY: as above.
+            // SAFETY: as in `visit()`: the socket of a listed record.
             if wanted(record, unsafe { &*record.sk }) {
                 return Some(ptr::from_ref(record));
             }
-            at = list.after(at);
+            // SAFETY: it is listed.
+            at = unsafe { list.after(at) };
         }
         None
     })?;
     let _ = guard;
-    // SAFETY: it was listed within the RCU section of `guard`, which keeps it.
+    // SAFETY: it was listed within the RCU section of `guard`, which lasts until `f` has
+    // returned: its reference for being found is given up later.
     Some(f(unsafe { &*found }))
 }
 
@@ -408,7 +462,7 @@ pub(crate) fn search<P: Parts, R>(
 pub(crate) fn any_socket<P: Parts>() -> Option<ARef<Sock>> {
     with(|list| {
         let first = list.first;
-        // SAFETY: as in `new_ones()`.
+        // SAFETY: as in `visit()`: the socket of a listed record.
         (!first.is_null()).then(|| unsafe { &*Record::<P>::of(first).sk }.try_hold())?
     })
 }

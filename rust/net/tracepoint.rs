@@ -31,14 +31,20 @@ pub(crate) trait StateProbe: 'static {
 }
 
 /// The probe is attached until this is dropped.
+///
+/// # Invariants
+///
+/// `tracepoint` is a static of the kernel, that of `inet_sock_set_state`, and `set_state::<P>`
+/// is one of its probes, with null as its data.
 pub(crate) struct Registration<P: StateProbe> {
     tracepoint: *mut bindings::tracepoint,
     _probe: PhantomData<P>,
 }
 
-// SAFETY: the tracepoint is a static of the kernel.
+// SAFETY: what can be done with a value is to drop it, which any task may do: C has a lock
+// for the probes of a tracepoint.
 unsafe impl<P: StateProbe> Send for Registration<P> {}
-// SAFETY: as above.
+// SAFETY: it has no methods.
 unsafe impl<P: StateProbe> Sync for Registration<P> {}
 
 struct Search {
@@ -48,9 +54,10 @@ struct Search {
 
 /// # Safety
 ///
-/// Called by `for_each_kernel_tracepoint()` with a [`Search`].
+/// Called by `for_each_kernel_tracepoint()` with a [`Search`] that nobody else uses.
 unsafe extern "C" fn compare(tp: *mut bindings::tracepoint, private: *mut c_void) {
-    // SAFETY: `private` is the `Search` given below; names are C strings.
+    // SAFETY: `private` is such a `Search`; `tp` is a static of the kernel, whose name is a C
+    // string.
     unsafe {
         let search = &mut *private.cast::<Search>();
         let name = (*tp).name.cast::<c_char>();
@@ -62,7 +69,8 @@ unsafe extern "C" fn compare(tp: *mut bindings::tracepoint, private: *mut c_void
 
 /// # Safety
 ///
-/// Called by the tracepoint: (probe's data, socket, old state, new state).
+/// Called by the tracepoint `inet_sock_set_state`: (probe's data, socket, old state, new
+/// state).
 unsafe extern "C" fn set_state<P: StateProbe>(
     _data: *mut c_void,
     sk: *mut bindings::sock,
@@ -72,8 +80,10 @@ unsafe extern "C" fn set_state<P: StateProbe>(
     if new != bindings::TCP_ESTABLISHED as c_int {
         return;
     }
-    // SAFETY: the tracepoint's socket is live, and locked by whoever changes its
-    // state; only TCP sockets, full ones in this state, are looked at further.
+    // SAFETY: the socket lives across the call. One of TCP becomes established by
+    // `tcp_set_state()` only, which works on full sockets, and is called with the socket
+    // owned, or with its spin lock held and no owner: so `tcp_finish_connect()`, and
+    // `tcp_rcv_state_process()` for a new one, which nobody can own yet.
     unsafe {
         if u32::from((*sk).sk_protocol) == bindings::IPPROTO_TCP && u32::from((*sk).sk_type) == 1 {
             P::established(LockedSock::assume(Sock::from_raw(sk)));
@@ -88,15 +98,16 @@ impl<P: StateProbe> Registration<P> {
             name: c"inet_sock_set_state",
             found: ptr::null_mut(),
         };
-        // SAFETY: `compare` gets the search, which outlives the call.
+        // SAFETY: `compare` gets the search, which outlives the call, and which nothing else
+        // uses meanwhile. May sleep, as the module's root calls this.
         unsafe {
             bindings::for_each_kernel_tracepoint(Some(compare), ptr::from_mut(&mut search).cast())
         };
         if search.found.is_null() {
             return Err(ENOENT);
         }
-        // SAFETY: the probe has the signature of this tracepoint, see
-        // include/trace/events/sock.h.
+        // SAFETY: a tracepoint of the kernel's image, which stays. The probe has the signature
+        // of that of this name (include/trace/events/sock.h), behind the probe's data.
         super::proto::check(unsafe {
             bindings::tracepoint_probe_register(
                 search.found,
@@ -104,6 +115,7 @@ impl<P: StateProbe> Registration<P> {
                 ptr::null_mut(),
             )
         })?;
+        // INVARIANT: just registered.
         Ok(Registration {
             tracepoint: search.found,
             _probe: PhantomData,
@@ -113,7 +125,8 @@ impl<P: StateProbe> Registration<P> {
 
 impl<P: StateProbe> Drop for Registration<P> {
     fn drop(&mut self) {
-        // SAFETY: registered in `new()` with the same function and data.
+        // SAFETY: by the type invariant it is a probe, with the same function and data. May
+        // sleep, as the module's root drops this.
         unsafe {
             bindings::tracepoint_probe_unregister(
                 self.tracepoint,

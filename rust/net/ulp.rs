@@ -45,13 +45,15 @@ pub(crate) trait Ulp: 'static {
     fn init(sk: LockedSock<'_>) -> Result;
 }
 
-/// The table that is registered; null while there is none.
+/// The table that is registered; null while there is none. From [`alloc`].
 static REGISTERED: AtomicPtr<bindings::tcp_ulp_ops> = AtomicPtr::new(ptr::null_mut());
-/// The sign of a delegated connection; null before the module is loaded.
+/// The sign of a delegated connection; null before the module is loaded. From [`alloc`].
 static IDENTITY: AtomicPtr<bindings::tcp_ulp_ops> = AtomicPtr::new(ptr::null_mut());
 
+/// A table that is never freed. Process context.
 fn alloc(name: &CStr) -> Result<*mut bindings::tcp_ulp_ops> {
-    // SAFETY: process context, a name that ends.
+    // SAFETY: the name ends, and is copied; may sleep, as the module's root calls this while
+    // it is loaded.
     let ops = unsafe { bindings::toe_ulp_alloc(name.as_char_ptr()) };
     if ops.is_null() {
         return Err(ENOMEM);
@@ -77,7 +79,9 @@ impl<U: Ulp> Registration<U> {
     /// Registers `name`, at most 15 bytes.
     pub(crate) fn new(name: &CStr, module: &'static ThisModule) -> Result<Self> {
         let ops = alloc(name)?;
-        // SAFETY: just made, and nobody else's yet; the table stays where it is.
+        // SAFETY: just made, zeroed, and nobody else's before it is registered; it stays where
+        // it is for ever. What it points to is the module's, of which whoever asks for the
+        // table takes a reference, `owner`'s.
         let ret = unsafe {
             (*ops).init = Some(Self::init);
             (*ops).clone = Some(never_cloned);
@@ -91,16 +95,19 @@ impl<U: Ulp> Registration<U> {
 
     /// # Safety
     ///
-    /// Called by `tcp_set_ulp()` with the socket locked.
+    /// Called by `tcp_set_ulp()` with a TCP socket whose lock the caller owns.
     unsafe extern "C" fn init(sk: *mut bindings::sock) -> c_int {
         from_result(|| {
-            // SAFETY: the caller holds the socket lock for the call.
+            // SAFETY: `do_tcp_setsockopt()`, for whose socket the name of this table can be
+            // given, has a reference to it, and owns its lock until `tcp_set_ulp()` has
+            // returned, which asserts that (`sock_owned_by_me()`).
             let sk = unsafe { LockedSock::assume(Sock::from_raw(sk)) };
             // `__tcp_set_ulp()` cleared it, and does not put it back if it is refused.
             let zero_copy = super::proto::is_plain(sk);
             let result = U::init(sk);
             if zero_copy && (super::proto::is_plain(sk) || super::proto::is_ours(&sk)) {
-                // SAFETY: the socket is live and locked.
+                // SAFETY: live by the invariant of `Sock`; its owner, who `sk` is proof of,
+                // keeps its `struct socket`, in which the callee sets an atomic bit.
                 unsafe { bindings::toe_sk_support_zc(sk.as_ptr()) };
             }
             result.map(|()| 0)
@@ -113,7 +120,7 @@ impl<U: Ulp> Registration<U> {
 ///
 /// # Safety
 ///
-/// Called for the clone of a socket with this protocol.
+/// None: it does nothing, and is unsafe for its type only.
 unsafe extern "C" fn never_cloned(
     _req: *const bindings::request_sock,
     _newsk: *mut bindings::sock,
@@ -124,8 +131,9 @@ unsafe extern "C" fn never_cloned(
 impl<U: Ulp> Drop for Registration<U> {
     fn drop(&mut self) {
         let ops = REGISTERED.load(Ordering::Acquire);
-        // SAFETY: registered in `new()`. `tcp_unregister_ulp()` waits for readers of the
-        // list; those that found it by then have a reference on the module.
+        // SAFETY: registered in `new()`, which made this value, and unregistered once. The
+        // callee waits for readers of the list; those that found it by then have a reference
+        // on the module. May sleep, as the module's root drops this.
         unsafe { bindings::tcp_unregister_ulp(ops) };
     }
 }
@@ -135,8 +143,9 @@ impl<U: Ulp> Drop for Registration<U> {
 #[inline]
 pub(crate) fn settle(sk: LockedSock<'_>) {
     let icsk = sk.as_ptr().cast::<bindings::inet_connection_sock>();
-    // SAFETY: the socket is live and locked; lockless readers find one table or the
-    // other.
+    // SAFETY: live by the invariant of `Sock`, a TCP socket, and locked, as `sk` proves. The
+    // pointer is aligned, and written in one piece: lockless readers find one table or the
+    // other, and neither is ever freed.
     unsafe {
         let asked = (*icsk).icsk_ulp_ops;
         if ptr::eq(asked, REGISTERED.load(Ordering::Acquire)) && !asked.is_null() {
@@ -149,7 +158,8 @@ pub(crate) fn settle(sk: LockedSock<'_>) {
 /// What the socket has, if it is one of ours; or null. The socket is locked.
 pub(in crate::net) fn of(sk: &Sock) -> *const bindings::tcp_ulp_ops {
     let icsk = sk.as_ptr().cast::<bindings::inet_connection_sock>();
-    // SAFETY: the socket is live; the pointer is only compared.
+    // SAFETY: live by the invariant of `Sock`, a TCP socket, and locked by the caller; the
+    // pointer is only compared.
     let ops = unsafe { (*icsk).icsk_ulp_ops };
     match ptr::eq(ops, identity()) || ptr::eq(ops, REGISTERED.load(Ordering::Acquire)) {
         true => ops,
@@ -160,7 +170,9 @@ pub(in crate::net) fn of(sk: &Sock) -> *const bindings::tcp_ulp_ops {
 /// `ops` is not on its socket any more.
 pub(in crate::net) fn put(ops: *const bindings::tcp_ulp_ops) {
     if ptr::eq(ops, REGISTERED.load(Ordering::Acquire)) && !ops.is_null() {
-        // SAFETY: the reference that `tcp_set_ulp()` took for the socket.
+        // SAFETY: one of `alloc()`, which is never freed, with the owner of `new()`. The
+        // reference is the one that `__tcp_ulp_find_autoload()` took when it gave this table
+        // to the socket, which has it no more.
         unsafe { bindings::toe_module_put((*ops).owner) }
     }
 }
