@@ -478,7 +478,7 @@ fn initiate<'a>(
     {
         // What connections have in common is the first one's.
         let first = locks.get(0).filter(|_| book.has_news());
-        let _charge = first.map(|first| Charge::to(&first));
+        let _charge = first.map(|first| Charge::to(first.sock()));
         to.target.initiate(&mut tree);
     }
     book.made(&tree);

@@ -6,6 +6,8 @@
 //!
 //! C header: [`include/linux/sched/mm.h`](srctree/include/linux/sched/mm.h)
 
+use core::marker::PhantomData;
+
 use kernel::{
     alloc::Flags,
     prelude::*,
@@ -26,27 +28,36 @@ pub(crate) fn atomic() -> Flags {
 
 /// What is charged is charged to a socket's cgroup until this is dropped
 /// (`set_active_memcg()`).
-pub(crate) struct Charge {
+///
+/// # Invariants
+///
+/// `before` is what was charged before, null for the task's own cgroup.
+pub(crate) struct Charge<'a> {
     before: *mut bindings::mem_cgroup,
+    _sk: PhantomData<&'a Sock>,
     _task: NotThreadSafe,
 }
 
-impl Charge {
+impl<'a> Charge<'a> {
     /// Any context; ended in the reverse order.
     #[inline]
-    pub(crate) fn to(sk: &Sock) -> Self {
+    pub(crate) fn to(sk: &'a Sock) -> Self {
         Charge {
-            // SAFETY: the socket is live, and its cgroup with it.
+            // SAFETY: live for `'a` by the invariant of `Sock`. A socket has a reference to
+            // its cgroup, once it has one, until it is freed.
+            // INVARIANT: the callee returns what was charged before.
             before: unsafe { bindings::toe_charge_to(sk.as_ptr()) },
+            _sk: PhantomData,
             _task: NotThreadSafe,
         }
     }
 }
 
-impl Drop for Charge {
+impl Drop for Charge<'_> {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: what it was before.
+        // SAFETY: what was charged before, by the type invariant, is so again: whoever set it
+        // keeps it alive until this one has ended.
         unsafe { bindings::toe_charge_end(self.before) }
     }
 }
