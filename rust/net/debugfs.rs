@@ -37,7 +37,9 @@ use super::{
 ///
 /// # Invariants
 ///
-/// Zero, or the address of a dentry that [`RootGuard`] removes.
+/// Zero, or what `debugfs_create_dir()` returned: the address of a directory that
+/// [`RootGuard`] removes, or an error pointer, which all functions of debugfs take for "not
+/// there".
 pub(crate) struct Root(Atomic<usize>);
 
 impl Root {
@@ -49,15 +51,15 @@ impl Root {
     /// Makes the directory `/sys/kernel/debug/<name>`, until the guard is
     /// dropped. As always with debugfs, failure is no error.
     pub(crate) fn create(&'static self, name: &CStr) -> RootGuard {
-        // SAFETY: null is the root of debugfs; an error pointer is fine with
-        // all debugfs functions.
+        // SAFETY: the name ends, and is copied; null is the root of debugfs. May sleep, as the
+        // module's root calls this.
         let dir = unsafe {
             bindings::debugfs_create_dir(
                 kernel::str::as_char_ptr_in_const_context(name),
                 core::ptr::null_mut(),
             )
         };
-        // SAFETY: `dir` was just made; its files go with it.
+        // SAFETY: `dir` was just made, or is an error pointer; its files go with it.
         unsafe { bindings::toe_debugfs_plant(dir) };
         // INVARIANT: the guard removes it.
         self.0.store(dir as usize, Relaxed);
@@ -76,7 +78,8 @@ impl Drop for RootGuard {
     fn drop(&mut self) {
         let dir = self.0.dentry();
         self.0 .0.store(0, Relaxed);
-        // SAFETY: made by `create`, and removed once.
+        // SAFETY: as the invariant of `Root` says, and removed once: the guard is that of one
+        // `create()`. May sleep, as the module's root drops this.
         unsafe { bindings::debugfs_remove(dir) };
     }
 }
@@ -92,12 +95,19 @@ pub(crate) trait ShowDevice {
 }
 
 /// A file's contents, as the C callback finds them.
+///
+/// # Invariants
+///
+/// While the file exists `tracker` holds a reference to `dev`.
 struct Entry {
     dev: *mut bindings::net_device,
     tracker: Opaque<bindings::netdevice_tracker>,
     show: fn(&NetDevice, &SeqFile) -> Result,
 }
 
+/// # Invariants
+///
+/// `dentry` is the file of `entry`, not yet removed, or an error pointer.
 struct Inner {
     dentry: *mut bindings::dentry,
     entry: KBox<Entry>,
@@ -111,9 +121,10 @@ struct Inner {
 /// device: it is to be removed when the device is unregistered, else that never ends.
 pub(crate) struct DeviceFile<T>(UnsafeCell<Option<Inner>>, PhantomData<fn(T)>);
 
-// SAFETY: touched under rtnl only.
+// SAFETY: file and reference may be given up by any task.
 unsafe impl<T> Send for DeviceFile<T> {}
-// SAFETY: touched under rtnl only.
+// SAFETY: all methods ask for rtnl, which one task at a time has; what readers of the file
+// have of it, the entry, is not changed while the file exists.
 unsafe impl<T> Sync for DeviceFile<T> {}
 
 impl<T: ShowDevice> DeviceFile<T> {
@@ -128,10 +139,12 @@ impl<T: ShowDevice> DeviceFile<T> {
     pub(crate) fn update(&self, root: &'static Root, dev: &NetDevice, _rtnl: &Rtnl) -> Result {
         let name = CString::try_from_fmt(fmt!("{}{}@{}", T::PREFIX, dev.name(), dev.netns_inum()))?;
         let name = kernel::str::as_char_ptr_in_const_context(&name);
-        // SAFETY: rtnl is held, and the reference does not leave this function.
+        // SAFETY: rtnl is held, without which nobody touches it; the reference does not leave
+        // this function, and what is called here does not come back.
         let file = unsafe { &mut *self.0.get() };
         if let Some(inner) = file {
-            // SAFETY: our dentry, or an error pointer, which is checked there.
+            // SAFETY: not yet removed, or an error pointer, which the callee leaves alone; the
+            // name ends, and is copied.
             let error = unsafe { bindings::toe_debugfs_rename(inner.dentry, name) };
             return kernel::error::to_result(error);
         }
@@ -146,10 +159,12 @@ impl<T: ShowDevice> DeviceFile<T> {
             },
             GFP_KERNEL,
         )?;
-        // SAFETY: live. The tracker is in the box, where it stays.
-        // INVARIANT: a reference is held.
+        // SAFETY: live by the invariant of `NetDevice`. The tracker is unused, and in the box,
+        // where it stays until the reference is put.
+        // INVARIANT: a reference is held, before there is a file.
         unsafe { bindings::toe_netdev_hold(dev.as_ptr(), entry.tracker.get()) };
-        // SAFETY: the entry lives until the file was removed.
+        // SAFETY: the name ends, and is copied; the directory is as the invariant of `Root`
+        // says. The entry, in its box, lives until the file was removed.
         let dentry = unsafe {
             bindings::toe_debugfs_create(
                 name,
@@ -159,16 +174,17 @@ impl<T: ShowDevice> DeviceFile<T> {
                     .cast::<c_void>(),
             )
         };
+        // INVARIANT: just made, or an error pointer.
         *file = Some(Inner { dentry, entry });
         Ok(())
     }
 
     /// Removes the file, and waits for its readers.
     pub(crate) fn remove(&self, _rtnl: &Rtnl) {
-        // SAFETY: rtnl is held, and the reference does not leave this function.
+        // SAFETY: as in `update()`.
         if let Some(inner) = unsafe { &mut *self.0.get() }.take() {
-            // SAFETY: ours, or an error pointer; after that nobody uses the
-            // entry, and the reference it holds is put once.
+            // SAFETY: not yet removed, or an error pointer. The callee waits for readers:
+            // nobody uses the entry afterwards, whose reference is put once, as it was taken.
             unsafe {
                 bindings::debugfs_remove(inner.dentry);
                 bindings::toe_netdev_put(inner.entry.dev, inner.entry.tracker.get());
@@ -181,15 +197,18 @@ impl<T: ShowDevice> DeviceFile<T> {
 ///
 /// # Safety
 ///
-/// Called by `single_open()`'s `seq_file`, whose private data is an [`Entry`].
+/// Called by `single_open()`'s `seq_file`, whose private data is an [`Entry`], for a read of
+/// its file.
 #[no_mangle]
 unsafe extern "C" fn toe_debugfs_show(seq: *mut bindings::seq_file, _: *mut c_void) -> c_int {
     from_result(|| {
-        // SAFETY: debugfs keeps the file, and by it the entry, while it is read.
+        // SAFETY: `debugfs_file_get()` refuses reads of a file that is removed, and removal
+        // waits for those that it let in: the entry lives until this returns, and is not
+        // changed.
         let entry = unsafe { &*(*seq).private.cast::<Entry>() };
-        // SAFETY: the entry holds a reference.
+        // SAFETY: the file exists, so that the entry holds a reference by its invariant.
         let dev = unsafe { NetDevice::from_raw(entry.dev) };
-        // SAFETY: ours for this call; the types differ by name only.
+        // SAFETY: the reader's, locked for this call; the types differ by name only.
         let seq = unsafe { SeqFile::from_raw(seq.cast()) };
         (entry.show)(dev, seq)?;
         Ok(0)

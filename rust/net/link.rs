@@ -2,7 +2,10 @@
 
 //! Making links from netlink requests, and unmaking them.
 
-use core::marker::PhantomData;
+use core::{
+    marker::PhantomData,
+    ptr::addr_of, //
+};
 
 use kernel::{
     error::{
@@ -29,29 +32,33 @@ const IFNAMSIZ: usize = bindings::IFNAMSIZ as usize;
 ///
 /// # Invariants
 ///
-/// Null, or valid for `'a` and ours.
+/// Null, or valid, and nobody else's during `'a`.
 pub(crate) struct ExtAck<'a>(*mut bindings::netlink_ext_ack, PhantomData<&'a mut ()>);
 
 impl ExtAck<'_> {
     /// # Safety
     ///
-    /// `ptr` must be null, or valid and the caller's for `'a`.
+    /// `ptr` must be null, or valid and nobody else's for `'a`.
     pub(in crate::net) unsafe fn from_raw(ptr: *mut bindings::netlink_ext_ack) -> Self {
-        // INVARIANT: what this function requires.
+        // INVARIANT: the caller promises the same.
         ExtAck(ptr, PhantomData)
     }
 
-    /// Sets the message.
-    pub(crate) fn set(&mut self, message: &'static CStr) {
+    /// Sets the message, which is cut to 79 bytes. It is copied: the answer is sent when
+    /// nothing keeps the module any more.
+    pub(crate) fn set(&mut self, message: &CStr) {
         if !self.0.is_null() {
-            // SAFETY: valid by the type invariants. The message lives as long
-            // as the module, which rtnetlink keeps while it answers.
-            unsafe { (*self.0)._msg = kernel::str::as_char_ptr_in_const_context(message) };
+            // SAFETY: valid and ours by the type invariant; the reference does not leave this
+            // block.
+            unsafe {
+                super::netdev::copy_cstr(&mut (*self.0)._msg_buf, message);
+                (*self.0)._msg = addr_of!((*self.0)._msg_buf).cast();
+            }
         }
     }
 
     /// Sets the message and makes an error to return.
-    pub(crate) fn fail(&mut self, message: &'static CStr, error: Error) -> Error {
+    pub(crate) fn fail(&mut self, message: &CStr, error: Error) -> Error {
         self.set(message);
         error
     }
@@ -61,22 +68,25 @@ impl ExtAck<'_> {
 ///
 /// # Invariants
 ///
-/// Points to `IFLA_COUNT` pointers, each null or a parsed, validated attribute.
+/// Points to `IFLA_COUNT` pointers, each null or a parsed, validated attribute: its header
+/// and what follows, `nla_len` bytes altogether. All of that stays as it is during `'a`.
 pub(crate) struct LinkAttrs<'a>(*mut *mut bindings::nlattr, PhantomData<&'a ()>);
 
 impl LinkAttrs<'_> {
     /// # Safety
     ///
-    /// `tb` must be such an array for `'a`.
+    /// `tb` must point to `IFLA_COUNT` pointers, each null or a parsed attribute, that stay as
+    /// they are for `'a`.
     pub(in crate::net) unsafe fn from_raw(tb: *mut *mut bindings::nlattr) -> Self {
-        // INVARIANT: what this function requires.
+        // INVARIANT: the caller promises the same.
         LinkAttrs(tb, PhantomData)
     }
 
     /// The payload of an attribute.
     fn get(&self, kind: u32) -> Option<&[u8]> {
-        // SAFETY: within the array by the callers' constants; an attribute is
-        // its header and `nla_len` bytes altogether.
+        debug_assert!((kind as usize) < IFLA_COUNT);
+        // SAFETY: `kind` is one of the `IFLA_*` that the callers name, so that it lies within
+        // the array; an attribute that is there is `nla_len` bytes, by the type invariant.
         unsafe {
             let attr = *self.0.add(kind as usize);
             if attr.is_null() {
@@ -123,7 +133,10 @@ impl LinkAttrs<'_> {
 ///
 /// # Invariants
 ///
-/// `dev` is set up, unregistered and the request's; `params` is valid for `'a`.
+/// `dev` is set up and unregistered, and its maker frees it if the request fails; nobody else
+/// uses it during `'a`. `params.tb` is as [`LinkAttrs`] wants it. `params.data` is null, or
+/// points to `INFO_PEER + 1` pointers, each null or an attribute that the policy has let
+/// through: that of the peer holds a whole `ifinfomsg`.
 pub(crate) struct NewLink<'a> {
     dev: *mut bindings::net_device,
     params: &'a mut bindings::rtnl_newlink_params,
@@ -132,14 +145,14 @@ pub(crate) struct NewLink<'a> {
 impl<'a> NewLink<'a> {
     /// # Safety
     ///
-    /// As the type invariants say.
+    /// `dev` and `params` are as the type invariants say, and nobody else's for `'a`.
     pub(in crate::net) unsafe fn from_raw(
         dev: *mut bindings::net_device,
         params: *mut bindings::rtnl_newlink_params,
     ) -> Self {
-        // SAFETY: what this function requires.
+        // SAFETY: valid and nobody else's for `'a`, as the caller promises.
         let params = unsafe { &mut *params };
-        // INVARIANT: what this function requires.
+        // INVARIANT: the caller promises the rest of them.
         NewLink { dev, params }
     }
 
@@ -148,7 +161,7 @@ impl<'a> NewLink<'a> {
         if self.params.data.is_null() {
             return None;
         }
-        // SAFETY: has `INFO_PEER + 1` elements.
+        // SAFETY: not null, hence with `INFO_PEER + 1` elements by the type invariant.
         let attr = unsafe { *self.params.data.add(INFO_PEER.into()) };
         (!attr.is_null()).then_some(attr)
     }
@@ -161,6 +174,7 @@ impl<'a> NewLink<'a> {
         extack: &mut ExtAck<'_>,
         rtnl: &'a Rtnl,
     ) -> Result<(NewDevice<'a>, NewDevice<'a>)> {
+        // INVARIANT: as `self.dev` is, with a maker of its own.
         let mut own = NewDevice {
             dev: self.dev,
             owned: false,
@@ -169,7 +183,9 @@ impl<'a> NewLink<'a> {
         let attr = self.peer_attr();
         let mut nested = [core::ptr::null_mut(); IFLA_COUNT];
         if let Some(attr) = attr {
-            // SAFETY: the policy made sure that it holds a whole `ifinfomsg`.
+            // SAFETY: the peer's attribute holds a whole `ifinfomsg`, by the type invariant;
+            // `nested` has room for `__IFLA_MAX` pointers, which is what the callee writes,
+            // and the request's answer is valid and ours.
             to_result(unsafe {
                 bindings::rtnl_nla_parse_ifinfomsg(nested.as_mut_ptr(), attr, extack.0)
             })?;
@@ -180,12 +196,13 @@ impl<'a> NewLink<'a> {
         } else {
             self.params.tb
         };
-        // SAFETY: arrays of that size, live until we return.
+        // SAFETY: the request's, by the type invariant, or what the callee above parsed into
+        // `nested`; nobody changes either until we return.
         let (attrs, own_attrs) =
             unsafe { (LinkAttrs::from_raw(tb), LinkAttrs::from_raw(self.params.tb)) };
         let ifinfo = attr.map(|attr| {
-            // SAFETY: the payload is behind the attribute's header, and has
-            // that length by the policy; copied, as it may be unaligned.
+            // SAFETY: the payload is behind the attribute's header, and holds a whole
+            // `ifinfomsg` by the type invariant; copied, as it may be unaligned.
             unsafe { attr.add(1).cast::<bindings::ifinfomsg>().read_unaligned() }
         });
         let (name, assign) = if attr.is_some() {
@@ -196,8 +213,9 @@ impl<'a> NewLink<'a> {
             super::netdev::copy_cstr(&mut name, template);
             (name, bindings::NET_NAME_ENUM)
         };
-        // SAFETY: rtnl is held; all pointers are valid; the kind of the device
-        // is the one of its peer.
+        // SAFETY: rtnl is held, which the callee asserts. The namespace is one that the request
+        // keeps; the name ends, and is copied; the kind is that of the device, which is
+        // registered while the request lasts; `tb` and the answer are valid.
         let peer = from_err_ptr(unsafe {
             bindings::rtnl_create_link(
                 bindings::toe_rtnl_newlink_peer_net(self.params),
@@ -208,6 +226,7 @@ impl<'a> NewLink<'a> {
                 extack.0,
             )
         })?;
+        // INVARIANT: just made, set up, and ours.
         let mut peer = NewDevice {
             dev: peer,
             owned: true,
@@ -219,7 +238,8 @@ impl<'a> NewLink<'a> {
         if attr.is_none() || attrs.address().is_none() {
             peer.random_address();
         }
-        // SAFETY: both live and unregistered.
+        // SAFETY: both live, unregistered and nobody else's, by the invariants of `NewDevice`
+        // and `NewLink`.
         unsafe {
             bindings::netif_inherit_tso_max(peer.dev, own.dev);
             // As veth: an index asked for one means one asked for the other.
@@ -236,7 +256,7 @@ impl<'a> NewLink<'a> {
     /// [`RegisteredDevice::configure`].
     pub(crate) fn peer_info(&self) -> PeerInfo {
         PeerInfo(self.peer_attr().map(|attr| {
-            // SAFETY: as in `create`.
+            // SAFETY: as in `create()`: a whole `ifinfomsg` is behind the header.
             unsafe { attr.add(1).cast::<bindings::ifinfomsg>().read_unaligned() }
         }))
     }
@@ -249,8 +269,8 @@ pub(crate) struct PeerInfo(Option<bindings::ifinfomsg>);
 ///
 /// # Invariants
 ///
-/// `dev` is set up and unregistered. If `owned`, it is ours to free, else its
-/// maker does so if the request fails.
+/// `dev` is live, set up and unregistered, and nobody else uses it. If `owned`, it is ours to
+/// free, else its maker does so if the request fails. rtnl is held.
 pub(crate) struct NewDevice<'a> {
     dev: *mut bindings::net_device,
     owned: bool,
@@ -259,17 +279,18 @@ pub(crate) struct NewDevice<'a> {
 
 impl<'a> NewDevice<'a> {
     fn random_address(&mut self) {
-        // SAFETY: live and unregistered.
+        // SAFETY: live, unregistered and nobody else's, by the type invariant.
         unsafe { bindings::toe_eth_hw_addr_random(self.dev) };
     }
 
     /// Registers the device.
     pub(crate) fn register(self) -> Result<RegisteredDevice<'a>> {
-        // SAFETY: rtnl is held; set up and unregistered. If it fails the device
-        // is still to be freed, by `drop` or by its maker.
+        // SAFETY: set up and unregistered, and rtnl held, by the type invariant. If it fails
+        // the device is still to be freed, by `drop` or by its maker.
         to_result(unsafe { bindings::register_netdevice(self.dev) })?;
         let this = core::mem::ManuallyDrop::new(self);
-        // SAFETY: live; linkwatch is told that there is no link yet.
+        // SAFETY: live: what is registered is not freed before rtnl is released. linkwatch is
+        // told that there is no link yet.
         unsafe { bindings::netif_carrier_off(this.dev) };
         // INVARIANT: just registered.
         Ok(RegisteredDevice {
@@ -282,7 +303,7 @@ impl<'a> NewDevice<'a> {
 impl Drop for NewDevice<'_> {
     fn drop(&mut self) {
         if self.owned {
-            // SAFETY: ours, and not registered.
+            // SAFETY: ours to free by the type invariant, and not registered.
             unsafe { bindings::free_netdev(self.dev) };
         }
     }
@@ -293,7 +314,7 @@ impl Drop for NewDevice<'_> {
 ///
 /// # Invariants
 ///
-/// `dev` is registered, and rtnl held since.
+/// `dev` is registered, and rtnl held since: it is not freed before `'a` ends.
 pub(crate) struct RegisteredDevice<'a> {
     dev: *mut bindings::net_device,
     _rtnl: &'a Rtnl,
@@ -302,7 +323,8 @@ pub(crate) struct RegisteredDevice<'a> {
 impl RegisteredDevice<'_> {
     /// The device.
     pub(crate) fn get(&self) -> &NetDevice {
-        // SAFETY: registered; it is not freed before rtnl is released.
+        // SAFETY: registered, hence with its driver's value, and neither is gone before `'a`
+        // ends, by the type invariant.
         unsafe { NetDevice::from_raw(self.dev) }
     }
 
@@ -310,7 +332,8 @@ impl RegisteredDevice<'_> {
     /// (maybe brings it up) and announces it.
     pub(crate) fn configure(&self, info: &PeerInfo) -> Result {
         let info = info.0.as_ref().map_or(core::ptr::null(), |info| info);
-        // SAFETY: registered, and rtnl is held.
+        // SAFETY: registered, and rtnl held, by the type invariant; `info` is null or lives
+        // across the call, and the request, null, is that of nobody who would be told.
         to_result(unsafe { bindings::rtnl_configure_link(self.dev, info, 0, core::ptr::null()) })
     }
 
@@ -322,8 +345,8 @@ impl RegisteredDevice<'_> {
 
 impl Drop for RegisteredDevice<'_> {
     fn drop(&mut self) {
-        // SAFETY: registered, and rtnl is held. Freed by the core, or by the
-        // maker's `free_netdev()`, which knows of the unregistration.
+        // SAFETY: registered, and rtnl held, by the type invariant. Freed by the core, or by
+        // the maker's `free_netdev()`, which leaves it to the core then.
         unsafe { bindings::unregister_netdevice_queue(self.dev, core::ptr::null_mut()) };
     }
 }
@@ -332,27 +355,31 @@ impl Drop for RegisteredDevice<'_> {
 ///
 /// # Invariants
 ///
-/// Null (at once), or a list that the caller unregisters.
+/// Null (at once), or the head of a list of devices that nobody else uses during `'a`, and
+/// whose owner unregisters them, with rtnl held all the time.
 pub(crate) struct KillList<'a>(*mut bindings::list_head, PhantomData<&'a mut ()>);
 
 impl KillList<'_> {
     /// # Safety
     ///
-    /// As the type invariants say, for `'a`.
+    /// `head` is null, or a list that nobody else uses for `'a`, and whose devices the caller
+    /// unregisters before he releases rtnl.
     pub(in crate::net) unsafe fn from_raw(head: *mut bindings::list_head) -> Self {
-        // INVARIANT: what this function requires.
+        // INVARIANT: the caller promises the same.
         KillList(head, PhantomData)
     }
 
     /// Queues `dev`, which the request is about.
     pub(in crate::net) fn add(&mut self, dev: &NetDevice, _rtnl: &Rtnl) {
-        // SAFETY: registered, and rtnl is held.
+        // SAFETY: live by the invariant of `NetDevice`; rtnl is held, and the list null or
+        // valid, by the type invariant. The callee warns of a device that is not registered,
+        // and moves one that is in a list already.
         unsafe { bindings::unregister_netdevice_queue(dev.as_ptr(), self.0) };
     }
 
     /// Queues `peer`, maybe of another namespace, on behalf of `dev`.
     pub(in crate::net) fn add_peer(&mut self, dev: &NetDevice, peer: &NetDevice, _rtnl: &Rtnl) {
-        // SAFETY: registered, and rtnl is held.
+        // SAFETY: as in `add()`, for both.
         unsafe {
             bindings::toe_unregister_netdevice_queue_net(dev.as_ptr(), peer.as_ptr(), self.0)
         };

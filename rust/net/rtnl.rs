@@ -75,7 +75,8 @@ pub(crate) trait LinkKind {
 ///
 /// # Invariants
 ///
-/// `ops` is registered, and filled in for `K`.
+/// `ops` is registered, and filled in for `K`: the private area of its devices has the size of
+/// a `K::Driver`, which they get as their driver. It names `policy`, which stays where it is.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Registration<K: LinkKind> {
     #[pin]
@@ -87,9 +88,9 @@ pub(crate) struct Registration<K: LinkKind> {
 /// The netlink policy: what the one attribute of ours is.
 struct Policy([bindings::nla_policy; INFO_PEER as usize + 1]);
 
-// SAFETY: only unregistered, which may be done from any thread.
+// SAFETY: what can be done with a value is to drop it: `ops` may be unregistered by any task.
 unsafe impl<K: LinkKind> Send for Registration<K> {}
-// SAFETY: has no methods.
+// SAFETY: it has no methods; what C changes in `ops` it guards itself.
 unsafe impl<K: LinkKind> Sync for Registration<K> {}
 
 impl<K: LinkKind> Registration<K> {
@@ -119,7 +120,9 @@ impl<K: LinkKind> Registration<K> {
                     get_link_net: Some(get_link_net::<K>),
                     ..Default::default()
                 };
-                // SAFETY: ours to initialise, and pinned from here on.
+                // SAFETY: ours to initialise, pinned from here on, and unregistered before it
+                // is freed (`drop`), as is the policy; if it cannot be registered, nobody has
+                // it. The functions are what the fields' types say.
                 to_result(unsafe {
                     ops.write(table);
                     bindings::rtnl_link_register(ops)
@@ -135,16 +138,17 @@ impl<K: LinkKind> PinnedDrop for Registration<K> {
     /// Deletes all devices of the kind, in all namespaces, and waits for the
     /// last reference to each.
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: registered by the type invariants.
+        // SAFETY: registered by the type invariant, and unregistered once. May sleep, as the
+        // module's root drops this; nobody is in the functions when it returns.
         unsafe { bindings::rtnl_link_unregister(self.ops.get()) };
     }
 }
 
 /// # Safety
 ///
-/// Called by `alloc_netdev_mqs()` on a new device.
+/// Called by `alloc_netdev_mqs()` on a new device, with a private area for a `K::Driver`.
 unsafe extern "C" fn setup<K: LinkKind>(dev: *mut bindings::net_device) {
-    // SAFETY: nobody else sees it.
+    // SAFETY: just allocated, and the caller's alone until this returns.
     let mut dev = unsafe { DeviceSetup::from_raw(dev) };
     K::setup(&mut dev);
     dev.driver::<K::Driver>();
@@ -152,23 +156,25 @@ unsafe extern "C" fn setup<K: LinkKind>(dev: *mut bindings::net_device) {
 
 /// # Safety
 ///
-/// Called by the core, always.
+/// None: it is unsafe for its type only.
 unsafe extern "C" fn num_queues<K: LinkKind>() -> c_uint {
     K::num_queues()
 }
 
 /// # Safety
 ///
-/// Called by rtnetlink with an array of `IFLA_MAX + 1` attributes.
+/// Called by rtnetlink with an array of `IFLA_MAX + 1` attributes, and an answer of the
+/// request or null.
 unsafe extern "C" fn validate<K: LinkKind>(
     tb: *mut *mut bindings::nlattr,
     _data: *mut *mut bindings::nlattr,
     extack: *mut bindings::netlink_ext_ack,
 ) -> c_int {
     from_result(|| {
-        // SAFETY: such an array, for this call.
+        // SAFETY: such an array, which was parsed from the request, and stays as it is until
+        // this returns.
         let attrs = unsafe { LinkAttrs::from_raw(tb) };
-        // SAFETY: null, or ours for this call.
+        // SAFETY: null, or the request's, which nobody else uses before this returns.
         let mut extack = unsafe { ExtAck::from_raw(extack) };
         K::validate(&attrs, &mut extack)?;
         Ok(0)
@@ -178,19 +184,21 @@ unsafe extern "C" fn validate<K: LinkKind>(
 /// # Safety
 ///
 /// Called by rtnetlink with rtnl held, on a device that `setup` set up and that
-/// stays the caller's if this fails.
+/// stays the caller's if this fails. `params` has arrays of `IFLA_MAX + 1` attributes and of
+/// `maxtype + 1`, parsed by our policy, or null for the latter.
 unsafe extern "C" fn newlink<K: LinkKind>(
     dev: *mut bindings::net_device,
     params: *mut bindings::rtnl_newlink_params,
     extack: *mut bindings::netlink_ext_ack,
 ) -> c_int {
-    // SAFETY: rtnetlink holds rtnl across this call.
+    // SAFETY: `rtnl_newlink()` holds rtnl across this call.
     let rtnl = unsafe { Rtnl::assume() };
     from_result(|| {
-        // SAFETY: valid for this call, with arrays of `IFLA_MAX + 1` and
-        // `INFO_PEER + 1` attributes.
+        // SAFETY: both are the request's, which nobody else uses before this returns. Our
+        // `maxtype` is `INFO_PEER`, and by our policy that attribute is as long as an
+        // `ifinfomsg` at least.
         let link = unsafe { NewLink::from_raw(dev, params) };
-        // SAFETY: null, or ours for this call.
+        // SAFETY: as in `validate`.
         let mut extack = unsafe { ExtAck::from_raw(extack) };
         K::newlink(link, &mut extack, &rtnl)?;
         Ok(0)
@@ -199,14 +207,17 @@ unsafe extern "C" fn newlink<K: LinkKind>(
 
 /// # Safety
 ///
-/// Called by rtnetlink with rtnl held, on a registered device of this kind.
+/// Called by rtnetlink with rtnl held, on a registered device of this kind, and with a list
+/// that the caller unregisters before he releases rtnl.
 unsafe extern "C" fn dellink<K: LinkKind>(
     dev: *mut bindings::net_device,
     head: *mut bindings::list_head,
 ) {
-    // SAFETY: rtnetlink holds rtnl across this call.
+    // SAFETY: `rtnl_delete_link()`, `__rtnl_kill_links()`, `rtnl_newlink()` and
+    // `default_device_exit_batch()` hold rtnl across this call.
     let rtnl = unsafe { Rtnl::assume() };
-    // SAFETY: registered; and the list is the caller's for this call.
+    // SAFETY: registered, hence with its driver's value, and nothing is freed under rtnl. The
+    // list is as `KillList` wants it, by this function's contract.
     let (dev, mut kill) = unsafe { (NetDevice::from_raw(dev), KillList::from_raw(head)) };
     K::dellink(dev, &mut kill, &rtnl);
 }
@@ -217,11 +228,12 @@ unsafe extern "C" fn dellink<K: LinkKind>(
 unsafe extern "C" fn get_link_net<K: LinkKind>(
     dev: *const bindings::net_device,
 ) -> *mut bindings::net {
-    // SAFETY: rtnetlink holds rtnl across this call.
+    // SAFETY: `rtnl_fill_ifinfo()` asserts that rtnl is held, and does not release it.
     let rtnl = unsafe { Rtnl::assume() };
-    // SAFETY: registered.
+    // SAFETY: registered, hence with its driver's value, and nothing is freed under rtnl.
     let dev = unsafe { NetDevice::from_raw(dev.cast_mut()) };
     let other = K::peer(dev, &rtnl).unwrap_or(dev);
-    // SAFETY: both live; a device changes its namespace under rtnl.
+    // SAFETY: live by the invariant of `NetDevice`; a device changes its namespace under rtnl
+    // only, which is held.
     unsafe { (*other.as_ptr()).nd_net.net }
 }

@@ -61,7 +61,8 @@ pub(crate) type Store = fn(&NetDevice, &str) -> Result;
 ///
 /// # Invariants
 ///
-/// The C structure is the first member, and its functions are ours.
+/// The C structure is the first member, so that its address is that of the whole, and its
+/// functions are those of this file.
 #[repr(C)]
 pub(crate) struct Attribute {
     attr: Opaque<bindings::device_attribute>,
@@ -69,7 +70,8 @@ pub(crate) struct Attribute {
     store: Option<Store>,
 }
 
-// SAFETY: constant, but for a lockdep key inside, which lockdep cares for.
+// SAFETY: constant, but for a lockdep key inside, which lockdep cares for; plain functions
+// may be called by any task.
 unsafe impl Sync for Attribute {}
 
 impl Attribute {
@@ -94,7 +96,7 @@ impl Attribute {
         show: Option<Show>,
         store: Option<Store>,
     ) -> Self {
-        // SAFETY: all zeroes is valid: null pointers, no functions.
+        // SAFETY: all zeroes is valid for it: null pointers, `None`, and integers.
         let mut attr: bindings::device_attribute =
             unsafe { core::mem::MaybeUninit::zeroed().assume_init() };
         attr.attr.name = kernel::str::as_char_ptr_in_const_context(name);
@@ -121,7 +123,7 @@ pub(crate) struct AttributeList<const N: usize> {
     end: *mut bindings::attribute,
 }
 
-// SAFETY: constant.
+// SAFETY: pointers that are never changed, to statics that are `Sync`.
 unsafe impl<const N: usize> Sync for AttributeList<N> {}
 
 impl<const N: usize> AttributeList<N> {
@@ -211,7 +213,7 @@ pub(crate) struct LongAttribute {
     write: Option<Write>,
 }
 
-// SAFETY: constant, but for a lockdep key inside, which lockdep cares for.
+// SAFETY: as for `Attribute`.
 unsafe impl Sync for LongAttribute {}
 
 impl LongAttribute {
@@ -231,7 +233,8 @@ impl LongAttribute {
         read: Read,
         write: Option<Write>,
     ) -> Self {
-        // SAFETY: all zeroes is valid: null pointers, no functions, no limit of size.
+        // SAFETY: all zeroes is valid for it: null pointers, `None`, and integers, with no
+        // limit of size.
         let mut attr: bindings::bin_attribute =
             unsafe { core::mem::MaybeUninit::zeroed().assume_init() };
         attr.attr.name = kernel::str::as_char_ptr_in_const_context(name);
@@ -256,7 +259,7 @@ pub(crate) struct LongAttributeList<const N: usize> {
     end: *const bindings::bin_attribute,
 }
 
-// SAFETY: constant.
+// SAFETY: as for `AttributeList`.
 unsafe impl<const N: usize> Sync for LongAttributeList<N> {}
 
 impl<const N: usize> LongAttributeList<N> {
@@ -276,10 +279,14 @@ impl<const N: usize> LongAttributeList<N> {
 }
 
 /// A directory.
+///
+/// # Invariants
+///
+/// All its files are [`Attribute`]s and [`LongAttribute`]s in statics.
 #[repr(transparent)]
 pub(crate) struct Group(Opaque<bindings::attribute_group>);
 
-// SAFETY: constant.
+// SAFETY: never changed, and what it points to are statics that are `Sync`.
 unsafe impl Sync for Group {}
 
 impl Group {
@@ -289,12 +296,13 @@ impl Group {
         list: &'static AttributeList<N>,
         long: &'static LongAttributeList<L>,
     ) -> Self {
-        // SAFETY: all zeroes is valid: null pointers, no functions.
+        // SAFETY: all zeroes is valid for it: null pointers and `None`.
         let mut group: bindings::attribute_group =
             unsafe { core::mem::MaybeUninit::zeroed().assume_init() };
         group.name = kernel::str::as_char_ptr_in_const_context(name);
         group.__bindgen_anon_2.attrs = core::ptr::from_ref(list).cast_mut().cast();
         group.bin_attrs = core::ptr::from_ref(long).cast();
+        // INVARIANT: the lists are made of these.
         Group(Opaque::new(group))
     }
 
@@ -307,29 +315,33 @@ impl Group {
 ///
 /// # Safety
 ///
-/// `dev` must be the `dev` member of a registered `net_device`.
+/// `dev` must be the `dev` member of a `net_device` that is registered for all of `'a`.
 unsafe fn net_device<'a>(dev: *mut bindings::device) -> &'a NetDevice {
     let offset = core::mem::offset_of!(bindings::net_device, dev);
-    // SAFETY: within the device's allocation; sysfs keeps the device
-    // registered, and thus live, while a file is in use.
+    // SAFETY: it lies in a `net_device` at this offset, as the caller promises, which is not
+    // freed while it is registered, nor is its driver's value.
     unsafe { NetDevice::from_raw(dev.byte_sub(offset).cast()) }
 }
 
 /// # Safety
 ///
-/// Called by sysfs with a page at `buf` for an [`Attribute`].
+/// Called by sysfs for a file of a [`Group`] of a network device, with an [`Attribute`] of `T`
+/// and a page at `buf`.
 unsafe extern "C" fn show_callback(
     dev: *mut bindings::device,
     attr: *mut bindings::device_attribute,
     buf: *mut c_char,
 ) -> isize {
     from_result(|| {
-        // SAFETY: the first member of a static `Attribute`.
+        // SAFETY: by the invariant of `Attribute` the first member of one, a static: it has
+        // this function.
         let this = unsafe { &*attr.cast::<Attribute>() };
-        // SAFETY: called for a network device.
+        // SAFETY: only network devices get a `Group`. Their unregistration removes it, and
+        // waits for those who use its files, before it goes on (`kernfs_drain()`).
         let dev = unsafe { net_device(dev) };
         let mut page = Page {
-            // SAFETY: sysfs gives a page, zeroed and ours for this call.
+            // SAFETY: `sysfs_kf_seq_show()` gives a page at least, which it has zeroed, and
+            // which nobody else has before this returns.
             buf: unsafe { core::slice::from_raw_parts_mut(buf.cast(), kernel::page::PAGE_SIZE) },
             len: 0,
         };
@@ -340,7 +352,8 @@ unsafe extern "C" fn show_callback(
 
 /// # Safety
 ///
-/// Called by sysfs with `count` bytes at `buf` for an [`Attribute`].
+/// Called by sysfs for a file of a [`Group`] of a network device, with an [`Attribute`] of `T`
+/// and `count` bytes at `buf`.
 unsafe extern "C" fn store_callback(
     dev: *mut bindings::device,
     attr: *mut bindings::device_attribute,
@@ -348,14 +361,15 @@ unsafe extern "C" fn store_callback(
     count: usize,
 ) -> isize {
     from_result(|| {
-        // SAFETY: the first member of a static `Attribute`.
+        // SAFETY: as in `show_callback`.
         let this = unsafe { &*attr.cast::<Attribute>() };
-        // SAFETY: called for a network device.
+        // SAFETY: as in `show_callback`.
         let dev = unsafe { net_device(dev) };
         if !dev.caller_is_admin() {
             return Err(EPERM);
         }
-        // SAFETY: sysfs gives that many bytes, ours for this call.
+        // SAFETY: `kernfs_fop_write_iter()` has copied that many bytes there from user memory,
+        // and nobody else has them before this returns.
         let bytes = unsafe { core::slice::from_raw_parts(buf.cast::<u8>(), count) };
         let text = core::str::from_utf8(bytes).map_err(|_| EINVAL)?;
         (this.store.ok_or(EIO)?)(dev, text.trim())?;
@@ -367,16 +381,19 @@ unsafe extern "C" fn store_callback(
 ///
 /// # Safety
 ///
-/// `kobj` must be the kobject of the `dev` member of a registered `net_device`.
+/// `kobj` must be the kobject of the `dev` member of a `net_device` that is registered for all
+/// of `'a`.
 unsafe fn net_device_of<'a>(kobj: *mut bindings::kobject) -> &'a NetDevice {
     let offset = core::mem::offset_of!(bindings::device, kobj);
-    // SAFETY: the kobject is part of the device; else as the caller promises.
+    // SAFETY: the kobject lies in a `struct device` at this offset, and that one in such a
+    // `net_device`, as the caller promises.
     unsafe { net_device(kobj.byte_sub(offset).cast()) }
 }
 
 /// # Safety
 ///
-/// Called by sysfs with room for `count` bytes at `buf` for a [`LongAttribute`].
+/// Called by sysfs for a file of a [`Group`] of a network device, with a [`LongAttribute`] of
+/// `T` and room for `count` bytes at `buf`.
 unsafe extern "C" fn read_callback(
     _file: *mut bindings::file,
     kobj: *mut bindings::kobject,
@@ -386,12 +403,13 @@ unsafe extern "C" fn read_callback(
     count: usize,
 ) -> isize {
     from_result(|| {
-        // SAFETY: the first member of a static `LongAttribute`.
+        // SAFETY: by the invariant of `LongAttribute` the first member of one, a static: it has
+        // this function.
         let this = unsafe { &*attr.cast::<LongAttribute>() };
-        // SAFETY: called for a network device.
+        // SAFETY: as in `show_callback`: the file's directory is that of a network device.
         let dev = unsafe { net_device_of(kobj) };
-        // SAFETY: sysfs gives that much memory, ours for this call; bytes of any
-        // value may be written to it.
+        // SAFETY: `kernfs_file_read_iter()` gives that much memory, not initialised, which it
+        // is here, and which nobody else has before this returns.
         let buf = unsafe {
             core::ptr::write_bytes(buf, 0, count);
             core::slice::from_raw_parts_mut(buf.cast(), count)
@@ -407,7 +425,8 @@ unsafe extern "C" fn read_callback(
 
 /// # Safety
 ///
-/// Called by sysfs with `count` bytes at `buf` for a [`LongAttribute`].
+/// Called by sysfs for a file of a [`Group`] of a network device, with a [`LongAttribute`] of
+/// `T` and `count` bytes at `buf`.
 unsafe extern "C" fn write_callback(
     file: *mut bindings::file,
     kobj: *mut bindings::kobject,
@@ -417,16 +436,16 @@ unsafe extern "C" fn write_callback(
     count: usize,
 ) -> isize {
     from_result(|| {
-        // SAFETY: the first member of a static `LongAttribute`.
+        // SAFETY: as in `read_callback`.
         let this = unsafe { &*attr.cast::<LongAttribute>() };
-        // SAFETY: called for a network device.
+        // SAFETY: as in `show_callback`: the file's directory is that of a network device.
         let dev = unsafe { net_device_of(kobj) };
         if !dev.caller_is_admin() {
             return Err(EPERM);
         }
         let chunk = Chunk {
             offset: u64::try_from(offset).map_err(|_| EINVAL)?,
-            // SAFETY: sysfs gives that many bytes, ours for this call.
+            // SAFETY: as in `store_callback`.
             bytes: unsafe { core::slice::from_raw_parts(buf.cast::<u8>(), count) },
             file: file as usize,
             full: count >= kernel::page::PAGE_SIZE,
