@@ -71,7 +71,7 @@ pub(super) fn enter<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, case: SpecialC
 /// the lock.
 #[cold]
 pub(super) fn enter_unlocked<N: Nic>(nic: &N, entry: &Entry<N>, case: SpecialCase, bh: &Bh) {
-    let lock = entry.sk.bh_lock();
+    let lock = entry.sk.bh_lock(bh);
     let delegated = lock.try_own().filter(|sk| {
         let guard = ReadGuard::within(bh);
         connection(*sk, entry, &guard).is_some_and(|conn| conn.delegated(*sk))

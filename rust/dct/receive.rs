@@ -183,7 +183,7 @@ fn deliver<N: Nic>(
     guard: &ReadGuard<'_>,
     bh: &Bh,
 ) -> Option<SkBuff> {
-    let sk = entry.sk.bh_lock();
+    let sk = entry.sk.bh_lock(bh);
     // The connection may have gone to the host since the look-up. A user that
     // owns the socket may change this until the backlog is processed, which
     // looks again.

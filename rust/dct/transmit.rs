@@ -438,7 +438,7 @@ pub(crate) fn host_frame<N: Nic>(
 /// There is room for a connection that waited for it. Softirq.
 pub(crate) fn kick<N: Nic>(entry: &Entry<N>, bh: &Bh) {
     let guard = ReadGuard::within(bh);
-    let lock = entry.sk.bh_lock();
+    let lock = entry.sk.bh_lock(bh);
     let Some(conn) = host::of_now(lock.sock(), &guard) else {
         return;
     };

@@ -50,7 +50,8 @@ unsafe impl Sync for Sock {}
 // SAFETY: `sock_hold()` and `sock_put()` maintain `sk_refcnt`.
 unsafe impl AlwaysRefCounted for Sock {
     fn inc_ref(&self) {
-        // SAFETY: by the type invariant the socket is live.
+        // SAFETY: live by the type invariant, and by a reference, as `self` is one in an
+        // `ARef`.
         unsafe { bindings::toe_sock_hold(self.as_ptr()) }
     }
 
@@ -63,10 +64,11 @@ unsafe impl AlwaysRefCounted for Sock {
 impl Sock {
     /// # Safety
     ///
-    /// `ptr` is a live TCP socket for the whole of `'a`.
+    /// `ptr` is a live, full TCP socket for the whole of `'a`.
     pub(crate) unsafe fn from_raw<'a>(ptr: *mut bindings::sock) -> &'a Self {
-        // SAFETY: `Sock` is transparent over `struct sock`; liveness is the
-        // caller's promise.
+        // SAFETY: `Sock` is transparent over `struct sock`, and an `Opaque`: C may write to it
+        // meanwhile. The caller promises that it is live for `'a`.
+        // INVARIANT: and that it is a full TCP socket.
         unsafe { &*ptr.cast() }
     }
 
@@ -76,7 +78,7 @@ impl Sock {
 
     /// Takes a reference unless the socket is already being freed.
     pub(crate) fn try_hold(&self) -> Option<ARef<Self>> {
-        // SAFETY: by the type invariant the memory is a socket.
+        // SAFETY: live by the type invariant, be it without a reference that is ours.
         if unsafe { bindings::toe_sock_tryhold(self.as_ptr()) } {
             // SAFETY: the reference just taken moves into the `ARef`.
             Some(unsafe { ARef::from_raw(NonNull::from(self)) })
@@ -88,31 +90,32 @@ impl Sock {
     /// `lock_sock()`. Process context; sleeps for as long as the owner likes, who may
     /// sleep in memory that a user serves: for that user's own calls only.
     pub(crate) fn lock(&self) -> UserLock<'_> {
-        // SAFETY: the socket is live.
+        // SAFETY: live by the type invariant; may sleep, as the caller is in process context.
         unsafe { bindings::toe_lock_sock(self.as_ptr()) };
-        // SAFETY: this task owns the socket lock until `UserLock` is dropped.
+        // SAFETY: this task owns the lock since just now, and gives it up by the value.
         unsafe { UserLock::assume(self) }
     }
 
     /// [`lock`](Self::lock), unless somebody owns it. Process context.
     #[inline(always)]
     pub(crate) fn lock_nowait(&self) -> Option<UserLock<'_>> {
-        // SAFETY: the socket is live.
+        // SAFETY: live by the type invariant; process context, as the caller's is.
         if !unsafe { bindings::toe_lock_sock_nowait(self.as_ptr()) } {
             return None;
         }
-        // SAFETY: this task owns the socket lock until `UserLock` is dropped.
+        // SAFETY: this task owns the lock since just now, and gives it up by the value.
         Some(unsafe { UserLock::assume(self) })
     }
 
     /// [`lock`](Self::lock), but waits for the owner for what is left of `patience` only.
     /// Not for a connection that was not accepted yet. Process context; sleeps.
     pub(crate) fn lock_within(&self, patience: &mut Patience) -> Option<UserLock<'_>> {
-        // SAFETY: the socket is live; the other is a number of this call's caller.
+        // SAFETY: live by the type invariant; may sleep, as the caller is in process context.
+        // The number is ours by the mutable borrow.
         if !unsafe { bindings::toe_lock_sock_timeout(self.as_ptr(), &raw mut patience.0) } {
             return None;
         }
-        // SAFETY: this task owns the socket lock until `UserLock` is dropped.
+        // SAFETY: this task owns the lock since just now, and gives it up by the value.
         Some(unsafe { UserLock::assume(self) })
     }
 
@@ -128,18 +131,20 @@ impl Sock {
         busy: impl FnOnce(&BhLock<'_>) -> R,
     ) -> R {
         {
-            let _bh = BhGuard::new();
-            let lock = self.bh_lock();
+            let bh = BhGuard::new();
+            let lock = self.bh_lock(&bh);
             match lock.try_own() {
                 None => return busy(&lock),
                 Some(sk) if !self.has_socket() => return f(sk),
-                // SAFETY: nobody owns the socket, whose spin lock is held, and given up.
+                // SAFETY: nobody owns the socket, and the spin lock, `lock`, is held: the
+                // callee makes this task the owner, and gives the spin lock up, which
+                // `lock`, forgotten, does not do once more.
                 Some(_) => unsafe { bindings::toe_bh_unlock_own(self.as_ptr()) },
             }
             core::mem::forget(lock);
         }
-        // SAFETY: for lockdep; this task owns the lock since above, and gives it up by
-        // this value.
+        // SAFETY: this task owns the lock since above, of which lockdep is told, and gives it
+        // up by the value.
         let lock = unsafe {
             bindings::toe_sock_owned_from_here(self.as_ptr());
             UserLock::assume(self)
@@ -149,7 +154,8 @@ impl Sock {
 
     /// Is it an application's: accepted, and not closed?
     fn has_socket(&self) -> bool {
-        // SAFETY: a live socket's field; the pointer is only compared with null.
+        // SAFETY: live by the type invariant; an aligned pointer, which C writes in one piece,
+        // and which is only compared with null.
         unsafe {
             !addr_of!((*self.as_ptr()).sk_socket)
                 .read_volatile()
@@ -157,18 +163,20 @@ impl Sock {
         }
     }
 
-    /// `bh_lock_sock_nested()`. Softirq context. The holder may touch the
-    /// connection only if [`LockedSock::owned_by_user`] says no.
-    pub(crate) fn bh_lock(&self) -> BhLock<'_> {
-        // SAFETY: the socket is live.
+    /// `bh_lock_sock_nested()`. The holder may touch the connection only if
+    /// [`BhLock::try_own`] says so.
+    pub(crate) fn bh_lock<'a>(&'a self, _bh: &'a Bh) -> BhLock<'a> {
+        // SAFETY: live by the type invariant; bottom halves are off, as for a lock that
+        // softirqs take.
         unsafe { bindings::toe_bh_lock_sock(self.as_ptr()) };
+        // INVARIANT: just taken.
         BhLock(self)
     }
 
     /// The transmit queue that the host chose for the connection, if it has sent
     /// anything since it has its route (`sk_tx_queue_get()`).
     pub(crate) fn tx_queue(&self) -> Option<u16> {
-        // SAFETY: a live socket's field, which lockless readers may see change.
+        // SAFETY: live by the type invariant; an aligned integer, which C writes in one piece.
         let queue =
             unsafe { addr_of!((*self.as_ptr()).__sk_common.skc_tx_queue_mapping).read_volatile() };
         // NO_QUEUE_MAPPING
@@ -177,14 +185,15 @@ impl Sock {
 
     /// Priority of the connection's frames (`SO_PRIORITY`, also set by `IP_TOS`).
     pub(crate) fn priority(&self) -> u32 {
-        // SAFETY: a live socket's field, which lockless readers may see change.
+        // SAFETY: live by the type invariant; an aligned integer, which C writes in one piece.
         unsafe { addr_of!((*self.as_ptr()).sk_priority).read_volatile() }
     }
 
     /// Address family of the socket itself (`AF_INET6` also when it carries
     /// IPv4). Constant but for `IPV6_ADDRFORM`, before which we upload.
     pub(crate) fn family(&self) -> u16 {
-        // SAFETY: a live socket's family may be read without a lock.
+        // SAFETY: live by the type invariant; an aligned integer, which does not change while
+        // anything of ours looks at it: `IPV6_ADDRFORM` comes with the connection uploaded.
         unsafe { (*self.as_ptr()).__sk_common.skc_family }
     }
 }
@@ -200,6 +209,12 @@ impl Sock {
 ///
 /// For all of `'a` the socket is live, and its lock is this context's: owned by this task,
 /// or its spin lock held with no task owning it.
+///
+/// From that follows: the fields and queues of the connection are written by this context
+/// only. It does so by C functions, too, to which all levels of the socket (`tcp_sock` and, at
+/// its head, `inet_connection_sock`) are one piece of memory: no reference is made to any,
+/// fields are read and written in place. The congestion control, the methods of the address
+/// family and the namespace, which the socket points to, are there as long as it is.
 #[derive(Clone, Copy)]
 pub(crate) struct LockedSock<'a>(&'a Sock);
 
@@ -209,7 +224,7 @@ impl<'a> LockedSock<'a> {
     /// For all of `'a` the caller owns the socket lock as a user, or holds its
     /// spin lock with no user owning it.
     pub(crate) unsafe fn assume(sk: &'a Sock) -> Self {
-        // INVARIANT: the caller's promise.
+        // INVARIANT: live for `'a`, as `sk` is, and locked, as the caller promises.
         LockedSock(sk)
     }
 
@@ -219,7 +234,8 @@ impl<'a> LockedSock<'a> {
 
     /// Is it the lock of a user, who lets it go by `release_sock()`?
     pub(crate) fn is_owned(&self) -> bool {
-        // SAFETY: the socket is live and locked.
+        // SAFETY: live by the type invariant; the lock, held in either form, keeps the answer
+        // what it is.
         unsafe { bindings::toe_sock_owned_now(self.0.as_ptr()) }
     }
 }
@@ -259,7 +275,8 @@ impl<'a> UserLock<'a> {
     ///
     /// This task owns the socket's lock, and gives it up by this value.
     pub(super) unsafe fn assume(sk: &'a Sock) -> Self {
-        // INVARIANT: the caller's promise.
+        // INVARIANT: live for `'a`, as `sk` is; the task owns the lock, as the caller promises,
+        // which it has from a call that may sleep.
         UserLock(sk)
     }
 
@@ -285,22 +302,30 @@ impl<'a> UserLock<'a> {
 
 impl Drop for UserLock<'_> {
     fn drop(&mut self) {
-        // SAFETY: by the type invariant this task owns the socket lock, which goes here.
+        // SAFETY: by the type invariant this task owns the lock, and may sleep in what waits
+        // in the backlog; it gives the lock up once, here.
         unsafe { bindings::release_sock(self.0.as_ptr()) }
     }
 }
 
-/// The socket's spin lock, held from softirq.
+/// The socket's spin lock, held with bottom halves off.
+///
+/// # Invariants
+///
+/// For all of `'a` the socket is live and bottom halves are off; the spin lock is held by this
+/// context as long as the value exists. No task becomes the socket's owner meanwhile, nor does
+/// one that is give it up.
 pub(crate) struct BhLock<'a>(&'a Sock);
 
 impl<'a> BhLock<'a> {
     /// The right to touch the connection, if no user owns it meanwhile.
     pub(crate) fn try_own(&self) -> Option<LockedSock<'_>> {
-        // SAFETY: the socket is live and its spin lock held.
+        // SAFETY: live by the type invariant, and its spin lock held, as lockdep asserts.
         if unsafe { bindings::toe_sock_owned(self.0.as_ptr()) } {
             None
         } else {
-            // SAFETY: the spin lock is held and no user owns the socket.
+            // SAFETY: the spin lock is held, by the type invariant, as long as `self` is
+            // borrowed, and nobody owns the socket, nor can become its owner.
             Some(unsafe { LockedSock::assume(self.0) })
         }
     }
@@ -314,7 +339,7 @@ impl<'a> BhLock<'a> {
     /// Do frames wait for the owner?
     #[inline(always)]
     pub(crate) fn has_backlog(&self) -> bool {
-        // SAFETY: the socket is live, and its spin lock, which guards the list, held.
+        // SAFETY: by the type invariant live, and its spin lock, which guards the list, held.
         unsafe { !(*self.0.as_ptr()).sk_backlog.tail.is_null() }
     }
 
@@ -326,7 +351,7 @@ impl<'a> BhLock<'a> {
 
 impl Drop for BhLock<'_> {
     fn drop(&mut self) {
-        // SAFETY: this context took the spin lock in `bh_lock()`.
+        // SAFETY: by the type invariant this context has the spin lock, and gives it up once.
         unsafe { bindings::toe_bh_unlock_sock(self.0.as_ptr()) }
     }
 }
