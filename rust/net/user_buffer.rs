@@ -47,8 +47,9 @@ const FOREVER: c_long = c_long::MAX;
 ///
 /// # Invariants
 ///
-/// The pages in `raw` are pinned as long as the buffer is not closed. They are written to
-/// with the socket's lock held, and after it was closed by the task that pinned them.
+/// `raw` is zero, or describes pages that are pinned until [`Pinned`] is dropped, which is not
+/// before the buffer is closed. `raw` and the pages are touched with the socket's lock held,
+/// and, once it was closed or if it was never posted, by the task that pinned them only.
 pub(crate) struct UserBuffer {
     raw: Opaque<bindings::toe_buffer>,
     state: SockCell<Posted>,
@@ -58,7 +59,7 @@ pub(crate) struct UserBuffer {
 
 // SAFETY: by the type invariant `raw` is one context's at a time; the rest is `Sync`.
 unsafe impl Sync for UserBuffer {}
-// SAFETY: pinned pages belong to no task or CPU.
+// SAFETY: pinned pages belong to no task or CPU, nor does the rest.
 unsafe impl Send for UserBuffer {}
 
 impl UserBuffer {
@@ -79,8 +80,10 @@ impl UserBuffer {
     ) -> u32 {
         let mut next = self.state(sk);
         let n = next.place(payload, push);
-        // SAFETY: the socket is live and locked; the pages stay pinned until the
-        // buffer is closed, and a closed one takes 0 bytes.
+        // SAFETY: by its invariant `sk` is the lock that `raw` is touched with. A closed buffer
+        // takes 0 bytes: this one is not, so that its pages are pinned. There is room for
+        // `n` bytes, as `Posted` counts what `raw` does, and the callee checks what the
+        // frame has.
         let filled = n != 0
             && unsafe {
                 bindings::toe_buffer_fill(sk.as_ptr(), self.raw.get(), skb.as_ptr(), offset, n)
@@ -158,7 +161,10 @@ impl Pinned {
             },
             GFP_KERNEL,
         )?;
-        // SAFETY: the message is the caller's, the structure ours and zeroed.
+        // SAFETY: the message is this call's by the invariant of `Msg`; the callee works on a
+        // copy of its iterator. Nobody else has the structure yet, which is zeroed, as it
+        // wants it. Process context: may sleep.
+        // INVARIANT: the pages are pinned, or the buffer goes, zero.
         proto::check(unsafe {
             bindings::toe_buffer_pin(buffer.raw.get(), msg.as_ptr(), len as usize)
         })?;
@@ -187,8 +193,9 @@ impl Pinned {
     /// An error: the socket was disconnected.
     pub(crate) fn wait(&self, lock: &mut UserLock<'_>, timeout: &mut c_long) -> Result {
         let done = self.buffer.complete.as_ptr();
-        // SAFETY: by the invariant of `UserLock` this task owns the socket and may sleep;
-        // `self` keeps the buffer, which `done` is in, meanwhile.
+        // SAFETY: by the invariant of `UserLock` this task owns the socket and may sleep; the
+        // mutable borrow leaves no proof of the lock, which the callee gives up meanwhile.
+        // `self` keeps the buffer, which `done` is in; that is read as by `READ_ONCE()`.
         let ret = unsafe { bindings::toe_recv_wait(lock.as_ptr(), timeout, done) };
         if ret < 0 {
             Err(Error::from_errno(ret))
@@ -200,16 +207,19 @@ impl Pinned {
     /// `placed` bytes are to be returned: returns whether they are in the application's
     /// memory. Closed.
     pub(crate) fn finish(&self, _lock: &UserLock<'_>, msg: &mut Msg<'_>, placed: u32) -> bool {
-        // SAFETY: the message is the caller's; the buffer is closed, so that nobody else
-        // touches it, and the lock evidence that this is process context.
+        // SAFETY: the message is this call's by the invariant of `Msg`, and the task that runs
+        // the one that pinned the pages. The buffer is closed, so that by its invariant it
+        // is this task's; no more than `placed` bytes are in it. The lock is evidence of
+        // process context: may sleep.
         unsafe { bindings::toe_buffer_finish(self.buffer.raw.get(), msg.as_ptr(), placed) }
     }
 
     /// Puts the `placed` bytes back to the receive queue, and tells how many are
     /// still out: no memory, or others have read on. Closed. Process context.
     pub(crate) fn put_back(&self, lock: &UserLock<'_>, placed: u32) -> u32 {
-        // SAFETY: by the invariant of `UserLock` this task owns the socket; the buffer is
-        // closed, so that nobody else touches it.
+        // SAFETY: by the invariant of `UserLock` this task owns the socket, whose receive queue
+        // the callee writes to, and may sleep. The buffer is closed, so that by its invariant
+        // it is this task's.
         unsafe { bindings::toe_buffer_put_back(lock.as_ptr(), self.buffer.raw.get(), placed) }
     }
 }
@@ -223,8 +233,9 @@ impl Drop for Pinned {
             pr_err!("a user buffer is still posted: its pages stay pinned\n");
             return;
         }
-        // SAFETY: nobody else touches the buffer any more, as above; the task that pinned the
-        // pages is in process context.
+        // SAFETY: closed or never posted, as was just seen, so that by its invariant the buffer
+        // is this task's, the one that pinned the pages; unpinned once. Process context, as
+        // that of `recvmsg`: may sleep.
         unsafe { bindings::toe_buffer_unpin(self.buffer.raw.get(), state.placed() != 0) }
     }
 }
@@ -233,20 +244,22 @@ impl LockedSock<'_> {
     /// Nothing about the call, or what was set on the socket for reading, needs
     /// the host's own `recvmsg`.
     pub(crate) fn reads_plainly(&self, msg: &Msg<'_>) -> bool {
-        // SAFETY: this task owns the socket, the message is the caller's.
+        // SAFETY: live and locked by the type invariant; the message is this call's by that of
+        // `Msg`. The callee only looks.
         unsafe { bindings::toe_recv_plain(self.as_ptr(), msg.as_ptr()) }
     }
 
     /// How long `recvmsg` may wait, in jiffies.
     pub(crate) fn receive_timeout(&self) -> c_long {
-        // SAFETY: the socket is live and locked.
+        // SAFETY: live by the type invariant; the callee reads a word.
         unsafe { bindings::toe_recv_timeo(self.as_ptr()) }
     }
 
     /// What a reader looks at.
     pub(crate) fn reader_view(&self, timeout: c_long, disconnected: bool) -> ReaderView {
         let mut view = bindings::toe_recv_view::default();
-        // SAFETY: this task owns the socket.
+        // SAFETY: live and locked by the type invariant, so that the receive queue stays as it
+        // is while the callee looks; `view` is ours.
         unsafe { bindings::toe_recv_look(self.as_ptr(), &mut view) };
         ReaderView {
             disconnected,
@@ -260,20 +273,22 @@ impl LockedSock<'_> {
 
     /// `tcp_rcv_space_adjust()`: the application has taken payload.
     pub(crate) fn receive_space_adjust(&self) {
-        // SAFETY: this task owns the socket.
+        // SAFETY: live and locked by the type invariant, as `tcp_read_done()` wants it, which
+        // is told of 0 bytes and takes none out of the queue.
         unsafe { bindings::toe_recv_space_adjust(self.as_ptr()) }
     }
 
     /// Returns whether anybody waits for data now: a sleeping reader or poller, a receiver
     /// of `SIGIO`, or a user in the kernel.
     pub(crate) fn has_waiter(&self) -> bool {
-        // SAFETY: the socket is live and locked, by the type invariant.
+        // SAFETY: live by the type invariant; the callee has an RCU section for the wait queue.
         unsafe { bindings::toe_recv_waiter(self.as_ptr()) }
     }
 
     /// Wakes the readers, though the receive queue may be empty.
     pub(crate) fn wake_readers(&self) {
-        // SAFETY: the socket is live and locked.
+        // SAFETY: live and locked by the type invariant, as when `tcp_data_ready()` calls the
+        // same; in any context, nobody holds `sk_callback_lock` for writing.
         unsafe { bindings::toe_recv_wake(self.as_ptr()) }
     }
 }
@@ -281,13 +296,15 @@ impl LockedSock<'_> {
 impl UserLock<'_> {
     /// Processes the backlog. Everything may be different afterwards.
     pub(crate) fn flush_backlog(&mut self) {
-        // SAFETY: by the type invariant this task owns the socket, in process context.
+        // SAFETY: by the type invariant this task owns the socket and may sleep; the mutable
+        // borrow leaves no proof of the lock from before.
         unsafe { bindings::toe_recv_flush(self.as_ptr()) };
     }
 
     /// Waits for payload in the receive queue, or an end, without the lock meanwhile.
     pub(crate) fn wait_queue(&mut self, timeout: &mut c_long) -> Result {
-        // SAFETY: by the type invariant this task owns the socket and may sleep.
+        // SAFETY: by the type invariant this task owns the socket and may sleep; the mutable
+        // borrow leaves no proof of the lock, which the callee gives up meanwhile.
         proto::check(unsafe { bindings::toe_recv_wait_queue(self.as_ptr(), timeout) })
     }
 }
@@ -299,14 +316,15 @@ pub(crate) fn is_forever(timeout: c_long) -> bool {
 
 /// What an interrupted call returns (`sock_intr_errno()`).
 pub(crate) fn interrupted(timeout: c_long) -> Error {
-    // SAFETY: no preconditions.
+    // SAFETY: no preconditions: a function of its argument.
     Error::from_errno(unsafe { bindings::toe_recv_intr(timeout) })
 }
 
 impl Sock {
     /// How many bytes `recvmsg` waits for (`sock_rcvlowat()`).
     pub(crate) fn receive_target(&self, all: bool, len: u32) -> u32 {
-        // SAFETY: the socket is live; a racy read of a plain field.
+        // SAFETY: live by the invariant of `Sock`; the callee reads a word, as by
+        // `READ_ONCE()`.
         unsafe { bindings::toe_recv_target(self.as_ptr(), all, len as usize) as u32 }
     }
 }

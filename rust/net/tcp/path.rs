@@ -65,7 +65,8 @@ impl LockedSock<'_> {
     /// What the host owns of the connection, and a target is told. The route is valid.
     pub(crate) fn cached(&self) -> ConnCached {
         let mut keepalive = bindings::toe_keepalive::default();
-        // SAFETY: the socket is live and locked, its route cached, `keepalive` ours.
+        // SAFETY: live and locked by the type invariant, under which the cached route, valid
+        // as this function says, stays; `keepalive` is ours.
         unsafe {
             bindings::toe_sk_keepalive(self.as_ptr(), &mut keepalive);
             let tos_flow = bindings::toe_sk_tos_flow(self.as_ptr());
@@ -91,7 +92,7 @@ impl LockedSock<'_> {
     /// Where its frames go. The route is valid.
     pub(crate) fn hop(&self) -> Hop {
         let mut hop = bindings::toe_hop::default();
-        // SAFETY: the socket is live and locked, its route cached, `hop` ours.
+        // SAFETY: as in `cached()`; `hop` is ours.
         unsafe { bindings::toe_sk_hop(self.as_ptr(), &mut hop) };
         Hop::new(&hop)
     }
@@ -100,13 +101,15 @@ impl LockedSock<'_> {
     /// the route transforms frames (IPsec, light-weight tunnels).
     pub(crate) fn route(&self) -> Option<(&NetDevice, bool)> {
         let mut xfrm = false;
-        // SAFETY: the socket is live and locked.
+        // SAFETY: live and locked by the type invariant: the callee may drop a cached route
+        // that is not valid.
         let dev = unsafe { bindings::toe_sk_route(self.as_ptr(), &mut xfrm) };
         if dev.is_null() {
             return None;
         }
-        // SAFETY: the cached route holds the device, and the socket lock the
-        // route.
+        // SAFETY: a route has a reference to its device, and the socket one to the route, which
+        // this context alone can make it drop: `reroute()` and `path()` do so only if it
+        // is not valid. RCU readers keep both besides.
         Some((unsafe { NetDevice::from_raw(dev) }, xfrm))
     }
 
@@ -123,7 +126,8 @@ impl LockedSock<'_> {
     /// Looks the route up again, if there is no valid one; fails as the host stack's
     /// next packet would. Any context.
     pub(crate) fn reroute(&self) -> Result {
-        // SAFETY: the socket is live and locked.
+        // SAFETY: live and locked by the type invariant, as the host calls the same before it
+        // transmits.
         proto::check(unsafe { bindings::toe_sk_reroute(self.as_ptr()) })
     }
 
@@ -131,7 +135,8 @@ impl LockedSock<'_> {
     /// it got what was sent, which spares that.
     pub(crate) fn neighbour(&self, progress: bool) -> Result<NeighbourCached> {
         let mut mac = [0; 6];
-        // SAFETY: the socket is live and locked, `mac` has room for an address.
+        // SAFETY: live and locked by the type invariant, under which the cached route, if there
+        // is one, stays; `mac` is ours, with room for the 6 bytes that are written.
         let ret = unsafe { bindings::toe_sk_neigh(self.as_ptr(), mac.as_mut_ptr(), progress) };
         cached(ret, mac)
     }
@@ -139,13 +144,13 @@ impl LockedSock<'_> {
     /// The clock of the last [`refresh_clock`](Self::refresh_clock), in us.
     #[inline(always)]
     pub(crate) fn clock_us(&self) -> u64 {
-        // SAFETY: the socket is live and locked.
+        // SAFETY: live and locked by the type invariant; a field, read in place.
         unsafe { (*self.tp()).tcp_mstamp }
     }
 
     /// Is the MSS that of the route's MTU?
     pub(crate) fn mtu_current(&self) -> bool {
-        // SAFETY: the socket is live and locked.
+        // SAFETY: live and locked by the type invariant, under which the cached route stays.
         unsafe { bindings::toe_tcp_mtu_current(self.as_ptr()) }
     }
 
@@ -153,7 +158,9 @@ impl LockedSock<'_> {
     /// [`Sock::filters`] would find? Asked for every frame.
     #[inline(always)]
     pub(crate) fn path(&self, dev: &NetDevice, _bh: &Bh) -> Path {
-        // SAFETY: the socket is live and locked, the device live, bottom halves off.
+        // SAFETY: live and locked by the type invariant, the device live by that of
+        // `NetDevice`. `_bh` is an RCU read section, which keeps the hooks, the qdisc and the
+        // programs that the callee looks for.
         Path(unsafe { bindings::toe_sk_path(self.as_ptr(), dev.as_ptr()) })
     }
 }
@@ -163,7 +170,8 @@ impl Sock {
     /// does not hold them against the connection. Nothing happens where none is on, or it
     /// does not know the connection in its default zone. The socket's lock is held.
     pub(crate) fn tracked_again(&self) {
-        // SAFETY: the socket is live.
+        // SAFETY: live by the type invariant; its addresses and ports, by which the callee
+        // finds what is tracked, are constant. That is found with a reference, and locked.
         unsafe { bindings::toe_sk_untracked_end(self.as_ptr()) }
     }
 
@@ -176,13 +184,15 @@ impl Sock {
     /// Of those the ones that are the device's or the namespace's: the same for all
     /// sockets that carry the same family.
     pub(crate) fn way_filters(&self, dev: &NetDevice) -> Filters {
-        // SAFETY: socket and device are live; reads what may change any time.
+        // SAFETY: live by the invariants of both types; the callee has an RCU section for what
+        // may change at any time.
         Filters::from_bits(unsafe { bindings::toe_way_filters(self.as_ptr(), dev.as_ptr()) })
     }
 
     /// And those of this socket, or its cgroup.
     pub(crate) fn own_filters(&self) -> Filters {
-        // SAFETY: the socket is live; reads what may change any time.
+        // SAFETY: live by the type invariant; the callee has an RCU section for what may change
+        // at any time.
         Filters::from_bits(unsafe { bindings::toe_own_filters(self.as_ptr()) })
     }
 }
@@ -219,7 +229,8 @@ impl NetDevice {
             v6: family == Family::V6,
             ..Default::default()
         };
-        // SAFETY: the device is live, `mac` has room for an address.
+        // SAFETY: live by the type invariant; the callee has an RCU section for the neighbour.
+        // `mac` is ours, with room for the 6 bytes that are written.
         let ret = unsafe { bindings::toe_neigh_peek(self.as_ptr(), &hop, mac.as_mut_ptr()) };
         cached(ret, mac)
     }
@@ -227,22 +238,24 @@ impl NetDevice {
     /// What [`Sock::filters`] could find for some socket of this device or one on top
     /// of it, but for filters of the socket itself. Any context.
     pub(crate) fn any_filters(&self) -> Filters {
-        // SAFETY: the device is live.
+        // SAFETY: live by the type invariant; the callee has an RCU section for what may change
+        // at any time, and for the devices on top.
         Filters::from_bits(unsafe { bindings::toe_any_filters(self.as_ptr()) })
     }
 
     /// Another number when something of what [`any_filters`](Self::any_filters) finds
     /// was installed. Any context.
     pub(crate) fn filters_sign(&self) -> u64 {
-        // SAFETY: the device is live.
+        // SAFETY: as in `any_filters()`.
         unsafe { bindings::toe_filters_sign(self.as_ptr()) }
     }
 
     /// The link address at this moment.
     pub(crate) fn address_now(&self) -> [u8; 6] {
         let mut mac = [0; 6];
-        // SAFETY: the device is live and an Ethernet device; a torn read while
-        // the address changes is corrected when the connections are uploaded.
+        // SAFETY: live by the type invariant, and with it its address, which has 32 bytes
+        // (`MAX_ADDR_LEN`) in each device. A torn read while the address changes is corrected
+        // when the connections are uploaded.
         unsafe { core::ptr::copy_nonoverlapping((*self.as_ptr()).dev_addr, mac.as_mut_ptr(), 6) };
         mac
     }
