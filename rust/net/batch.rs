@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Several connections at a time: their locks, owned together, and where they are
-//! found.
+//! Several connections at a time: their locks, owned together, and how the connections
+//! are found.
 
 use core::ptr::{
     self,
@@ -25,8 +25,8 @@ use crate::bindings;
 
 /// The right to own the locks of several sockets. One task at a time has it.
 ///
-/// Nobody who owns a socket's lock by this waits for another one, so that there is no
-/// order between them. The locks are given up before this is.
+/// A task that owns a socket's lock by this does not wait for another one, so that the
+/// locks need no order. They are released before this is dropped.
 ///
 /// # Invariants
 ///
@@ -42,8 +42,8 @@ impl Batch {
         Batch(NotThreadSafe)
     }
 
-    /// The socket's lock, if it is to be had without waiting, and the socket is an
-    /// application's.
+    /// The socket's lock, if it is free and the socket belongs to an application. Does not
+    /// wait.
     pub(crate) fn try_own<'a>(&'a self, sk: &'a Sock) -> Option<UserLock<'a>> {
         // SAFETY: the socket is live, and the mutex held by the type invariant.
         if !unsafe { bindings::toe_sock_try_own(sk.as_ptr()) } {
@@ -73,7 +73,8 @@ impl Sock {
         }
     }
 
-    /// May the locks of both be owned at a time? Always, unless lockdep looks.
+    /// Returns whether the locks of both may be owned at a time: always, except with
+    /// lockdep.
     pub(crate) fn same_class(&self, other: &Sock) -> bool {
         // SAFETY: both are live.
         unsafe { bindings::toe_sock_same_class(self.as_ptr(), other.as_ptr()) }
@@ -83,9 +84,9 @@ impl Sock {
 /// Sockets that are looked up at a time.
 const ROOM: usize = 64;
 
-/// The connections of a device's namespace, whatever they are routed by, as the hash
-/// table of established ones has them. One that is opened or closed meanwhile may be
-/// among them or not. Process context.
+/// The connections of a device's namespace, whatever their route, in the order of the
+/// hash table of established ones. One that is opened or closed meanwhile may be among
+/// them or not. Process context.
 pub(crate) struct Established<'a> {
     dev: &'a NetDevice,
     bucket: u32,

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tasks in the replaced socket methods, and the module that must not go meanwhile.
+//! Tasks in the replaced socket methods, which keep the module loaded.
 //!
-//! `rmmod` waits for those that are in them ([`Quiesce`]), which therefore must not sleep
-//! for longer than the kernel decides. A call that does, because a user serves its memory
-//! or a peer does not read, has a [`ModulePin`]: then `rmmod` answers EBUSY at once, and
-//! debugfs says who it is.
+//! `rmmod` waits for tasks in these methods ([`Quiesce`]), so that they must not sleep for
+//! a time that a user decides. A call that does, because a user serves its memory or a peer
+//! does not read, has a [`ModulePin`]: `rmmod` then answers EBUSY at once, and debugfs says
+//! which task it is.
 
 use core::ptr;
 
@@ -76,7 +76,8 @@ impl ModulePin {
         ModulePin(held.then_some(place))
     }
 
-    /// Is it one, or is the module being unloaded?
+    /// Returns whether there is a reference: there is none if the module is being
+    /// unloaded.
     pub(crate) fn held(&self) -> bool {
         self.0.is_some()
     }

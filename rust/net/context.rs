@@ -37,11 +37,11 @@ use crate::bindings;
 ///
 /// Bottom halves stay disabled as long as a value exists.
 pub(crate) struct Bh {
-    /// Does it keep frames until its end? Else a softirq sees to them.
+    /// Whether the section keeps frames until its end. If not, a softirq receives them.
     keeps: Cell<bool>,
-    /// Whose the kept frames are, if there are any.
+    /// The receiver of the kept frames, if there are any.
     receiver: Cell<Option<(NonNull<c_void>, ReceiveFn)>>,
-    /// Never borrowed across a call of somebody else's.
+    /// Never borrowed across a call into other code.
     frames: UnsafeCell<FrameList>,
     /// The socket whose lock the task of a [`Doorbell`] owns.
     owned: Cell<*const Sock>,
@@ -74,8 +74,8 @@ impl Bh {
         }
     }
 
-    /// Keeps `frames` for `to` until the end of this section, if it is one that
-    /// does, else gives them back.
+    /// Keeps `frames` for `to` until the end of this section, or gives them back if the
+    /// section does not keep frames.
     ///
     /// # Safety
     ///
@@ -103,7 +103,7 @@ impl Bh {
         Ok(())
     }
 
-    /// Whose the kept frames are, and these; then there are none.
+    /// Takes the kept frames, with their receiver.
     #[inline(always)]
     fn kept(&self) -> Option<(NonNull<c_void>, ReceiveFn, FrameList)> {
         let (to, receive) = self.receiver.take()?;
@@ -112,8 +112,8 @@ impl Bh {
         Some((to, receive, frames))
     }
 
-    /// The lock of `sk`, if this section is a [`Doorbell`] whose task owns it, and is past
-    /// what it did with it.
+    /// The lock of `sk`, if this section is a [`Doorbell`] whose task owns the lock and has
+    /// finished its own work under it.
     #[inline(always)]
     pub(super) fn owned(&self, sk: &Sock) -> Option<LockedSock<'_>> {
         if !core::ptr::eq(self.owned.get(), sk) {
@@ -124,8 +124,8 @@ impl Bh {
         Some(unsafe { LockedSock::assume(&*self.owned.get()) })
     }
 
-    /// The time in ns (`tcp_clock_ns()`). What a doorbell sends arrives at the instant at
-    /// which it was sent: one reading of the clock does for both.
+    /// The time in ns (`tcp_clock_ns()`). What a doorbell sends arrives at the instant it
+    /// was sent: the clock is read once for both.
     #[inline(always)]
     pub(super) fn clock_ns(&self) -> u64 {
         match self.clock.get() {
@@ -185,12 +185,12 @@ impl Drop for BhGuard {
     }
 }
 
-/// Times a [`Doorbell`] hands frames over, for what is received may be answered.
+/// Times a [`Doorbell`] hands frames over, because what is received may be answered.
 const ROUNDS: u32 = 4;
 
-/// A section in which a task hands frames to a device, and at whose end it does
-/// the receiver's part, too, where nobody else is at it: the softirq would be
-/// raised to run in the same place a moment later.
+/// A section in which a task hands frames to a device. At its end the task also does the
+/// receiver's part, unless that runs elsewhere: the softirq would be raised to run in the
+/// same place a moment later.
 ///
 /// For system calls only: the receiver's part takes stack.
 pub(crate) struct Doorbell<'a> {
@@ -222,8 +222,7 @@ impl Drop for Doorbell<'_> {
     #[inline]
     fn drop(&mut self) {
         let mut left = ROUNDS;
-        // Whoever rang is through: what is answered need not wait for him to let the
-        // socket go.
+        // The task is done: an answer need not wait until it releases the socket.
         self.guard.owned.set(self.lock.sock());
         while let Some((to, receive, frames)) = self.guard.kept() {
             left -= 1;

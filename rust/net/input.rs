@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the host stack asks about each frame that it receives: for whom it is, and who
-//! else is to see it.
+//! What the host stack checks for each frame that it receives: whether it is for this host,
+//! and who else must see it.
 
 use crate::{
     bindings,
@@ -47,20 +47,20 @@ impl RawSockets {
 pub(crate) struct Arrival(u32);
 
 impl Arrival {
-    /// Does the input route that the socket has cached hold, as `tcp_v4_early_demux()`
-    /// asks?
+    /// Returns whether the input route that the socket has cached is valid, as
+    /// `tcp_v4_early_demux()` checks.
     #[inline(always)]
     pub(crate) fn is_expected(self) -> bool {
         self.0 & bindings::toe_input_TOE_INPUT_ROUTE == 0
     }
 
-    /// Are there packet sockets that may want to see it?
+    /// Returns whether there are packet sockets that may want to see it.
     #[inline(always)]
     pub(crate) fn is_tapped(self) -> bool {
         self.0 & bindings::toe_input_TOE_INPUT_TAPS != 0
     }
 
-    /// Are there raw sockets that may want to see it?
+    /// Returns whether there are raw sockets that may want to see it.
     #[inline(always)]
     pub(crate) fn is_raw(self) -> bool {
         self.0 & bindings::toe_input_TOE_INPUT_RAW != 0
@@ -80,9 +80,10 @@ impl BhLock<'_> {
 }
 
 impl SkBuff {
-    /// Does its route lead to this host? Then the socket caches it. The frame is at its
-    /// Ethernet header, and `l3_off` the offset of its IP header, which is in the linear
-    /// part. `false`: the frame is the host's. Bottom halves off.
+    /// Returns whether the frame's route leads to this host; the socket then caches the
+    /// route. The frame is at its Ethernet header, and `l3_off` is the offset of its IP
+    /// header, which is in the linear part. `false`: the frame is the host's. Bottom halves
+    /// off.
     #[cold]
     pub(crate) fn is_for_host(
         &mut self,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory is charged to the cgroup of whoever makes it necessary: in process context
-//! with `GFP_KERNEL_ACCOUNT`; where nobody can wait, and in workers, who are nobody's, to
-//! that of the socket that it is for.
+//! Memory is charged to the cgroup of the task that makes it necessary: in process context
+//! with `GFP_KERNEL_ACCOUNT`. In contexts that cannot sleep, and in workers, it is charged
+//! to the cgroup of the socket that it is for.
 //!
 //! C header: [`include/linux/sched/mm.h`](srctree/include/linux/sched/mm.h)
 
@@ -17,10 +17,10 @@ use kernel::{
 use super::sock::Sock;
 use crate::bindings;
 
-/// For memory of a connection: nobody waits, it is charged, and a cgroup at its limit has
-/// none: `__GFP_HIGH` of `GFP_ATOMIC` would be charged all the same
-/// (`try_charge_memcg()`). Without it the connection stays with the host stack, which is
-/// no reason for a line in the log, nor for the last reserves.
+/// For memory of a connection: it does not sleep, is charged, and fails for a cgroup at its
+/// limit, which `__GFP_HIGH` of `GFP_ATOMIC` would exceed (`try_charge_memcg()`). Without
+/// memory the connection stays with the host stack, which is no reason for a line in the log
+/// or for the use of reserves.
 #[inline]
 pub(crate) fn atomic() -> Flags {
     GFP_NOWAIT | __GFP_NOWARN | (GFP_KERNEL_ACCOUNT & !GFP_KERNEL)

@@ -2,8 +2,8 @@
 
 //! Safe abstractions over the kernel's networking.
 //!
-//! The only place besides `bindings` with `unsafe` in it. One C object, one
-//! type; contexts and locks are values that functions ask for ([`context`]).
+//! `unsafe` is used here and in `bindings` only. Each C object has one type; contexts and
+//! locks are values that functions ask for ([`context`]).
 
 pub(crate) mod batch;
 pub(crate) mod calls;

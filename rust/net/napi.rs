@@ -194,8 +194,8 @@ impl<T: Poll> Napi<T> {
     }
 
     /// Has `frames` received at the end of the section, if it is a
-    /// [`Doorbell`](super::context::Doorbell)'s and nobody polls this instance
-    /// then. Else they are given back, or to [`Poll::queue`].
+    /// [`Doorbell`](super::context::Doorbell)'s and this instance is not being polled
+    /// then. Otherwise they are given back, or to [`Poll::queue`].
     #[inline(always)]
     pub(crate) fn hand_over(&self, frames: FrameList, bh: &Bh) -> Result<(), FrameList> {
         let to = NonNull::from(self).cast();
@@ -205,8 +205,8 @@ impl<T: Poll> Napi<T> {
         unsafe { bh.keep(to, receive::<T>, frames) }
     }
 
-    /// Does nobody poll it, or is about to, and need no thread do it? Then all
-    /// frames that this task had scheduled it for before are through.
+    /// Returns whether it is neither polled, nor about to be, nor served by a thread. All
+    /// frames for which this task scheduled it before have then been processed.
     #[inline(always)]
     fn is_idle(&self) -> bool {
         const BUSY: c_ulong = 1 << bindings::NAPI_STATE_SCHED

@@ -77,8 +77,8 @@ pub(crate) trait Driver: Sized + Send + Sync + 'static {
     /// `ip link set up`. Process context, rtnl held.
     fn open(&self, rtnl: &Rtnl) -> Result;
 
-    /// `ip link set down`. Process context, rtnl held; nothing is transmitted
-    /// by the core any more.
+    /// `ip link set down`. Process context, rtnl held; the core no longer transmits
+    /// anything.
     fn stop(&self, rtnl: &Rtnl);
 
     /// A frame to send. Bottom halves disabled; several CPUs at once, also on

@@ -298,8 +298,8 @@ impl NetDevice {
         false
     }
 
-    /// An engine's frame as this device sends it: as it is if the device has all of
-    /// `features`, else what [`FrameList::validated`] makes of it.
+    /// An engine's frame as this device sends it: unchanged if the device has all of
+    /// `features`, otherwise what [`FrameList::validated`] makes of it.
     #[inline(always)]
     pub(crate) fn prepared(&self, mut skb: SkBuff, features: u64, bh: &Bh) -> FrameList {
         if self.features() & features != features {
@@ -322,8 +322,8 @@ impl NetDevice {
         }
     }
 
-    /// `dev_nit_active_rcu()`: does a packet tap see what this device sends and
-    /// receives?
+    /// Returns whether a packet tap sees what this device sends and receives
+    /// (`dev_nit_active_rcu()`).
     #[inline(always)]
     fn has_taps(&self, _bh: &Bh) -> bool {
         let dev = self.as_ptr();
@@ -336,8 +336,8 @@ impl NetDevice {
         }
     }
 
-    /// Does anybody see what this device receives: a packet tap, or a packet socket of one
-    /// protocol?
+    /// Returns whether a packet tap, or a packet socket of one protocol, sees what this
+    /// device receives.
     pub(crate) fn is_tapped(&self, bh: &Bh) -> bool {
         let dev = self.as_ptr();
         self.has_taps(bh)
@@ -363,7 +363,7 @@ impl NetDevice {
     }
 }
 
-/// A racy look at a list of a live structure, which is enough to see that nobody is there.
+/// Returns whether a list of a live structure is empty. A racy look, which is enough here.
 ///
 /// # Safety
 ///

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Being told what happens to neighbours.
+//! Notifications about neighbours.
 
 use kernel::{
     ffi::{

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Being told what happens: the kernel's notifier chains, and that of devices.
+//! The kernel's notifier chains, and that of devices.
 
 use core::marker::PhantomData;
 
@@ -85,7 +85,7 @@ pub(crate) trait Chain<T> {
     /// [`Self::unregister`] has returned, or this has returned an error.
     unsafe fn register(block: *mut bindings::notifier_block) -> c_int;
 
-    /// When this returns, no call runs any more.
+    /// When this returns, no call is running.
     ///
     /// # Safety
     ///

@@ -4,10 +4,10 @@
 //! `struct inet_connection_sock_af_ops` with some methods replaced, set on one
 //! socket at a time, as kernel TLS and sockmap do.
 //!
-//! What a delegated connection's socket has of ours is set by [`install`] and put back by
-//! [`remove`]: the tables, the record, and the [sign](super::ulp) that there is one. None of
-//! the tables' functions is ever left to anybody who could outlive the module: what copies
-//! or keeps `sk_prot` (kTLS, sockmap) finds the sign before, and goes away.
+//! What the module sets on a delegated connection's socket is set by [`install`] and put
+//! back by [`remove`]: the tables, the record, and the [sign](super::ulp) that there is one.
+//! None of the tables' functions is ever left with code that could outlive the module: what
+//! copies or keeps `sk_prot` (kTLS, sockmap) finds the sign first, and gives up.
 //!
 //! A reader may sleep in the host's `recvmsg` for ever, which must not keep the
 //! module loaded. The replaced methods therefore end in a jump to the host's
@@ -74,7 +74,7 @@ pub(crate) struct OptValue {
 }
 
 impl OptValue {
-    /// Is it this name? For `TCP_ULP`.
+    /// Returns whether the value is this name. For `TCP_ULP`.
     pub(crate) fn is(&self, name: &CStr) -> bool {
         // SAFETY: by the type invariant the value is user memory, which is copied as such, or
         // memory of the kernel of that length, which is there while the call lasts; `name`
@@ -101,8 +101,8 @@ pub(crate) trait Hooks: 'static {
     fn recvmsg(sk: &Sock, msg: &mut Msg<'_>, flags: u32) -> Received;
     /// Process context, socket unlocked: `close(2)` is about to run.
     fn before_close(sk: &Sock);
-    /// Process context, socket unlocked. What the call returns, or `None`: the host's
-    /// own does it when we are out of the way. `host` is the host's own, too.
+    /// Process context, socket unlocked. What the call returns; `None`: the host's own
+    /// method is called once the connection is the host's. `host` calls that method, too.
     fn setsockopt(
         sk: &Sock,
         opt: SockOpt,
@@ -115,8 +115,8 @@ pub(crate) trait Hooks: 'static {
     fn unhash(sk: LockedSock<'_>);
     /// Socket lock held as a user: frames that arrived meanwhile.
     fn backlog_rcv(sk: LockedSock<'_>, skb: SkBuff);
-    /// Is [`Self::release`] to be called for any socket at all? Asked at every
-    /// release of every socket that has our methods.
+    /// Returns whether [`Self::release`] must be called for any socket at all. Called at
+    /// every release of every socket that has our methods.
     fn release_awaited() -> bool;
     /// Socket lock held as a user and as a spin lock, from `release_sock()`. `awaited`:
     /// another task waits for the lock.
@@ -166,7 +166,7 @@ impl Msg<'_> {
         unsafe { (*self.raw.as_ptr()).msg_flags }
     }
 
-    /// Is there ancillary data or a preset zero-copy buffer?
+    /// Returns whether there is ancillary data or a preset zero-copy buffer.
     pub(crate) fn has_control(&self) -> bool {
         // SAFETY: valid, and this task's, by the type invariant; the reference does not leave
         // this function.
@@ -288,7 +288,7 @@ impl<H: Hooks> Registration<H> {
     }
 }
 
-/// Nobody calls the methods any more on drop, whoever has kept a table. Before
+/// On drop the methods are no longer called, even by code that has kept a table. Before
 /// [`Quiesce`](super::calls::Quiesce).
 pub(crate) struct Neutralise;
 
@@ -326,13 +326,13 @@ impl<H: Hooks> Drop for Registration<H> {
     }
 }
 
-/// Does the socket use the host stack's own methods, and no others?
+/// Returns whether the socket uses the host stack's own methods, and no others.
 pub(crate) fn is_plain(sk: LockedSock<'_>) -> bool {
     // SAFETY: live by the invariant of `Sock`; the pointer is only compared.
     unsafe { (*sk.as_ptr()).__sk_common.skc_prot == base(&sk) }
 }
 
-/// Are our methods the socket's?
+/// Returns whether the socket has our methods.
 pub(crate) fn is_ours(sk: &Sock) -> bool {
     let ours = TABLES[index(sk)].proto.load(Ordering::Relaxed);
     // `sk_prot` never is null: before the tables are made, and after, nothing is ours.
@@ -379,11 +379,11 @@ fn af_ops_copy<H: Hooks>(
 pub(crate) enum InstallError {
     /// No memory, or the module is not ready.
     Memory,
-    /// The socket is not the host stack's alone any more.
+    /// The socket is no longer the host stack's alone.
     Taken,
 }
 
-/// Gives the record to the socket, with our methods and the sign. Nobody below us holds
+/// Gives the record to the socket, with our methods and the sign. The caller does not hold
 /// `sk_callback_lock`.
 pub(crate) fn install<H: Hooks, P: Parts>(
     sk: LockedSock<'_>,
@@ -447,8 +447,8 @@ pub(crate) fn remove<H: Hooks, P: Parts>(sk: LockedSock<'_>, record: &Record<P>)
     put_back::<H, P>(&sk, record);
 }
 
-/// [`remove`], though a task owns the socket, which `lock` proves to be locked against
-/// others: it is not in our code, or leaves it without another look at the record.
+/// [`remove`] while a task owns the socket, which `lock` proves to be locked against
+/// others: the task is not in our code, or leaves it without using the record again.
 pub(crate) fn remove_under_owner<H: Hooks, P: Parts>(lock: &BhLock<'_>, record: &Record<P>) {
     put_back::<H, P>(lock.sock(), record);
     // SAFETY: live by the invariant of `Sock`, and `lock` is its spin lock, held: the owner,
@@ -456,9 +456,8 @@ pub(crate) fn remove_under_owner<H: Hooks, P: Parts>(lock: &BhLock<'_>, record: 
     unsafe { bindings::toe_sk_resume_later(lock.sock().as_ptr()) }
 }
 
-/// The socket has our methods and no record: somebody had taken `sk_prot` for his own, and
-/// has put it back. Under the socket's lock. Nothing happens to one that has others' methods:
-/// it is his who calls ours.
+/// The socket has our methods and no record: other code had taken our `sk_prot`, and has put
+/// it back. Under the socket's lock.
 #[cold]
 pub(crate) fn heal(sk: LockedSock<'_>) {
     if !is_ours(&sk) {

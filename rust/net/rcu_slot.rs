@@ -24,8 +24,8 @@ use super::{
 ///
 /// # Invariants
 ///
-/// The pointer is null or from [`RcuBox::into_context`] for a `T`, and whoever takes it out
-/// gives it to [`RcuBox::free`].
+/// The pointer is null or from [`RcuBox::into_context`]; what is taken out is given to
+/// [`RcuBox::free`].
 pub(crate) struct RcuSlot<T: Send + Sync>(AtomicPtr<c_void>, core::marker::PhantomData<T>);
 
 impl<T: Send + Sync + 'static> RcuSlot<T> {

@@ -3,8 +3,8 @@
 //! What a socket points to while its connection is delegated (`icsk_ulp_data`), and the
 //! list of all of them.
 //!
-//! The list finds a record whatever becomes of the socket's pointer. It is also the
-//! order in which connections were handed over, for who looks at new ones only.
+//! The list finds a record whatever becomes of the socket's pointer. It also has the order
+//! in which connections were handed over, for code that looks at new ones only.
 
 use core::{
     cell::UnsafeCell,
@@ -340,7 +340,8 @@ pub(in crate::net) unsafe fn list<P: Parts>(record: NonNull<Record<P>>, _bh: &Bh
     unsafe { LIST.lock().push(links) };
 }
 
-/// And no more: nobody finds it by its socket. Under the socket's lock.
+/// The record no longer belongs to its socket, and cannot be found by it. Under the
+/// socket's lock.
 pub(in crate::net) fn unlist<P: Parts>(record: &Record<P>) {
     // SAFETY: those of a live record.
     if with(|list| unsafe { list.remove(record.links()) }) {
@@ -425,13 +426,13 @@ pub(crate) fn next_ones<P: Parts>(most: usize, f: impl FnMut(&Record<P>, &Sock))
     })
 }
 
-/// None of them is new any more.
+/// Marks all of them as seen: none is new.
 pub(crate) fn pass_new() {
     with(|list| list.seen = list.last);
 }
 
-/// The first record that `wanted` says yes to: what `f` makes of it, in the same RCU
-/// section. Looks at all of them, with the list's lock held: where something went wrong.
+/// What `f` makes, in the same RCU section, of the first record that `wanted` accepts. Looks
+/// at all of them, with the list's lock held: only for when something went wrong.
 #[cold]
 pub(crate) fn search<P: Parts, R>(
     guard: &ReadGuard<'_>,

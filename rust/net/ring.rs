@@ -37,10 +37,10 @@ pub(crate) struct QueueCounters {
     pub(crate) overruns: u64,
 }
 
-/// A queue holds so many bytes for each frame of its bound: 8 MiB with the default
+/// Bytes that a queue holds for each frame of its bound: 8 MiB with the default
 /// bound, 128 frames of the largest size. No process is charged for them.
 const BYTES_PER_FRAME: u64 = 8192;
-/// And never more.
+/// Bytes that a queue holds at most.
 const MAX_BYTES: u64 = 32 << 20;
 
 struct Inner {

@@ -164,8 +164,8 @@ impl SkBuff {
         unsafe { core::slice::from_raw_parts(self.raw().data, self.headlen() as usize) }
     }
 
-    /// Makes the first `len` bytes linear; false if there are not so many, or
-    /// no memory.
+    /// Makes the first `len` bytes linear; false if the frame is shorter, or there is no
+    /// memory.
     #[inline(always)]
     pub(crate) fn may_pull(&mut self, len: u32) -> bool {
         // SAFETY: live and ours alone by the type invariant: the callee may move its data.
@@ -240,7 +240,7 @@ impl SkBuff {
         }
     }
 
-    /// What was verified is not known to be right any more.
+    /// What was verified may no longer be right.
     #[inline]
     pub(crate) fn forget_checksum(&mut self) {
         if self.checksum() == Checksum::Unnecessary {
@@ -431,8 +431,8 @@ impl Drop for SkBuff {
     }
 }
 
-/// The buffers that each CPU keeps to use them again; freed on drop, when nobody is in the
-/// module's code any more.
+/// The buffers that each CPU keeps to use them again; freed on drop, when no task is left in
+/// the module's code.
 pub(crate) struct Spares;
 
 impl Drop for Spares {

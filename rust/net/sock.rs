@@ -87,8 +87,8 @@ impl Sock {
         }
     }
 
-    /// `lock_sock()`. Process context; sleeps for as long as the owner likes, who may
-    /// sleep in memory that a user serves: for that user's own calls only.
+    /// `lock_sock()`. Process context; may sleep without bound, because the owner may sleep
+    /// in memory that a user serves: for that user's own calls only.
     pub(crate) fn lock(&self) -> UserLock<'_> {
         // SAFETY: live by the type invariant; may sleep, as the caller is in process context.
         unsafe { bindings::toe_lock_sock(self.as_ptr()) };
@@ -96,7 +96,7 @@ impl Sock {
         unsafe { UserLock::assume(self) }
     }
 
-    /// [`lock`](Self::lock), unless somebody owns it. Process context.
+    /// [`lock`](Self::lock), unless a task owns it. Process context.
     #[inline(always)]
     pub(crate) fn lock_nowait(&self) -> Option<UserLock<'_>> {
         // SAFETY: live by the type invariant; process context, as the caller's is.
@@ -107,7 +107,7 @@ impl Sock {
         Some(unsafe { UserLock::assume(self) })
     }
 
-    /// [`lock`](Self::lock), but waits for the owner for what is left of `patience` only.
+    /// [`lock`](Self::lock), but waits for the owner no longer than what is left of `patience`.
     /// Not for a connection that was not accepted yet. Process context; sleeps.
     pub(crate) fn lock_within(&self, patience: &mut Patience) -> Option<UserLock<'_>> {
         // SAFETY: live by the type invariant; may sleep, as the caller is in process context.
@@ -119,12 +119,11 @@ impl Sock {
         Some(unsafe { UserLock::assume(self) })
     }
 
-    /// Runs `f` under the socket's lock, or `busy`, in which nobody else can take or give
-    /// up the lock, if a task owns it. Neither sleeps. Process context; does not wait.
+    /// Runs `f` under the socket's lock, or `busy` if a task owns it; no other task can take
+    /// or release the lock during either. Neither may sleep. Process context; does not wait.
     ///
-    /// Nobody may own the lock of a connection that was not accepted yet: its
-    /// listener's end expects that (`inet_csk_listen_stop()`). Such a one is locked
-    /// as in softirq.
+    /// A connection that was not accepted yet is locked as in softirq: no task may own its
+    /// lock when its listener ends (`inet_csk_listen_stop()`).
     pub(crate) fn with_lock<R>(
         &self,
         f: impl FnOnce(LockedSock<'_>) -> R,
@@ -152,7 +151,7 @@ impl Sock {
         f(lock.locked())
     }
 
-    /// Is it an application's: accepted, and not closed?
+    /// Returns whether it belongs to an application: accepted, and not closed.
     fn has_socket(&self) -> bool {
         // SAFETY: live by the type invariant; an aligned pointer, which C writes in one piece,
         // and which is only compared with null.
@@ -232,7 +231,7 @@ impl<'a> LockedSock<'a> {
         self.0
     }
 
-    /// Is it the lock of a user, who lets it go by `release_sock()`?
+    /// Returns whether a task owns it, and will release it by `release_sock()`.
     pub(crate) fn is_owned(&self) -> bool {
         // SAFETY: live by the type invariant; the lock, held in either form, keeps the answer
         // what it is.
@@ -330,13 +329,13 @@ impl<'a> BhLock<'a> {
         }
     }
 
-    /// The lock of the socket's owner, if this is [his doorbell](super::context::Doorbell).
+    /// The lock of the socket's owner, if this is its [doorbell](super::context::Doorbell).
     #[inline(always)]
     pub(crate) fn yield_to_owner<'b>(self, bh: &'b Bh) -> Result<LockedSock<'b>, Self> {
         bh.owned(self.0).ok_or(self)
     }
 
-    /// Do frames wait for the owner?
+    /// Returns whether frames wait for the owner.
     #[inline(always)]
     pub(crate) fn has_backlog(&self) -> bool {
         // SAFETY: by the type invariant live, and its spin lock, which guards the list, held.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory that is made once and lent again and again, for values that are gone when the
-//! call is over which needs them: where none can be waited for, and the stack is too small.
+//! Memory that is made once and lent again and again, for values that a single call needs,
+//! where waiting for memory is impossible and the stack is too small.
 
 use core::{
     alloc::Layout,

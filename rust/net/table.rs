@@ -139,7 +139,7 @@ struct Chunk<T> {
     places: [core::cell::UnsafeCell<Place>; SLOTS],
 }
 
-/// The largest piece of memory that is asked for where nobody can wait.
+/// The largest piece of memory that is asked for in contexts that cannot sleep.
 const PAGE: usize = 4096;
 
 /// See the module's documentation.

@@ -77,9 +77,9 @@ impl Sock {
         u64::from(sent) + u64::from(received)
     }
 
-    /// Is the connection closed by this end, or reset, at this moment? One that is about
-    /// to be established is not: its state is written after the tracepoint that tells of
-    /// it. Any context.
+    /// Returns whether the connection is closed by this end, or reset, at this moment. One
+    /// that is about to be established is not: its state is written after the tracepoint.
+    /// Any context.
     pub(crate) fn has_ended(&self) -> bool {
         // SAFETY: the socket is live; a racy read of a plain field.
         let state = unsafe { read_volatile(addr_of!((*self.as_ptr()).__sk_common.skc_state)) };
@@ -99,7 +99,7 @@ impl Sock {
         unsafe { read_volatile(addr_of!((*tp).srtt_us)) }
     }
 
-    /// Does anything of the socket's own, or of its cgroup's, look at received frames?
+    /// Returns whether anything on the socket, or on its cgroup, looks at received frames.
     /// Any context; the lock need not be held.
     #[inline]
     pub(crate) fn is_watched(&self) -> bool {
@@ -128,8 +128,8 @@ impl<'a> LockedSock<'a> {
         self.as_ptr().cast()
     }
 
-    /// Can this end still send: ESTABLISHED or, after the peer's FIN,
-    /// CLOSE_WAIT?
+    /// Returns whether this end can still send: ESTABLISHED or, after the peer's FIN,
+    /// CLOSE_WAIT.
     pub(crate) fn is_open(&self) -> bool {
         // SAFETY: the socket is live and locked.
         unsafe {
@@ -139,7 +139,8 @@ impl<'a> LockedSock<'a> {
         }
     }
 
-    /// Has the peer sent its FIN, or the application shut its reading side?
+    /// Returns whether the peer has sent its FIN, or the application has shut its reading
+    /// side.
     pub(crate) fn receive_closed(&self) -> bool {
         // SAFETY: the socket is live and locked.
         unsafe {
@@ -149,8 +150,8 @@ impl<'a> LockedSock<'a> {
         }
     }
 
-    /// Is there a connection, be it half closed (neither CLOSE, LISTEN nor
-    /// SYN_SENT)?
+    /// Returns whether there is a connection, even half closed (neither CLOSE, LISTEN nor
+    /// SYN_SENT).
     pub(crate) fn is_connected(&self) -> bool {
         // SAFETY: the socket is live and locked.
         let state = unsafe { (*self.as_ptr()).__sk_common.skc_state };
@@ -160,7 +161,7 @@ impl<'a> LockedSock<'a> {
         )
     }
 
-    /// Does it carry IPv6 (not IPv4 mapped into it)?
+    /// Returns whether it carries IPv6 (not IPv4 mapped into it).
     pub(crate) fn is_v6(&self) -> bool {
         // SAFETY: the socket is live and locked; `icsk_af_ops` is never null.
         unsafe { usize::from((*(*self.icsk()).icsk_af_ops).net_header_len) == 40 }
@@ -248,24 +249,24 @@ impl<'a> LockedSock<'a> {
         }
     }
 
-    /// Has the host begun to probe the peer, whose window is shut or who has been
-    /// silent? It counts its probes, and takes the answer.
+    /// Returns whether the host has begun to probe the peer, which is silent or has shut its
+    /// window. The host counts its probes, and takes the answer.
     fn probing(&self) -> bool {
         // SAFETY: the socket is live and locked.
         let (tp, icsk) = unsafe { (&*self.tp(), &*self.icsk()) };
         icsk.icsk_probes_out != 0 || (tp.snd_wnd == 0 && icsk.icsk_backoff != 0)
     }
 
-    /// Is a packet filter attached? It must see every frame.
+    /// Returns whether a packet filter is attached, which must see every frame.
     pub(crate) fn has_filter(&self) -> bool {
         // SAFETY: the socket is live; the pointer is only compared with null.
         unsafe { !(*self.as_ptr()).sk_filter.is_null() }
     }
 
-    /// Was something set on the socket that only the host stack does? Options of level
-    /// `SOL_SOCKET` pass no method of the socket, nor do BPF programs, and a call that
-    /// entered the host's `setsockopt` before the hand-over may run on after it: the
-    /// engines look.
+    /// Returns whether something is set on the socket that only the host stack can do.
+    /// Options of level `SOL_SOCKET` and BPF programs pass no method of the socket, and a call
+    /// that entered the host's `setsockopt` before the hand-over may run on after it: hence
+    /// the engines check.
     #[inline]
     pub(crate) fn wants_host(&self) -> bool {
         const RCVTSTAMP: c_ulong = 1 << bindings::TOE_SOCK_RCVTSTAMP;
@@ -322,7 +323,7 @@ impl<'a> LockedSock<'a> {
         unsafe { &(*(*self.as_ptr()).__sk_common.skc_net.net).ipv4 }
     }
 
-    /// `tcp_win_from_space()`: how much window so much receive memory is worth.
+    /// `tcp_win_from_space()`: the window that an amount of receive memory is worth.
     #[inline]
     fn win_from_space(&self, space: i32) -> i32 {
         // SAFETY: the socket is live and locked.
@@ -350,7 +351,7 @@ impl<'a> LockedSock<'a> {
         self.win_from_space(unsafe { read_volatile(addr_of!((*self.as_ptr()).sk_rcvbuf)) })
     }
 
-    /// `inet_csk_in_pingpong_mode()`: is the connection interactive?
+    /// Returns whether the connection is interactive (`inet_csk_in_pingpong_mode()`).
     #[inline]
     fn pingpong(&self) -> bool {
         // SAFETY: the socket is live and locked.
@@ -383,8 +384,8 @@ impl<'a> LockedSock<'a> {
         unsafe { (*self.tp()).mss_cache }
     }
 
-    /// The options of [`cached`](Self::cached) that applications set in ways that are
-    /// not intercepted, or often: are they these?
+    /// Returns whether the options of [`cached`](Self::cached) that applications set often,
+    /// or in ways that are not intercepted, are these.
     #[inline]
     pub(crate) fn has_options(&self, cached: &ConnCached) -> bool {
         // SAFETY: the socket is live and locked.
@@ -395,8 +396,8 @@ impl<'a> LockedSock<'a> {
             && self.has_header(cached)
     }
 
-    /// Traffic class, and TTL or hop limit if one was set, of frames that are sent: are
-    /// they these? Another TOS makes the host look the route up again.
+    /// Returns whether frames are sent with this traffic class, and with this TTL or hop
+    /// limit if one was set. Another TOS makes the host look the route up again.
     #[inline]
     fn has_header(&self, cached: &ConnCached) -> bool {
         let inet = self.as_ptr().cast::<bindings::inet_sock>();
@@ -524,7 +525,7 @@ impl<'a> LockedSock<'a> {
         }
     }
 
-    /// Is the host stack in loss recovery, or has it retransmitted?
+    /// Returns whether the host stack is in loss recovery, or has retransmitted.
     pub(crate) fn in_recovery(&self) -> bool {
         // SAFETY: the socket is live and locked.
         unsafe {
@@ -558,7 +559,7 @@ impl<'a> LockedSock<'a> {
         Seq(unsafe { (*self.tp()).rcv_nxt })
     }
 
-    /// Is the out-of-order queue empty?
+    /// Returns whether the out-of-order queue is empty.
     pub(crate) fn in_order(&self) -> bool {
         // SAFETY: the socket is live and locked.
         unsafe { (*self.tp()).out_of_order_queue.rb_node.is_null() }
@@ -570,8 +571,7 @@ impl<'a> LockedSock<'a> {
         Seq(unsafe { (*self.tp()).snd_nxt })
     }
 
-    /// Makes the host stack able to go on by itself at once. `stopped`: while something was
-    /// to be sent.
+    /// Makes the host stack able to go on at once. `stopped`: there is something to be sent.
     pub(crate) fn resume_host(&self, stopped: bool) {
         // SAFETY: the socket is live and locked.
         unsafe { bindings::toe_tcp_resume_host(self.as_ptr(), stopped) }

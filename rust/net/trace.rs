@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tracepoints `toe:*`, for `/sys/kernel/tracing/events/toe/`. All in any context;
-//! a jump and a call while nobody traces.
+//! Tracepoints `toe:*`, for `/sys/kernel/tracing/events/toe/`. All in any context; a jump
+//! and a call while tracing is off.
 
 use crate::{
     bindings,
@@ -20,7 +20,7 @@ pub(crate) fn special(hwid: Hwid, name: &'static str) {
     unsafe { bindings::toe_trace_special(hwid.raw(), name.as_ptr().cast(), name.len()) }
 }
 
-/// The target goes on after so many frames of the host stack's.
+/// The target goes on after this many frames of the host stack.
 pub(crate) fn resync(hwid: Hwid, rx_frames: u32, tx_frames: u32) {
     // SAFETY: no preconditions.
     unsafe { bindings::toe_trace_resync(hwid.raw(), rx_frames, tx_frames) }

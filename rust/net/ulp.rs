@@ -4,15 +4,15 @@
 //! sign on the socket of a delegated connection.
 //!
 //! A call that entered the host's `setsockopt()` before the hand-over may run on after
-//! it. What stands between `TCP_ULP "tls"` and a copy of our methods in kTLS's own tables
-//! is that there is a protocol already (`EEXIST`); `sk_psock_init()` looks at the same.
-//! It is also what `getsockopt(TCP_ULP)` and `ss -i` show.
+//! it. `TCP_ULP "tls"` is kept from copying our methods into kTLS's own tables by the sign:
+//! there is a protocol already (`EEXIST`). `sk_psock_init()` checks the same pointer, and
+//! `getsockopt(TCP_ULP)` and `ss -i` show it.
 //!
-//! Two tables. [`REGISTERED`] can be asked for, and its reference on the module is the
-//! call's. [`IDENTITY`] is on delegated sockets; it has neither owner nor functions, so
-//! that whatever the host does with it is nothing. `tcp_diag` and `getsockopt()` read the
-//! pointer without a lock, and the latter sleeps in user memory with it: neither table is
-//! ever freed.
+//! There are two tables. [`REGISTERED`] can be asked for, and its reference on the module
+//! belongs to the call. [`IDENTITY`] is on delegated sockets; it has neither owner nor
+//! functions, so that nothing the host does with it has an effect. `tcp_diag` and
+//! `getsockopt()` read the pointer without a lock, and the latter sleeps in user memory
+//! while it uses it: neither table is ever freed.
 
 use core::{
     marker::PhantomData,
@@ -167,7 +167,7 @@ pub(in crate::net) fn of(sk: &Sock) -> *const bindings::tcp_ulp_ops {
     }
 }
 
-/// `ops` is not on its socket any more.
+/// `ops` is no longer on its socket.
 pub(in crate::net) fn put(ops: *const bindings::tcp_ulp_ops) {
     if ptr::eq(ops, REGISTERED.load(Ordering::Acquire)) && !ops.is_null() {
         // SAFETY: one of `alloc()`, which is never freed, with the owner of `new()`. The

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! User buffers: memory of a task that waits in `recvmsg(2)`, pinned, so that
-//! payload can be placed there by whoever holds the socket's lock.
+//! User buffers: memory of a task that waits in `recvmsg(2)`, pinned, so that the holder of
+//! the socket's lock can place payload there.
 //!
 //! The task has a [`Pinned`], the target's entry a [`BufferSlot`] that may hold
 //! the same [`UserBuffer`]. Nothing is placed once it is closed, which takes the
@@ -98,7 +98,7 @@ impl UserBuffer {
         n
     }
 
-    /// Nothing is placed any more.
+    /// Nothing more is placed.
     pub(crate) fn close(&self, sk: LockedSock<'_>) {
         self.state.with_mut(sk, Posted::close);
         self.complete.store(true, Ordering::Release);
@@ -184,7 +184,7 @@ impl Pinned {
         self.buffer.state(sk)
     }
 
-    /// Nothing is placed any more: the task will return.
+    /// Nothing more is placed: the task will return.
     pub(crate) fn close(&self, sk: LockedSock<'_>) {
         self.buffer.close(sk);
     }
@@ -309,7 +309,7 @@ impl UserLock<'_> {
     }
 }
 
-/// Does a wait of so long never end by itself?
+/// Returns whether a wait with this timeout has no end of its own.
 pub(crate) fn is_forever(timeout: c_long) -> bool {
     timeout == FOREVER
 }

@@ -35,7 +35,7 @@ pub(crate) struct VlanInfo<'a> {
     pub(crate) proto: u16,
     /// Its identifier, 0 to 4094.
     pub(crate) id: u16,
-    /// Whether the tag is kept from those who look at the device's frames.
+    /// Whether the tag is hidden from what looks at the device's frames.
     pub(crate) reorder_hdr: bool,
 }
 

@@ -72,7 +72,7 @@ impl<J: Job> Worker<J> {
         J::run(unsafe { &*work.cast::<Self>() });
     }
 
-    /// Runs it in `delay_ms` milliseconds, whatever was asked for before. Any
+    /// Runs it in `delay_ms` milliseconds, whatever delay was asked for before. Any
     /// context.
     pub(crate) fn run_in(&self, delay_ms: u64) {
         let delay = u32::try_from(delay_ms).unwrap_or(u32::MAX);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Payload that goes to the application without having been in the receive queue:
-//! what `tcp_queue_rcv()` and `tcp_recvmsg()` would have done for it together.
+//! Payload that goes to the application without passing the receive queue: what
+//! `tcp_queue_rcv()` and `tcp_recvmsg()` would have done for it together.
 
 use crate::{
     bindings,
@@ -16,7 +16,7 @@ use crate::{
 };
 
 impl LockedSock<'_> {
-    /// Is the receive queue empty, and nothing received that was not read? What
+    /// Returns whether the receive queue is empty and everything received was read. What
     /// comes next is then the application's next byte.
     pub(crate) fn all_read(&self, payload: u32) -> bool {
         // SAFETY: the socket is live and locked.
@@ -40,8 +40,8 @@ impl LockedSock<'_> {
         self.data_received(unsafe { &*skb.as_ptr() }, action.payload, header, flags);
     }
 
-    /// Would `recvmsg` acknowledge now, having taken the payload
-    /// (`__tcp_cleanup_rbuf()`)? The receive queue is empty.
+    /// Returns whether `recvmsg` would acknowledge now, after taking the payload
+    /// (`__tcp_cleanup_rbuf()`). The receive queue is empty.
     pub(crate) fn read_ack_due(&self) -> bool {
         // SAFETY: the socket is live and locked; a plain field of this socket.
         let window_clamp = unsafe { (*self.tp()).window_clamp };

@@ -131,8 +131,8 @@ impl LockedSock<'_> {
         proto::check(unsafe { bindings::toe_sk_reroute(self.as_ptr()) })
     }
 
-    /// The next hop's link address; it is asked if it is stale or unknown. `progress`:
-    /// it got what was sent, which spares that.
+    /// The next hop's link address, which is resolved if it is stale or unknown. `progress`:
+    /// the next hop is known to receive, which makes that unnecessary.
     pub(crate) fn neighbour(&self, progress: bool) -> Result<NeighbourCached> {
         let mut mac = [0; 6];
         // SAFETY: live and locked by the type invariant, under which the cached route, if there
@@ -148,14 +148,14 @@ impl LockedSock<'_> {
         unsafe { (*self.tp()).tcp_mstamp }
     }
 
-    /// Is the MSS that of the route's MTU?
+    /// Returns whether the MSS is that of the route's MTU.
     pub(crate) fn mtu_current(&self) -> bool {
         // SAFETY: live and locked by the type invariant, under which the cached route stays.
         unsafe { bindings::toe_tcp_mtu_current(self.as_ptr()) }
     }
 
-    /// May a frame leave by `dev`, and does nothing look at it that
-    /// [`Sock::filters`] would find? Asked for every frame.
+    /// What keeps a frame from leaving by `dev`: a filter that [`Sock::filters`] would find,
+    /// or another route. Called for every frame.
     #[inline(always)]
     pub(crate) fn path(&self, dev: &NetDevice, _bh: &Bh) -> Path {
         // SAFETY: live and locked by the type invariant, the device live by that of
@@ -167,21 +167,21 @@ impl LockedSock<'_> {
 
 impl Sock {
     /// Frames pass connection tracking again, which has not seen those of the target: it
-    /// does not hold them against the connection. Nothing happens where none is on, or it
-    /// does not know the connection in its default zone. The socket's lock is held.
+    /// must not hold that against the connection. Does nothing if tracking is off, or does
+    /// not know the connection in its default zone. The socket's lock is held.
     pub(crate) fn tracked_again(&self) {
         // SAFETY: live by the type invariant; its addresses and ports, by which the callee
         // finds what is tracked, are constant. That is found with a reference, and locked.
         unsafe { bindings::toe_sk_untracked_end(self.as_ptr()) }
     }
 
-    /// What would not see the socket's frames if `dev` had the connection. Any
+    /// The filters that would not see the socket's frames if `dev` had the connection. Any
     /// context; the lock need not be held.
     pub(crate) fn filters(&self, dev: &NetDevice) -> Filters {
         self.way_filters(dev).union(self.own_filters())
     }
 
-    /// Of those the ones that are the device's or the namespace's: the same for all
+    /// Those filters that belong to the device or the namespace: the same for all
     /// sockets that carry the same family.
     pub(crate) fn way_filters(&self, dev: &NetDevice) -> Filters {
         // SAFETY: live by the invariants of both types; the callee has an RCU section for what
@@ -189,7 +189,7 @@ impl Sock {
         Filters::from_bits(unsafe { bindings::toe_way_filters(self.as_ptr(), dev.as_ptr()) })
     }
 
-    /// And those of this socket, or its cgroup.
+    /// Those filters that belong to this socket, or its cgroup.
     pub(crate) fn own_filters(&self) -> Filters {
         // SAFETY: live by the type invariant; the callee has an RCU section for what may change
         // at any time.
@@ -208,7 +208,7 @@ impl Path {
         self.0 == 0
     }
 
-    /// The route is not valid any more.
+    /// The route is no longer valid.
     pub(crate) fn is_invalid(self) -> bool {
         self.0 & bindings::toe_path_TOE_PATH_INVALID != 0
     }
@@ -220,8 +220,8 @@ impl Path {
 }
 
 impl NetDevice {
-    /// The link address of the neighbour with this IP address; nobody is asked. `ENOENT`
-    /// if there is none, `EAGAIN` if it is not known. Any context.
+    /// The link address of the neighbour with this IP address; it is not resolved. `ENOENT`
+    /// if there is no neighbour, `EAGAIN` if its address is not known. Any context.
     pub(crate) fn neighbour(&self, family: Family, addr: [u8; 16]) -> Result<NeighbourCached> {
         let mut mac = [0; 6];
         let hop = bindings::toe_hop {
@@ -243,8 +243,8 @@ impl NetDevice {
         Filters::from_bits(unsafe { bindings::toe_any_filters(self.as_ptr()) })
     }
 
-    /// Another number when something of what [`any_filters`](Self::any_filters) finds
-    /// was installed. Any context.
+    /// A number that changes when something is installed that
+    /// [`any_filters`](Self::any_filters) finds. Any context.
     pub(crate) fn filters_sign(&self) -> u64 {
         // SAFETY: as in `any_filters()`.
         unsafe { bindings::toe_filters_sign(self.as_ptr()) }

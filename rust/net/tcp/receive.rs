@@ -125,10 +125,10 @@ impl LockedSock<'_> {
         let sample = match (s.pkts, s.retrans) {
             (0, _) => None,
             (_, false) => Some((since(s.first_us), since(s.last_us))),
-            // Which of the transmissions it answers the echo of our clock says.
+            // The echo of our clock tells which transmission it answers.
             (_, true) => self.rtt_by_timestamp(1).map(|us| (us, us)),
         };
-        // The lone end of what was written: the ACK may have waited (FLAG_ACK_MAYBE_DELAYED).
+        // A lone last segment: the ACK may have been delayed (FLAG_ACK_MAYBE_DELAYED).
         let lone = s.pkts == 1
             && !s.partial
             && ack.dist_from(prior_una) < tp.mss_cache
@@ -211,14 +211,14 @@ impl LockedSock<'_> {
         unsafe { bindings::toe_tcp_check_space(self.as_ptr()) }
     }
 
-    /// Has the socket the memory for this frame already?
+    /// Returns whether the socket already has the memory for this frame.
     #[inline]
     pub(crate) fn has_reserved(&self, skb: &SkBuff) -> bool {
         // SAFETY: the socket is live and locked, the frame ours.
         unsafe { (*skb.as_ptr()).truesize as c_int <= (*self.as_ptr()).sk_forward_alloc }
     }
 
-    /// `tcp_can_ingest()`: is the receive queue within its limit?
+    /// Returns whether the receive queue is within its limit (`tcp_can_ingest()`).
     #[inline]
     pub(crate) fn is_within_limit(&self) -> bool {
         let sk = self.as_ptr();
@@ -237,7 +237,8 @@ impl LockedSock<'_> {
         unsafe { bindings::toe_tcp_rmem_schedule(self.as_ptr(), skb.as_ptr()) }
     }
 
-    /// Has the host header prediction on? Not after the peer's FIN.
+    /// Returns whether the host has header prediction on, which it has not after the peer's
+    /// FIN.
     #[inline]
     pub(crate) fn is_predicting(&self) -> bool {
         // SAFETY: the socket is live and locked.
@@ -437,8 +438,8 @@ impl LockedSock<'_> {
         }
     }
 
-    /// When is the data received so far to be acknowledged (`__tcp_ack_snd_check()`)?
-    /// `None`: there is nothing to acknowledge.
+    /// When to acknowledge the data received so far (`__tcp_ack_snd_check()`). `None`: there
+    /// is nothing to acknowledge.
     #[inline(always)]
     pub(crate) fn ack_due(&self) -> Option<AckDue> {
         // SAFETY: the socket is live and locked; a plain field of this socket.
@@ -452,8 +453,8 @@ impl LockedSock<'_> {
         )
     }
 
-    /// Is the ACK for when the task that owns the socket lets it go
-    /// (`tcp_backlog_ack_defer`)? The host sends it then.
+    /// Returns whether the ACK waits until the task that owns the socket releases it
+    /// (`tcp_backlog_ack_defer`). The host sends it then.
     #[inline]
     pub(crate) fn defer_ack(&self) -> bool {
         if !self.is_owned() || self.ipv4().sysctl_tcp_backlog_ack_defer == 0 {
@@ -522,7 +523,7 @@ impl SkBuff {
     }
 
     /// Notes in frame and socket where it came in: the device, the receive queue and its
-    /// NAPI instance, this CPU. For busy polling, RFS and whoever asks the frame.
+    /// NAPI instance, this CPU. For busy polling, RFS and later readers of the frame.
     #[inline]
     pub(crate) fn received_by(&mut self, sk: &Sock, iif: i32, queue: u16, napi_id: u32) {
         // SAFETY: socket and frame are live.

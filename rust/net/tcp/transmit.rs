@@ -56,11 +56,11 @@ pub(crate) struct SendHead {
     skb: *mut bindings::sk_buff,
     /// Bytes in it.
     pub(crate) len: u32,
-    /// Do further buffers follow?
+    /// Whether further buffers follow.
     pub(crate) more: bool,
-    /// Was it marked to be pushed (PSH)?
+    /// Whether it was marked to be pushed (PSH).
     pub(crate) push: bool,
-    /// Can nothing join it (`MSG_EOR`)?
+    /// Whether nothing can join it (`MSG_EOR`).
     pub(crate) closed: bool,
 }
 
@@ -70,9 +70,9 @@ pub(crate) enum AppendError {
     Full,
     /// Memory is short: the host's own `sendmsg` knows what to do.
     Memory,
-    /// The user's memory is not there, and may be if it is waited for.
+    /// The user's memory is not there, and has to be faulted in.
     Fault,
-    /// The user's buffer, for one (`EFAULT`).
+    /// Another error, such as `EFAULT` for the user's buffer.
     Other(Error),
 }
 
@@ -247,8 +247,8 @@ impl LockedSock<'_> {
         }
     }
 
-    /// Was the last frame sent less than a millisecond ago, so that the next one may wait
-    /// to become larger?
+    /// Returns whether the last frame was sent less than a millisecond ago, so that the next
+    /// one may wait to become larger.
     #[inline]
     pub(crate) fn sent_just_now(&self) -> bool {
         let tp = self.tp();
@@ -324,7 +324,7 @@ impl LockedSock<'_> {
         }
     }
 
-    /// Does the host stack look for a larger path MTU, or would it now?
+    /// Returns whether the host stack looks for a larger path MTU, or would do so now.
     pub(crate) fn is_probing_mtu(&self) -> bool {
         // SAFETY: live and locked by the type invariant; the callee only looks.
         unsafe { bindings::toe_tcp_mtu_probing(self.as_ptr()) }
@@ -376,8 +376,8 @@ impl LockedSock<'_> {
         unsafe { (*self.tp()).snd_cwnd }
     }
 
-    /// Nagle's flags (`TCP_NAGLE_*`) as the application set them: `TCP_NAGLE_PUSH` is of
-    /// the moment, and who sets it pushes, too.
+    /// Nagle's flags (`TCP_NAGLE_*`) as the application set them, without `TCP_NAGLE_PUSH`:
+    /// that is momentary, and its setter pushes, too.
     pub(crate) fn nonagle(&self) -> u8 {
         // SAFETY: live and locked by the type invariant; a bit field, read in place.
         unsafe { (*self.tp()).nonagle() & !NAGLE_PUSH }
@@ -449,7 +449,7 @@ impl LockedSock<'_> {
         unsafe { bindings::tcp_rate_check_app_limited(self.as_ptr()) }
     }
 
-    /// Was half a window written since the last push (`forced_push()`)?
+    /// Returns whether half a window was written since the last push (`forced_push()`).
     #[inline]
     pub(crate) fn is_push_forced(&self) -> bool {
         let tp = self.tp();
@@ -486,8 +486,8 @@ impl LockedSock<'_> {
         }
     }
 
-    /// May the engine send what an application writes now? Not if the host has
-    /// something to do first: an error to tell, a new path MTU.
+    /// Returns whether the engine may send what an application writes now. It may not if the
+    /// host has something to do first: an error to report, a new path MTU.
     pub(crate) fn may_write(&self) -> bool {
         // SAFETY: live and locked by the type invariant, so that its `struct socket`, whose flag
         // the callee clears, and its cached route stay.
@@ -547,8 +547,8 @@ impl SkBuff {
 
 impl UserLock<'_> {
     /// Appends bytes of `msg` to the send queue, at most until its last buffer
-    /// holds `goal`. With `fault` it may sleep in the copy, for as long as whoever serves
-    /// the memory likes; the lock stays owned.
+    /// holds `goal`. With `fault` it may sleep in the copy, without bound: until
+    /// the memory is served. The lock stays owned.
     #[inline(always)]
     pub(crate) fn append(
         &self,
@@ -579,7 +579,7 @@ impl UserLock<'_> {
         proto::check(unsafe { bindings::toe_tcp_wait_memory(self.as_ptr(), timeout) })
     }
 
-    /// The host's `sendmsg`, for what is left of `msg`. Gives the lock up where that waits.
+    /// The host's `sendmsg`, for the rest of `msg`. Gives the lock up where that waits.
     pub(crate) fn host_sendmsg(&mut self, msg: &mut Msg<'_>) -> Result<usize> {
         // SAFETY: by the type invariant this task owns the socket and may sleep; the mutable
         // borrow leaves no proof of the lock, which the callee may give up meanwhile. The
