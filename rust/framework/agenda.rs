@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Things for a worker to do, each at its time: noted in contexts that must not do
-//! more, and taken by the worker when it runs.
+//! more, and done by the worker when it runs.
 
 use kernel::prelude::*;
 
@@ -42,7 +42,7 @@ struct Waiting<T> {
     list: Queue<Due<T>>,
     /// `u64::MAX`: it does not.
     next_ms: u64,
-    /// Nothing is noted any more.
+    /// Nothing more is noted.
     closed: bool,
 }
 
@@ -101,7 +101,7 @@ impl<T> Agenda<T> {
         waiting.list.take()
     }
 
-    /// Nothing is noted any more. Any context.
+    /// Nothing more is noted. Any context.
     pub(super) fn close(&self) {
         self.waiting.lock().closed = true;
     }

@@ -63,7 +63,7 @@ impl Auto {
         pin_init!(Auto { candidates <- Agenda::new() })
     }
 
-    /// The device is going: nobody waits for it any more. Process context.
+    /// The device is going: its candidates are dropped. Process context.
     pub(super) fn close(&self) {
         self.candidates.close();
         drop(self.candidates.take());
@@ -105,7 +105,7 @@ fn note(device: &Device, sk: &Sock, trigger: Trigger, due_ms: u64) {
     }
 }
 
-/// The socket's cgroup is charged, whoever lists it.
+/// The socket's cgroup is charged, in whatever context it is listed.
 fn list(device: &Device, due_ms: u64, wanted: Wanted) {
     let sk = wanted.sk.clone();
     let _charge = Charge::to(&sk);
@@ -127,13 +127,12 @@ fn note_again(worker: &Worker<Auto>, due_ms: u64, mut wanted: Noted<Wanted>) {
     let _ = candidates.put(worker, wanted, MAX_CANDIDATES);
 }
 
-/// When a connection that was decided on is to be looked at again, if that may end
-/// otherwise then. `now` is when the look began: the time that others took does not delay
-/// the next one.
+/// When to look again at a connection that was decided on, if that may end otherwise.
+/// `now` is when this look began: the time spent on others does not delay the next look.
 fn look_later(now: u64, wanted: &mut Wanted) -> Option<u64> {
     match wanted.decided.take() {
         Some((Err(reason), true)) if may_change(reason) => {
-            // Who was only not to be had has not been decided on yet.
+            // A contended connection has not been decided on yet.
             wanted.trigger.retry |= reason != Refusal::Contended;
             let due_ms = policy::look_again(now, wanted.looks);
             wanted.looks += 1;

@@ -56,7 +56,7 @@ pub(crate) struct Device {
     min_segments: AtomicU32,
     /// Bit per [`Filter`] that the administrator lets offloaded frames skip.
     bypass: AtomicU32,
-    /// The device is going: nothing is offloaded to it any more.
+    /// The device is going: nothing more is offloaded to it.
     closed: AtomicBool,
     watched: AtomicBool,
     /// What was installed on the way of its connections when they were last looked at.
@@ -154,7 +154,7 @@ impl Device {
         Ok(())
     }
 
-    /// Does the device take connections by itself?
+    /// Returns whether the device's policy is `auto`.
     #[inline]
     pub(crate) fn automatic(&self) -> bool {
         self.policy.load(Ordering::Relaxed) == Policy::Auto as u32

@@ -3,10 +3,10 @@
 //! The decision on an offload, and the hand-over: of one connection, or of as many as
 //! qualify at the same moment in one operation (claims E 1, 21-25, 45-46).
 //!
-//! A batch owns the locks of all its sockets meanwhile, so that it is one tree with the
-//! true state of all of them. Nobody who owns one waits for another
-//! ([`Batch`](crate::net::batch::Batch)): a socket that is not to be had at once is
-//! handed over alone, as is one that nobody has accepted yet.
+//! A batch owns the locks of all its sockets, so that it is one tree with the true state of
+//! all of them. It does not wait for a lock while it owns another
+//! ([`Batch`](crate::net::batch::Batch)): a socket whose lock is not free is handed over
+//! alone, and so is one that was not accepted yet.
 
 use core::slice::{
     from_mut,
@@ -228,7 +228,7 @@ pub(super) fn tuple_of(sk: LockedSock<'_>, layers: Option<&Layers>) -> Tuple {
     }
 }
 
-/// Is everything up on the way to `target` in `dev`?
+/// Checks that everything is up on the way to `target` in `dev`.
 fn check_links(
     dev: &NetDevice,
     layers: Option<&Layers>,
@@ -543,10 +543,10 @@ fn finish(
     let bh = BhGuard::new();
     connection::install(sk, delegation, &bh)?;
     if to.target.device().check_open().is_err() {
-        // It leaves, and whoever took its connections back may have come before.
+        // The device leaves, and its connections may have been taken back before this one.
         upload::upload(sk, UploadReason::DeviceGone);
     }
-    // What is unsent waits for what plain TCP would wait for, too.
+    // Unsent data waits for what plain TCP would wait for, too.
     Ok(())
 }
 
@@ -680,15 +680,15 @@ struct Locked<'a> {
     decided: &'a mut Option<Decision>,
 }
 
-/// One operation for the first of `list` whose lock is to be had, and those that go to
-/// the same target.
+/// One operation for the first of `list` whose lock is free, and those that go to the same
+/// target.
 // Not inlined, as `offload_all()`: their callers have much on the stack.
 #[inline(never)]
 fn try_batch<W: AsMut<Wanted>>(list: &mut [W]) -> Result {
     let batch = Batch::begin();
     let most = list.len().min(MOST as usize);
-    // All that sleeps comes before the first lock: memory may be had only when what these
-    // sockets carry is written.
+    // All that sleeps comes before the first lock: memory may become free only when what these
+    // sockets carry has been written.
     let mut handed = KVVec::with_capacity(most, GFP_KERNEL)?;
     let mut locked: KVVec<Locked<'_>> = KVVec::with_capacity(most, GFP_KERNEL)?;
     let mut eligible: KVVec<Eligible> = KVVec::with_capacity(most, GFP_KERNEL)?;

@@ -2,8 +2,8 @@
 
 //! What happens in the socket layer of an offloaded connection.
 //!
-//! A call that a target cannot honour gets an upload first, and then the host's
-//! own method does exactly what was asked for.
+//! A call that a target cannot serve first uploads the connection; then the host's own
+//! method does exactly what was asked for.
 
 use kernel::prelude::*;
 

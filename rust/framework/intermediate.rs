@@ -7,10 +7,10 @@
 //! They are found when an offload is initiated, from the device that the route leaves
 //! through down to the one of a target, and are objects of the offload tree, below the
 //! neighbours that are reached through them.
-//! What a layer does is on one side of each of the classes of state: its kind, device
-//! and tag are constant as long as the connection is delegated ([`Layers::intact`]:
-//! if not, it is uploaded); what the host may change at any time, the priority of a
-//! VLAN's tag, is read through whenever a frame is sent.
+//! A layer has two classes of state: its kind, device and tag are constant as long as the
+//! connection is delegated ([`Layers::intact`]; if they change, it is uploaded); what the
+//! host may change at any time, the priority of a VLAN's tag, is read whenever a frame is
+//! sent.
 
 use kernel::{
     prelude::*,
@@ -58,7 +58,7 @@ pub(crate) trait IntermediateDriver {
     /// What tells it apart from others, as a state object.
     fn state(&self) -> LayerConst;
 
-    /// Is it what it was when the connection was handed over?
+    /// Returns whether it is as it was when the connection was handed over.
     fn intact(&self) -> bool;
 
     /// A frame leaves through the layer: what it is for the layer below. `None`: there was
@@ -217,7 +217,7 @@ impl Layers {
         list.map(|layer| (layer.state(), layer.device()))
     }
 
-    /// Are all of them what they were? Any context.
+    /// Returns whether all of them are as they were. Any context.
     pub(crate) fn intact(&self) -> bool {
         self.drivers().all(|layer| layer.intact())
     }

@@ -4,9 +4,9 @@
 //! made once, as long as something depends on it (claims E 2-3, 8, 17-18, 45).
 //!
 //! This is the host's book of what the target was told: which object has which handle,
-//! how many depend on it, and its cached state. What the host stack does with its
-//! neighbours and routes becomes *update* and *invalidate* operations on exactly the
-//! objects that it concerns, here and nowhere else.
+//! how many depend on it, and its cached state. Changes of neighbours and routes in the host
+//! stack become *update* and *invalidate* operations on exactly the objects concerned, here
+//! and nowhere else.
 //!
 //! # Locking
 //!
@@ -302,8 +302,8 @@ impl Objects {
         let told = record.told();
         let now = match dev.neighbour(address.0, address.1) {
             Ok(cached) => NeighbourWord::new(cached),
-            // It is not in the host's table any more, which may only mean that nobody
-            // asked for it: whoever sends next asks before.
+            // It is no longer in the host's table, which may only mean that it was not used
+            // for a while: the next to send asks first.
             Err(ENOENT) => told.get().map_or(NeighbourWord::INVALID, |cached| {
                 NeighbourWord::new(NeighbourCached {
                     reachable: false,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A list that grows in any context: each item has memory of its own, for one piece for
-//! all would become too large to be had there.
+//! A list that grows in any context: each item has memory of its own, because one piece for
+//! all would be too large to allocate there.
 
 use kernel::prelude::*;
 

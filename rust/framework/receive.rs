@@ -3,11 +3,11 @@
 //! `recvmsg(2)` of an offloaded connection: a request that would have to wait posts
 //! its memory to the target, which places payload there.
 //!
-//! Everything else is the host's own `recvmsg`'s. The posted buffer is taken back
+//! Everything else is left to the host's own `recvmsg`. The posted buffer is taken back
 //! before the call returns or goes on there, under the socket's lock, so that the
-//! number of bytes placed is exact. What was placed and is not to be returned goes
-//! back to the receive queue: the host's function then finds the connection as if
-//! there had been no buffer.
+//! number of bytes placed is exact. What was placed and is not returned goes back to the
+//! receive queue: the host's function then finds the connection as if there had been no
+//! buffer.
 
 use kernel::{
     ffi::c_long,
@@ -52,7 +52,7 @@ use crate::{
     }, //
 };
 
-/// Does a buffer pay for a call that waits for `want` bytes?
+/// Returns whether a buffer pays for a call that waits for `want` bytes.
 fn pays(sk: &Sock, want: u32) -> bool {
     let guard = ReadGuard::new();
     connection::of_now(sk, &guard)
@@ -164,7 +164,7 @@ fn by_buffer(sk: &Sock, msg: &mut Msg<'_>, flags: u32) -> Option<Received> {
     }
     let len = whole.min(MAX_BYTES);
     let buffer = {
-        // Whoever serves the memory may take his time.
+        // Faulting the memory in may take any length of time.
         let pin = connection::pin(sk, c"recvmsg");
         if !pin.held() {
             return None;
@@ -185,7 +185,7 @@ fn by_buffer(sk: &Sock, msg: &mut Msg<'_>, flags: u32) -> Option<Received> {
             lock.locked().receive_space_adjust();
             Received::Done(Ok(placed as usize))
         }
-        // The memory is not there any more: the host finds the right answer.
+        // The memory is no longer there: the host finds the right answer.
         Next::Return(_) => match buffer.put_back(&lock, placed) {
             0 => Received::HostNoWait,
             out => short(&lock, &buffer, msg, out),

@@ -3,9 +3,9 @@
 //! The rules of a device: loading, the decision, hits, and the dry run.
 //!
 //! The language and its evaluation are `logic/rules.rs`. A loaded text is a
-//! [`RuleSet`], which never changes: decisions read it under RCU, a new text replaces
-//! it as a whole. [`Rules::loader`] is a mutex of the files in sysfs: the writer's text
-//! so far, and what was said of the last one. It is taken in process context with no
+//! [`RuleSet`], which never changes: decisions read it under RCU, and a new text replaces
+//! it as a whole. [`Rules::loader`] is a mutex of the files in sysfs; it guards the text
+//! written so far, and the result of the last one. It is taken in process context with no
 //! other lock of ours; under it a cgroup's path is walked.
 
 use core::sync::atomic::{
@@ -384,7 +384,7 @@ impl Rules {
 
     // --- the decision
 
-    /// Are there none? Any context.
+    /// Returns whether there are none. Any context.
     pub(super) fn is_empty(&self) -> bool {
         self.set.get(&ReadGuard::new()).is_none()
     }

@@ -3,9 +3,9 @@
 //! `sendmsg(2)` of an offloaded connection: from the application's memory into
 //! the send queue, from where the target takes it.
 //!
-//! Ordinary writes are served here. Whatever is special about a call (zero copy,
-//! splice, ancillary data, urgent data, errors) is the host's own `sendmsg`'s: it
-//! builds the same queue and transmits through the target, too.
+//! Ordinary writes are served here. Special calls (zero copy, splice, ancillary data,
+//! urgent data, errors) are left to the host's own `sendmsg`, which builds the same queue and
+//! also transmits through the target.
 
 use kernel::prelude::*;
 
@@ -61,7 +61,7 @@ fn doorbell(lock: &UserLock<'_>, push: Push) -> bool {
     }
 }
 
-/// Is the connection delegated, or can it be again?
+/// Returns whether the connection is delegated, after resynchronising it if possible.
 fn delegated(sk: LockedSock<'_>) -> bool {
     let guard = ReadGuard::new();
     connection::of(sk, &guard).is_some_and(|conn| {
@@ -73,13 +73,13 @@ fn delegated(sk: LockedSock<'_>) -> bool {
     })
 }
 
-/// May the engine go on with what the application writes? If the host has something to
-/// do with it, it does it all.
+/// Returns whether the engine may go on with what the application writes. If the host has
+/// to do part of it, it does all of it.
 fn may_write(sk: LockedSock<'_>) -> bool {
     if !delegated(sk) || !sk.is_open() || !sk.may_write() {
         return false;
     }
-    // Options of level SOL_SOCKET pass no method of ours: timestamps, for one.
+    // Options of level SOL_SOCKET, such as timestamps, pass no method of ours.
     let wanted = sk.wants_host();
     if wanted {
         upload::upload(sk, UploadReason::Setsockopt);
@@ -101,14 +101,14 @@ fn buffer_full(lock: &UserLock<'_>) -> bool {
     }
 }
 
-/// From here on the call may sleep for as long as somebody likes. `false`: not any more,
-/// the module is on its way out.
+/// Lets the call sleep without bound from here on. `false`: it may not, because the module
+/// is being unloaded.
 fn hold_module(sk: &Sock, pin: &mut Option<ModulePin>) -> bool {
     pin.get_or_insert_with(|| connection::pin(sk, c"sendmsg"))
         .held()
 }
 
-/// `None`: the host's `sendmsg` shall do all of it. Process context, unlocked.
+/// `None`: the host's `sendmsg` does all of it. Process context, unlocked.
 pub(super) fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>> {
     let flags = msg.flags();
     if flags & !PLAIN != 0 || msg.has_control() || msg.len() == 0 {

@@ -143,7 +143,7 @@ impl Stats {
         }
     }
 
-    /// A stay in legacy mode ended well, after so many frames.
+    /// A stay in legacy mode ended with the target going on, after this many frames.
     pub(crate) fn resynchronised(&self, rx_frames: u32, tx_frames: u32) {
         self.resyncs.fetch_add(1, Ordering::Relaxed);
         self.legacy_rx

@@ -3,10 +3,10 @@
 //! The way back to the host stack: of one connection, of many at a time (claims E 10,
 //! 47), and of those that cannot be had.
 //!
-//! Whoever wants connections back that are not his own never waits for a socket's owner,
-//! who may sleep in memory that a user serves: the owner gives the connection back when
-//! he lets the socket go ([`release`](super::release)). If its device leaves, what the
-//! connection has of the device goes at once ([`Owned::let_go`]).
+//! Code that wants connections of others back never waits for a socket's owner, which may
+//! sleep in memory that a user serves: the owner gives the connection back when it releases
+//! the socket ([`release`](super::release)). If the device leaves, the connection's
+//! references to it go at once ([`Owned::let_go`]).
 
 use kernel::{
     pr_warn_once,
@@ -149,7 +149,7 @@ pub(super) fn upload_hwid(sk: LockedSock<'_>, hwid: Hwid, reason: UploadReason) 
     }
 }
 
-/// Has the target the connection, at this moment?
+/// Returns whether the target has the connection at this moment.
 fn has(sk: LockedSock<'_>, target: &dyn OffloadTarget, hwid: Hwid) -> bool {
     let mut place = [None];
     let mut tree = connection::named(&mut place, sk, hwid);
@@ -181,7 +181,7 @@ fn upload_lost(sk: LockedSock<'_>, target: &dyn OffloadTarget, hwid: Hwid, reaso
 // --- a connection whose socket a task owns
 
 /// Asks the owner of a socket to give its connection back. The spin lock is held, so that
-/// he does not let it go meanwhile.
+/// the socket is not released meanwhile.
 struct Owned<'a, 'l>(&'a BhLock<'l>);
 
 impl Owned<'_, '_> {
@@ -200,8 +200,8 @@ impl Owned<'_, '_> {
         }
     }
 
-    /// Nothing of the connection keeps the device any more. Frames that the target has
-    /// and did not process are lost, and sent again.
+    /// Drops all references of the connection to the device. Frames that the target has and did
+    /// not process are lost, and sent again.
     fn let_go(conn: &Record, target: &dyn OffloadTarget, hwid: Hwid, reason: UploadReason) {
         target.abandon(hwid);
         forget_path(conn, target);
@@ -217,8 +217,8 @@ pub(crate) fn ask_owner(lock: &BhLock<'_>, hwid: Hwid, reason: UploadReason) {
     Owned(lock).ask(hwid, Why::only(reason));
 }
 
-/// No socket has our methods any more when this was dropped: those whose owners have not
-/// let them go yet lose them. By then all devices are gone.
+/// After this is dropped no socket has our methods: sockets that are still owned lose
+/// them. By then all devices are gone.
 pub(crate) struct Recall;
 
 impl Drop for Recall {
@@ -341,7 +341,7 @@ fn alone(target: &dyn OffloadTarget, hwid: Hwid, sk: &Sock, why: Why) -> bool {
     )
 }
 
-/// Those whose locks are to be had in one operation, the others after that, each alone.
+/// Takes those whose locks are free in one operation, and then each of the others alone.
 /// `false`: the owners of some will do it.
 fn upload_some(target: &dyn OffloadTarget, why: Why, list: &[Named]) -> bool {
     // Without memory each is taken alone.

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Filters that are installed when connections are offloaded already.
+//! Filters that are installed when connections are already offloaded.
 //!
 //! The kernel has no notification for most of what can be put into a frame's way:
 //! netfilter hooks, qdiscs, tc, XDP and cgroup programs. A target looks before each
-//! frame that it sends (`LockedSock::path()`). For what it receives, and for
-//! connections that are idle, a worker looks at each device that has connections,
-//! every [`PERIOD_MS`], and takes those connections back whose frames something new
-//! would see.
+//! frame that it sends (`LockedSock::path()`). For what it receives, and for idle
+//! connections, a worker looks at each device that has connections, every [`PERIOD_MS`], and
+//! takes those connections back whose frames something new would see.
 
 use core::sync::atomic::{
     fence,
@@ -71,7 +70,7 @@ pub(crate) struct Watch {
 static WATCH: Slot<Worker<Watch>> = Slot::new();
 
 /// Devices are looked after from here on, until the returned value is dropped: by then
-/// nothing may be offloaded any more.
+/// nothing more may be offloaded.
 pub(crate) fn start() -> Result<Published<Worker<Watch>>> {
     let watch = pin_init!(Watch { devices <- new_spinlock_bh!(Queue::new()) });
     WATCH.publish(KBox::pin_init(Worker::new(watch), GFP_KERNEL)?)
@@ -109,7 +108,7 @@ impl Watch {
         f(&mut self.devices.lock())
     }
 
-    /// Looks at a device: is it to be looked at again, and is there anything?
+    /// Looks at a device, and returns whether to look again. Sets `any` if something is there.
     fn look_at_device(dev: &NetDevice, any: &mut bool) -> bool {
         let Some((target, _)) = registry::target_of(dev) else {
             return false;
@@ -126,8 +125,9 @@ impl Watch {
         left && !device.set_watched(true)
     }
 
-    /// Has the target no connections any more, so that the device can be forgotten?
-    /// One that it takes now either is seen here, or [`add`] sees that nobody watches.
+    /// Returns whether the target has no connections left, so that the device can be
+    /// forgotten. One that it takes now either is seen here, or [`add`] sees that the device
+    /// is not watched.
     fn is_idle(target: &dyn OffloadTarget) -> bool {
         if target.connections() != 0 {
             return false;
@@ -139,8 +139,8 @@ impl Watch {
     }
 }
 
-/// Is there anything that some connection of the device must not skip? If that is new,
-/// all its connections are looked at. Process context.
+/// Returns whether there is anything that some connection of the device must not skip. If
+/// that is new, all its connections are looked at. Process context.
 fn look(dev: &NetDevice, target: &dyn OffloadTarget) -> bool {
     let device = target.device();
     let bypassed = device.bypassed();

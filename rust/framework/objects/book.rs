@@ -82,8 +82,8 @@ use crate::{
     }, //
 };
 
-/// A path is kept for so many ms after its last connection: the next one is often not
-/// far, and making the objects costs more than offloading it.
+/// How long a path is kept after its last connection, in ms: the next connection is often
+/// near, and making the objects costs more than offloading it.
 const IDLE_MS: u64 = 1000;
 
 /// Where a connection's frames go.
@@ -99,7 +99,7 @@ pub(in crate::framework) struct Way<'a> {
 }
 
 impl PartialEq for Way<'_> {
-    /// Is the other one's path the same?
+    /// Returns whether the path is the same.
     fn eq(&self, other: &Self) -> bool {
         core::ptr::eq(self.dev, other.dev)
             && self.hop == other.hop
@@ -413,7 +413,7 @@ impl Book<'_> {
         Ok(below)
     }
 
-    /// Is there anything in the tree that is to be made?
+    /// Returns whether the tree has anything that must be made.
     pub(in crate::framework) fn has_news(&self) -> bool {
         self.news
     }
