@@ -204,7 +204,7 @@ impl<N: Nic> Engine<N> {
                 |e| e.tuple == c.tuple,
                 |id| {
                     let sock = sk.sock();
-                    // In place, for it has hundreds of bytes.
+                    // In place, because it has hundreds of bytes.
                     KBox::init(
                         pin_init::init!(Entry {
                             links: Links::new(hash, id),

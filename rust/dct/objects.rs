@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The objects below connections, as the emulated NIC has them: each in a table of its
-//! kind, by handle. An entry has its path, a path its neighbour, and so they stay as
-//! long as they are needed, whatever the host terminates first.
+//! kind, by handle. An entry refers to its path and a path to its neighbour, so that they
+//! stay as long as they are needed, whatever the host terminates first.
 //!
-//! Cached state is written by the command unit and read by the transmit engine, without
-//! a lock: each object's is one word.
+//! The command unit writes cached state and the transmit engine reads it, without a lock:
+//! that of each object is one word.
 
 use core::sync::atomic::{
     AtomicBool,
@@ -72,7 +72,7 @@ impl LayerObject {
         self.valid.store(valid, Relaxed);
     }
 
-    /// May frames go through it, and all below it?
+    /// Returns whether frames may go through it, and through all below it.
     fn is_valid(&self) -> bool {
         let mut at = Some(self);
         while let Some(layer) = at {
@@ -153,12 +153,12 @@ impl NeighbourObject {
         self.progress.store(second, Relaxed);
     }
 
-    /// Is the host to be asked, by the caller, before anything is sent? Once a second.
+    /// Returns whether the caller must ask the host before anything is sent: once a second.
     pub(super) fn asks(&self, second: u32) -> bool {
         self.asked.load(Relaxed) != second && self.asked.swap(second, Relaxed) != second
     }
 
-    /// Did any frames arrive there lately?
+    /// Returns whether frames arrived there lately.
     pub(super) fn has_progress(&self, second: u32) -> bool {
         let last = self.progress.load(Relaxed);
         last != 0 && second.wrapping_sub(last) <= 1
@@ -206,7 +206,7 @@ impl PathObject {
             .store(cached.map_or(0, |cached| cached.mtu), Relaxed);
     }
 
-    /// May anything be sent there?
+    /// Returns whether anything may be sent there.
     pub(super) fn is_valid(&self) -> bool {
         self.mtu.load(Relaxed) != 0
     }
@@ -300,7 +300,7 @@ impl Objects {
 /// Puts an object into the table, and names it. Any context.
 pub(super) fn insert<N: Named>(table: &Table<N>, object: N::Object) -> Result<Hwid, Refusal> {
     let object = Arc::new(object, memcg::atomic()).map_err(|_| Refusal::NoMemory)?;
-    // They are found by handle only: any bucket will do, and should be another.
+    // They are found by handle only: any bucket will do, preferably another one each time.
     let hash = Arc::as_ptr(&object) as usize as u32 >> 6;
     table
         .inserter()

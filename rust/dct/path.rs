@@ -39,7 +39,7 @@ use crate::{
 
 /// Why the target cannot send for now.
 pub(super) enum Detour {
-    /// The host stack has something to do, and is through with it soon.
+    /// The host stack has something to do, and will be done soon.
     Legacy(SpecialCase),
     /// There is no way for the target's frames.
     Upload(UploadReason),
@@ -81,8 +81,8 @@ pub(super) fn path<'e, N: Nic>(
     Ok(nic)
 }
 
-/// Something is in the way, or only may be. A new xfrm policy makes the route invalid,
-/// too: filters are named first.
+/// Something is in the way, or may be. A new xfrm policy also makes the route invalid:
+/// filters are named first.
 #[cold]
 fn look_at_way<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, way: Path) -> Result<(), Detour> {
     let guard = ReadGuard::new();
@@ -100,8 +100,8 @@ fn look_at_way<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, way: Path) -> Resul
     }
 }
 
-/// Something about the namespace's routes has changed, or only about this one: it may
-/// still lead to the same device.
+/// This route, or any other of the namespace, has changed. It may still lead to the same
+/// device.
 #[cold]
 fn reroute<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>) -> Result<(), Detour> {
     sk.reroute().map_err(|_| ELSEWHERE)?;
@@ -148,7 +148,7 @@ fn look_at_objects<N: Nic>(
     check_mtu(sk)
 }
 
-/// Are segments as long as the path wants them? It is the host stack that cuts them.
+/// Checks that the MSS is that of the path; only the host stack can change it.
 fn check_mtu(sk: LockedSock<'_>) -> Result<(), Detour> {
     match sk.mtu_current() {
         true => Ok(()),
