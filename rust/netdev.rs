@@ -4,7 +4,7 @@
 //!
 //! A frame sent by one device of a pair is put into a queue of the other, whose
 //! NAPI instance gives it to that side's offload engine or network stack.
-//! Nothing is copied, segmented or checksummed on the way unless a feature was
+//! Nothing is copied, segmented or checksummed on the way unless a feature is
 //! switched off.
 //!
 //! Locking: rtnl protects the life of a pair, [`Port::peer`] is read under RCU,

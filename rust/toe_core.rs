@@ -36,7 +36,7 @@ mod net;
 mod netdev;
 mod text;
 
-// No aliases: by one for its link kind every user with a user namespace could load it.
+// No aliases: with one for its link kind, any user with a user namespace could load it.
 module! {
     type: Toe,
     name: "toe",
@@ -46,7 +46,7 @@ module! {
 }
 
 /// Fields are dropped in this order: first nothing new is offloaded, then the
-/// devices go and give their connections back, then nobody is left in our code.
+/// devices go and give their connections back, then no task is left in our code.
 #[pin_data]
 struct Toe {
     _probe: Option<tracepoint::Registration<SocketHooks>>,

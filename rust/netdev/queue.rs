@@ -51,7 +51,7 @@ pub(super) const DEFAULT_RING: u32 = 1024;
 /// The least and the most that `ethtool -G` may say.
 pub(super) const RING_RANGE: core::ops::RangeInclusive<u32> = 16..=16384;
 
-/// So many frames are left to the softirq after one that was the host stack's.
+/// The number of frames that are left to the softirq after one that was the host stack's.
 const SHY: u32 = 64;
 
 /// A transmit queue. Any number of CPUs send by it at once.
@@ -178,8 +178,8 @@ impl RxQueues {
 }
 
 impl RxQueues {
-    /// As `stop`, for queues that nobody sends to any more: what they hold goes
-    /// by the first one, behind which all later frames of the same senders are.
+    /// As `stop`, for queues that are no longer sent to: what they hold moves to the first one,
+    /// where all later frames of the same senders go.
     pub(super) fn retire(&self, dev: &NetDevice, range: Range<u32>, rtnl: &Rtnl) {
         for (index, queue) in self.range(range) {
             let bh = BhGuard::new();
@@ -240,7 +240,7 @@ impl Poll for RxQueue {
         match back {
             None => napi.frames.count_direct(len, bh),
             // The whole receive path of the host is too much for a sender's
-            // stack: the softirq does it, and will do it again soon.
+            // stack: the softirq does it, and probably the next ones.
             Some(_) => napi.shy.store(SHY, Relaxed),
         }
         back
