@@ -188,8 +188,8 @@ impl Device {
         self.watched.load(Ordering::SeqCst)
     }
 
-    /// Whether [`watch`](super::watch) looks after the device from now on. What was
-    /// said before; orders what is before and after.
+    /// Sets whether [`watch`](super::watch) looks after the device, and returns the previous
+    /// value; orders what is before and after.
     pub(super) fn set_watched(&self, watched: bool) -> bool {
         self.watched.swap(watched, Ordering::SeqCst)
     }

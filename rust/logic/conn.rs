@@ -150,7 +150,7 @@ impl ConnDelegated {
             .saturating_dist_from(self.rcv_nxt)
     }
 
-    /// Whether everything sent is acknowledged.
+    /// Returns whether everything sent is acknowledged.
     #[inline]
     pub const fn all_acked(&self) -> bool {
         self.snd_una.0 == self.snd_nxt.0

@@ -119,7 +119,7 @@ impl Filters {
         Self(bits)
     }
 
-    /// Whether `filter` is one of them.
+    /// Returns whether `filter` is one of them.
     pub const fn has(self, filter: Filter) -> bool {
         self.0 & filter.bit() != 0
     }

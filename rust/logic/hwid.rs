@@ -116,14 +116,14 @@ impl Slot {
         Ok(())
     }
 
-    /// Whether `hwid` is the connection now in this slot. The caller found the
+    /// Returns whether `hwid` is the connection now in this slot. The caller found the
     /// slot by the identifier's index.
     #[inline]
     pub const fn holds(&self, hwid: Hwid) -> bool {
         self.busy && self.generation == hwid.generation()
     }
 
-    /// Whether the slot can never be used again.
+    /// Returns whether the slot can never be used again.
     #[inline]
     pub const fn is_retired(&self) -> bool {
         !self.busy && self.generation == u32::MAX

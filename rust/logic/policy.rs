@@ -96,7 +96,7 @@ impl Prefix {
         Some(Self { family, addr, bits })
     }
 
-    /// Whether the address is one of the set.
+    /// Returns whether the address is one of the set.
     pub fn contains(&self, family: Family, addr: &[u8; 16]) -> bool {
         let differing = u128::from_be_bytes(self.addr) ^ u128::from_be_bytes(*addr);
         family == self.family && differing.leading_zeros() >= u32::from(self.bits)
@@ -189,7 +189,7 @@ pub struct Candidate {
 }
 
 impl Limits {
-    /// Whether the policy lets who asks, an application or not, ask at all.
+    /// Checks that the policy allows the request, of an application (`explicit`) or its own.
     pub fn permit(&self, explicit: bool) -> Result<(), Refusal> {
         match self.policy {
             Policy::Auto => Ok(()),
@@ -198,7 +198,7 @@ impl Limits {
         }
     }
 
-    /// Whether a connection may be offloaded now.
+    /// Checks that a connection may be offloaded now.
     ///
     /// A connection is within the port range if either of its ports is: the
     /// service's port is the local one at the server, the remote one at the
@@ -322,7 +322,7 @@ impl Backoff {
         self.contended = self.contended.saturating_add(1);
     }
 
-    /// Whether the connection may be offloaded at `now_ms`.
+    /// Checks that the connection may be offloaded at `now_ms`.
     pub fn check(&self, now_ms: u64) -> Result<(), Refusal> {
         if now_ms < self.until_ms {
             Err(Refusal::Backoff)

@@ -12,25 +12,25 @@
 pub struct Seq(pub u32);
 
 impl Seq {
-    /// Whether `self` is earlier than `other` (`before()`).
+    /// Returns whether `self` is earlier than `other` (`before()`).
     #[inline]
     pub const fn before(self, other: Self) -> bool {
         (self.0.wrapping_sub(other.0) as i32) < 0
     }
 
-    /// Whether `self` is later than `other` (`after()`).
+    /// Returns whether `self` is later than `other` (`after()`).
     #[inline]
     pub const fn after(self, other: Self) -> bool {
         other.before(self)
     }
 
-    /// Whether `self` is `other` or earlier (`!after()`).
+    /// Returns whether `self` is `other` or earlier (`!after()`).
     #[inline]
     pub const fn at_or_before(self, other: Self) -> bool {
         !self.after(other)
     }
 
-    /// Whether going upward from `lo`, `self` is met no later than `hi`
+    /// Returns whether going upward from `lo`, `self` is met no later than `hi`
     /// (`between()`; both ends included).
     #[inline]
     pub const fn between(self, lo: Self, hi: Self) -> bool {

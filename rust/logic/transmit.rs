@@ -305,7 +305,7 @@ impl GoalView {
 /// `TCP_MSS_DEFAULT`.
 const MSS_DEFAULT: u32 = 536;
 
-/// Whether Nagle's rule, as Minshall changed it, or a cork holds back a segment
+/// Returns whether Nagle's rule, as Minshall changed it, or a cork holds back a segment
 /// that is `partial` (`tcp_nagle_test()`).
 fn holds_partial(c: &ConnData, v: &SendView, partial: bool) -> bool {
     let nonagle = v.nonagle;

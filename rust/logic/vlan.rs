@@ -93,7 +93,7 @@ impl Tags {
         tag & VID_MASK
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     #[inline]
     pub const fn is_empty(self) -> bool {
         self.outer == 0

@@ -243,13 +243,13 @@ fn ipv4(l3: &[u8], l3_len: u32, out: &mut Segment) -> Result<u32, Odd> {
     Ok(len.wrapping_sub(IPV4_LEN as u32))
 }
 
-/// Whether the checksum of a 20 byte IPv4 header is right (RFC 791).
+/// Returns whether the checksum of a 20 byte IPv4 header is right (RFC 791).
 #[inline(always)]
 pub(super) fn header_sum_ok(h: &[u8; IPV4_LEN]) -> bool {
     sum_is_ones(h)
 }
 
-/// Whether the 16-bit words of a header of at most 60 bytes, a multiple of
+/// Returns whether the 16-bit words of a header of at most 60 bytes, a multiple of
 /// four, add up to all ones (RFC 1071).
 #[inline(always)]
 fn sum_is_ones(header: &[u8]) -> bool {

@@ -177,25 +177,25 @@ impl NetDevice {
         read_once!(self, features)
     }
 
-    /// Whether it is administratively up.
+    /// Returns whether it is administratively up.
     #[inline(always)]
     pub(crate) fn is_up(&self) -> bool {
         read_once!(self, flags) & bindings::net_device_flags_IFF_UP != 0
     }
 
-    /// Whether it was opened, and not yet stopped.
+    /// Returns whether it was opened, and not yet stopped.
     #[inline]
     pub(crate) fn is_running(&self) -> bool {
         read_once!(self, state) & (1 << bindings::netdev_state_t___LINK_STATE_START) != 0
     }
 
-    /// Whether its carrier is there.
+    /// Returns whether its carrier is there.
     #[inline]
     pub(crate) fn has_carrier(&self) -> bool {
         read_once!(self, state) & (1 << bindings::netdev_state_t___LINK_STATE_NOCARRIER) == 0
     }
 
-    /// Whether it is being unregistered, or was.
+    /// Returns whether it is being unregistered, or was.
     #[inline]
     pub(crate) fn is_going(&self) -> bool {
         u32::from(read_once!(self, reg_state)) > bindings::netdev_reg_state_NETREG_REGISTERED
@@ -247,7 +247,7 @@ impl NetDevice {
         unsafe { bindings::netif_carrier_off(self.as_ptr()) };
     }
 
-    /// Whether the caller has CAP_NET_ADMIN in the namespace of the device.
+    /// Returns whether the caller has CAP_NET_ADMIN in the namespace of the device.
     pub(crate) fn caller_is_admin(&self) -> bool {
         // SAFETY: live by the type invariant; the callee has a reference to the user
         // namespace while it asks, found under RCU.
@@ -266,7 +266,7 @@ impl NetDevice {
         }
     }
 
-    /// Whether a qdisc stands before this transmit queue and can be told to wait.
+    /// Returns whether a qdisc stands before this transmit queue and can be told to wait.
     pub(crate) fn txq_has_qdisc(&self, queue: u32, _bh: &Bh) -> bool {
         self.txq(queue)
             // SAFETY: a queue of `txq()`; its qdisc, which the callee looks at, is freed

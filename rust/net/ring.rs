@@ -136,7 +136,7 @@ impl FrameQueue {
         Ok(())
     }
 
-    /// Whether `count` frames would be taken now. Frames of others may come
+    /// Returns whether `count` frames would be taken now. Frames of others may come
     /// before one's own.
     pub(crate) fn has_room(&self, count: u32, _bh: &Bh) -> bool {
         self.room.load(Relaxed) >= count

@@ -314,7 +314,7 @@ impl SkBuff {
         }
     }
 
-    /// Whether the sender is a socket whose frames GRO may join for forwarding
+    /// Returns whether the sender is a socket whose frames GRO may join for forwarding
     /// (UDP and raw), not TCP.
     #[inline]
     pub(crate) fn is_datagram(&self) -> bool {
@@ -517,7 +517,7 @@ impl FrameList {
         self.len
     }
 
-    /// Whether there are none.
+    /// Returns whether there are none.
     #[inline(always)]
     pub(crate) fn is_empty(&self) -> bool {
         self.head.is_null()

@@ -92,7 +92,7 @@ pub fn of_selftests() -> Vec<String> {
         .collect()
 }
 
-/// Whether this is a machine whose packages we know how to install.
+/// Returns whether this is a machine whose packages we know how to install.
 pub fn is_debian() -> bool {
     paths::which("dpkg-query").is_some() && paths::which("apt-get").is_some()
 }

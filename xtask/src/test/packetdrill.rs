@@ -98,12 +98,12 @@ struct Outcomes {
 /// By `FAMILY/NAME`.
 type Results = BTreeMap<String, Outcomes>;
 
-/// Whether `filter` selects anything here.
+/// Returns whether `filter` selects anything here.
 pub fn has(filter: &str) -> bool {
     filter.is_empty() || filter.contains(NAME)
 }
 
-/// Whether `filter` selects the script `test`, `FAMILY/NAME`.
+/// Returns whether `filter` selects the script `test`, `FAMILY/NAME`.
 fn selects(filter: &str, test: &str) -> bool {
     format!("{NAME}/{test}").contains(filter)
 }

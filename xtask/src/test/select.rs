@@ -39,7 +39,7 @@ const SPECIAL: &[(&str, &str)] = &[
     (":warn", "control/planted_warning"),
 ];
 
-/// Whether the kernel's log decides on a test, which the guest hands over last.
+/// Returns whether the kernel's log decides on a test, which the guest hands over last.
 pub fn by_log(test: &str) -> bool {
     test == ":warn" || test == ":signs"
 }
@@ -105,12 +105,12 @@ pub fn select(filter: &str) -> Result<Vec<String>> {
     Ok(tests)
 }
 
-/// Whether a filter selects anything here.
+/// Returns whether a filter selects anything here.
 pub fn has(filter: &str) -> Result<bool> {
     Ok(!select(filter)?.is_empty())
 }
 
-/// Whether a test is one for the debug kernel and kmemleak.
+/// Returns whether a test is one for the debug kernel and kmemleak.
 pub fn checked(test: &str) -> bool {
     match test {
         ":autorun" | ":signs" => false,

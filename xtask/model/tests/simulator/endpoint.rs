@@ -231,7 +231,7 @@ impl Endpoint {
 
     // The decision, and both ways of the transfer.
 
-    /// Whether a target would be asked at all.
+    /// Returns whether a target would be asked at all.
     pub fn can_offload(&self) -> bool {
         self.mode == Mode::Host
             && self.phase == Phase::Established
@@ -276,7 +276,7 @@ impl Endpoint {
         self.mode == Mode::Delegated
     }
 
-    /// Whether the target holds an entry for the connection.
+    /// Returns whether the target holds an entry for the connection.
     pub fn has_entry(&self) -> bool {
         self.mode != Mode::Host
     }

@@ -48,22 +48,22 @@ impl Host {
         }
     }
 
-    /// Whether something received, data or the FIN, waits for a gap.
+    /// Returns whether something received, data or the FIN, waits for a gap.
     pub fn out_of_order(&self) -> bool {
         !self.ooo.is_empty() || (self.peer_fin_at.is_some() && !self.peer_fin)
     }
 
-    /// Whether anything sent is being repaired, or may have to be.
+    /// Returns whether anything sent is being repaired, or may have to be.
     pub fn in_recovery(&self, c: &ConnData) -> bool {
         self.rtx.is_some() || self.recovering || (self.dup_acks > 0 && !c.all_acked())
     }
 
-    /// Whether the peer's window is shut and was probed.
+    /// Returns whether the peer's window is shut and was probed.
     pub fn probing(&self, c: &ConnData) -> bool {
         c.snd_wnd == 0 && self.probes > 0
     }
 
-    /// Whether nothing is going on that the target could not take over.
+    /// Returns whether nothing is going on that the target could not take over.
     pub fn is_calm(&self, c: &ConnData) -> bool {
         !self.out_of_order() && !self.in_recovery(c) && !self.fin_sent
     }

@@ -111,7 +111,7 @@ impl Injection {
         }
     }
 
-    /// Whether the application does not read, so that the window shuts.
+    /// Returns whether the application does not read, so that the window shuts.
     pub fn holds_reading(&self, a: &Endpoint) -> bool {
         matches!(self.kind, K::ProbeOld | K::ProbeByte)
             && self.done.is_none()
@@ -119,14 +119,14 @@ impl Injection {
             && a.c.bytes_received >= self.at.min(DOWN_LEN - 12_000)
     }
 
-    /// Whether it happened, and the target has gone on or given up.
+    /// Returns whether it happened, and the target has gone on or given up.
     pub fn is_over(&self, a: &Endpoint) -> bool {
         self.done
             .as_ref()
             .is_some_and(|d| d.stay.is_none_or(|i| a.ends.len() > i))
     }
 
-    /// Whether it did not happen, which a run that is through will not change.
+    /// Returns whether it did not happen, which a run that is through will not change.
     pub fn missed(&self) -> bool {
         self.done.is_none()
     }

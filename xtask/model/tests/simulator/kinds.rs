@@ -64,7 +64,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Whether it is not a frame that brings it about.
+    /// Returns whether it is not a frame that brings it about.
     pub fn is_the_hosts(self) -> bool {
         matches!(
             self,

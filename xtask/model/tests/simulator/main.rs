@@ -382,7 +382,7 @@ fn print(what: &str, total: &Stats) {
     list("special", &SpecialCase::NAMES, &total.specials);
 }
 
-/// Whether the special cases that a bad wire brings about all occurred, and all
+/// Returns whether the special cases that a bad wire brings about all occurred, and all
 /// the ways out of legacy mode.
 fn check_cases(total: &Stats, cases: &[SpecialCase]) {
     for case in cases {

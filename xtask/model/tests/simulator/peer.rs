@@ -27,7 +27,7 @@ pub trait Peer {
     /// Closes this direction; `false` if it is too early.
     fn close(&mut self) -> bool;
     fn read(&mut self, max: usize) -> Vec<u8>;
-    /// Whether the connection failed.
+    /// Returns whether the connection failed.
     fn failed(&self) -> bool;
     /// What to print of a peer that is stuck.
     fn state(&self) -> String;
