@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The offload framework: which connections are handed to which target, and how
-//! they come back. It knows sockets and [`target::OffloadTarget`]s, and nothing of
-//! what a target does inside.
+//! they come back. It knows sockets and [`target::OffloadTarget`]s, but not how a target
+//! works inside.
 //!
 //! # Locking
 //!

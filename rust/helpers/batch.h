@@ -8,8 +8,8 @@
 
 /*
  * Process context. Between the two the caller may own the locks of several sockets,
- * by toe_sock_try_own(). Nobody who owns one waits for another, so that there is no
- * order between them.
+ * by toe_sock_try_own(). It does not wait for one while it owns another, so that the locks
+ * need no order.
  */
 void toe_batch_begin(void);
 void toe_batch_end(void);

@@ -103,7 +103,7 @@ void toe_recv_wake(struct sock *sk)
 
 /* --- the memory ---------------------------------------------------------- */
 
-/* A request may be spread over so many pages, that is, iovecs, too. */
+/* The pages, and thus the iovecs, that a request may be spread over. */
 #define TOE_BUFFER_PAGES	80
 #define TOE_BUFFER_BATCH	16
 

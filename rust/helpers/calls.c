@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Socket methods that may sleep for as long as a user likes: in memory that is his
- * to serve (userfaultfd, FUSE), or for a peer that does not read.
+ * Socket methods that may sleep without bound: in memory that a user serves (userfaultfd,
+ * FUSE), or for a peer that does not read.
  *
  * rmmod must not wait for them. What the host's own function can do is left to it by a
- * jump, with nothing of ours on the stack; what cannot holds a reference on the module
- * meanwhile, and is listed in debugfs. synchronize_rcu_tasks() covers the few
- * instructions here that nothing counts.
+ * jump, with nothing of ours on the stack; a call that has to stay holds a reference on the
+ * module, and is listed in debugfs. synchronize_rcu_tasks() covers the few instructions
+ * here that nothing counts.
  */
 
 #include <linux/debugfs.h>

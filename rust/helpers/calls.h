@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* The socket methods that may sleep for as long as a user likes. */
+/* The socket methods that may sleep without bound. */
 #ifndef TOE_HELPERS_CALLS_H
 #define TOE_HELPERS_CALLS_H
 

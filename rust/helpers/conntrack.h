@@ -6,8 +6,8 @@
 #include <net/sock.h>
 
 /*
- * Frames of @sk pass connection tracking again, if it is on: what it has not seen meanwhile
- * it does not hold against them. Any context; the socket's lock is held.
+ * Frames of @sk pass connection tracking again, if it is on, which must not hold against
+ * them what it has not seen. Any context; the socket's lock is held.
  */
 void toe_sk_untracked_end(const struct sock *sk);
 

@@ -244,7 +244,7 @@ static void toe_deliver_list(struct sk_buff *skb, struct net_device *orig_dev,
 			toe_deliver_tap(skb, ptype, orig_dev);
 }
 
-/* And for packet sockets of one protocol, when the frame has no tag any more. */
+/* And for packet sockets of one protocol, once the frame has no tag. */
 void toe_deliver_typed(struct sk_buff *skb, struct net_device *orig_dev)
 {
 	struct net_device *dev = skb->dev;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * What rust/net/ cannot reach from Rust about devices, NAPI and frames: macros
- * and static inlines. Each is as thin as it can be; what it is for stands at
- * its Rust caller.
+ * and static inlines. Each is as thin as it can be; its use is documented at its Rust
+ * caller.
  */
 #ifndef TOE_HELPERS_DEVICE_H
 #define TOE_HELPERS_DEVICE_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * What looks at the frames of a connection on its way through the host stack, and
- * would not see them once it is offloaded. The kernel tells nobody when one of these
- * is installed, so that they have to be looked for.
+ * would not see them once it is offloaded. The kernel has no notification for most of
+ * these, so that they have to be looked for.
  */
 #ifndef TOE_HELPERS_FILTER_H
 #define TOE_HELPERS_FILTER_H
@@ -26,7 +26,7 @@ enum toe_filter {
 };
 
 enum toe_path {
-	/* The route is not valid any more. */
+	/* The route is no longer valid. */
 	TOE_PATH_INVALID	= 1 << 0,
 	/* It leaves through another device, or this one is down. */
 	TOE_PATH_ELSEWHERE	= 1 << 1,

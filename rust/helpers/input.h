@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the host stack asks about each frame that it receives, and the target must ask in
- * its place: whether it is for this host, and who else is to see it.
+ * What the host stack checks for each frame that it receives, and the target must check in
+ * its place: whether it is for this host, and who else must see it.
  */
 #ifndef TOE_HELPERS_INPUT_H
 #define TOE_HELPERS_INPUT_H

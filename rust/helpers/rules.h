@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What rules ask about a socket, where only static inlines and configuration
- * dependent fields tell; see rust/net/facts.rs.
+ * What rules ask about a socket and only static inlines or configuration-dependent fields
+ * tell; see rust/net/facts.rs.
  */
 #ifndef TOE_HELPERS_RULES_H
 #define TOE_HELPERS_RULES_H

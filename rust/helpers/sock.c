@@ -90,8 +90,8 @@ bool toe_lock_sock_nowait(struct sock *sk)
 
 /*
  * lock_sock(), which gives up when *@timeout jiffies are over; what is left of them is in
- * *@timeout. As in __lock_sock(), a wake-up that comes too late is passed on by whoever
- * took the lock meanwhile.
+ * *@timeout. As in __lock_sock(), a wake-up that comes too late is passed on by the task
+ * that took the lock meanwhile.
  */
 bool toe_lock_sock_timeout(struct sock *sk, long *timeout)
 {
@@ -223,7 +223,7 @@ bool toe_sk_claim(struct sock *sk, const struct toe_methods *to,
 /*
  * The reverse: what is still @of the record's is put back. No lock but the socket's: in-kernel
  * users hold sk_callback_lock for reading when they call tcp_read_sock(), which may
- * lead here. The identity goes last, so that whoever finds no ULP finds the host's
+ * lead here. The identity goes last, so that code that finds no ULP finds the host's
  * methods: @ulp is the one that is there, if it is ours.
  */
 void toe_sk_disclaim(struct sock *sk, const struct toe_methods *of,

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Buffers that are used again. A pure ACK lives for a few hundred instructions, from one
- * engine to the other, and a segment of a conversation until it is answered: to take both
- * from the allocator each time costs more than to build the frame.
+ * engine to the other, and a segment of a conversation until it is answered: allocating
+ * them each time costs more than building the frame.
  *
- * Each CPU keeps one buffer of either kind. Memory only: what goes out of here is what
- * alloc_skb() and alloc_skb_fclone() give.
+ * Each CPU keeps one buffer of either kind. Only the memory is reused: a buffer from here
+ * is in the state in which alloc_skb() and alloc_skb_fclone() return one.
  */
 
 #include <linux/percpu.h>
@@ -109,7 +109,7 @@ void toe_segment_free(struct sk_buff *skb)
 		__kfree_skb(skb);
 }
 
-/* The module goes, and nobody is in its code any more. */
+/* The module goes, and no task is left in its code. */
 void toe_spares_free(void)
 {
 	int cpu;

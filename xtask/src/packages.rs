@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Debian packages: which are needed, which are missing, and how to get them.
 //!
-//! On a machine without dpkg nothing is installed; a program that is missing
-//! is then reported by whoever wants to run it.
+//! On a machine without dpkg nothing is installed; the task that needs a program then
+//! reports that it is missing.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

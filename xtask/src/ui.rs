@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Without a terminal a line is printed this often, so that whoever reads the
-/// log of a CI run sees that there is life.
+/// Without a terminal a line is printed this often, so that the log of a CI run shows
+/// that something is going on.
 const HEARTBEAT: Duration = Duration::from_secs(60);
 
 /// How much of a failed command's log is shown.

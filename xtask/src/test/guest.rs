@@ -650,7 +650,7 @@ fn judge(test: &str, told: &Told, output: &str, log: &str, end: &End) -> Vec<Ent
     entries
 }
 
-/// One entry for each sign that was planted: whether it fails the test whose log it is in.
+/// Checks that each sign that was planted fails the test whose log it is in.
 fn planted(name: &str, code: i32, output: &str, log: &str) -> Vec<Entry> {
     let told = Told {
         code: Some(0),

@@ -246,7 +246,7 @@ pub fn run(run: &Run<'_>, sink: &Sink) -> Result<Outcome> {
         let mark = mark.clone();
         thread::spawn(move || {
             let end = serve_output(&listener, stream, &mark, &sink, &over);
-            // Nobody listens any more if the run is over.
+            // No receiver is left if the run is over.
             let _ = sender.send((stream, end));
         });
     }
