@@ -2,6 +2,7 @@
 //! `cargo xtask lint`: formatting, clippy, and rules no tool knows.
 
 mod claims;
+mod counters;
 mod parity;
 
 use std::fs;
@@ -51,6 +52,7 @@ pub fn run(args: &Lint) -> Result<()> {
     };
     check("rules", rules(&files));
     check("claims", claims::check(&files));
+    check("counters", counters::check());
     check("rustfmt", rustfmt(&ready, &files));
     check(
         "parity",
