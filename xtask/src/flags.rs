@@ -141,7 +141,7 @@ pub struct Vm {
     /// More words for the kernel's command line
     #[arg(long, value_name = "WORDS", allow_hyphen_values = true)]
     pub append: Option<String>,
-    /// End the guest after so many seconds [default: 600 with a command]
+    /// End the guest after this many seconds [default: 600 with a command]
     #[arg(long, value_name = "SECONDS")]
     pub timeout: Option<u64>,
     /// Give the command a terminal
