@@ -111,7 +111,7 @@ use crate::{
 pub(crate) struct Connection {
     hwid: Hwid,
     mode: SockCell<Mode>,
-    /// Who wanted it, with the history of uploads: outlives this record in [`auto`].
+    /// Who wanted it, with the history of uploads: outlives this record in [`auto`](super::auto).
     trigger: Trigger,
     /// Limits that a rule has set.
     overrides: Overrides,

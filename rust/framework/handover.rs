@@ -5,7 +5,7 @@
 //!
 //! A batch owns the locks of all its sockets, so that it is one tree with the true state of
 //! all of them. It does not wait for a lock while it owns another
-//! ([`Batch`](crate::net::batch::Batch)): a socket whose lock is not free is handed over
+//! ([`Batch`]): a socket whose lock is not free is handed over
 //! alone, and so is one that was not accepted yet.
 
 use core::slice::{

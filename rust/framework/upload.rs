@@ -5,7 +5,7 @@
 //!
 //! Code that wants connections of others back never waits for a socket's owner, which may
 //! sleep in memory that a user serves: the owner gives the connection back when it releases
-//! the socket ([`release`](super::release)). If the device leaves, the connection's
+//! the socket ([`release`]). If the device leaves, the connection's
 //! references to it go at once ([`Owned::let_go`]).
 
 use kernel::{

@@ -162,8 +162,8 @@ impl Sock {
         }
     }
 
-    /// `bh_lock_sock_nested()`. The holder may touch the connection only if
-    /// [`BhLock::try_own`] says so.
+    /// `bh_lock_sock_nested()`. Softirq context. The holder may touch the connection only
+    /// with what [`BhLock::try_own`] returns.
     pub(crate) fn bh_lock<'a>(&'a self, _bh: &'a Bh) -> BhLock<'a> {
         // SAFETY: live by the type invariant; bottom halves are off, as for a lock that
         // softirqs take.
