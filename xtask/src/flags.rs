@@ -28,6 +28,7 @@ pub enum Task {
     Bench(Bench),
     Torture(Torture),
     Lint(Lint),
+    Doc(Doc),
     Clean(Clean),
 }
 
@@ -257,9 +258,20 @@ pub struct Torture {
     pub args: Vec<String>,
 }
 
-/// Checks formatting, lints and the repository's own rules.
+/// Checks formatting, lints, docs and the repository's own rules.
 #[derive(Args)]
 pub struct Lint {
+    #[command(flatten)]
+    pub kernel: KernelArgs,
+}
+
+/// Builds the pages of rustdoc, private items included.
+///
+/// Those of the module, with the flags that the kernel's build system compiles it with,
+/// and those of xtask and xtask/model. They end up in target/rustdoc/doc/. A warning, as
+/// of a link that leads nowhere, is an error. Part of `lint`.
+#[derive(Args)]
+pub struct Doc {
     #[command(flatten)]
     pub kernel: KernelArgs,
 }

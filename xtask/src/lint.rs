@@ -12,6 +12,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::bail_setup;
+use crate::doc;
 use crate::fail::Exit;
 use crate::flags::Lint;
 use crate::flavour::Flavour;
@@ -65,7 +66,14 @@ pub fn run(args: &Lint) -> Result<()> {
         "clippy",
         module::clippy(&ready.toolchain, &ready.kernel).map(|()| Vec::new()),
     );
-    check("frames", frames(&args.kernel.kernel));
+    // Of the module that the tests load into the release kernel.
+    match setup::ready(&args.kernel.kernel, Flavour::Release) {
+        Ok(ready) => {
+            check("frames", frames(&ready));
+            check("doc", doc::check(&ready));
+        }
+        Err(error) => check("frames", Err(error)),
+    }
     if failed.is_empty() {
         println!("lint: all well");
         return Ok(());
@@ -75,11 +83,9 @@ pub fn run(args: &Lint) -> Result<()> {
     Err(Exit(1).into())
 }
 
-/// Of the module that the tests load into the release kernel: with KASAN each
-/// variable has a zone around it.
-fn frames(series: &str) -> Result<Vec<String>> {
-    let ready = setup::ready(series, Flavour::Release)?;
-    let module = setup::module(&ready)?;
+/// Not of the debug kernel's module: with KASAN each variable has a zone around it.
+fn frames(ready: &Ready) -> Result<Vec<String>> {
+    let module = setup::module(ready)?;
     frames::check(&ready.toolchain, &module)
 }
 

@@ -7,6 +7,7 @@
 mod bench;
 mod clean;
 mod demo;
+mod doc;
 mod fail;
 mod flags;
 mod flavour;
@@ -39,6 +40,7 @@ fn main() {
         Task::Clean(args) => clean::run(&args),
         Task::Test(args) => test::run(&args),
         Task::Lint(args) => lint::run(&args),
+        Task::Doc(args) => doc::run(&args),
         Task::Demo(args) => demo::run(&args),
         Task::Bench(args) => bench::run(&args),
         Task::Torture(args) => torture::run(&args),

@@ -12,7 +12,7 @@ use crate::toolchain::{self, Toolchain};
 use crate::ui;
 
 /// Where the module for a kernel is built: kernels do not share objects.
-fn dir(kernel: &Kernel, suffix: &str) -> PathBuf {
+pub fn dir(kernel: &Kernel, suffix: &str) -> PathBuf {
     let key = paths::fingerprint(&[&kernel.build.to_string_lossy()]);
     paths::target().join("module").join(format!(
         "{}-{}-{}{suffix}",
