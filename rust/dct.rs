@@ -2,9 +2,9 @@
 
 //! The delegated connection table of the emulated NIC.
 //!
-//! An entry has three storages (claims B 22-23): the *connection match* that
-//! identifies a frame, the *connection data* that is the protocol state, and
-//! the *connection buffer* where received payload goes. Three units access it:
+//! An entry has three storages: the *connection match* that identifies a frame, the
+//! *connection data* that is the protocol state, and the *connection buffer* where
+//! received payload goes. Three units access it:
 //!
 //! - the command unit ([`command`]) creates, updates, queries and removes
 //!   entries for the host;
@@ -17,8 +17,7 @@
 //! no frame can be processed twice or by nobody. Hardware would put a mailbox in
 //! its place.
 //!
-//! The device around it is a [`Nic`], which sends frames and gives the engine those that
-//! come in; what kind of device it is, nothing here knows.
+//! Claims: Documentation/networking/toe-claims.rst
 
 mod buffer;
 pub(crate) mod command;

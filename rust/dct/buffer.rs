@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The receive engine's side of the connection buffer: payload goes into the user
-//! buffer that an entry has (claims B 17, 19, 27).
+//! buffer that an entry has.
+//!
+//! Claims: Documentation/networking/toe-claims.rst
 
 use crate::{
     dct::{

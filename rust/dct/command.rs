@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Command unit: the host's access to the table (claim B 24). It is the emulated
-//! NIC's side of the framework's contract; none of it is on the data path.
+//! Command unit: the host's access to the table. It is the emulated NIC's side of
+//! [`OffloadTarget`]; none of it is on the data path.
+//!
+//! Claims: Documentation/networking/toe-claims.rst
 
 use core::sync::atomic::{
     AtomicU16,

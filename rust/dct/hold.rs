@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Frames that wait for a user buffer, in front of the rest of the receive engine
-//! (claims B 18, 20, 21). The decisions are `logic/hold.rs`'s.
+//! Frames that wait for a user buffer, in front of the rest of the receive engine. The
+//! decisions are `logic/hold.rs`'s.
+//!
+//! Claims: Documentation/networking/toe-claims.rst
 
 use crate::{
     dct::{

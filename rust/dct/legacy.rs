@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Legacy mode of an entry: the way in with a special case, frames for the legacy
-//! buffers meanwhile, and the way out by what the host stack transmits (claims
-//! A 7-13, B 5-14). The decisions are `logic/legacy.rs`'s.
+//! buffers meanwhile, and the way out by what the host stack transmits. The decisions
+//! are `logic/legacy.rs`'s.
+//!
+//! Claims: Documentation/networking/toe-claims.rst
 
 use crate::{
     dct::{

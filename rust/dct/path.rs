@@ -2,8 +2,10 @@
 
 //! The path of the target's frames: route, next hop and path MTU are the host's, and
 //! cached in the objects that the entry lies on. What has changed there gets into the
-//! entry's frames here, with the connection in the target (claims E 17, E 23); where
-//! that cannot be, the host stack goes on.
+//! entry's frames here, with the connection in the target; where that cannot be, the
+//! host stack goes on.
+//!
+//! Claims: Documentation/networking/toe-claims.rst
 
 use kernel::{
     prelude::*,

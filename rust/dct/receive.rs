@@ -4,11 +4,12 @@
 //!
 //! [`input`] runs in the NAPI poll of a queue, or where the sender's doorbell ends:
 //! parse, match, hand to the socket of the entry. [`process`] runs under the socket
-//! lock, at once or, if a process owns the socket, from its backlog: header
-//! prediction, payload, ACK, window, timestamps (claims A 1-10, B 15-17). What it
-//! does not finish is a special case: the host stack finishes the frame, already
-//! parsed, matched and validated, and works on the connection until it is through
-//! ([`legacy`]).
+//! lock, at once or, if a process owns the socket, from its backlog: header prediction,
+//! payload, ACK, window, timestamps. What it does not finish is a special case: the
+//! host stack finishes the frame, already parsed, matched and validated, and works on
+//! the connection until it is through ([`legacy`]).
+//!
+//! Claims: Documentation/networking/toe-claims.rst
 
 use core::sync::atomic::{
     AtomicU64,

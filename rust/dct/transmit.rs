@@ -4,14 +4,15 @@
 //!
 //! A frame is a clone of a buffer of the send queue with the entry's header in
 //! front. The buffer itself moves to the retransmission queue, where it stays
-//! until it is ACKed, so that the host stack can retransmit it at any moment
-//! (claims B 1-3, C 28).
+//! until it is ACKed, so that the host stack can retransmit it at any moment.
 //!
 //! The ACKs of what the receive engine takes in are built here. The host stack may
 //! transmit on a delegated connection, too: pure ACKs from `recvmsg()` and from its
 //! delayed-ACK timer, and data of system calls that the engine does not serve.
 //! [`host_frame`] sees each of those frames, copies what it says into the entry, and
 //! gives it the same short way to the wire.
+//!
+//! Claims: Documentation/networking/toe-claims.rst
 
 use kernel::prelude::*;
 

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The decision on an offload, and the hand-over: of one connection, or of as many as
-//! qualify at the same moment in one operation (claims E 1, 21-25, 45-46).
+//! qualify at the same moment in one operation.
 //!
-//! A batch owns the locks of all its sockets, so that it is one tree with the true state of
-//! all of them. It does not wait for a lock while it owns another
-//! ([`Batch`]): a socket whose lock is not free is handed over
-//! alone, and so is one that was not accepted yet.
+//! A batch owns the locks of all its sockets meanwhile, so that it is one tree with the
+//! true state of all of them. Nobody who owns one waits for another
+//! ([`Batch`](crate::net::batch::Batch)): a socket that is not to be had at once is
+//! handed over alone, as is one that nobody has accepted yet.
+//!
+//! Claims: Documentation/networking/toe-claims.rst
 
 use core::slice::{
     from_mut,

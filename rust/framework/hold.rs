@@ -2,9 +2,12 @@
 
 //! Payload that a target holds while it waits for a user buffer it asked for.
 //!
-//! The target keeps the frames; here are the request, the timer that ends the wait,
-//! and frames whose connection left the target where nothing of them could be
-//! processed. A worker looks after both, under the lock of each socket.
+//! The target keeps the frames ([`dct`](crate::dct)); here are the request, the
+//! timer that ends the wait, and frames whose connection left the target where
+//! nothing of them could be processed. A worker looks after both, under the lock of
+//! each socket.
+//!
+//! Claims: Documentation/networking/toe-claims.rst
 
 use core::sync::atomic::{
     AtomicU32,
@@ -160,7 +163,7 @@ pub(crate) fn start() -> Result<Published<Worker<Hold>>> {
     HOLD.publish(KBox::pin_init(Worker::new(hold), GFP_KERNEL)?)
 }
 
-/// The target asks for a user buffer (claim B 18): it is going to hold payload.
+/// The target asks for a user buffer: it is going to hold payload.
 /// Nobody is woken; a reader that comes with a buffer finds out. Socket lock held,
 /// any context.
 pub(crate) fn request_buffer(stats: &Stats) {

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Intermediate drivers: the layers between a connection's path and the NIC that
-//! change its frames (claims E 6, 39-44). VLAN devices are such layers; IPsec would
-//! be the next.
+//! Intermediate drivers: the layers between a connection's path and the NIC that change
+//! its frames. VLAN devices are such layers; IPsec would be the next.
 //!
 //! They are found when an offload is initiated, from the device that the route leaves
 //! through down to the one of a target, and are objects of the offload tree, below the
 //! neighbours that are reached through them.
-//! A layer has two classes of state: its kind, device and tag are constant as long as the
-//! connection is delegated ([`Layers::intact`]; if they change, it is uploaded); what the
-//! host may change at any time, the priority of a VLAN's tag, is read whenever a frame is
-//! sent.
+//! What a layer does is on one side of each of the classes of state: its kind, device
+//! and tag are constant as long as the connection is delegated ([`Layers::intact`]:
+//! if not, it is uploaded); what the host may change at any time, the priority of a
+//! VLAN's tag, is read through whenever a frame is sent.
+//!
+//! Claims: Documentation/networking/toe-claims.rst
 
 use kernel::{
     prelude::*,

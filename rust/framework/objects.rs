@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The objects below connections that a target has: paths, neighbours and layers, each
-//! made once, as long as something depends on it (claims E 2-3, 8, 17-18, 45).
+//! made once, as long as something depends on it.
 //!
 //! This is the host's book of what the target was told: which object has which handle,
 //! how many depend on it, and its cached state. Changes of neighbours and routes in the host
@@ -13,6 +13,8 @@
 //! One lock per device, taken with bottom halves off, within a socket's lock or without
 //! one. The target is called with it held, so that no two operations on an object
 //! overtake each other. Lookups on the way to a decision need RCU only.
+//!
+//! Claims: Documentation/networking/toe-claims.rst
 
 mod book;
 mod show;

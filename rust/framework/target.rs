@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What a driver implements to take connections.
+//!
+//! Claims: Documentation/networking/toe-claims.rst
 
 use kernel::{
     prelude::*,
@@ -232,7 +234,7 @@ pub(crate) trait OffloadTarget: Send + Sync {
         false
     }
 
-    /// Posts a user buffer (claims B 17, 24). `false`: it cannot be, at present.
+    /// Posts a user buffer. `false`: it cannot be, at present.
     fn post_buffer(&self, _sk: LockedSock<'_>, _conn: ConnRef<'_>, _buffer: &Pinned) -> bool {
         false
     }

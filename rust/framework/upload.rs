@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The way back to the host stack: of one connection, of many at a time (claims E 10,
-//! 47), and of those that cannot be had.
+//! The way back to the host stack: of one connection, of many at a time, and of those
+//! that cannot be had.
 //!
-//! Code that wants connections of others back never waits for a socket's owner, which may
-//! sleep in memory that a user serves: the owner gives the connection back when it releases
-//! the socket ([`release`]). If the device leaves, the connection's
-//! references to it go at once ([`Owned::let_go`]).
+//! Whoever wants connections back that are not his own never waits for a socket's owner,
+//! who may sleep in memory that a user serves: the owner gives the connection back when
+//! he lets the socket go ([`release`](super::release)). If its device leaves, what the
+//! connection has of the device goes at once ([`Owned::let_go`]).
+//!
+//! Claims: Documentation/networking/toe-claims.rst
 
 use kernel::{
     pr_warn_once,

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The state of a connection, the uppermost object of an offload tree and the
-//! connection data storage of the table (claims B 22-26, E 3, mission rows 3 and 15):
-//! what never changes, what the host owns, and what the target owns while the
-//! connection is delegated.
+//! connection data storage of the table: what never changes, what the host owns, and
+//! what the target owns while the connection is delegated.
 //!
 //! At hand-over and upload the fields are copied from and to those of the same names
 //! in `struct tcp_sock` unless noted.
+//!
+//! Claims: Documentation/networking/toe-claims.rst
 
 use core::ops::{
     Deref,

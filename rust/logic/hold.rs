@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Payload that is held while no user buffer is posted for it, because the target
-//! has asked for one (claims B 18, 20, 21).
+//! has asked for one.
 //!
 //! A held frame has not been received as far as TCP is concerned: nothing of it is
 //! in the connection data, and it is not acknowledged. Every frame is therefore
 //! processed later as if it arrived then. This file only decides how long that may
 //! wait.
+//!
+//! Claims: Documentation/networking/toe-claims.rst
 
 use super::{
     conn::ConnData,

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Hardware connection identifiers: the key between the host's references and
-//! the target's table entry, in both directions (claims C 21-23, D 2).
+//! the target's table entry, in both directions.
+//!
+//! Claims: Documentation/networking/toe-claims.rst
 
 use core::num::NonZeroU64;
 

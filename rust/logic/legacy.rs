@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Legacy mode: after a special case the host stack works on the connection,
-//! while the target keeps its entry until it can go on (claims A 10-13, B 12-14).
+//! while the target keeps its entry until it can go on.
 //!
 //! In legacy mode all received frames go to legacy buffers. The target copies
 //! sequence number, ACK number and window of every frame that the host transmits.
 //! It resynchronises when the host's ACK number has passed the sequence number in
 //! the entry, so that everything received was acknowledged, and the host has nothing
 //! left to repair.
+//!
+//! Claims: Documentation/networking/toe-claims.rst
 
 use super::{
     conn::ConnData,
@@ -94,7 +96,7 @@ impl Legacy {
     /// The host stack transmits a frame with these numbers: the sequence number after it,
     /// the ACK number, and the window as in the header. They are copied into the entry
     /// (the ACK number to `rcv_wup`); an ACK number beyond the entry's sequence number
-    /// replaces that one (claim B 14).
+    /// replaces that one.
     pub fn transmitted(&mut self, data: &mut ConnData, seq_end: Seq, ack: Seq, window: u16) {
         self.tx_frames = self.tx_frames.saturating_add(1);
         if seq_end.after(data.snd_nxt) {

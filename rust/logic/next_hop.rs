@@ -2,11 +2,13 @@
 
 //! When an entry last looked at the objects below it: the neighbour's link address is
 //! *cached* state, of which the entry has a copy in its header; that frames arrive there
-//! is *delegated* state, which the host is told (claims E 3, E 17).
+//! is *delegated* state, which the host is told.
 //!
 //! A neighbour that is not heard of becomes stale (RFC 4861 section 7.3). The host stack
 //! looks at it with each packet; an entry looks when an object of the target was changed,
 //! and otherwise about once a second.
+//!
+//! Claims: Documentation/networking/toe-claims.rst
 
 use super::seq::Seq;
 

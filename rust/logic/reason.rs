@@ -51,7 +51,7 @@ macro_rules! named {
 
 named! {
     /// Why a connection is not offloaded. It goes on in the host stack, and the
-    /// device counts the reason (mission row 2).
+    /// device counts the reason.
     pub enum Refusal {
         /// The connection is neither in state ESTABLISHED nor in CLOSE_WAIT.
         NotEstablished = "not_established",
@@ -166,8 +166,7 @@ named! {
 }
 
 named! {
-    /// Why a connection went back from the target to the host stack (mission
-    /// row 5).
+    /// Why a connection went back from the target to the host stack.
     pub enum UploadReason {
         /// Too many special cases in a short time.
         LegacyOften = "legacy_often",
@@ -232,7 +231,7 @@ impl UploadReason {
 
 named! {
     /// Which of a connection's cached state was brought up to date in the target,
-    /// which goes on with it (claims E 17, E 23).
+    /// which goes on with it.
     pub enum Update {
         /// The next hop has another link address.
         Neighbour = "neighbour",
@@ -249,7 +248,7 @@ named! {
 
 named! {
     /// What the target does not finish itself: the host stack does, with the connection
-    /// in legacy mode (mission row 8). Most are found in a received frame, the last ones in
+    /// in legacy mode. Most are found in a received frame, the last ones in
     /// what the host stack does.
     pub enum SpecialCase {
         /// The segment starts after the expected sequence number, or data waits

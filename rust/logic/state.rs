@@ -2,6 +2,8 @@
 
 //! The life of a connection between host stack and target: which of the two
 //! owns it, and which events move it.
+//!
+//! Claims: Documentation/networking/toe-claims.rst
 
 /// Who owns the connection. A connection is in exactly one mode.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -15,7 +17,7 @@ pub enum Mode {
     /// The target owns the delegated state.
     Delegated = 2,
     /// The entry is kept, the host stack works, and the target waits to
-    /// resynchronise (claims B 12-14).
+    /// resynchronise.
     Legacy = 3,
     /// The delegated state is on its way back to the host stack.
     Uploading = 4,

@@ -2,7 +2,9 @@
 
 //! Header templates: the headers of a delegated connection's frames, with everything
 //! that does not change filled in once, at hand-over, so that a frame costs one copy
-//! and a few stores (claims B 1-3).
+//! and a few stores.
+//!
+//! Claims: Documentation/networking/toe-claims.rst
 
 use super::{
     seq::Seq,

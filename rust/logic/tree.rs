@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Offload trees: what host and target hand to each other in one operation (claims
-//! E 1-4, 16, 24, 45-47).
+//! Offload trees: what host and target hand to each other in one operation.
 //!
 //! A block holds a state object and has two links: the *next* block is another object
 //! of the same level on the same one below, and the *dependent* block is the first one
@@ -26,6 +25,8 @@
 //! Blocks lie in the caller's memory and name each other by index, so that trees can be
 //! built in any context. Nothing here loops without bound, whatever the links say: blocks
 //! are only ever linked to earlier ones.
+//!
+//! Claims: Documentation/networking/toe-claims.rst
 
 pub mod state;
 

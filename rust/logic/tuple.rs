@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What identifies a connection on a device: the key of the connection match
-//! storage (claims B 15, 23).
+//! storage.
+//!
+//! Claims: Documentation/networking/toe-claims.rst
 
 use super::vlan::Tags;
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! VLAN tags as part of a connection's identity (claims E 39, 44): which tags a frame
+//! VLAN tags as part of a connection's identity: which tags a frame
 //! carries, outermost first, without their priorities.
+//!
+//! Claims: Documentation/networking/toe-claims.rst
 
 use super::wire::{
     ETHERTYPE_QINQ,

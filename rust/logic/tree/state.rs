@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! State objects: what host and target each know of a layer, a neighbour, a path or a
-//! connection (claims E 1-3, E 8, E 17, E 23).
+//! connection.
 //!
 //! Each has three parts, with one owner each:
 //!
@@ -11,6 +11,8 @@
 //!   changes;
 //! - *delegated*: the target's. The host asks for it by *query*, and gets it back by
 //!   *terminate*.
+//!
+//! Claims: Documentation/networking/toe-claims.rst
 
 use super::super::{
     conn::ConnData,
