@@ -85,6 +85,37 @@ t_tracepoints() {
 	done
 }
 
+# What goes to legacy buffers was parsed and matched before: the kernel takes none of these
+# frames from the device. Two data segments make the gap and fill it, nine are between.
+t_partly_processed() {
+	local t=/sys/kernel/tracing event whole
+	need_toe
+	has_table || skip "no table in debugfs"
+	[ -d $t/events/toe ] || mount -t tracefs none $t 2>/dev/null
+	event=$t/events/net/netif_receive_skb
+	[ -d $t/events/toe ] && [ -d $event ] || skip "no tracepoints in this kernel"
+	echo >$t/trace
+	echo "name == \"$DA\"" >$event/filter
+	echo 1 >$event/enable
+	echo 1 >$t/events/toe/enable
+	snap a
+	probe legacy stay 4 --table "$(table_path $DA)"
+	echo 0 >$t/events/toe/enable
+	echo 0 >$event/enable
+	echo 0 >$event/filter
+	expect_ge "$(delta a toe_legacy_rx_frames)" 11 "frames for legacy buffers"
+	grep -q netif_receive_skb: $t/trace || fail "not even the frames before the offload are traced"
+	grep -q 'toe_special: .*reason=out_of_order' $t/trace || fail "no special case in the trace"
+	# Not those of neighbour discovery, which are shorter.
+	whole=$(awk '/ toe_special: .*reason=out_of_order/ { legacy = 1 }
+		/ toe_resync: / { legacy = 0 }
+		legacy && / netif_receive_skb: / && match($0, /len=[0-9]+/) &&
+			substr($0, RSTART + 4, RLENGTH - 4) >= 152 { n++ }
+		END { print n + 0 }' $t/trace)
+	expect_eq "$whole" 0 "frames of legacy mode that the kernel took from the device"
+	expect_no_entries
+}
+
 # Without a budget each special case is an upload.
 t_budget() {
 	need_toe
@@ -107,4 +138,4 @@ run "segment out_of_order out_of_order" "segment old_sequence old_sequence" \
 	"segment option_length_0 -" "segment no_timestamp no_timestamp" "segment paws paws" \
 	"segment ecn_ce ecn" "segment ecn_ece ecn" "segment zero_window zero_window" \
 	"segment window_shrunk window_shrunk" "segment beyond_window beyond_window" "urgent 4" "urgent 6" \
-	"legacy stay" "legacy stray" "legacy locked" budget tracepoints
+	"legacy stay" "legacy stray" "legacy locked" budget tracepoints partly_processed
