@@ -3,6 +3,7 @@
 # TCP_INFO, SIOCINQ and SIOCOUTQ against what the program itself knows.
 
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/tree_lib.sh"
 
 t_quiet() { # FAMILY ENDS
 	snap_loss a
@@ -62,9 +63,39 @@ t_snmp() { # FAMILY
 	done
 }
 
+# What is on its way to a peer that answers nothing is in the table as soon as it is sent:
+# no frame has come since that would have said so.
+t_in_flight() { # FAMILY
+	local line una nxt
+	local -a row
+	need ss
+	need_toe
+	has_table || skip "no table in debugfs"
+	fresh
+	# Nor has a timer.
+	set_sysctl a net.ipv4.tcp_rto_min_us 20000000
+	set_sysctl a net.ipv4.tcp_early_retrans 0
+	held_conns "$1" 1 ulp
+	ip -n $A neigh replace "$(addr b "$1")" lladdr 02:00:00:00:77:99 nud permanent dev $DA ||
+		fail "neigh"
+	let_go
+	until_ok 10 something_sent || fail "nothing was sent: $(in_a ss -tinH dport = 7100)"
+	pause 0.5
+	read -ra row <<<"$(table $DA)"
+	line=$(in_a ss -tinH dport = 7100)
+	[[ $line =~ bytes_sent:([0-9]+) ]] || fail "ss -i without bytes_sent: $line"
+	expect_eq "${row[3]}" delegated "mode"
+	una=${row[4]} nxt=${row[5]}
+	expect_eq $(((nxt - una) & 0xffffffff)) "${BASH_REMATCH[1]}" "bytes in flight in the table"
+	end_bg
+	fresh
+}
+something_sent() { [[ $(in_a ss -tinH dport = 7100) == *bytes_sent:* ]]; }
+
 # Frames a device has received.
 packets() { ns_cat "$1" "/sys/class/net/$(dev_of "$1")/statistics/rx_packets"; }
 
 pair_up || skip_all "cannot set up the pair"
 run "quiet 4 both" "quiet 6 both" "quiet 4 client" "quiet 4 server" all_modes \
-	"across_uploads 4" "across_uploads 6" segments_plain "snmp 4" "snmp 6"
+	"across_uploads 4" "across_uploads 6" segments_plain "snmp 4" "snmp 6" \
+	"in_flight 4" "in_flight 6"
