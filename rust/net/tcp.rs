@@ -67,7 +67,7 @@ impl Sock {
     /// held.
     pub(crate) fn data_segments_now(&self) -> u64 {
         let tp: *mut bindings::tcp_sock = self.as_ptr().cast();
-        // SAFETY: the socket is live; racy reads of plain fields.
+        // SAFETY: live by the type invariant; racy reads: aligned, written in one piece.
         let (sent, received) = unsafe {
             (
                 read_volatile(addr_of!((*tp).data_segs_out)),
@@ -81,7 +81,7 @@ impl Sock {
     /// that is about to be established is not: its state is written after the tracepoint.
     /// Any context.
     pub(crate) fn has_ended(&self) -> bool {
-        // SAFETY: the socket is live; a racy read of a plain field.
+        // SAFETY: live by the type invariant; a racy read: aligned, written in one piece.
         let state = unsafe { read_volatile(addr_of!((*self.as_ptr()).__sk_common.skc_state)) };
         !matches!(
             u32::from(state),
@@ -95,7 +95,7 @@ impl Sock {
     /// Smoothed round trip time in 1/8 us, for display.
     pub(crate) fn srtt_us(&self) -> u32 {
         let tp: *mut bindings::tcp_sock = self.as_ptr().cast();
-        // SAFETY: the socket is live; a racy read of a plain field.
+        // SAFETY: live by the type invariant; a racy read: aligned, written in one piece.
         unsafe { read_volatile(addr_of!((*tp).srtt_us)) }
     }
 
@@ -104,7 +104,7 @@ impl Sock {
     #[inline]
     pub(crate) fn is_watched(&self) -> bool {
         // For every frame: one branch for all that `toe_sk_watched()` looks at.
-        // SAFETY: the socket is live; racy reads of a pointer that is only compared with
+        // SAFETY: live by the type invariant; racy reads of a pointer that is only compared with
         // null, of a plain field, and of a counter that is there for ever.
         unsafe {
             let mut any = read_volatile(addr_of!((*self.as_ptr()).sk_filter)) as usize;
@@ -131,29 +131,29 @@ impl<'a> LockedSock<'a> {
     /// Returns whether this end can still send: ESTABLISHED or, after the peer's FIN,
     /// CLOSE_WAIT.
     pub(crate) fn is_open(&self) -> bool {
-        // SAFETY: the socket is live and locked.
+        // SAFETY: live and locked by the type invariant; fields, accessed in place.
         unsafe {
-            let sk = &*self.as_ptr();
-            matches!(sk.__sk_common.skc_state, ESTABLISHED | CLOSE_WAIT)
-                && u32::from(sk.sk_shutdown) & bindings::SEND_SHUTDOWN == 0
+            let sk = self.as_ptr();
+            matches!((*sk).__sk_common.skc_state, ESTABLISHED | CLOSE_WAIT)
+                && u32::from((*sk).sk_shutdown) & bindings::SEND_SHUTDOWN == 0
         }
     }
 
     /// Returns whether the peer has sent its FIN, or the application has shut its reading
     /// side.
     pub(crate) fn receive_closed(&self) -> bool {
-        // SAFETY: the socket is live and locked.
+        // SAFETY: live and locked by the type invariant; fields, accessed in place.
         unsafe {
-            let sk = &*self.as_ptr();
-            sk.__sk_common.skc_state != ESTABLISHED
-                || u32::from(sk.sk_shutdown) & bindings::RCV_SHUTDOWN != 0
+            let sk = self.as_ptr();
+            (*sk).__sk_common.skc_state != ESTABLISHED
+                || u32::from((*sk).sk_shutdown) & bindings::RCV_SHUTDOWN != 0
         }
     }
 
     /// Returns whether there is a connection, even half closed (neither CLOSE, LISTEN nor
     /// SYN_SENT).
     pub(crate) fn is_connected(&self) -> bool {
-        // SAFETY: the socket is live and locked.
+        // SAFETY: live and locked by the type invariant; fields, accessed in place.
         let state = unsafe { (*self.as_ptr()).__sk_common.skc_state };
         !matches!(
             u32::from(state),
@@ -163,14 +163,16 @@ impl<'a> LockedSock<'a> {
 
     /// Returns whether it carries IPv6 (not IPv4 mapped into it).
     pub(crate) fn is_v6(&self) -> bool {
-        // SAFETY: the socket is live and locked; `icsk_af_ops` is never null.
+        // SAFETY: live and locked by the type invariant; `icsk_af_ops`, which is never null, is
+        // there as long as the socket.
         unsafe { usize::from((*(*self.icsk()).icsk_af_ops).net_header_len) == 40 }
     }
 
     /// Local and remote address (IPv4 in the first four bytes) and port.
     pub(crate) fn tuple(&self) -> ([u8; 16], [u8; 16], u16, u16) {
         let (mut local, mut remote) = ([0u8; 16], [0u8; 16]);
-        // SAFETY: the socket is live and locked; every TCP socket is an inet_sock.
+        // SAFETY: live and locked by the type invariant, and an inet_sock, as every TCP socket.
+        // Addresses and ports are constant while there is a connection.
         unsafe {
             let common = &(*self.as_ptr()).__sk_common;
             let inet = self.as_ptr().cast::<bindings::inet_sock>();
@@ -207,40 +209,39 @@ impl<'a> LockedSock<'a> {
     #[inline]
     pub(crate) fn eligibility(&self) -> Eligibility {
         let mut c = bindings::toe_sock_facts::default();
-        // SAFETY: the socket is live and locked, `c` is ours.
+        // SAFETY: live and locked by the type invariant; `c` is ours.
         unsafe { bindings::toe_sock_facts(self.as_ptr(), &mut c) };
-        // SAFETY: the socket is live and locked.
+        // SAFETY: live and locked by the type invariant, and with it the congestion control,
+        // functions that nobody writes to; fields, accessed in place.
         unsafe {
-            let sk = &*self.as_ptr();
-            let icsk = &*self.icsk();
-            let tp = &*self.tp();
-            let ca = &*icsk.icsk_ca_ops;
+            let (sk, icsk, tp) = (self.as_ptr(), self.icsk(), self.tp());
+            let ca = &*(*icsk).icsk_ca_ops;
             Eligibility {
                 connected: self.is_connected(),
-                established: matches!(sk.__sk_common.skc_state, ESTABLISHED | CLOSE_WAIT),
-                ulp: !icsk.icsk_ulp_ops.is_null() || !icsk.icsk_ulp_data.is_null(),
-                repair: tp.repair() != 0,
+                established: matches!((*sk).__sk_common.skc_state, ESTABLISHED | CLOSE_WAIT),
+                ulp: !(*icsk).icsk_ulp_ops.is_null() || !(*icsk).icsk_ulp_data.is_null(),
+                repair: (*tp).repair() != 0,
                 md5_ao: c.md5_ao,
                 psp: c.psp,
                 mptcp: c.mptcp,
                 smc: c.smc,
                 fastopen: c.fastopen,
-                out_of_order: !tp.out_of_order_queue.rb_node.is_null(),
-                urgent: tp.urg_data != 0 || tp.snd_up != tp.snd_una,
-                in_recovery: icsk.icsk_ca_state() != CA_OPEN
+                out_of_order: !(*tp).out_of_order_queue.rb_node.is_null(),
+                urgent: (*tp).urg_data != 0 || (*tp).snd_up != (*tp).snd_una,
+                in_recovery: (*icsk).icsk_ca_state() != CA_OPEN
                     || c.sack_scoreboard
-                    || icsk.icsk_retransmits != 0
-                    || tp.tlp_high_seq != 0,
-                ecn: tp.ecn_flags != 0,
+                    || (*icsk).icsk_retransmits != 0
+                    || (*tp).tlp_high_seq != 0,
+                ecn: (*tp).ecn_flags != 0,
                 own_cc: ca.cong_control.is_some()
                     || ca.in_ack_event.is_some()
                     || ca.cong_avoid.is_none(),
-                pacing: sk.sk_pacing_status != 0,
+                pacing: (*sk).sk_pacing_status != 0,
                 timestamping: c.timestamping,
                 sockmap: c.sockmap,
                 plain: proto::is_plain(*self),
-                user_data: !sk.sk_user_data.is_null(),
-                shutdown: u32::from(sk.sk_shutdown) & bindings::SEND_SHUTDOWN != 0,
+                user_data: !(*sk).sk_user_data.is_null(),
+                shutdown: u32::from((*sk).sk_shutdown) & bindings::SEND_SHUTDOWN != 0,
                 probing: self.probing(),
                 mtu_probe: self.is_probing_mtu(),
                 pressure: c.memory_pressure,
@@ -252,14 +253,14 @@ impl<'a> LockedSock<'a> {
     /// Returns whether the host has begun to probe the peer, which is silent or has shut its
     /// window. The host counts its probes, and takes the answer.
     fn probing(&self) -> bool {
-        // SAFETY: the socket is live and locked.
-        let (tp, icsk) = unsafe { (&*self.tp(), &*self.icsk()) };
-        icsk.icsk_probes_out != 0 || (tp.snd_wnd == 0 && icsk.icsk_backoff != 0)
+        let (tp, icsk) = (self.tp(), self.icsk());
+        // SAFETY: live and locked by the type invariant; fields, accessed in place.
+        unsafe { (*icsk).icsk_probes_out != 0 || ((*tp).snd_wnd == 0 && (*icsk).icsk_backoff != 0) }
     }
 
     /// Returns whether a packet filter is attached, which must see every frame.
     pub(crate) fn has_filter(&self) -> bool {
-        // SAFETY: the socket is live; the pointer is only compared with null.
+        // SAFETY: live by the type invariant; the pointer is only compared with null.
         unsafe { !(*self.as_ptr()).sk_filter.is_null() }
     }
 
@@ -274,7 +275,7 @@ impl<'a> LockedSock<'a> {
         let tp = self.tp();
         let inet = sk.cast::<bindings::inet_sock>();
         // For every frame: one instruction for each, and one branch.
-        // SAFETY: the socket is live and locked; racy reads of plain fields, of pointers
+        // SAFETY: live and locked by the type invariant; racy reads of plain fields, of pointers
         // that are only compared with null, and of a congestion control that the socket
         // has a reference to. Sockets of AF_INET6 have a `pinet6`.
         unsafe {
@@ -306,7 +307,7 @@ impl<'a> LockedSock<'a> {
     #[inline]
     pub(crate) fn least_ttl(sk: &Sock, v6: bool) -> u8 {
         let inet = sk.as_ptr().cast::<bindings::inet_sock>();
-        // SAFETY: the socket is live; racy reads of plain fields, as the host's. What
+        // SAFETY: live by its invariant; racy reads of plain fields, as the host's. What
         // carries IPv6 has a `pinet6`.
         unsafe {
             match v6 {
@@ -319,14 +320,15 @@ impl<'a> LockedSock<'a> {
     /// The namespace's settings of IPv4, which are TCP's of both families.
     #[inline]
     fn ipv4(&self) -> &bindings::netns_ipv4 {
-        // SAFETY: the socket is live and holds its namespace.
+        // SAFETY: live by the type invariant, and with it its namespace. The settings may change:
+        // integers, read in one piece as the host's are.
         unsafe { &(*(*self.as_ptr()).__sk_common.skc_net.net).ipv4 }
     }
 
     /// `tcp_win_from_space()`: the window that an amount of receive memory is worth.
     #[inline]
     fn win_from_space(&self, space: i32) -> i32 {
-        // SAFETY: the socket is live and locked.
+        // SAFETY: live and locked by the type invariant; fields, accessed in place.
         let ratio = unsafe { (*self.tp()).scaling_ratio };
         ((i64::from(space) * i64::from(ratio)) >> bindings::TCP_RMEM_TO_WIN_SCALE) as i32
     }
@@ -335,7 +337,7 @@ impl<'a> LockedSock<'a> {
     #[inline]
     fn space(&self) -> i32 {
         let sk = self.as_ptr();
-        // SAFETY: the socket is live; racy reads of plain fields.
+        // SAFETY: live by the type invariant; racy reads: aligned, written in one piece.
         unsafe {
             let used = read_volatile(addr_of!((*sk).sk_backlog.rmem_alloc.counter));
             let backlog = read_volatile(addr_of!((*sk).sk_backlog.len));
@@ -347,21 +349,21 @@ impl<'a> LockedSock<'a> {
     /// `tcp_full_space()`: all receive memory, in window.
     #[inline]
     fn full_space(&self) -> i32 {
-        // SAFETY: the socket is live; a racy read of a plain field.
+        // SAFETY: live by the type invariant; a racy read: aligned, written in one piece.
         self.win_from_space(unsafe { read_volatile(addr_of!((*self.as_ptr()).sk_rcvbuf)) })
     }
 
     /// Returns whether the connection is interactive (`inet_csk_in_pingpong_mode()`).
     #[inline]
     fn pingpong(&self) -> bool {
-        // SAFETY: the socket is live and locked.
+        // SAFETY: live and locked by the type invariant; fields, accessed in place.
         let count = unsafe { (*self.icsk()).icsk_ack.pingpong };
         count >= self.ipv4().sysctl_tcp_pingpong_thresh
     }
 
     /// Bytes sent and acknowledged, and bytes received, since the connection began.
     pub(crate) fn transferred(&self) -> (u64, u64) {
-        // SAFETY: the socket is live and locked.
+        // SAFETY: live and locked by the type invariant; fields, accessed in place.
         unsafe { ((*self.tp()).bytes_acked, (*self.tp()).bytes_received) }
     }
 
@@ -373,14 +375,14 @@ impl<'a> LockedSock<'a> {
 
     /// Segments with data sent and received since the connection began.
     pub(crate) fn data_segments(&self) -> u64 {
-        // SAFETY: the socket is live and locked.
+        // SAFETY: live and locked by the type invariant; fields, accessed in place.
         let (sent, received) = unsafe { ((*self.tp()).data_segs_out, (*self.tp()).data_segs_in) };
         u64::from(sent) + u64::from(received)
     }
 
     /// Payload bytes of a full segment (`mss_cache`).
     pub(crate) fn mss(&self) -> u32 {
-        // SAFETY: the socket is live and locked.
+        // SAFETY: live and locked by the type invariant; fields, accessed in place.
         unsafe { (*self.tp()).mss_cache }
     }
 
@@ -388,7 +390,7 @@ impl<'a> LockedSock<'a> {
     /// or in ways that are not intercepted, are these.
     #[inline]
     pub(crate) fn has_options(&self, cached: &ConnCached) -> bool {
-        // SAFETY: the socket is live and locked.
+        // SAFETY: live and locked by the type invariant; fields, accessed in place.
         let on = unsafe { (*self.as_ptr()).__sk_common.__bindgen_anon_5.skc_flags } & KEEPOPEN != 0;
         self.priority() == cached.priority
             && self.nonagle() == cached.nonagle
@@ -402,7 +404,7 @@ impl<'a> LockedSock<'a> {
     fn has_header(&self, cached: &ConnCached) -> bool {
         let inet = self.as_ptr().cast::<bindings::inet_sock>();
         let same = |ttl: i16| ttl < 0 || ttl == i16::from(cached.ttl);
-        // SAFETY: the socket is live; racy reads of plain fields.
+        // SAFETY: live by the type invariant; racy reads: aligned, written in one piece.
         let ttl = unsafe { read_volatile(addr_of!((*inet).uc_ttl)) };
         if u32::from(self.family()) != bindings::AF_INET6 || !self.is_v6() {
             return same(ttl);
@@ -417,11 +419,13 @@ impl<'a> LockedSock<'a> {
 
     /// Kernel level -> hardware level at hand-over: all of it. The route is valid.
     pub(crate) fn load_all(&self, c: &mut ConnData) {
-        // SAFETY: the socket is live and locked.
-        let opt = unsafe { &(*self.tp()).rx_opt };
-        c.constant.snd_wscale = opt.snd_wscale() as u8;
-        c.constant.rcv_wscale = opt.rcv_wscale() as u8;
-        c.constant.ts_ok = opt.tstamp_ok() != 0;
+        let tp = self.tp();
+        // SAFETY: live and locked by the type invariant; fields, accessed in place.
+        unsafe {
+            c.constant.snd_wscale = (*tp).rx_opt.snd_wscale() as u8;
+            c.constant.rcv_wscale = (*tp).rx_opt.rcv_wscale() as u8;
+            c.constant.ts_ok = (*tp).rx_opt.tstamp_ok() != 0;
+        }
         c.cached = self.cached();
         c.rtt = self.rtt();
         self.load(c);
@@ -432,29 +436,33 @@ impl<'a> LockedSock<'a> {
     #[inline]
     pub(crate) fn load(&self, c: &mut ConnData) {
         self.load_tx(c);
-        // SAFETY: the socket is live and locked.
-        let tp = unsafe { &*self.tp() };
-        c.snd_wl1 = Seq(tp.snd_wl1);
-        c.max_window = tp.max_window;
-        c.rcv_wup = Seq(tp.rcv_wup);
-        c.rcv_wnd = tp.rcv_wnd;
-        c.ts_recent = tp.rx_opt.ts_recent;
-        c.ts_recent_stamp = i64::from(tp.rx_opt.ts_recent_stamp);
-        c.bytes_acked = tp.bytes_acked;
-        c.bytes_received = tp.bytes_received;
+        let tp = self.tp();
+        // SAFETY: live and locked by the type invariant; fields, accessed in place.
+        unsafe {
+            c.snd_wl1 = Seq((*tp).snd_wl1);
+            c.max_window = (*tp).max_window;
+            c.rcv_wup = Seq((*tp).rcv_wup);
+            c.rcv_wnd = (*tp).rcv_wnd;
+            c.ts_recent = (*tp).rx_opt.ts_recent;
+            c.ts_recent_stamp = i64::from((*tp).rx_opt.ts_recent_stamp);
+            c.bytes_acked = (*tp).bytes_acked;
+            c.bytes_received = (*tp).bytes_received;
+        }
     }
 
     /// The round trip time estimate.
     #[inline]
     fn rtt(&self) -> Rtt {
-        // SAFETY: the socket is live and locked.
-        let tp = unsafe { &*self.tp() };
-        Rtt {
-            srtt_us: tp.srtt_us,
-            mdev_us: tp.mdev_us,
-            mdev_max_us: tp.mdev_max_us,
-            rttvar_us: tp.rttvar_us,
-            rtt_seq: Seq(tp.rtt_seq),
+        let tp = self.tp();
+        // SAFETY: live and locked by the type invariant; fields, accessed in place.
+        unsafe {
+            Rtt {
+                srtt_us: (*tp).srtt_us,
+                mdev_us: (*tp).mdev_us,
+                mdev_max_us: (*tp).mdev_max_us,
+                rttvar_us: (*tp).rttvar_us,
+                rtt_seq: Seq((*tp).rtt_seq),
+            }
         }
     }
 
@@ -462,21 +470,23 @@ impl<'a> LockedSock<'a> {
     /// when a frame is sent or the application writes.
     #[inline]
     pub(crate) fn load_tx(&self, c: &mut ConnData) {
-        // SAFETY: the socket is live and locked.
-        let tp = unsafe { &*self.tp() };
-        c.snd_una = Seq(tp.snd_una);
-        c.snd_nxt = Seq(tp.snd_nxt);
-        c.snd_wnd = tp.snd_wnd;
-        c.cached.mss = tp.mss_cache;
-        c.rcv_nxt = Seq(tp.rcv_nxt);
-        c.packets_out = tp.packets_out;
+        let tp = self.tp();
+        // SAFETY: live and locked by the type invariant; fields, accessed in place.
+        unsafe {
+            c.snd_una = Seq((*tp).snd_una);
+            c.snd_nxt = Seq((*tp).snd_nxt);
+            c.snd_wnd = (*tp).snd_wnd;
+            c.cached.mss = (*tp).mss_cache;
+            c.rcv_nxt = Seq((*tp).rcv_nxt);
+            c.packets_out = (*tp).packets_out;
+        }
     }
 
     /// Hardware level -> kernel level after a received frame.
     #[inline]
     pub(crate) fn store_rx(&self, c: &ConnData) {
-        // SAFETY: the socket is live and locked; fields with lockless readers
-        // are written as single words.
+        // SAFETY: live and locked by the type invariant: the fields are this context's, and
+        // written in place; those with lockless readers as single words.
         unsafe {
             let tp = self.tp();
             write_volatile(addr_of_mut!((*tp).snd_una), c.snd_una.0);
@@ -493,22 +503,21 @@ impl<'a> LockedSock<'a> {
 
     /// Timestamp value and echo for a frame sent now.
     pub(crate) fn timestamps(&self) -> (u32, u32) {
-        // SAFETY: the socket is live and locked.
-        let tp = unsafe { &*self.tp() };
-        (
-            self.clock_ts().wrapping_add(tp.tsoffset),
-            tp.rx_opt.ts_recent,
-        )
+        let tp = self.tp();
+        // SAFETY: live and locked by the type invariant; fields, accessed in place.
+        let (offset, echo) = unsafe { ((*tp).tsoffset, (*tp).rx_opt.ts_recent) };
+        (self.clock_ts().wrapping_add(offset), echo)
     }
 
     /// `tcp_time_stamp_ts()`: the clock in units of the timestamp option.
     #[inline]
     fn clock_ts(&self) -> u32 {
-        // SAFETY: the socket is live and locked.
-        let tp = unsafe { &*self.tp() };
-        match tp.tcp_usec_ts() {
-            0 => (tp.tcp_mstamp / 1000) as u32,
-            _ => tp.tcp_mstamp as u32,
+        let tp = self.tp();
+        // SAFETY: live and locked by the type invariant; fields, accessed in place.
+        let (us, clock) = unsafe { ((*tp).tcp_usec_ts(), (*tp).tcp_mstamp) };
+        match us {
+            0 => (clock / 1000) as u32,
+            _ => clock as u32,
         }
     }
 
@@ -517,7 +526,7 @@ impl<'a> LockedSock<'a> {
     #[inline]
     pub(crate) fn refresh_clock(&self, bh: &Bh) {
         let ns = bh.clock_ns();
-        // SAFETY: the socket is live and locked.
+        // SAFETY: live and locked by the type invariant; fields, accessed in place.
         unsafe {
             let tp = self.tp();
             (*tp).tcp_clock_cache = ns;
@@ -527,53 +536,58 @@ impl<'a> LockedSock<'a> {
 
     /// Returns whether the host stack is in loss recovery, or has retransmitted.
     pub(crate) fn in_recovery(&self) -> bool {
-        // SAFETY: the socket is live and locked.
+        // SAFETY: live and locked by the type invariant; fields, accessed in place.
         unsafe {
-            let (tp, icsk) = (&*self.tp(), &*self.icsk());
-            icsk.icsk_ca_state() != CA_OPEN
-                || tp.sacked_out != 0
-                || tp.lost_out != 0
-                || tp.retrans_out != 0
-                || icsk.icsk_retransmits != 0
+            let (tp, icsk) = (self.tp(), self.icsk());
+            (*icsk).icsk_ca_state() != CA_OPEN
+                || (*tp).sacked_out != 0
+                || (*tp).lost_out != 0
+                || (*tp).retrans_out != 0
+                || (*icsk).icsk_retransmits != 0
         }
     }
 
     /// What the target looks at in legacy mode.
     pub(crate) fn host_state(&self) -> HostState {
-        // SAFETY: the socket is live and locked.
-        let tp = unsafe { &*self.tp() };
-        HostState {
-            rcv_nxt: Seq(tp.rcv_nxt),
-            open: self.is_open(),
-            out_of_order: !self.in_order(),
-            sack_owed: tp.rx_opt.num_sacks != 0 || tp.rx_opt.dsack() != 0 || tp.compressed_ack != 0,
-            recovery: self.in_recovery() || tp.tlp_high_seq != 0,
-            urgent: tp.urg_data != 0 || tp.snd_up != tp.snd_una,
-            probing: self.probing() || self.is_probing_mtu(),
+        let tp = self.tp();
+        // SAFETY: live and locked by the type invariant; fields, accessed in place.
+        unsafe {
+            HostState {
+                rcv_nxt: Seq((*tp).rcv_nxt),
+                open: self.is_open(),
+                out_of_order: !self.in_order(),
+                sack_owed: (*tp).rx_opt.num_sacks != 0
+                    || (*tp).rx_opt.dsack() != 0
+                    || (*tp).compressed_ack != 0,
+                recovery: self.in_recovery() || (*tp).tlp_high_seq != 0,
+                urgent: (*tp).urg_data != 0 || (*tp).snd_up != (*tp).snd_una,
+                probing: self.probing() || self.is_probing_mtu(),
+            }
         }
     }
 
     /// Next sequence number expected from the peer.
     pub(crate) fn rcv_nxt(&self) -> Seq {
-        // SAFETY: the socket is live and locked.
+        // SAFETY: live and locked by the type invariant; fields, accessed in place.
         Seq(unsafe { (*self.tp()).rcv_nxt })
     }
 
     /// Returns whether the out-of-order queue is empty.
     pub(crate) fn in_order(&self) -> bool {
-        // SAFETY: the socket is live and locked.
+        // SAFETY: live and locked by the type invariant; fields, accessed in place.
         unsafe { (*self.tp()).out_of_order_queue.rb_node.is_null() }
     }
 
     /// Highest sequence number sent so far.
     pub(crate) fn snd_nxt(&self) -> Seq {
-        // SAFETY: the socket is live and locked.
+        // SAFETY: live and locked by the type invariant; fields, accessed in place.
         Seq(unsafe { (*self.tp()).snd_nxt })
     }
 
     /// Makes the host stack able to go on at once. `stopped`: there is something to be sent.
     pub(crate) fn resume_host(&self, stopped: bool) {
-        // SAFETY: the socket is live and locked.
+        // SAFETY: live and locked by the type invariant: the callee looks at the send queue, sets
+        // timers, and leaves the rest to who owns the socket.
         unsafe { bindings::toe_tcp_resume_host(self.as_ptr(), stopped) }
     }
 }

@@ -72,7 +72,7 @@ type Ato = ack::Ato<HZ>;
 impl LockedSock<'_> {
     /// Notes the timestamps of a received segment, `pure` if it has no payload.
     pub(crate) fn note_segment(&self, ts: Option<(u32, u32)>, pure: bool) {
-        // SAFETY: the socket is live and locked.
+        // SAFETY: live and locked by the type invariant; fields, accessed in place.
         unsafe {
             let tp = self.tp();
             if let Some((val, ecr)) = ts {
@@ -94,7 +94,8 @@ impl LockedSock<'_> {
     #[inline]
     pub(crate) fn ack_seen(&self, action: &RxAction, larger_window: bool, idle: bool) {
         let data = action.payload != 0;
-        // SAFETY: the socket is live and locked.
+        // SAFETY: live and locked by the type invariant: the callees write to its fields and
+        // counters, and set its timers.
         unsafe {
             let fast = action.predicted && action.acked != 0;
             bindings::toe_tcp_ack_seen(self.as_ptr(), fast, data);
@@ -115,12 +116,13 @@ impl LockedSock<'_> {
     /// congestion control, re-arms the timers. `tcp_ack()`'s clean path.
     pub(crate) fn acked(&self, ack: Seq, prior_una: Seq) {
         let mut s = bindings::toe_ack_sample::default();
-        // SAFETY: the socket is live and locked; its scoreboard is clean, for a
-        // connection with anything SACKed, lost or retransmitted is not ours.
+        // SAFETY: live and locked by the type invariant, so that the retransmission queue, which
+        // buffers are freed from, is this context's. Its scoreboard is clean: a connection
+        // with anything SACKed, lost or retransmitted is not the target's.
         unsafe { bindings::toe_tcp_clean_rtx(self.as_ptr(), prior_una.0, &mut s) };
-        // SAFETY: as above.
-        let tp = unsafe { &*self.tp() };
-        let now = tp.tcp_mstamp;
+        let tp = self.tp();
+        // SAFETY: live and locked by the type invariant; fields, accessed in place.
+        let (now, mss, delivered) = unsafe { ((*tp).tcp_mstamp, (*tp).mss_cache, (*tp).delivered) };
         let since = |t: u64| u32::try_from(now.saturating_sub(t)).unwrap_or(u32::MAX);
         let sample = match (s.pkts, s.retrans) {
             (0, _) => None,
@@ -131,9 +133,10 @@ impl LockedSock<'_> {
         // A lone last segment: the ACK may have been delayed (FLAG_ACK_MAYBE_DELAYED).
         let lone = s.pkts == 1
             && !s.partial
-            && ack.dist_from(prior_una) < tp.mss_cache
-            && s.prior_delivered.wrapping_add(1) == tp.delivered;
-        // SAFETY: as above; all are plain fields of this socket.
+            && ack.dist_from(prior_una) < mss
+            && s.prior_delivered.wrapping_add(1) == delivered;
+        // SAFETY: live and locked by the type invariant: the fields are this context's, and
+        // written in place, also by the callees, to which what they read is written before.
         unsafe {
             let (tp, icsk) = (self.tp(), self.icsk());
             (*icsk).icsk_retransmits = 0;
@@ -179,7 +182,7 @@ impl LockedSock<'_> {
             app_limited: s.app_limited,
         };
         let min = self.rtt_min();
-        // SAFETY: the socket is live and locked; plain fields of this socket.
+        // SAFETY: live and locked by the type invariant; fields, accessed in place.
         unsafe {
             let tp = self.tp();
             (*tp).app_limited = rate::app_limited_after((*tp).app_limited, (*tp).delivered);
@@ -200,21 +203,22 @@ impl LockedSock<'_> {
     /// `tcp_min_rtt()`, in us.
     #[inline]
     pub(super) fn rtt_min(&self) -> u32 {
-        // SAFETY: the socket is live and locked.
+        // SAFETY: live and locked by the type invariant; fields, accessed in place.
         unsafe { (*self.tp()).rtt_min.s[0].v }
     }
 
     /// `tcp_check_space()`: wakes writers if there is room again.
     #[inline]
     pub(crate) fn check_space(&self) {
-        // SAFETY: the socket is live and locked.
+        // SAFETY: live and locked by the type invariant, so that its `struct socket`, if it has
+        // one, stays; the callee wakes its writers.
         unsafe { bindings::toe_tcp_check_space(self.as_ptr()) }
     }
 
     /// Returns whether the socket already has the memory for this frame.
     #[inline]
     pub(crate) fn has_reserved(&self, skb: &SkBuff) -> bool {
-        // SAFETY: the socket is live and locked, the frame ours.
+        // SAFETY: live and locked by the type invariant, and live by that of `SkBuff`; fields.
         unsafe { (*skb.as_ptr()).truesize as c_int <= (*self.as_ptr()).sk_forward_alloc }
     }
 
@@ -222,7 +226,7 @@ impl LockedSock<'_> {
     #[inline]
     pub(crate) fn is_within_limit(&self) -> bool {
         let sk = self.as_ptr();
-        // SAFETY: the socket is live; racy reads of plain fields.
+        // SAFETY: live by the type invariant; racy reads: aligned, written in one piece.
         unsafe {
             let used = read_volatile(addr_of!((*sk).sk_backlog.rmem_alloc.counter));
             used <= read_volatile(addr_of!((*sk).sk_rcvbuf))
@@ -233,7 +237,8 @@ impl LockedSock<'_> {
     /// memory, or that of the cgroup, is used up.
     #[inline]
     pub(crate) fn take_space(&self, skb: &SkBuff) -> bool {
-        // SAFETY: the socket is live and locked, the frame ours.
+        // SAFETY: live and locked by the type invariant: what is charged is this context's to
+        // change; the frame is live by that of `SkBuff`.
         unsafe { bindings::toe_tcp_rmem_schedule(self.as_ptr(), skb.as_ptr()) }
     }
 
@@ -241,7 +246,7 @@ impl LockedSock<'_> {
     /// FIN.
     #[inline]
     pub(crate) fn is_predicting(&self) -> bool {
-        // SAFETY: the socket is live and locked.
+        // SAFETY: live and locked by the type invariant; fields, accessed in place.
         unsafe {
             (*self.tp()).pred_flags != 0 && (*self.as_ptr()).__sk_common.skc_state == ESTABLISHED
         }
@@ -263,7 +268,7 @@ impl LockedSock<'_> {
             header,
             flags,
         };
-        // SAFETY: the socket is live and locked; plain fields of this socket.
+        // SAFETY: live and locked by the type invariant; fields, accessed in place.
         unsafe {
             let tp = self.tp();
             let ack = addr_of_mut!((*self.icsk()).icsk_ack);
@@ -295,7 +300,7 @@ impl LockedSock<'_> {
     pub(crate) fn queue_payload(&self, skb: SkBuff, action: &RxAction, header: u32, flags: u16) {
         let (skb, payload) = (skb.into_raw(), action.payload);
         let mut stolen = false;
-        // SAFETY: the socket is live and locked; the frame is the queue's from
+        // SAFETY: live and locked by the type invariant; the frame is the queue's from
         // here on, and stays in it under the lock, or is still ours.
         let eaten = unsafe {
             bindings::toe_tcp_queue_rcv(self.as_ptr(), skb, header, action.predicted, &mut stolen)
@@ -324,7 +329,7 @@ impl LockedSock<'_> {
         header: u32,
         flags: u16,
     ) {
-        // SAFETY: the socket is live and locked; plain fields of this socket.
+        // SAFETY: live and locked by the type invariant; fields, accessed in place.
         unsafe {
             let (tp, icsk) = (self.tp(), self.icsk());
             (*icsk).icsk_ack.pending |= pending::SCHED;
@@ -361,10 +366,10 @@ impl LockedSock<'_> {
         let Some(us) = self.rtt_by_timestamp(0).filter(|us| *us != 0) else {
             return;
         };
-        // SAFETY: the socket is live and locked.
+        // SAFETY: live and locked by the type invariant; fields, accessed in place.
         let unread = unsafe {
-            let tp = &*self.tp();
-            tp.rcv_nxt.wrapping_sub(tp.copied_seq)
+            let tp = self.tp();
+            (*tp).rcv_nxt.wrapping_sub((*tp).copied_seq)
         };
         // Where it was placed it has been read, too.
         self.receive_rtt(us, unread != payload && unread != 0);
@@ -373,11 +378,14 @@ impl LockedSock<'_> {
     /// `tcp_rtt_tsopt_us()`: the time since the peer echoed our clock, in us, at least
     /// `min` of the clock's units. `None`: it did not, or too long ago.
     fn rtt_by_timestamp(&self, min: u32) -> Option<u32> {
-        // SAFETY: the socket is live and locked.
+        // SAFETY: live and locked by the type invariant; fields, accessed in place.
         let (ecr, us, seen) = unsafe {
-            let tp = &*self.tp();
-            let opt = &tp.rx_opt;
-            (opt.rcv_tsecr, tp.tcp_usec_ts() != 0, opt.saw_tstamp() != 0)
+            let tp = self.tp();
+            (
+                (*tp).rx_opt.rcv_tsecr,
+                (*tp).tcp_usec_ts() != 0,
+                (*tp).rx_opt.saw_tstamp() != 0,
+            )
         };
         if !seen || ecr == 0 {
             return None;
@@ -387,7 +395,7 @@ impl LockedSock<'_> {
 
     /// `tcp_rcv_rtt_measure()`: the time a whole window of data took.
     fn receive_rtt_by_window(&self) {
-        // SAFETY: the socket is live and locked.
+        // SAFETY: live and locked by the type invariant; fields, accessed in place.
         unsafe {
             let tp = self.tp();
             let (now, since) = ((*tp).tcp_mstamp, (*tp).rcv_rtt_est.time);
@@ -407,7 +415,7 @@ impl LockedSock<'_> {
     /// tunes the receive buffer. A sample that depends on the window, or on a reader that
     /// is late, can `only_lower` it.
     fn receive_rtt(&self, us: u32, only_lower: bool) {
-        // SAFETY: the socket is live and locked.
+        // SAFETY: live and locked by the type invariant; fields, accessed in place.
         unsafe {
             let tp = self.tp();
             let old = (*tp).rcv_rtt_est.rtt_us;
@@ -417,14 +425,14 @@ impl LockedSock<'_> {
 
     /// Wakes readers if `SO_RCVLOWAT` is reached.
     pub(crate) fn data_ready(&self) {
-        // SAFETY: the socket is live and locked.
+        // SAFETY: live and locked by the type invariant, as `tcp_data_queue()` calls the same.
         unsafe { bindings::toe_tcp_data_ready(self.as_ptr()) }
     }
 
     /// What decisions on ACKs read.
     #[inline(always)]
     pub(super) fn ack_view(&self) -> AckView {
-        // SAFETY: the socket is live and locked; plain fields of this socket.
+        // SAFETY: live and locked by the type invariant; fields, accessed in place.
         unsafe {
             let (tp, icsk) = (self.tp(), self.icsk());
             AckView {
@@ -442,13 +450,13 @@ impl LockedSock<'_> {
     /// is nothing to acknowledge.
     #[inline(always)]
     pub(crate) fn ack_due(&self) -> Option<AckDue> {
-        // SAFETY: the socket is live and locked; a plain field of this socket.
+        // SAFETY: live and locked by the type invariant; a field, read in place.
         let rcvlowat = unsafe { (*self.as_ptr()).sk_rcvlowat };
         ack::due(
             &self.ack_view(),
             rcvlowat,
             || self.new_window(),
-            // SAFETY: the socket is live and locked.
+            // SAFETY: live and locked by the type invariant; the callee only looks.
             || unsafe { bindings::toe_tcp_quickack(self.as_ptr()) },
         )
     }
@@ -460,7 +468,8 @@ impl LockedSock<'_> {
         if !self.is_owned() || self.ipv4().sysctl_tcp_backlog_ack_defer == 0 {
             return false;
         }
-        // SAFETY: the socket is live and locked.
+        // SAFETY: live and locked by the type invariant, by a task that owns it, whose release
+        // looks at the flag that the callee sets.
         unsafe { bindings::toe_tcp_defer_ack(self.as_ptr()) };
         true
     }
@@ -468,19 +477,20 @@ impl LockedSock<'_> {
     /// `tcp_send_delayed_ack()`: the host's own timer sends it. `false`: it would expire
     /// soon, and the ACK is due now.
     pub(crate) fn delay_ack(&self) -> bool {
-        // SAFETY: the socket is live and locked; plain fields of this socket.
+        // SAFETY: live and locked by the type invariant; fields, accessed in place.
         let (ato, pending, srtt_us) = unsafe {
             let ack = addr_of!((*self.icsk()).icsk_ack);
             (Ato::new((*ack).ato()), (*ack).pending, (*self.tp()).srtt_us)
         };
         let ticks = ato.delay(pending, || self.pingpong(), srtt_us);
-        // SAFETY: the socket is live and locked.
+        // SAFETY: live and locked by the type invariant, as for all timers of a connection.
         !unsafe { bindings::toe_tcp_delack(self.as_ptr(), ticks) }
     }
 
     /// A pure ACK, built by the host and sent through `queue_xmit`.
     pub(crate) fn send_ack(&self) {
-        // SAFETY: the socket is live and locked.
+        // SAFETY: live and locked by the type invariant, as the host calls the same; it comes
+        // back by `queue_xmit`, where no cell of ours is borrowed.
         unsafe {
             bindings::__tcp_send_ack(self.as_ptr(), (*self.tp()).rcv_nxt, 0);
         }
