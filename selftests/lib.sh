@@ -418,6 +418,20 @@ delta() {
 	echo $REPLY
 }
 
+# What was added to counters of an end is exactly this, all at one moment.
+expect_added_at() { # a|b NAME VALUE...
+	local end=$1 now
+	now=$(counters $end)
+	shift
+	while [ $# -gt 0 ]; do
+		has_ctr $end "$1" "$now" || fail "no counter $1"
+		added $end "$1" "$now"
+		expect_eq $REPLY "$2" "$1 of end $end"
+		shift 2
+	done
+}
+expect_added() { expect_added_at a "$@"; }
+
 # The larger one of both ends: the first FIN takes both ends back, so that only
 # the direction that is through first is handled by the target to its end.
 delta_max() {

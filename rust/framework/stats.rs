@@ -47,8 +47,10 @@ struct Traffic {
 pub(crate) struct Stats {
     traffic: [Traffic; SETS],
     offloads: AtomicU64,
-    /// Operations that several connections were in, and those connections.
+    /// Operations that handed several connections over, and those connections.
     batches: [AtomicU64; 2],
+    /// Operations that took several connections back, and those connections.
+    back: [AtomicU64; 2],
     backlog_drops: AtomicU64,
     refusals: [AtomicU64; Refusal::COUNT],
     uploads: [AtomicU64; UploadReason::COUNT],
@@ -69,6 +71,7 @@ impl Stats {
             traffic <- init_array_from_fn(|_| Traffic::default()),
             offloads: AtomicU64::new(0),
             batches: [const { AtomicU64::new(0) }; 2],
+            back: [const { AtomicU64::new(0) }; 2],
             backlog_drops: AtomicU64::new(0),
             refusals <- init_array_from_fn(|_| AtomicU64::new(0)),
             uploads <- init_array_from_fn(|_| AtomicU64::new(0)),
@@ -115,6 +118,13 @@ impl Stats {
     /// One operation was for `connections` connections that qualified together.
     pub(crate) fn batch(&self, connections: usize) {
         let [batches, batched] = &self.batches;
+        batches.fetch_add(1, Ordering::Relaxed);
+        batched.fetch_add(connections as u64, Ordering::Relaxed);
+    }
+
+    /// One operation took `connections` connections back.
+    pub(crate) fn batch_back(&self, connections: usize) {
+        let [batches, batched] = &self.back;
         batches.fetch_add(1, Ordering::Relaxed);
         batched.fetch_add(connections as u64, Ordering::Relaxed);
     }
@@ -182,7 +192,12 @@ impl Stats {
                 .sum()
         };
         f("toe_offloads", "", offloads);
-        for (name, c) in ["toe_batches", "toe_batched"].iter().zip(&self.batches) {
+        for (name, c) in [
+            ("toe_batches", &self.batches[0]),
+            ("toe_batched", &self.batches[1]),
+            ("toe_back_batches", &self.back[0]),
+            ("toe_back_batched", &self.back[1]),
+        ] {
             f(name, "", c.load(Ordering::Relaxed));
         }
         f("toe_uploads", "", uploads);

@@ -386,6 +386,9 @@ fn try_batch(target: &dyn OffloadTarget, reason: UploadReason, list: &[Named]) -
         let _ = tree.name(None, handle, Host::Connection(lock.locked()));
     }
     target.terminate(&mut tree);
+    if !begun.is_empty() {
+        target.device().stats().batch_back(begun.len());
+    }
     for (lock, _) in &begun {
         let guard = ReadGuard::new();
         if let Some(conn) = connection::of(lock.locked(), &guard) {
