@@ -39,6 +39,23 @@ need_tree() {
 	[ -d /sys/kernel/debug/toe ] || skip "no debugfs"
 }
 
+# What the target says that its objects lie on is what they were made on: the handle of the
+# one line before, by level.
+expect_links() { # LEVEL ON
+	local line words below=0x0 n=0
+	local -a lines
+	read_tree $DA
+	for line in "${lines[@]}"; do
+		[[ $line != *expected* ]] || fail "the target and the framework differ: $line"
+		read -ra words <<<"$line"
+		[ "${words[0]}" != "$2" ] || below=${words[1]}
+		[ "${words[0]}" = "$1" ] || continue
+		n=$((n + 1))
+		expect_eq "${words[2]}" "$below" "what the $1 lies on"
+	done
+	[ $n != 0 ] || fail "no $1"
+}
+
 # What nothing depends on any more goes, a second after its last connection.
 no_objects() { [ -z "$(tree $DA)" ] && [ -z "$(tree $DB)" ]; }
 expect_no_objects() {
@@ -94,7 +111,8 @@ t_shared() { # FAMILY
 	expect_eq "$(objects $DA layer)" 0 "layers"
 	expect_eq "$(field $DA path 4)" "$(knob a connections)" "connections on the path"
 	expect_eq "$(field $DA neighbour 4)" 1 "paths on the neighbour"
-	expect_eq "$(field $DA path 3)" "$(field $DA neighbour 2)" "what the path lies on"
+	expect_links path neighbour
+	expect_links neighbour layer
 	held_end
 	expect_no_entries
 	expect_no_objects
@@ -150,7 +168,8 @@ t_layers() {
 	expect_eq "$(objects $DA layer)" 2 "layers"
 	tree $DA | grep -q "^layer .* 0x0 1 .*proto 0x88a8 id 10" || fail "the lower layer: $(tree $DA)"
 	tree $DA | grep -q "^layer .* 1 .*proto 0x8100 id 20" || fail "the upper layer: $(tree $DA)"
-	# The neighbour lies on the upper one, that on the lower one.
+	# The path lies on the neighbour, that on the upper one, and that on the lower one.
+	expect_links path neighbour
 	upper=$(tree $DA | awk '$1 == "layer" && /id 20/ { print $2 }')
 	lower=$(tree $DA | awk '$1 == "layer" && /id 10/ { print $2 }')
 	expect_eq "$(tree $DA | awk '$1 == "layer" && /id 20/ { print $3 }')" "$lower" "below the upper layer"

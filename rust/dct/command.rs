@@ -161,18 +161,28 @@ impl<N: Nic> Engine<N> {
         let on = below(tree, id);
         let layer = || find(&objects.layers, on?.id);
         match (&block.object, &block.host) {
-            (Object::Layer(l), _) => insert(&objects.layers, LayerObject::new(l.constant, layer())),
+            (Object::Layer(l), _) => insert(&objects.layers, |handle| {
+                LayerObject::new(handle, l.constant, layer())
+            }),
             (Object::Neighbour(n), Host::New(_, Parts::Neighbour { dev, layers })) => {
                 let dev = DevRef::new(dev);
-                let object =
-                    NeighbourObject::new(n.constant, n.cached, dev, layers.clone(), layer());
-                insert(&objects.neighbours, object)
+                insert(&objects.neighbours, |handle| {
+                    NeighbourObject::new(
+                        handle,
+                        n.constant,
+                        n.cached,
+                        dev,
+                        layers.clone(),
+                        layer(),
+                    )
+                })
             }
             (Object::Path(p), _) => {
                 let neighbour = on.and_then(|on| find(&objects.neighbours, on.id));
                 let neighbour = neighbour.ok_or(Refusal::NoMemory)?;
-                let object = PathObject::new(p.constant, p.cached, neighbour);
-                insert(&objects.paths, object)
+                insert(&objects.paths, |_| {
+                    PathObject::new(p.constant, p.cached, neighbour)
+                })
             }
             _ => Err(Refusal::NoMemory),
         }
@@ -303,22 +313,25 @@ impl<N: Nic> Engine<N> {
         Some(())
     }
 
-    /// An object's state, and whether it is valid.
-    fn query_one(&self, block: &Block<Host<'_>>) -> Option<(Object, bool)> {
+    /// An object's state, whether it is valid, and what it lies on.
+    fn query_one(&self, block: &Block<Host<'_>>) -> Option<(Object, bool, Option<Handle>)> {
         let objects = &self.objects;
         let handle = block.handle?;
         Some(match handle.level {
             Level::Layer => {
-                let (layer, valid) = find(&objects.layers, handle.id)?.query();
-                (Object::Layer(layer), valid)
+                let object = find(&objects.layers, handle.id)?;
+                let (layer, valid) = object.query();
+                (Object::Layer(layer), valid, object.below())
             }
             Level::Neighbour => {
-                let (neighbour, valid) = find(&objects.neighbours, handle.id)?.query();
-                (Object::Neighbour(neighbour), valid)
+                let object = find(&objects.neighbours, handle.id)?;
+                let (neighbour, valid) = object.query();
+                (Object::Neighbour(neighbour), valid, object.below())
             }
             Level::Path => {
-                let (path, valid) = find(&objects.paths, handle.id)?.query();
-                (Object::Path(path), valid)
+                let object = find(&objects.paths, handle.id)?;
+                let (path, valid) = object.query();
+                (Object::Path(path), valid, Some(object.below()))
             }
             Level::Connection => {
                 let guard = ReadGuard::new();
@@ -326,7 +339,12 @@ impl<N: Nic> Engine<N> {
                 let mut data = entry.data.peek();
                 data.rtt.srtt_us = entry.sk.srtt_us();
                 let tuple = entry.tuple;
-                (Object::Connection(state::Connection { tuple, data }), true)
+                // Its path is the lock's.
+                (
+                    Object::Connection(state::Connection { tuple, data }),
+                    true,
+                    None,
+                )
             }
         })
     }
@@ -423,8 +441,9 @@ impl<N: Nic> Engine<N> {
                 continue;
             };
             let status = match self.query_one(block) {
-                Some((object, valid)) => {
+                Some((object, valid, below)) => {
                     block.object = object;
+                    block.below = below;
                     match valid {
                         true => Status::Done,
                         false => Status::Invalid,

@@ -25,8 +25,10 @@ use crate::{
         hwid::Hwid,
         reason::Refusal,
         tree::state::{
+            Handle,
             Layer,
             LayerConst,
+            Level,
             Neighbour,
             NeighbourCached,
             NeighbourConst,
@@ -53,6 +55,7 @@ use crate::{
 
 /// An intermediate driver's object.
 pub(crate) struct LayerObject {
+    handle: Hwid,
     state: LayerConst,
     valid: AtomicBool,
     /// The layer that it lies on.
@@ -60,8 +63,9 @@ pub(crate) struct LayerObject {
 }
 
 impl LayerObject {
-    pub(super) fn new(state: LayerConst, on: Option<Arc<LayerObject>>) -> Self {
+    pub(super) fn new(handle: Hwid, state: LayerConst, on: Option<Arc<LayerObject>>) -> Self {
         LayerObject {
+            handle,
             state,
             valid: AtomicBool::new(true),
             on,
@@ -92,10 +96,23 @@ impl LayerObject {
         };
         (layer, self.valid.load(Relaxed))
     }
+
+    fn handle(&self) -> Handle {
+        Handle {
+            level: Level::Layer,
+            id: self.handle,
+        }
+    }
+
+    /// The layer that it lies on.
+    pub(super) fn below(&self) -> Option<Handle> {
+        self.on.as_deref().map(Self::handle)
+    }
 }
 
 /// A neighbour's object.
 pub(crate) struct NeighbourObject {
+    handle: Hwid,
     state: NeighbourConst,
     /// Cached: a [`NeighbourWord`].
     word: AtomicU64,
@@ -112,6 +129,7 @@ pub(crate) struct NeighbourObject {
 
 impl NeighbourObject {
     pub(super) fn new(
+        handle: Hwid,
         state: NeighbourConst,
         cached: NeighbourCached,
         dev: DevRef,
@@ -119,6 +137,7 @@ impl NeighbourObject {
         on: Option<Arc<LayerObject>>,
     ) -> Self {
         NeighbourObject {
+            handle,
             state,
             word: AtomicU64::new(NeighbourWord::new(cached).raw()),
             progress: AtomicU32::new(0),
@@ -176,6 +195,11 @@ impl NeighbourObject {
         };
         (neighbour, self.cached().is_some())
     }
+
+    /// The layer that it lies on.
+    pub(super) fn below(&self) -> Option<Handle> {
+        self.on.as_deref().map(LayerObject::handle)
+    }
 }
 
 /// A path's object.
@@ -220,6 +244,14 @@ impl PathObject {
             ..Path::default()
         };
         (path, mtu != 0)
+    }
+
+    /// The neighbour that it lies on.
+    pub(super) fn below(&self) -> Handle {
+        Handle {
+            level: Level::Neighbour,
+            id: self.neighbour.handle,
+        }
     }
 }
 
@@ -297,17 +329,20 @@ impl Objects {
     }
 }
 
-/// Puts an object into the table, and names it. Any context.
-pub(super) fn insert<N: Named>(table: &Table<N>, object: N::Object) -> Result<Hwid, Refusal> {
-    let object = Arc::new(object, memcg::atomic()).map_err(|_| Refusal::NoMemory)?;
+/// Puts an object into the table that is made once it has its name. Any context.
+pub(super) fn insert<N: Named>(
+    table: &Table<N>,
+    make: impl FnOnce(Hwid) -> N::Object,
+) -> Result<Hwid, Refusal> {
     // They are found by handle only: any bucket will do, preferably another one each time.
-    let hash = Arc::as_ptr(&object) as usize as u32 >> 6;
+    let hash = table.len();
     table
         .inserter()
         .insert(
             hash,
             |_| false,
             |id| {
+                let object = Arc::new(make(id), memcg::atomic())?;
                 Ok(KBox::new(
                     N::new(Links::new(hash, id), object),
                     memcg::atomic(),

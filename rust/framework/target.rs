@@ -176,8 +176,8 @@ pub(crate) trait OffloadTarget: Send + Sync {
     /// belongs to that one from now on.
     fn update(&self, tree: &mut OffloadTree<'_, '_>);
 
-    /// Fills in cached and delegated state as the target has them, for display: takes
-    /// no lock, and a connection's may be torn.
+    /// Fills in cached and delegated state as the target has them, and what objects below
+    /// connections lie on, for display: takes no lock, and a connection's may be torn.
     fn query(&self, tree: &mut OffloadTree<'_, '_>);
 
     /// What it did for the connection, for display. Any context.

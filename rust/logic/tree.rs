@@ -96,6 +96,8 @@ pub struct Block<H> {
     pub object: Object,
     /// What the target calls it, if it has it.
     pub handle: Option<Handle>,
+    /// What it lies on in the target, as that answers a query.
+    pub below: Option<Handle>,
     /// The host's references.
     pub host: H,
     status: Status,
@@ -223,6 +225,7 @@ impl<'s, H> Tree<'s, H> {
             *slot = Some(Block {
                 object,
                 handle,
+                below: None,
                 host,
                 status: Status::Pending,
                 next: None,

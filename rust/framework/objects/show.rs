@@ -64,7 +64,8 @@ impl Objects {
         Ok(())
     }
 
-    /// As the target has it, not the book.
+    /// As the target has it, not the book; what the book says that it lies `on`, if that is
+    /// something else.
     fn show_one(
         &self,
         target: &dyn OffloadTarget,
@@ -73,6 +74,7 @@ impl Objects {
         level: Level,
         on: Option<Handle>,
     ) {
+        let name = |on: Option<Handle>| on.map_or(0, |on| on.id.raw());
         let Some(handle) = refs.handle(level) else {
             return;
         };
@@ -87,11 +89,12 @@ impl Objects {
             "{} {:#x} {:#x} {} {}\n",
             level.name(),
             handle.id.raw(),
-            on.map_or(0, |on| on.id.raw()),
+            name(block.below),
             refs.dependants(),
             Text(Described {
                 object: &block.object,
                 valid: block.status() == Status::Done,
+                expected: (block.below != on).then_some(name(on)),
             }),
         );
     }
@@ -101,6 +104,8 @@ impl Objects {
 struct Described<'a> {
     object: &'a Object,
     valid: bool,
+    /// What it should lie on, if it does not.
+    expected: Option<u64>,
 }
 
 impl core::fmt::Display for Described<'_> {
@@ -141,6 +146,9 @@ impl core::fmt::Display for Described<'_> {
         }
         if !self.valid {
             write!(f, " invalid")?;
+        }
+        if let Some(on) = self.expected {
+            write!(f, " expected on {on:#x}")?;
         }
         Ok(())
     }
