@@ -27,6 +27,39 @@ def counters(dev):
     return {k.strip(): int(v) for k, v in pairs if v.strip()}
 
 
+class Sniffer:
+    """The frames that a device sends for a connection."""
+
+    def __init__(self, s, dev):
+        self.v6 = s.family == socket.AF_INET6
+        self.port = s.getsockname()[1]
+        everything = socket.htons(3)
+        self.fd = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, everything)
+        self.fd.bind((dev, 0))
+        self.fd.setblocking(False)
+
+    def data(self):
+        """TOS or traffic class, and TTL or hop limit, of each frame with data since the
+        last call."""
+        found = []
+        while True:
+            try:
+                frame = self.fd.recv(1 << 16)
+            except BlockingIOError:
+                return found
+            ip = frame[14:]
+            if self.v6 and ip[0] >> 4 == 6 and ip[6] == socket.IPPROTO_TCP:
+                fields = (ip[0] << 4 | ip[1] >> 4) & 255, ip[7]
+                tcp = ip[40:]
+            elif not self.v6 and ip[0] == 0x45 and ip[9] == socket.IPPROTO_TCP:
+                fields = ip[1], ip[8]
+                tcp = ip[20 : int.from_bytes(ip[2:4], "big")]
+            else:
+                continue
+            if int.from_bytes(tcp[:2], "big") == self.port and len(tcp) > tcp[12] >> 4 << 2:
+                found.append(fields)
+
+
 def window(s):
     """cwnd and ssthresh, from TCP_INFO."""
     info = s.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
@@ -65,7 +98,10 @@ def echoed(s, size):
 
 
 def options(s, dev):
-    """Each option becomes an update of the connection's object, and nothing else."""
+    """Each option becomes an update of the connection's object, and is in the next frame
+    of the target's if it is in frames at all."""
+    sniffer = Sniffer(s, dev)
+    expected = [0, 64]
     steps = [
         ("SO_PRIORITY", socket.SOL_SOCKET, 12, 5),
         ("SO_KEEPALIVE", socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -87,11 +123,24 @@ def options(s, dev):
             ("IPV6_UNICAST_HOPS", socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, 33),
         ]
     for name, level, opt, value in steps:
+        drained(s)
+        sniffer.data()
         before = counters(dev)
         s.setsockopt(level, opt, value)
         s.sendall(b"x" * 100)
         drained(s)
         after = counters(dev)
+        frames = sniffer.data()
+        if name in ("IP_TOS", "IPV6_TCLASS"):
+            expected[0] = value
+        elif name in ("IP_TTL", "IPV6_UNICAST_HOPS"):
+            expected[1] = value
+        # What is corked waits for the next step.
+        if name != "TCP_CORK":
+            if not frames or any(frame != tuple(expected) for frame in frames):
+                sys.exit(f"{name}: TOS and TTL {frames}, expected {expected}")
+            if after["toe_tx_bytes"] - before["toe_tx_bytes"] < 100:
+                sys.exit(f"{name}: it was not the target that sent")
         # Some make the host stack look for another route: the target is told with that.
         told = [after[c] - before[c] for c in ("toe_update_option", "toe_update_route")]
         if max(told) < 1:

@@ -268,21 +268,34 @@ t_address() {
 	expect_no_entries
 }
 
-# The route's MTU changes: one operation for all connections of the path.
+# The route's MTU changes: one operation for all connections of the path, and no frame of
+# the target's is longer from then on.
 t_path_mtu() {
 	need_tree
+	need tcpdump
 	fresh
+	plain_frames
 	ip -n $B addr add 198.51.100.9/32 dev lo
 	ip -n $A route add 198.51.100.9 via $B4
 	B4=198.51.100.9
 	held_conns 4 12 ulp
 	snap a
 	tree $DA | grep -q '^path .*mtu 1500' || fail "the path: $(tree $DA)"
+	bg in_a tcpdump -nei $DA -s 100 -B 8192 -U -w "$WORK/path.pcap" -Z root \
+		src $A4 and tcp 2>"$WORK/path.err"
+	until_ok 30 grep -q 'listening on' "$WORK/path.err" || fail "tcpdump: $(cat "$WORK/path.err")"
 	ip -n $A route change 198.51.100.9 via 192.0.2.2 mtu lock 900
-	held_end
+	held_wait
 	expect_eq "$(delta a toe_update_path_mtu)" 1 "updates of the path"
 	expect_ge "$(delta a toe_special_path_mtu)" 1 "connections that adapted"
 	expect_eq "$(delta a toe_upload_route_change)" 0 "uploads"
+	expect_ge "$(delta a toe_tx_bytes)" $((12 * MANY_BYTES / 2)) "bytes sent by the target"
+	pause 0.5
+	end_bg
+	tcpdump -r "$WORK/path.pcap" -n -e -S 2>/dev/null >"$WORK/path.txt"
+	# Full segments, of 900 bytes with their headers.
+	expect_eq "$(longest path)" $((14 + 900)) "longest frame"
+	expect_eq "$(payload path $A4)" $((12 * MANY_BYTES)) "bytes in the frames"
 	expect_no_entries
 	expect_no_objects
 }
