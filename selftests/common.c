@@ -160,7 +160,7 @@ int tcp_connect(const char *addr, uint16_t port)
 	return tcp_connect_mark(addr, port, 0);
 }
 
-int tcp_connect_mark(const char *addr, uint16_t port, uint32_t mark)
+static int start_connect(const char *addr, uint16_t port, uint32_t mark, int flags)
 {
 	struct sockaddr_storage ss;
 	socklen_t len;
@@ -168,17 +168,27 @@ int tcp_connect_mark(const char *addr, uint16_t port, uint32_t mark)
 
 	if (err)
 		return err;
-	fd = socket(ss.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	fd = socket(ss.ss_family, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
 	if (fd < 0)
 		return -errno;
 	if (mark)
 		set_int(fd, SOL_SOCKET, SO_MARK, mark);
-	if (connect(fd, (struct sockaddr *)&ss, len)) {
+	if (connect(fd, (struct sockaddr *)&ss, len) && errno != EINPROGRESS) {
 		err = -errno;
 		close(fd);
 		return err;
 	}
 	return fd;
+}
+
+int tcp_connect_mark(const char *addr, uint16_t port, uint32_t mark)
+{
+	return start_connect(addr, port, mark, 0);
+}
+
+int tcp_connect_start(const char *addr, uint16_t port)
+{
+	return start_connect(addr, port, 0, SOCK_NONBLOCK);
 }
 
 uint16_t local_port(int fd)

@@ -48,6 +48,8 @@ int tcp_listen(const char *addr, uint16_t port, int backlog);
 int tcp_connect(const char *addr, uint16_t port);
 /* SO_MARK is set before the first frame, unless it is 0. */
 int tcp_connect_mark(const char *addr, uint16_t port, uint32_t mark);
+/* Does not wait for the handshake; the descriptor does not block. */
+int tcp_connect_start(const char *addr, uint16_t port);
 uint16_t local_port(int fd);
 
 int set_int(int fd, int level, int name, int value);

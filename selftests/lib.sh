@@ -574,6 +574,15 @@ snmp() {
 	"$BIN/toe_ns" $ns snmp "$2"
 }
 
+# Nothing is sent again by an end because time has passed, nor does that end its slow
+# start: for what a case keeps waiting. 0: as before. For connections made from then on.
+no_timers() { # a|b [0]
+	local rto=20000000 tlp=0
+	[ "$2" != 0 ] || rto=200000 tlp=3
+	set_sysctl "$1" net.ipv4.tcp_rto_min_us $rto
+	set_sysctl "$1" net.ipv4.tcp_early_retrans $tlp
+}
+
 plain_frames() { # every frame on the wire, MTU-sized
 	in_a ethtool -K $DA tso off gso off gro off >/dev/null 2>&1
 	in_b ethtool -K $DB tso off gso off gro off >/dev/null 2>&1

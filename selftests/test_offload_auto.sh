@@ -176,16 +176,40 @@ t_conn_limit() {
 	reset_knobs
 }
 
-# However many become due together, none is forgotten. They stay till all are there: one
-# that is in loss recovery whenever somebody looks is left to the host stack meanwhile.
-t_batch() {
+# Short connections that begin together are handed over together, at their beginning:
+# in slow start, which goes on, and all that they move is moved by the target. None is
+# forgotten.
+t_batch() { # FAMILY
+	local n=200 now batches batched
 	need_toe
 	reset_knobs
+	# It ends with a loss only, and not because round trips get longer.
+	set_sysctl a net.ipv4.tcp_congestion_control reno
+	no_timers a
 	auto_policy a
-	held_conns 4 200
-	until_ok 20 offloaded_all 200 || fail "only $(knob a connections) of 200 connections"
+	snap a
+	many=($MANY_BYTES slow_start)
+	held_conns "$1" $n
+	until_ok 20 offloaded_all $n || fail "only $(knob a connections) of $n connections"
+	now=$(counters a)
+	added a toe_batches "$now"
+	batches=$REPLY
+	added a toe_batched "$now"
+	batched=$REPLY
+	expect_ge "$batched" $((n / 2)) "connections in batches"
+	expect_le "$batched" $((batches * 64)) "connections in $batches batches"
+	added a toe_offloads "$now"
+	expect_le "$batched" $REPLY "connections in batches, of all offloads"
+	snap a
 	held_end
+	now=$(counters a)
+	added a toe_tx_bytes "$now"
+	expect_ge $REPLY $((n * MANY_BYTES * 3 / 4)) "bytes sent by the target"
+	added a toe_rx_bytes "$now"
+	expect_ge $REPLY $((n * MANY_BYTES * 3 / 4)) "bytes received by the target"
 	expect_no_entries
+	set_sysctl a net.ipv4.tcp_congestion_control cubic
+	no_timers a 0
 }
 
 # A connection whose cached route is invalid, or that has none, is handed over with the
@@ -251,4 +275,4 @@ pair_up || skip_all "cannot set up the pair"
 limit=$(is_toe && knob a conn_limit)
 run "at_establishment 4" "at_establishment 6" "route_before 4" "route_before 6" \
 	"by_segments 4" "by_segments 6" "by_bytes 4" "by_bytes 6" by_bytes_late off ulp_only \
-	off_leaves_old_ones ports conn_limit batch unaccepted policy_flapping
+	off_leaves_old_ones ports conn_limit "batch 4" unaccepted policy_flapping

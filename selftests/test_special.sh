@@ -58,7 +58,16 @@ t_legacy() { # NAME
 	need_toe
 	has_table || skip "no table in debugfs"
 	snap a
+	snap_loss b
+	# Frames wait here for longer than TCP does, and must be there when their turn comes:
+	# not because they were sent again.
+	[ "$1" != locked ] || no_timers b
 	probe legacy "$1" 4 --table "$(table_path $DA)"
+	[ "$1" != locked ] || {
+		no_timers b 0
+		expect_eq $(($(snmp b TcpRetransSegs) - loss[0])) 0 "retransmissions of end b"
+		expect_eq "$(delta a toe_backlog_drops)" 0 "frames dropped at the backlog"
+	}
 	expect_ge "$(delta a toe_resyncs)" 1 "resynchronisations"
 	expect_ge "$(delta a toe_legacy_rx_frames)" 1 "frames for legacy buffers"
 	expect_eq $(($(delta a toe_uploads) - $(delta a toe_upload_contended))) \

@@ -3,12 +3,14 @@
  * Connections that are held while a test looks at them, and their server.
  *
  *   toe_conn serve ADDRESS PORT READY
- *   toe_conn many ADDRESS PORT COUNT ULP READY GO [BYTES]
+ *   toe_conn many ADDRESS PORT COUNT ULP READY GO [BYTES [slow_start]]
  *   toe_conn one KEY=VALUE...
  *
  * `serve` sends back what comes; it makes the file READY when it listens. `many` opens
  * COUNT connections, has them offloaded if ULP is 1, makes the file READY, waits for the
- * file GO, and then sends BYTES over each and compares what comes back.
+ * file GO, and then sends BYTES over each and compares what comes back. With `slow_start`
+ * they are all opened at the same moment, and each has to be in slow start all the time:
+ * no threshold, and a window that has grown in the end.
  *
  * `one` is one end of a connection with properties that rules ask for: to=ADDRESS or
  * listen=ADDRESS, port=N; mark=, uid=, name=: of the socket or the process; backlog=N,
@@ -26,6 +28,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -40,6 +43,8 @@
 #define MANY_BYTES 20000
 /* The stream that is sent, at a position of its own per connection. */
 #define SEED 7
+/* TCP_INFINITE_SSTHRESH: there was no loss yet. */
+#define NO_THRESHOLD 0x7fffffff
 
 static void __attribute__((noreturn, format(printf, 1, 2))) die(const char *format, ...)
 {
@@ -179,14 +184,53 @@ static void check_echo(int fd, size_t pos, size_t len, int number)
 	}
 }
 
+/* All handshakes are under way together. */
+static void connect_at_once(const char *addr, int port, int *fds, int count)
+{
+	int i;
+
+	for (i = 0; i < count; i++) {
+		fds[i] = tcp_connect_start(addr, port);
+		if (fds[i] < 0) {
+			errno = -fds[i];
+			die("cannot connect to %s port %d", addr, port);
+		}
+	}
+	for (i = 0; i < count; i++) {
+		struct pollfd pfd = { .fd = fds[i], .events = POLLOUT };
+
+		if (poll(&pfd, 1, 60000) != 1 || get_int(fds[i], SOL_SOCKET, SO_ERROR))
+			die("connection %d was not established", i);
+		fcntl(fds[i], F_SETFL, 0);
+	}
+}
+
+/* Congestion window and slow start threshold. */
+struct window {
+	uint32_t cwnd, ssthresh;
+};
+
+static struct window window(int fd)
+{
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof(info);
+
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len))
+		die("TCP_INFO");
+	return (struct window){ info.tcpi_snd_cwnd, info.tcpi_snd_ssthresh };
+}
+
 static void many(const char *addr, int port, int count, bool ulp, const char *ready,
-		 const char *go, size_t size)
+		 const char *go, size_t size, bool slow_start)
 {
 	int *fds = calloc(count, sizeof(*fds));
+	struct window *was = calloc(count, sizeof(*was)), now;
 	uint8_t *data = malloc(size);
 	int i;
 
-	for (i = 0; i < count; i++)
+	if (slow_start)
+		connect_at_once(addr, port, fds, count);
+	for (i = 0; i < count && !slow_start; i++)
 		fds[i] = connect_to(addr, port);
 	for (i = 0; i < count; i++) {
 		errno = ulp ? -ulp_request(fds[i]) : 0;
@@ -196,11 +240,18 @@ static void many(const char *addr, int port, int count, bool ulp, const char *re
 	make_file(ready);
 	wait_file(go);
 	for (i = 0; i < count; i++) {
+		was[i] = window(fds[i]);
+		if (slow_start && was[i].ssthresh != NO_THRESHOLD)
+			die("connection %d: threshold %u before it has sent", i, was[i].ssthresh);
 		stream_fill(SEED, i, data, size);
 		send_all(fds[i], data, size);
 	}
 	for (i = 0; i < count; i++) {
 		check_echo(fds[i], i, size, i);
+		now = window(fds[i]);
+		if (slow_start && (now.ssthresh != NO_THRESHOLD || now.cwnd <= was[i].cwnd))
+			die("connection %d: window %u became %u, threshold %u", i, was[i].cwnd,
+			    now.cwnd, now.ssthresh);
 		close(fds[i]);
 	}
 }
@@ -306,15 +357,16 @@ int main(int argc, char **argv)
 
 	if (!strcmp(what, "serve") && argc == 5)
 		serve_all(listen_at(argv[2], atoi(argv[3]), 600, argv[4]), echo);
-	if (!strcmp(what, "many") && (argc == 8 || argc == 9)) {
+	if (!strcmp(what, "many") && argc >= 8 && argc <= 10) {
 		many(argv[2], atoi(argv[3]), atoi(argv[4]), atoi(argv[5]), argv[6], argv[7],
-		     argc == 9 ? parse_size(argv[8]) : MANY_BYTES);
+		     argc > 8 ? parse_size(argv[8]) : MANY_BYTES,
+		     argc > 9 && !strcmp(argv[9], "slow_start"));
 		return 0;
 	}
 	if (!strcmp(what, "one")) {
 		one(argv + 2);
 		return 0;
 	}
-	fprintf(stderr, "usage: toe_conn serve ADDRESS PORT READY | many ADDRESS PORT COUNT ULP READY GO [BYTES] | one KEY=VALUE...\n");
+	fprintf(stderr, "usage: toe_conn serve ADDRESS PORT READY | many ADDRESS PORT COUNT ULP READY GO [BYTES [slow_start]] | one KEY=VALUE...\n");
 	return 2;
 }
