@@ -3,10 +3,12 @@
 # Every refusal that user space can provoke: counted, and the connection goes on.
 
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/tree_lib.sh"
 
-# Probes with policy ulp; the refusal is counted at the device of the client.
+# Probes with policy ulp; the refusal is counted at the device of the client, by this name
+# and by no other.
 refused() { # COUNTER PROBE FAMILY [OPTION...]
-	local ctr=$1
+	local ctr=$1 now n
 	shift
 	if is_toe; then
 		has_ctr a "toe_refuse_$ctr" || fail "no counter toe_refuse_$ctr"
@@ -14,8 +16,12 @@ refused() { # COUNTER PROBE FAMILY [OPTION...]
 	fi
 	probe refuse "$@"
 	if is_toe; then
-		expect_ge "$(delta a "toe_refuse_$ctr")" 1 "refusals by $ctr"
-		expect_ge "$(delta a toe_refusals)" 1 "refusals"
+		now=$(counters a)
+		added a "toe_refuse_$ctr" "$now"
+		n=$REPLY
+		expect_ge "$n" 1 "refusals by $ctr"
+		added a toe_refusals "$now"
+		expect_eq $REPLY "$n" "refusals, all by $ctr"
 	else
 		partial "the counter toe_refuse_$ctr"
 	fi
@@ -72,6 +78,7 @@ t_table_full() {
 	need_xfer 4 --bytes "$(kib 64)" --conns 6 --wait epoll --ulp client --ulp-try
 	knob a capacity "$old"
 	expect_ge "$(delta a toe_refuse_table_full)" 1 "refusals by table_full"
+	expect_eq "$(delta a toe_refusals)" "$(delta a toe_refuse_table_full)" "refusals"
 	expect_ge "$(delta a toe_offloads)" 1 "offloads"
 }
 
@@ -84,6 +91,7 @@ t_conn_limit() {
 	need_xfer 4 --bytes "$(kib 64)" --conns 6 --wait epoll --ulp client --ulp-try
 	knob a conn_limit "$old"
 	expect_ge "$(delta a toe_refuse_conn_limit)" 1 "refusals by conn_limit"
+	expect_eq "$(delta a toe_refusals)" "$(delta a toe_refuse_conn_limit)" "refusals"
 }
 
 t_port_limit() {
@@ -180,28 +188,76 @@ t_xfrm() {
 	true
 }
 
+# Of the target's own refusals, one is for what the connection is: segments that are too
+# short for it. One byte of MTU decides: 40 bytes of headers and 12 of a timestamp.
 t_small_mss() {
+	local mtu end
 	need_toe
-	ip -n $A link set $DA mtu 120 && ip -n $B link set $DB mtu 120
-	# Refused or not, it has to go on; the reason is the driver's choice.
-	is_toe && snap a
-	need_xfer 4 --bytes "$(kib 16)" --ulp both --ulp-try
-	note "MTU 120: $(delta a toe_offloads) offloads, $(delta a toe_refuse_small_mss) refusals by small_mss"
+	for mtu in 115 116; do
+		ip -n $A link set $DA mtu $mtu && ip -n $B link set $DB mtu $mtu || fail "MTU"
+		snap a
+		snap b
+		need_xfer 4 --bytes "$(kib 16)" --ulp both --ulp-try
+		if [ $mtu = 115 ]; then
+			for end in a b; do
+				expect_added_at $end toe_offloads 0 toe_refusals 1 toe_refuse_small_mss 1
+			done
+		else
+			for end in a b; do
+				expect_added_at $end toe_refusals 0 toe_refuse_small_mss 0
+				expect_ge "$(delta $end toe_offloads)" 1 "offloads with an MTU of $mtu"
+			done
+		fi
+	done
 	ip -n $A link set $DA mtu 1500
 	ip -n $B link set $DB mtu 1500
 	# A short MTU took the IPv6 addresses with it.
 	ip -n $A addr replace $A6/64 dev $DA nodad
 	ip -n $B addr replace $B6/64 dev $DB nodad
+	expect_no_entries
 }
 
-t_ecn() {
+t_ecn() { # FAMILY
+	local end
 	set_sysctl a net.ipv4.tcp_ecn 1
 	set_sysctl b net.ipv4.tcp_ecn 1
-	is_toe && snap a
-	need_xfer 4 --bytes "$(kib 256)" --ulp both --ulp-try
-	is_toe && note "ECN: $(delta a toe_offloads) offloads, $(delta a toe_refuse_ecn) refusals by ecn"
+	is_toe && snap a && snap b
+	need_xfer "$1" --bytes "$(kib 256)" --ulp both --ulp-try
 	set_sysctl a net.ipv4.tcp_ecn 2
 	set_sysctl b net.ipv4.tcp_ecn 2
+	is_toe || { partial "the counter toe_refuse_ecn"; return; }
+	for end in a b; do
+		expect_added_at $end toe_offloads 0 toe_refusals 1 toe_refuse_ecn 1
+	done
+	expect_no_entries
+}
+
+# What the target cannot take, and what it does not want, in one operation: each
+# connection is refused for its own reason, and the others are taken. One whose segments
+# are too short needs no room.
+t_apart() {
+	local short=198.51.100.8 limit=10 first
+	need_tree
+	fresh
+	ip -n $B addr add $short/32 dev lo
+	ip -n $A route add $short via $B4 mtu lock 110
+	B4=0.0.0.0 server b 7100 4
+	hold_conns 4 20 0
+	first=$held
+	B4=$short hold_conns 4 6 0
+	knob a capacity $limit && knob a policy auto && knob a min_segments 0 || fail "knobs"
+	snap a
+	knob a offload_all 1 || fail "offload_all"
+	expect_added toe_offloads $limit toe_uploads 0 toe_batches 1 toe_batched 26 \
+		toe_refusals 16 toe_refuse_small_mss 6 toe_refuse_table_full 10
+	expect_eq "$(table $DA | grep -cF " $short:")" 0 "entries with short segments"
+	knob a policy off
+	let_go
+	wait $held || fail "the connections with short segments failed"
+	wait $first || fail "the others failed"
+	end_bg
+	expect_no_entries
+	expect_no_objects
 }
 
 # The refused request again, a thousand times: no leak, no harm.
@@ -220,4 +276,4 @@ run "closed 4" "closed 6" "listen 4" "listen 6" "tcp_repair 4" "tcp_repair 6" "m
 	"md5_ao 6" "urgent 4" "urgent 6" "socket_filter 4" "sockmap 4" "pacing 4" ip_options "shutdown 4" \
 	"shutdown 6" "fin_received 4" "zero_window 4" congestion_control other_ulp "policy 4" \
 	"policy 6" table_full conn_limit port_limit not_toe_device neighbour qdisc tc_filter \
-	"netfilter 4" "netfilter 6" xfrm small_mss ecn refused_often
+	"netfilter 4" "netfilter 6" xfrm small_mss "ecn 4" "ecn 6" apart refused_often
