@@ -185,6 +185,41 @@ static void run_before(void)
 	if (p.before && system(p.before))
 		fatal("failed: %s", p.before);
 }
+/* How often the reader has gone to sleep. */
+static unsigned long sleeps(void)
+{
+	char path[64], line[128];
+	unsigned long n = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/status", reader_tid);
+	f = fopen(path, "r");
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "voluntary_ctxt_switches: %lu", &n) == 1)
+			break;
+	if (!n)
+		fatal("%s: %m", path);
+	fclose(f);
+	return n;
+}
+/*
+ * A segment beyond a gap. The reader can have nothing of it, nor does the host stack wake
+ * it; but one whose buffer is taken back wakes up, and waits without.
+ */
+static void beyond_gap(void)
+{
+	struct segment g = { .flags = ACK, .window = 60000, .len = 500 };
+	unsigned long before = sleeps();
+	int i;
+
+	g.seq = queue_seq(2) + 1000;
+	g.ack = queue_seq(1);
+	put_segment(&g, p.server_ns);
+	for (i = 0; i < 20 && (sleeps() == before || p.ulp_try); i++)
+		sleep_ms(SOON);
+	if (p.ulp_try ? sleeps() != before : sleeps() == before)
+		fatal("the reader was %s", p.ulp_try ? "woken" : "not woken");
+}
 /* A child that has and changes a copy of everything. */
 static void forker(void)
 {
@@ -459,6 +494,9 @@ static int one(const char *name)
 		h = (struct helper){ .pieces = { 3000, 1999, 2000 } };
 		one_recv(&h, m, SIZE, 0, 6999);
 		set_int(p.c, SOL_SOCKET, SO_RCVLOWAT, 1);
+	} else if (!strcmp(name, "out_of_order")) {
+		h = (struct helper){ .first = beyond_gap, .pieces = { 1000, 29000 } };
+		one_recv(&h, m, 30000, MSG_WAITALL, 30000);
 	} else if (!strcmp(name, "readv") || !strcmp(name, "recvmmsg")) {
 		iovecs(name[3] == 'v' && name[4] == 'm');
 	} else if (!strcmp(name, "timeout")) {

@@ -34,6 +34,33 @@ t_moved() {
 	counted special 1
 }
 
+# A frame that is a special case meets a posted buffer: it comes back, and its reader is
+# woken for that, and by nobody else. The connection stays with the target, or goes to the
+# host stack by that frame if it may have no special cases.
+t_special() { # stays|uploaded
+	local now
+	buffers
+	! is_toe || [ "$1" = stays ] || knob a legacy_falls 0 || fail "legacy_falls"
+	probe buffer out_of_order 4
+	is_toe || return 0
+	counted posted 1
+	counted special 1
+	now=$(counters a)
+	added a toe_special_out_of_order "$now"
+	expect_ge $REPLY 1 "special cases"
+	added a toe_upload_legacy_often "$now"
+	if [ "$1" = stays ]; then
+		expect_eq $REPLY 0 "uploads"
+		added a toe_resyncs "$now"
+		expect_ge $REPLY 1 "resynchronisations"
+	else
+		expect_ge $REPLY 1 "uploads"
+		added a toe_resyncs "$now"
+		expect_eq $REPLY 0 "resynchronisations"
+	fi
+	expect_no_entries
+}
+
 t_any() { # PROBE FAMILY
 	buffers
 	probe buffer "$1" "$2"
@@ -154,7 +181,7 @@ run default below_threshold knob \
 	"rule fin_alone shutdown 0" "rule reset shutdown 0" "rule shutdown shutdown 0" \
 	"rule shutdown_alone shutdown 0" \
 	"moved upload" "moved upload_partial" "moved timeout_upload" "moved timeout_upload_data" \
-	"host readonly" "host prot_none" "host unmapped" "host half_mapped" "host peek" \
+	"special stays" "special uploaded" "host readonly" "host prot_none" "host unmapped" "host half_mapped" "host peek" \
 	"rule munmap push 0" "rule munmap_tail push 0" "rule mprotect push 0" \
 	"rule remapped push 1000" "rule fork push 1000" "rule fork_partial shutdown 0" \
 	hugepage "rule huge full 30000" "rule memlock push 1000" \
