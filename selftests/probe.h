@@ -114,6 +114,7 @@ ssize_t uring_send_zc(int sock, const void *buf, size_t len);
 int ping(int argc, char **argv);
 int inject(const char *name);
 int legacy(const char *name);
+int table(const char *name);
 int race(void);
 int unaccepted(void);
 int nth(const char *what);

@@ -4,8 +4,8 @@
 
 . "$(dirname "$0")/lib.sh"
 
-# The table says what the sockets say.
-entries_agree() { # a|b FAMILY
+# The table has the connection.
+has_entry() { # a|b FAMILY
 	local dev line addr
 	dev=$(dev_of "$1")
 	addr=$(addr "$1" "$2")
@@ -27,7 +27,7 @@ t_round_trip() { # FAMILY client|server|both
 			bothb | both[a] | clienta | serverb)
 				expect_ge "$(delta $end toe_offloads)" 1 "offloads of end $end"
 				until_ok 10 has_connections $end 1 || fail "not delegated at end $end"
-				entries_agree $end "$1"
+				has_entry $end "$1"
 				expect_ge "$(delta $end toe_rx_frames)" 1 "frames received by target $end"
 				expect_ge "$(delta $end toe_tx_frames)" 1 "frames sent by target $end"
 				expect_ge "$(delta $end toe_rx_bytes)" 1000 "bytes received by target $end"
@@ -49,6 +49,14 @@ t_round_trip() { # FAMILY client|server|both
 	hold_end
 	expect_no_entries
 	expect_no_loss a
+}
+
+# What is in the table is what the socket has, and what was moved.
+t_entry() { # FAMILY
+	need_toe
+	has_table || skip "no table in debugfs"
+	probe table agree "$1" --table "$(table_path $DA)"
+	expect_no_entries
 }
 
 # A tail loss probe takes a connection back for a moment, so that the target does
@@ -136,6 +144,6 @@ t_snmp() {
 
 pair_up || skip_all "cannot set up the pair"
 run "round_trip 4 both" "round_trip 6 both" "round_trip 4 client" "round_trip 4 server" \
-	"round_trip 6 client" "round_trip 6 server" "whole_life_delegated 4" \
+	"round_trip 6 client" "round_trip 6 server" "entry 4" "entry 6" "whole_life_delegated 4" \
 	"whole_life_delegated 6" "many 4" "many 6" "again_and_again 4" "again_and_again 6" \
 	twice ss_and_proc snmp

@@ -9,6 +9,7 @@
  *                 --table, delegated again afterwards, with the hwid it had
  *   legacy NAME   legacy mode: a stay that lasts, a stray segment, a socket whose
  *                 lock is held; needs --table
+ *   table agree   what the table says is what the socket says; needs --table
  *   race all      offloads while another thread closes, resets or shuts down
  *   race unaccepted  connections of a listener that closes, policy auto
  *   nth CALL      each allocation of a call fails, one connection each: offload,
@@ -624,7 +625,7 @@ int main(int argc, char **argv)
 	if (argc >= 1 && !strcmp(argv[0], "ping"))
 		return ping(argc - 1, argv + 1);
 	if (argc < 2) {
-		fprintf(stderr, "usage: toe_probe [--client-ns NS] [--server-ns NS] [--before CMD] [--expect ok|refused|exists] [--ulp-try] [--both] [--table FILE] [--after CMD] [--bpf KIND] [--dev NAME] [--cgroup DIR] [--slow] [--user] [--rounds N] [--mark N] refuse|upload|inject|legacy|race|nth|buffer|hold|filter|sniff|contend|outlive|amount NAME [ADDRESS]\n");
+		fprintf(stderr, "usage: toe_probe [--client-ns NS] [--server-ns NS] [--before CMD] [--expect ok|refused|exists] [--ulp-try] [--both] [--table FILE] [--after CMD] [--bpf KIND] [--dev NAME] [--cgroup DIR] [--slow] [--user] [--rounds N] [--mark N] refuse|upload|inject|legacy|table|race|nth|buffer|hold|filter|sniff|contend|outlive|amount NAME [ADDRESS]\n");
 		return 2;
 	}
 	if (argc > 2)
@@ -637,6 +638,8 @@ int main(int argc, char **argv)
 		return inject(argv[1]);
 	if (!strcmp(argv[0], "legacy"))
 		return legacy(argv[1]);
+	if (!strcmp(argv[0], "table"))
+		return table(argv[1]);
 	if (!strcmp(argv[0], "race"))
 		return strcmp(argv[1], "unaccepted") ? race() : unaccepted();
 	if (!strcmp(argv[0], "nth"))

@@ -232,9 +232,10 @@ fn send_frames<N: Nic>(
         sk.ack_sent();
         sk.sent(head, mss);
         *sent += segs;
-        entry
-            .data
-            .with_mut(sk, |data| transmit::sent(data, bytes, segs));
+        entry.data.with_mut(sk, |data| {
+            transmit::sent(data, bytes, segs);
+            sk.load_offer(data);
+        });
         entry.counters.with_mut(sk, |counters| {
             counters.tx_frames += 1;
             counters.tx_bytes += u64::from(bytes);
@@ -312,6 +313,7 @@ fn send_ack<N: Nic>(
     );
     sk.ack_sent();
     sk.count_ack_out(len as u32);
+    entry.data.with_mut(sk, |data| sk.load_offer(data));
     entry
         .counters
         .with_mut(sk, |counters| counters.tx_frames += 1);

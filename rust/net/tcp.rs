@@ -466,6 +466,16 @@ impl<'a> LockedSock<'a> {
         }
     }
 
+    /// The window that a frame has just offered: the part of [`Self::load`] that
+    /// [`offer_window`](Self::offer_window) changes.
+    #[inline]
+    pub(crate) fn load_offer(&self, c: &mut ConnData) {
+        // SAFETY: the socket is live and locked.
+        let tp = unsafe { &*self.tp() };
+        c.rcv_wup = Seq(tp.rcv_wup);
+        c.rcv_wnd = tp.rcv_wnd;
+    }
+
     /// What the transmit engine goes by: the part of [`Self::load`] that changes
     /// when a frame is sent or the application writes.
     #[inline]
