@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The host's books on the objects below connections: which of them the target has, how
-//! many depend on each, and which go when nothing does any more (claims E 8, 45).
+//! many depend on each, and which go when nothing does any more.
 //!
 //! A connection depends on its path, a path on its neighbour, that on the layers below it.
 //! An object counts as a dependant of what it lies on from when the target has it until
 //! the target is asked to give it up.
+//!
+//! Claims: Documentation/networking/toe-claims.rst
 
 use core::sync::atomic::{
     AtomicU32,
