@@ -167,14 +167,7 @@ impl<N: Nic> Engine<N> {
             (Object::Neighbour(n), Host::New(_, Parts::Neighbour { dev, layers })) => {
                 let dev = DevRef::new(dev);
                 insert(&objects.neighbours, |handle| {
-                    NeighbourObject::new(
-                        handle,
-                        n.constant,
-                        n.cached,
-                        dev,
-                        layers.clone(),
-                        layer(),
-                    )
+                    NeighbourObject::new(handle, n.constant, n.cached, dev, layers.clone(), layer())
                 })
             }
             (Object::Path(p), _) => {
