@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Command unit: the host's access to the table. It is the emulated NIC's side of
-//! [`OffloadTarget`]; none of it is on the data path.
+//! `OffloadTarget`; none of it is on the data path.
 //!
 //! Claims: Documentation/networking/toe-claims.rst
 

@@ -5,7 +5,7 @@
 //!
 //! A batch owns the locks of all its sockets meanwhile, so that it is one tree with the
 //! true state of all of them. Nobody who owns one waits for another
-//! ([`Batch`](crate::net::batch::Batch)): a socket that is not to be had at once is
+//! ([`Batch`]): a socket that is not to be had at once is
 //! handed over alone, as is one that nobody has accepted yet.
 //!
 //! Claims: Documentation/networking/toe-claims.rst

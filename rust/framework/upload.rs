@@ -5,7 +5,7 @@
 //!
 //! Whoever wants connections back that are not his own never waits for a socket's owner,
 //! who may sleep in memory that a user serves: the owner gives the connection back when
-//! he lets the socket go ([`release`](super::release)). If its device leaves, what the
+//! he lets the socket go ([`release`]). If its device leaves, what the
 //! connection has of the device goes at once ([`Owned::let_go`]).
 //!
 //! Claims: Documentation/networking/toe-claims.rst
