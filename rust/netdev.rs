@@ -41,7 +41,10 @@ use crate::{
             DeviceSetup,
             NetDevice, //
         },
-        pair::PeerLink,
+        pair::{
+            Paired,
+            PeerLink, //
+        },
         rtnl,
         skb::SkBuff, //
     }, //
@@ -153,6 +156,12 @@ impl Driver for Port {
     fn iflink(&self) -> i32 {
         let rcu = kernel::sync::rcu::read_lock();
         self.peer.get_rcu(&rcu).map_or(0, NetDevice::ifindex)
+    }
+}
+
+impl Paired for Port {
+    fn peer_link(&self) -> &PeerLink {
+        &self.peer
     }
 }
 

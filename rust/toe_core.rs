@@ -30,6 +30,8 @@ use net::{
 
 mod bindings;
 mod dct;
+#[cfg(toe_example)]
+mod example;
 mod framework;
 mod logic;
 mod net;
@@ -54,6 +56,9 @@ struct Toe {
     _watch: worker::Published<worker::Worker<watch::Watch>>,
     #[pin]
     nic: netdev::Registration,
+    #[cfg(toe_example)]
+    #[pin]
+    example: example::Registration,
     #[pin]
     _devices: NetdevRegistration<events::Devices>,
     _files: RootGuard,
@@ -82,6 +87,8 @@ impl kernel::InPlaceModule for Toe {
             _files: debugfs::create(),
             _devices <- NetdevRegistration::new(events::Devices),
             nic <- netdev::Registration::new(),
+            #[cfg(toe_example)]
+            example <- example::Registration::new(),
             _ulp: ulp::Registration::new(ULP_NAME, module)?,
             _probe: match tracepoint::Registration::new() {
                 Ok(probe) => Some(probe),

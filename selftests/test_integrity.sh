@@ -15,6 +15,7 @@ t_flip() { # FAMILY WAIT TX RX CONNS KIB
 	if is_toe; then
 		expect_ge "$(delta a toe_offloads)" "$conns" "offloads"
 		note "$(delta a toe_offloads) offloads, $(delta a toe_uploads) uploads, $(jget client retrans) retransmissions"
+		is_example && note "given back: $(delta a unsent_bytes_given_back) bytes unsent, $(delta a undelivered_frames_given_back) frames undelivered"
 	else
 		partial "flipping"
 	fi

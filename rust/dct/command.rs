@@ -50,7 +50,8 @@ use crate::{
             Counters,
             Host,
             OffloadTree,
-            Parts, //
+            Parts,
+            Remains, //
         }, //
     },
     logic::{
@@ -473,8 +474,10 @@ impl<N: Nic> Engine<N> {
         }
     }
 
-    pub(crate) fn abandon(&self, hwid: Hwid) {
+    pub(crate) fn abandon(&self, hwid: Hwid) -> Option<Arc<dyn Remains>> {
         self.table().remove(hwid);
+        // The socket has all state, and all data that was acknowledged.
+        None
     }
 
     pub(crate) fn tether(&self, hwid: Hwid, bh: &Bh) -> Option<Tether> {
@@ -598,7 +601,7 @@ macro_rules! offload_target {
             fn update(tree: &mut OffloadTree<'_, '_>);
             fn invalidate(tree: &mut OffloadTree<'_, '_>);
             fn terminate(tree: &mut OffloadTree<'_, '_>);
-            fn abandon(hwid: Hwid);
+            fn abandon(hwid: Hwid) -> Option<Arc<dyn Remains>>;
             fn tether(hwid: Hwid, bh: &Bh) -> Option<Tether>;
             fn send(sk: LockedSock<'_>, conn: ConnRef<'_>, push: Push, bh: &Bh);
             fn host_frame(
@@ -649,7 +652,10 @@ pub(crate) use offload_target;
 
 /// What [`offload_target`] names.
 pub(crate) mod arguments {
-    pub(crate) use kernel::sync::aref::ARef;
+    pub(crate) use kernel::sync::{
+        aref::ARef,
+        Arc, //
+    };
 
     pub(crate) use crate::{
         dct::Nic,
@@ -659,7 +665,8 @@ pub(crate) mod arguments {
                 ConnRef,
                 Counters,
                 OffloadTarget,
-                OffloadTree, //
+                OffloadTree,
+                Remains, //
             }, //
         },
         logic::{

@@ -207,7 +207,7 @@ fn deliver<N: Nic>(
         false => wire::ETHERTYPE_IPV4,
         true => wire::ETHERTYPE_IPV6,
     });
-    let l3_off = seg.l4_off - if v6 { wire::IPV6_LEN } else { wire::IPV4_LEN } as u16;
+    let l3_off = seg.l3_off(v6);
     let arrival = sk.arrival(&entry.path_dev, entry.raw, v6);
     if !arrival.is_expected() && !skb.is_for_host(&sk, &entry.path_dev, l3_off, v6) {
         give_up(&sk, entry, UploadReason::RouteChange, bh);
@@ -225,36 +225,9 @@ fn deliver<N: Nic>(
         None => {}
         Some(layers) => layers.received(nic.dev(), &mut skb, l3_off.into(), bh),
     }
-    // The sender's accounting ends here, as in `ip_rcv_core()`.
-    skb.orphan();
-    if !skb.own_payload() {
-        skb.drop_because(DropReason::Nomem);
-        return None;
-    }
     let len = skb.len();
-    skb.set_network_header(l3_off);
-    skb.set_transport_header(seg.l4_off);
-    if skb.pull(u32::from(seg.l4_off)).is_err() {
-        skb.drop_because(DropReason::NotSpecified);
-        return None;
-    }
-    if !skb.trim(u32::from(seg.data_off - seg.l4_off) + seg.payload) {
-        skb.drop_because(DropReason::NotSpecified);
-        return None;
-    }
-    if arrival.is_raw() {
-        skb.deliver_raw(&sk, &entry.path_dev, v6);
-    }
-    skb.fill_cb(seg, v6);
-    // As `tcp_v4_rcv()`, also for frames that the host finishes.
-    if seg.hop_limit < LockedSock::least_ttl(sk.sock(), v6) {
-        sk.count_too_far(&skb, &entry.path_dev, len - u32::from(l3_off));
-        skb.drop_because(DropReason::MinTtl);
-        return None;
-    }
+    let skb = sk.take_in(skb, seg, &entry.path_dev, arrival, v6)?;
     nic.engine().stats().received(from.queue, len);
-    // As `tcp_v4_rcv()`: under the spin lock, whoever owns the socket.
-    let skb = sk.admit(skb, &entry.path_dev, len - u32::from(l3_off))?;
     match sk.try_own() {
         Some(locked) if conn.delegated(locked) => process(locked, entry, skb, seg, bh),
         Some(locked) => legacy_receive(locked, entry, skb, seg, bh),

@@ -34,11 +34,7 @@ use crate::{
             UploadReason, //
         },
         seq::Seq,
-        template::{
-            HeaderTemplate,
-            TxFields,
-            TCP_CSUM_OFF, //
-        },
+        template::TxFields,
         transmit::{
             self,
             next_send,
@@ -47,7 +43,6 @@ use crate::{
             SendView,
             WaitReason, //
         },
-        tuple::Family,
         wire::{
             self,
             flags, //
@@ -201,7 +196,7 @@ fn send_frames<N: Nic>(
         };
         let built = entry
             .template
-            .with(sk, |t| dress(&mut skb, t, &fields, 0).is_some());
+            .with(sk, |t| skb.push_headers(t, &fields, 0).is_some());
         if !built {
             skb.drop_because(DropReason::NotSpecified);
             return Err(Detour::Upload(UploadReason::Error));
@@ -249,24 +244,6 @@ fn send_frames<N: Nic>(
     }
 }
 
-/// Writes the headers of `t` in front of `skb`, whose first `skip` bytes are a
-/// TCP header to be replaced.
-fn dress(skb: &mut SkBuff, t: &HeaderTemplate, fields: &TxFields, skip: usize) -> Option<()> {
-    let len = t.len();
-    skb.push(len.checked_sub(skip)? as u32).ok()?;
-    t.write(skb.header_mut(len)?, fields)?;
-    skb.reset_mac_header();
-    skb.set_network_header(t.l3_off() as u16);
-    skb.set_transport_header(t.l4_off() as u16);
-    skb.set_mac_len(t.l3_off() as u16);
-    skb.set_protocol(match t.family() {
-        Family::V4 => wire::ETHERTYPE_IPV4,
-        Family::V6 => wire::ETHERTYPE_IPV6,
-    });
-    skb.set_checksum_partial(t.l4_off() as u16, TCP_CSUM_OFF as u16);
-    Some(())
-}
-
 /// Sends a pure ACK. What stands in the way is the host's to find, which is asked
 /// for the ACK then. `window` is what it can offer, if that is known. Under the socket lock,
 /// any context.
@@ -298,7 +275,8 @@ fn send_ack<N: Nic>(
         gso: false,
     };
     let len = entry.template.with(sk, |t| {
-        dress(&mut skb, t, &fields, 0).map(|()| t.len() - t.l3_off())
+        skb.push_headers(t, &fields, 0)
+            .map(|()| t.len() - t.l3_off())
     });
     let Some(len) = len else {
         skb.drop_because(DropReason::NotSpecified);
@@ -411,7 +389,7 @@ pub(crate) fn host_frame<N: Nic>(
     };
     let built = entry
         .template
-        .with(sk, |t| dress(&mut skb, t, &fields, tcp_len).is_some());
+        .with(sk, |t| skb.push_headers(t, &fields, tcp_len).is_some());
     if !built {
         skb.drop_because(DropReason::NotSpecified);
         host::upload(sk, UploadReason::Error);

@@ -13,7 +13,10 @@ use core::sync::atomic::{
 
 use kernel::{
     prelude::*,
-    sync::Arc, //
+    sync::{
+        Arc,
+        SetOnce, //
+    }, //
 };
 
 use super::{
@@ -23,14 +26,18 @@ use super::{
     intermediate::Layers,
     objects::Way,
     registry::TargetOf,
-    release::AtRelease,
+    release::{
+        self,
+        AtRelease, //
+    },
     rules::Decided,
     target::{
         ConnRef,
         Host,
         OffloadTarget,
         OffloadTree,
-        Place, //
+        Place,
+        Remains, //
     },
     upload, //
 };
@@ -126,6 +133,8 @@ pub(crate) struct Connection {
     moved_before: (u64, u64),
     /// What the owner of the socket does when he lets it go.
     at_release: AtRelease,
+    /// What its target had of it when the device left under him.
+    remains: SetOnce<Arc<dyn Remains>>,
 }
 
 /// Where the connection is: given up when a device leaves, whoever owns the socket.
@@ -179,6 +188,7 @@ pub(super) fn install(sk: LockedSock<'_>, of: Delegation<'_>, bh: &Bh) -> Result
         budget: SockCell::new(sk.sock(), Budget::default()),
         moved_before: sk.transferred(),
         at_release: AtRelease::new(sk.is_owned()),
+        remains: SetOnce::new(),
     });
     let attached = Attached {
         dev: DevRef::new(of.dev),
@@ -287,6 +297,11 @@ impl Record {
     /// What happens when the socket's owner lets it go.
     pub(super) fn at_release(&self) -> &AtRelease {
         &self.value().at_release
+    }
+
+    /// What its target had of it when it was [abandoned](OffloadTarget::abandon).
+    pub(super) fn remains(&self) -> &SetOnce<Arc<dyn Remains>> {
+        &self.value().remains
     }
 
     /// Takes its path out, with the book open: whoever does so gives it up.
@@ -633,6 +648,11 @@ pub(crate) fn resynchronised(sk: LockedSock<'_>, hwid: Hwid, stay: &Legacy) {
 /// target's, or the host's. Under the socket lock, nothing of the host stack below us.
 pub(crate) fn backlog(sk: LockedSock<'_>, skb: SkBuff) {
     let guard = ReadGuard::new();
+    let Some(conn) = of(sk, &guard) else {
+        return proto::host_receive(sk, skb);
+    };
+    // Of a connection that is on its way back nothing waits for the end of the call.
+    release::give_back(sk, conn);
     match of(sk, &guard).and_then(Record::target) {
         Some(target) => target.backlog(sk, skb),
         None => proto::host_receive(sk, skb),

@@ -12,7 +12,10 @@ use core::sync::atomic::{
 };
 
 use super::{
-    connection,
+    connection::{
+        self,
+        Record, //
+    },
     counted::{
         self,
         Flag,
@@ -105,6 +108,15 @@ impl AtRelease {
     /// `true` once, if the owner has handed the connection over.
     fn settle(&self) -> bool {
         self.settle.take()
+    }
+}
+
+/// Gives the connection back if somebody has asked for that. Under the socket lock, nothing
+/// of the host stack below us.
+pub(super) fn give_back(sk: LockedSock<'_>, conn: &Record) {
+    if let Some(reason) = conn.at_release().upload() {
+        hold::flush(sk);
+        upload::upload(sk, reason);
     }
 }
 

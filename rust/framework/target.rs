@@ -128,6 +128,14 @@ pub(crate) struct Counters {
     pub(crate) specials: u64,
 }
 
+/// What remains of a connection whose device has left while a task owned the socket.
+pub(crate) trait Remains: Send + Sync {
+    /// Gives state and data to the socket, as
+    /// [`terminate`](OffloadTarget::terminate) would have done. Socket lock held, any
+    /// context.
+    fn give_back(&self, sk: LockedSock<'_>);
+}
+
 /// A device that takes over established TCP connections.
 ///
 /// # Trees
@@ -195,9 +203,10 @@ pub(crate) trait OffloadTarget: Send + Sync {
     fn terminate(&self, tree: &mut OffloadTree<'_, '_>);
 
     /// Gives a connection up whose socket a task owns, for the device leaves: nothing of
-    /// it may keep the device. What the target has of it and did not process is lost. No
-    /// lock held but the socket's spin lock.
-    fn abandon(&self, hwid: Hwid);
+    /// it may keep the device. Frames that the target did not process are lost; state and
+    /// data that the socket does not have are what remains of it. No lock held but the
+    /// socket's spin lock.
+    fn abandon(&self, hwid: Hwid) -> Option<Arc<dyn Remains>>;
 
     /// What the framework keeps with the connection, and gives back in each
     /// [`ConnRef`], so that the target need not look it up: an entry of one of its

@@ -78,6 +78,8 @@ pub(crate) fn upload(sk: LockedSock<'_>, reason: UploadReason) {
     if let Some(target) = conn.target() {
         let mut place = [None];
         target.terminate(&mut connection::named(&mut place, sk, conn.hwid()));
+    } else if let Some(remains) = conn.remains().as_ref() {
+        remains.give_back(sk);
     }
     uploaded(sk, conn, reason);
 }
@@ -205,7 +207,9 @@ impl Owned<'_, '_> {
     /// Drops all references of the connection to the device. Frames that the target has and did
     /// not process are lost, and sent again.
     fn let_go(conn: &Record, target: &dyn OffloadTarget, hwid: Hwid, reason: UploadReason) {
-        target.abandon(hwid);
+        if let Some(remains) = target.abandon(hwid) {
+            conn.remains().populate(remains);
+        }
         forget_path(conn, target);
         count(conn, target, reason);
         record::detach(conn);

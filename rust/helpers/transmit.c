@@ -385,6 +385,48 @@ void toe_tcp_sent(struct sock *sk, struct sk_buff *skb, u32 mss)
 	toe_tcp_check_space(sk);
 }
 
+/*
+ * The reverse of toe_tcp_sent(): what is from @snd_nxt on was not sent after all, and is
+ * the head of the write queue again. No buffer is across that. How many bytes are unsent
+ * again.
+ *
+ * The host changes what is in its write queue (tso_fragment(), tcp_sendmsg()) without
+ * looking whether somebody has a clone, whose fragments are the same: what has one stays
+ * where it is, and what is before it. So does all of it if the send head has one, which
+ * the host is then about to send: it will set snd_nxt to the end of that.
+ */
+u32 toe_tcp_unsend(struct sock *sk, u32 snd_nxt)
+{
+	struct tcp_sock *tp = tcp_sk(sk);
+	struct sk_buff *skb;
+	u32 bytes = 0;
+
+	skb = tcp_send_head(sk);
+	if (skb && skb_cloned(skb))
+		return 0;
+	while ((skb = skb_rb_last(&sk->tcp_rtx_queue)) &&
+	       !before(TCP_SKB_CB(skb)->seq, snd_nxt) &&
+	       !skb_cloned(skb) && !TCP_SKB_CB(skb)->sacked) {
+		u32 segs = tcp_skb_pcount(skb);
+
+		if (skb == tp->retransmit_skb_hint)
+			tp->retransmit_skb_hint = NULL;
+		tcp_highest_sack_replace(sk, skb, NULL);
+		list_del(&skb->tcp_tsorted_anchor);
+		tcp_rtx_queue_unlink(skb, sk);
+		INIT_LIST_HEAD(&skb->tcp_tsorted_anchor);
+		__skb_queue_head(&sk->sk_write_queue, skb);
+
+		bytes += skb->len;
+		tp->packets_out -= segs;
+		tp->segs_out -= segs;
+		WRITE_ONCE(tp->data_segs_out, tp->data_segs_out - segs);
+		WRITE_ONCE(tp->bytes_sent, tp->bytes_sent - skb->len);
+		WRITE_ONCE(tp->snd_nxt, TCP_SKB_CB(skb)->seq);
+	}
+	return bytes;
+}
+
 /* tcp_init_cwnd() */
 static u32 toe_tcp_init_cwnd(const struct sock *sk)
 {

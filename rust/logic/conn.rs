@@ -151,6 +151,19 @@ impl ConnDelegated {
             .saturating_dist_from(self.rcv_nxt)
     }
 
+    /// Brings the state of a target that works on a copy up to the host's, where a frame
+    /// that reached the host another way has moved that on.
+    pub fn catch_up(&mut self, host: &Self) {
+        if host.snd_una.after(self.snd_una) {
+            self.snd_una = host.snd_una;
+            self.bytes_acked = host.bytes_acked;
+        }
+        if host.rcv_nxt.after(self.rcv_nxt) {
+            self.rcv_nxt = host.rcv_nxt;
+            self.bytes_received = host.bytes_received;
+        }
+    }
+
     /// Returns whether everything sent is acknowledged.
     #[inline]
     pub const fn all_acked(&self) -> bool {
@@ -180,5 +193,29 @@ mod tests {
         assert_eq!(c.send_window(), 0);
         c.rcv_nxt = Seq(40);
         assert_eq!(c.receive_window(), 0);
+    }
+
+    #[test]
+    fn a_copy_never_falls_behind_the_host() {
+        let host = ConnDelegated {
+            snd_una: Seq(5),
+            rcv_nxt: Seq(u32::MAX),
+            bytes_acked: 15,
+            bytes_received: 1,
+            ..ConnDelegated::default()
+        };
+        let mut c = ConnDelegated {
+            snd_una: Seq(u32::MAX),
+            rcv_nxt: Seq(7),
+            bytes_acked: 9,
+            bytes_received: 9,
+            ..ConnDelegated::default()
+        };
+        c.catch_up(&host);
+        assert!(c.snd_una == Seq(5) && c.bytes_acked == 15);
+        assert!(c.rcv_nxt == Seq(7) && c.bytes_received == 9);
+        let last = c;
+        c.catch_up(&host);
+        assert!(c == last);
     }
 }

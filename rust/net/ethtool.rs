@@ -7,7 +7,10 @@
 use core::marker::PhantomData;
 
 use kernel::{
-    error::from_result,
+    error::{
+        from_result,
+        VTABLE_DEFAULT_ERROR, //
+    },
     ffi::c_int,
     fmt,
     prelude::*,
@@ -101,7 +104,7 @@ pub(crate) trait EthtoolOps: Driver {
     /// The version.
     const VERSION: &'static CStr;
     /// The least ring, see `set_ring`.
-    const MIN_RING: u32;
+    const MIN_RING: u32 = 0;
 
     /// The table; `static TABLE: EthtoolTable<Self> = EthtoolTable::new()`.
     fn ethtool() -> &'static EthtoolTable<Self>;
@@ -114,16 +117,24 @@ pub(crate) trait EthtoolOps: Driver {
     fn stat_values(&self, values: &mut Values<'_>, rtnl: &Rtnl);
 
     /// Queues of each kind, `ethtool -l`.
-    fn channels(&self, rtnl: &Rtnl) -> Amount;
+    fn channels(&self, _rtnl: &Rtnl) -> Amount {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 
     /// `ethtool -L`; `count` is within 1 and the maximum.
-    fn set_channels(&self, count: u32, rtnl: &Rtnl) -> Result;
+    fn set_channels(&self, _count: u32, _rtnl: &Rtnl) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 
     /// Frames that a receive queue holds, `ethtool -g`.
-    fn ring(&self, rtnl: &Rtnl) -> Amount;
+    fn ring(&self, _rtnl: &Rtnl) -> Amount {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 
     /// `ethtool -G`; `size` is within [`EthtoolOps::MIN_RING`] and the maximum.
-    fn set_ring(&self, size: u32, rtnl: &Rtnl) -> Result;
+    fn set_ring(&self, _size: u32, _rtnl: &Rtnl) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 }
 
 /// A table of answers.
@@ -154,10 +165,26 @@ impl<T: EthtoolOps> EthtoolTable<T> {
                 get_sset_count: Some(get_sset_count::<T>),
                 get_strings: Some(get_strings::<T>),
                 get_ethtool_stats: Some(get_ethtool_stats::<T>),
-                get_channels: Some(get_channels::<T>),
-                set_channels: Some(set_channels::<T>),
-                get_ringparam: Some(get_ringparam::<T>),
-                set_ringparam: Some(set_ringparam::<T>),
+                get_channels: if T::HAS_CHANNELS {
+                    Some(get_channels::<T>)
+                } else {
+                    None
+                },
+                set_channels: if T::HAS_SET_CHANNELS {
+                    Some(set_channels::<T>)
+                } else {
+                    None
+                },
+                get_ringparam: if T::HAS_RING {
+                    Some(get_ringparam::<T>)
+                } else {
+                    None
+                },
+                set_ringparam: if T::HAS_SET_RING {
+                    Some(set_ringparam::<T>)
+                } else {
+                    None
+                },
                 // SAFETY: all other operations are optional: a null pointer,
                 // which is `None`.
                 ..unsafe { core::mem::MaybeUninit::zeroed().assume_init() }

@@ -21,7 +21,12 @@ use crate::bindings;
 
 use super::{
     context::Rtnl,
-    netdev::NetDevice,
+    errno,
+    netdev::{
+        NetDevice,
+        ETH_MAX_MTU,
+        ETH_MIN_MTU, //
+    },
     rtnl::INFO_PEER, //
 };
 
@@ -102,14 +107,35 @@ impl LinkAttrs<'_> {
     }
 
     /// The hardware address, if it was given.
-    pub(crate) fn address(&self) -> Option<&[u8]> {
+    fn address(&self) -> Option<&[u8]> {
         self.get(bindings::IFLA_ADDRESS)
     }
 
     /// The MTU, if it was given.
-    pub(crate) fn mtu(&self) -> Option<u32> {
+    fn mtu(&self) -> Option<u32> {
         let bytes = self.get(bindings::IFLA_MTU)?;
         Some(u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?))
+    }
+
+    /// Checks the address and the MTU of an Ethernet device.
+    pub(crate) fn check_ethernet(&self, extack: &mut ExtAck<'_>) -> Result {
+        if let Some(address) = self.address() {
+            if address.len() != 6 {
+                return Err(extack.fail(c"the address is not a MAC address", EINVAL));
+            }
+            if address[0] & 1 != 0 || address.iter().all(|&byte| byte == 0) {
+                return Err(extack.fail(
+                    c"the MAC address is a group address or all zeroes",
+                    errno::EADDRNOTAVAIL(),
+                ));
+            }
+        }
+        if let Some(mtu) = self.mtu() {
+            if !(ETH_MIN_MTU..=ETH_MAX_MTU).contains(&mtu) {
+                return Err(extack.fail(c"the MTU is not within 68 and 65535", EINVAL));
+            }
+        }
+        Ok(())
     }
 
     /// The name, or `template`, with the way it came about.

@@ -39,6 +39,7 @@ use super::{
         Rtnl, //
     },
     netdev::NetDevice,
+    ring::FrameQueue,
     skb::{
         FrameList,
         SkBuff, //
@@ -54,13 +55,15 @@ pub(crate) trait Poll: Sized + Sync {
     /// for one instance.
     fn poll(napi: &Napi<Self>, budget: u32, bh: &Bh) -> u32;
 
+    /// What [`Self::poll`] takes frames from.
+    fn frames(&self) -> &FrameQueue;
+
     /// Receives a frame in the task that sent it, or gives it back if it must
     /// not be received there. Bottom halves are off.
-    fn receive_here(napi: &Napi<Self>, skb: SkBuff, bh: &Bh) -> Option<SkBuff>;
-
-    /// Queues frames for [`Self::poll`] and schedules it. `false`: they are lost,
-    /// and counted. Bottom halves are off.
-    fn queue(napi: &Napi<Self>, frames: FrameList, bh: &Bh) -> bool;
+    #[inline(always)]
+    fn receive_here(_napi: &Napi<Self>, skb: SkBuff, _bh: &Bh) -> Option<SkBuff> {
+        Some(skb)
+    }
 }
 
 /// A NAPI instance and what it polls.
@@ -193,9 +196,23 @@ impl<T: Poll> Napi<T> {
         }
     }
 
+    /// Queues frames for [`Poll::poll`] and schedules it. `false`: there is no room, they
+    /// are lost and counted. Bottom halves are off.
+    pub(crate) fn queue(&self, frames: FrameList, bh: &Bh) -> bool {
+        let count = frames.len();
+        let queue = self.data.frames();
+        let taken = queue.push_list(frames, bh).is_ok();
+        if !taken {
+            // Others were faster, or it was closed. As on a wire: sent, seen, lost.
+            queue.count_overruns(count, bh);
+        }
+        self.schedule(bh);
+        taken
+    }
+
     /// Has `frames` received at the end of the section, if it is a
     /// [`Doorbell`](super::context::Doorbell)'s and this instance is not being polled
-    /// then. Otherwise they are given back, or to [`Poll::queue`].
+    /// then. Otherwise they are given back, or [queued](Self::queue).
     #[inline(always)]
     pub(crate) fn hand_over(&self, frames: FrameList, bh: &Bh) -> Result<(), FrameList> {
         let to = NonNull::from(self).cast();
@@ -305,6 +322,6 @@ unsafe fn receive<T: Poll>(napi: NonNull<c_void>, mut frames: FrameList, bh: &Bh
         }
     }
     if !frames.is_empty() {
-        T::queue(this, frames, bh);
+        this.queue(frames, bh);
     }
 }

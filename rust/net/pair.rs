@@ -9,6 +9,7 @@ use core::{
 
 use kernel::{
     prelude::*,
+    str::CStr,
     sync::rcu,
     types::Opaque, //
 };
@@ -20,7 +21,12 @@ use super::{
         Bh,
         Rtnl, //
     },
-    link::KillList,
+    link::{
+        ExtAck,
+        KillList,
+        NewLink, //
+    },
+    ndo::Driver,
     netdev::NetDevice, //
 };
 
@@ -105,13 +111,13 @@ impl PeerLink {
 }
 
 /// Ties two devices together, registered both, and neither tied before.
-pub(crate) fn tie(a: (&NetDevice, &PeerLink), b: (&NetDevice, &PeerLink), rtnl: &Rtnl) {
+fn tie(a: (&NetDevice, &PeerLink), b: (&NetDevice, &PeerLink), rtnl: &Rtnl) {
     a.1.point_to(b.0, rtnl);
     b.1.point_to(a.0, rtnl);
 }
 
 /// Undoes [`tie`]; nothing is done if that was done already.
-pub(crate) fn untie(a: (&NetDevice, &PeerLink), b: (&NetDevice, &PeerLink), rtnl: &Rtnl) {
+fn untie(a: (&NetDevice, &PeerLink), b: (&NetDevice, &PeerLink), rtnl: &Rtnl) {
     for (link, to) in [(a.1, b.0), (b.1, a.0)] {
         if link.load() == to.as_ptr() {
             // INVARIANT: null before either is unregistered, which only our
@@ -124,21 +130,59 @@ pub(crate) fn untie(a: (&NetDevice, &PeerLink), b: (&NetDevice, &PeerLink), rtnl
     }
 }
 
-/// Unties two devices and queues both for unregistration; nothing is done if
-/// that was done already.
-pub(crate) fn untie_and_kill(
-    a: (&NetDevice, &PeerLink),
-    peer_link: impl for<'a> Fn(&'a NetDevice) -> Option<&'a PeerLink>,
-    kill: &mut KillList<'_>,
+/// A driver whose devices come in pairs.
+pub(crate) trait Paired: Driver {
+    /// The pointer to the device at the other end.
+    fn peer_link(&self) -> &PeerLink;
+}
+
+fn link_of<D: Paired>(dev: &NetDevice) -> Option<&PeerLink> {
+    dev.driver::<D>().map(D::peer_link)
+}
+
+/// Makes and registers a pair; the peer's name is after `template` unless the request has
+/// one. Process context, rtnl held.
+///
+/// The device asked for is registered first, so that `ip link add toe0 type toe` does not
+/// find its name taken by an automatically named peer.
+pub(crate) fn create<D: Paired>(
+    link: NewLink<'_>,
+    template: &CStr,
+    extack: &mut ExtAck<'_>,
     rtnl: &Rtnl,
-) {
-    let Some(b) = a.1.get_rtnl(rtnl) else {
+) -> Result {
+    let info = link.peer_info();
+    let (dev, peer) = link.create(template, extack, rtnl)?;
+    let dev = dev.register()?;
+    let peer = peer.register().inspect_err(|&error| {
+        extack.set(if error == EEXIST {
+            c"the peer's name is taken in its namespace"
+        } else {
+            c"the peer could not be registered"
+        })
+    })?;
+    let a = (dev.get(), link_of::<D>(dev.get()).ok_or(ENODEV)?);
+    let b = (peer.get(), link_of::<D>(peer.get()).ok_or(ENODEV)?);
+    tie(a, b, rtnl);
+    if let Err(error) = peer.configure(&info) {
+        untie(a, b, rtnl);
+        return Err(extack.fail(c"the peer could not be configured", error));
+    }
+    peer.keep();
+    dev.keep();
+    Ok(())
+}
+
+/// Unties a device and its peer and queues both for unregistration; nothing is done if
+/// that was done already. Process context, rtnl held.
+pub(crate) fn dissolve<D: Paired>(dev: &NetDevice, kill: &mut KillList<'_>, rtnl: &Rtnl) {
+    let Some(link) = link_of::<D>(dev) else {
         return;
     };
-    let Some(b_link) = peer_link(b) else {
-        return;
-    };
-    untie(a, (b, b_link), rtnl);
-    kill.add(a.0, rtnl);
-    kill.add_peer(a.0, b, rtnl);
+    let peer = link.get_rtnl(rtnl);
+    if let Some((peer, peer_link)) = peer.and_then(|peer| Some((peer, link_of::<D>(peer)?))) {
+        untie((dev, link), (peer, peer_link), rtnl);
+        kill.add(dev, rtnl);
+        kill.add_peer(dev, peer, rtnl);
+    }
 }

@@ -30,10 +30,13 @@ use super::{
         LinkAttrs,
         NewLink, //
     },
-    ndo::Driver,
     netdev::{
         DeviceSetup,
         NetDevice, //
+    },
+    pair::{
+        self,
+        Paired, //
     }, //
 };
 
@@ -41,34 +44,22 @@ use super::{
 /// `VETH_INFO_PEER`: a `struct ifinfomsg` followed by link attributes.
 pub(crate) const INFO_PEER: u16 = 1;
 
-/// A kind of link whose devices come in pairs.
-#[vtable]
+/// A kind of link whose devices come in pairs, as veth's.
 pub(crate) trait LinkKind {
     /// The driver of its devices.
-    type Driver: Driver;
+    type Driver: Paired;
 
     /// What stands after `type`, and names new devices.
     const KIND: &'static CStr;
+
+    /// The name of a peer that the request does not name, with `%d` for a number.
+    const PEER: &'static CStr;
 
     /// Sets a new device up. Any context; must not fail.
     fn setup(dev: &mut DeviceSetup<'_>);
 
     /// Queues of each kind that a new device gets unless the user says.
     fn num_queues() -> u32;
-
-    /// Checks the attributes of a device, or of its peer, before it is made.
-    /// Process context, without rtnl.
-    fn validate(attrs: &LinkAttrs<'_>, extack: &mut ExtAck<'_>) -> Result;
-
-    /// Makes and registers the pair. Process context, rtnl held.
-    fn newlink(link: NewLink<'_>, extack: &mut ExtAck<'_>, rtnl: &Rtnl) -> Result;
-
-    /// Takes the pair apart: queues both devices for unregistration. Process
-    /// context, rtnl held. Called for each of them by turns if all are deleted.
-    fn dellink(dev: &NetDevice, kill: &mut KillList<'_>, rtnl: &Rtnl);
-
-    /// The device at the other end. Process context, rtnl held.
-    fn peer<'a>(dev: &'a NetDevice, rtnl: &'a Rtnl) -> Option<&'a NetDevice>;
 }
 
 /// A registered kind of link.
@@ -112,7 +103,7 @@ impl<K: LinkKind> Registration<K> {
                     peer_type: INFO_PEER,
                     maxtype: INFO_PEER.into(),
                     policy: policy.0.as_ptr(),
-                    validate: Some(validate::<K>),
+                    validate: Some(validate),
                     newlink: Some(newlink::<K>),
                     dellink: Some(dellink::<K>),
                     get_num_tx_queues: Some(num_queues::<K>),
@@ -165,7 +156,7 @@ unsafe extern "C" fn num_queues<K: LinkKind>() -> c_uint {
 ///
 /// Called by rtnetlink with an array of `IFLA_MAX + 1` attributes, and an answer of the
 /// request or null.
-unsafe extern "C" fn validate<K: LinkKind>(
+unsafe extern "C" fn validate(
     tb: *mut *mut bindings::nlattr,
     _data: *mut *mut bindings::nlattr,
     extack: *mut bindings::netlink_ext_ack,
@@ -176,7 +167,7 @@ unsafe extern "C" fn validate<K: LinkKind>(
         let attrs = unsafe { LinkAttrs::from_raw(tb) };
         // SAFETY: null, or the request's, which nobody else uses before this returns.
         let mut extack = unsafe { ExtAck::from_raw(extack) };
-        K::validate(&attrs, &mut extack)?;
+        attrs.check_ethernet(&mut extack)?;
         Ok(0)
     })
 }
@@ -200,7 +191,7 @@ unsafe extern "C" fn newlink<K: LinkKind>(
         let link = unsafe { NewLink::from_raw(dev, params) };
         // SAFETY: as in `validate`.
         let mut extack = unsafe { ExtAck::from_raw(extack) };
-        K::newlink(link, &mut extack, &rtnl)?;
+        pair::create::<K::Driver>(link, K::PEER, &mut extack, &rtnl)?;
         Ok(0)
     })
 }
@@ -219,7 +210,7 @@ unsafe extern "C" fn dellink<K: LinkKind>(
     // SAFETY: registered, hence with its driver's value, and nothing is freed under rtnl. The
     // list is as `KillList` wants it, by this function's contract.
     let (dev, mut kill) = unsafe { (NetDevice::from_raw(dev), KillList::from_raw(head)) };
-    K::dellink(dev, &mut kill, &rtnl);
+    pair::dissolve::<K::Driver>(dev, &mut kill, &rtnl);
 }
 
 /// # Safety
@@ -232,7 +223,8 @@ unsafe extern "C" fn get_link_net<K: LinkKind>(
     let rtnl = unsafe { Rtnl::assume() };
     // SAFETY: registered, hence with its driver's value, and nothing is freed under rtnl.
     let dev = unsafe { NetDevice::from_raw(dev.cast_mut()) };
-    let other = K::peer(dev, &rtnl).unwrap_or(dev);
+    let link = dev.driver::<K::Driver>().map(Paired::peer_link);
+    let other = link.and_then(|link| link.get_rtnl(&rtnl)).unwrap_or(dev);
     // SAFETY: live by the invariant of `NetDevice`; a device changes its namespace under rtnl
     // only, which is held.
     unsafe { (*other.as_ptr()).nd_net.net }

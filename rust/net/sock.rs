@@ -342,6 +342,14 @@ impl<'a> BhLock<'a> {
         unsafe { !(*self.0.as_ptr()).sk_backlog.tail.is_null() }
     }
 
+    /// Returns whether frames wait for the owner, or he is at them.
+    #[cfg_attr(not(toe_example), expect(dead_code, reason = "the example's"))]
+    pub(crate) fn has_backlog_left(&self) -> bool {
+        // SAFETY: the socket is live, and its spin lock, which guards the number, held.
+        // `__release_sock()` zeroes it when it is through with all.
+        unsafe { (*self.0.as_ptr()).sk_backlog.len != 0 }
+    }
+
     /// The socket.
     pub(crate) fn sock(&self) -> &'a Sock {
         self.0

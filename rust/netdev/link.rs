@@ -1,27 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Making pairs and taking them apart, as veth does.
+//! The kind of link: pairs are made and taken apart as veth's are.
 
-use kernel::{
-    prelude::*,
-    str::CStr, //
-};
+use kernel::str::CStr;
 
 use crate::net::{
-    context::Rtnl,
-    errno,
-    link::{
-        ExtAck,
-        KillList,
-        LinkAttrs,
-        NewLink, //
-    },
     netdev::{
         self as device,
-        DeviceSetup,
-        NetDevice, //
+        DeviceSetup, //
     },
-    pair,
     rtnl::LinkKind, //
 };
 
@@ -30,11 +17,11 @@ use super::Port;
 /// `type toe`.
 pub(crate) struct Link;
 
-#[vtable]
 impl LinkKind for Link {
     type Driver = Port;
 
     const KIND: &'static CStr = super::KIND;
+    const PEER: &'static CStr = c"toe%d";
 
     fn setup(dev: &mut DeviceSetup<'_>) {
         Port::setup(dev);
@@ -43,68 +30,4 @@ impl LinkKind for Link {
     fn num_queues() -> u32 {
         device::num_possible_cpus().min(super::DEFAULT_MAX_QUEUES)
     }
-
-    fn validate(attrs: &LinkAttrs<'_>, extack: &mut ExtAck<'_>) -> Result {
-        if let Some(address) = attrs.address() {
-            if address.len() != 6 {
-                return Err(extack.fail(c"the address is not a MAC address", EINVAL));
-            }
-            if address[0] & 1 != 0 || address.iter().all(|&byte| byte == 0) {
-                return Err(extack.fail(
-                    c"the MAC address is a group address or all zeroes",
-                    errno::EADDRNOTAVAIL(),
-                ));
-            }
-        }
-        if let Some(mtu) = attrs.mtu() {
-            if !(device::ETH_MIN_MTU..=device::ETH_MAX_MTU).contains(&mtu) {
-                return Err(extack.fail(c"the MTU is not within 68 and 65535", EINVAL));
-            }
-        }
-        Ok(())
-    }
-
-    /// The device asked for is registered first, so that `ip link add toe0
-    /// type toe` does not find its name taken by an automatically named peer.
-    fn newlink(link: NewLink<'_>, extack: &mut ExtAck<'_>, rtnl: &Rtnl) -> Result {
-        let info = link.peer_info();
-        let (dev, peer) = link.create(c"toe%d", extack, rtnl)?;
-        let dev = dev.register()?;
-        let peer = peer.register().inspect_err(|&error| {
-            extack.set(if error == EEXIST {
-                c"the peer's name is taken in its namespace"
-            } else {
-                c"the peer could not be registered"
-            })
-        })?;
-        let a = port(dev.get())?;
-        let b = port(peer.get())?;
-        pair::tie((dev.get(), &a.peer), (peer.get(), &b.peer), rtnl);
-        if let Err(error) = peer.configure(&info) {
-            pair::untie((dev.get(), &a.peer), (peer.get(), &b.peer), rtnl);
-            return Err(extack.fail(c"the peer could not be configured", error));
-        }
-        peer.keep();
-        dev.keep();
-        Ok(())
-    }
-
-    fn dellink(dev: &NetDevice, kill: &mut KillList<'_>, rtnl: &Rtnl) {
-        if let Some(port) = Port::of(dev) {
-            pair::untie_and_kill(
-                (dev, &port.peer),
-                |peer| Port::of(peer).map(|port| &port.peer),
-                kill,
-                rtnl,
-            );
-        }
-    }
-
-    fn peer<'a>(dev: &'a NetDevice, rtnl: &'a Rtnl) -> Option<&'a NetDevice> {
-        Port::of(dev)?.peer.get_rtnl(rtnl)
-    }
-}
-
-fn port(dev: &NetDevice) -> Result<&Port> {
-    Port::of(dev).ok_or(ENODEV)
 }

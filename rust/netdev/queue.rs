@@ -38,10 +38,7 @@ use crate::net::{
     },
     qstats::TxStats,
     ring::FrameQueue,
-    skb::{
-        FrameList,
-        SkBuff, //
-    }, //
+    skb::SkBuff, //
 };
 
 use super::Port;
@@ -185,7 +182,7 @@ impl RxQueues {
             let bh = BhGuard::new();
             let left = queue.frames.close(&bh);
             if let Some(first) = self.get(0) {
-                RxQueue::queue(first, left, &bh);
+                first.queue(left, &bh);
             }
             drop(bh);
             queue.stop(dev, index, rtnl);
@@ -194,6 +191,11 @@ impl RxQueues {
 }
 
 impl Poll for RxQueue {
+    #[inline(always)]
+    fn frames(&self) -> &FrameQueue {
+        &self.frames
+    }
+
     fn poll(napi: &Napi<Self>, budget: u32, bh: &Bh) -> u32 {
         let Some(dev) = napi.dev(bh) else {
             return 0;
@@ -244,17 +246,6 @@ impl Poll for RxQueue {
             Some(_) => napi.shy.store(SHY, Relaxed),
         }
         back
-    }
-
-    fn queue(napi: &Napi<Self>, frames: FrameList, bh: &Bh) -> bool {
-        let count = frames.len();
-        let taken = napi.frames.push_list(frames, bh).is_ok();
-        if !taken {
-            // Others were faster, or it was closed. As on a wire: sent, seen, lost.
-            napi.frames.count_overruns(count, bh);
-        }
-        napi.schedule(bh);
-        taken
     }
 }
 

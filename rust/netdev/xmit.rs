@@ -13,7 +13,6 @@ use crate::{
     framework::host::Layers,
     net::{
         context::Bh,
-        napi::Poll,
         ndo::Xmit,
         netdev::{
             features,
@@ -29,10 +28,7 @@ use crate::{
     }, //
 };
 
-use super::{
-    queue::RxQueue,
-    Port, //
-};
+use super::Port;
 
 impl Port {
     /// Sends a frame of the host stack.
@@ -143,7 +139,7 @@ impl Nic for Port {
         let (packets, bytes) = (frames.len(), frames.bytes());
         let received = match rx.hand_over(frames, bh) {
             Ok(()) => true,
-            Err(frames) => RxQueue::queue(rx, frames, bh),
+            Err(frames) => rx.queue(frames, bh),
         };
         if received {
             tx.sent(packets.into(), bytes);
