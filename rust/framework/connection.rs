@@ -158,26 +158,28 @@ pub(super) struct Delegation<'a> {
     pub(super) layers: Option<Arc<Layers>>,
     pub(super) tether: Option<Tether>,
     /// What the target was told.
-    pub(super) cached: ConnCached,
+    pub(super) cached: &'a ConnCached,
     pub(super) trigger: Trigger,
-    pub(super) overrides: Overrides,
+    pub(super) overrides: &'a Overrides,
 }
 
 /// Puts a record, and our methods, on the socket of a connection that a target has
 /// taken. Under the socket lock.
 pub(super) fn install(sk: LockedSock<'_>, of: Delegation<'_>, bh: &Bh) -> Result<(), Refusal> {
-    let value = Connection {
+    // The target has accepted it.
+    let mode = Mode::Offloading.next(ModeEvent::Accept);
+    let mode = mode.unwrap_or(Mode::Offloading);
+    let value = pin_init::init!(Connection {
         hwid: of.hwid,
-        mode: SockCell::new(sk.sock(), Mode::Offloading),
+        mode: SockCell::new(sk.sock(), mode),
         trigger: of.trigger,
-        overrides: of.overrides,
+        overrides: *of.overrides,
         path: AtomicU64::new(of.path.raw()),
-        cached: SockCell::new(sk.sock(), of.cached),
+        cached: SockCell::new(sk.sock(), *of.cached),
         budget: SockCell::new(sk.sock(), Budget::default()),
         moved_before: sk.transferred(),
         at_release: AtRelease::new(sk.is_owned()),
-    };
-    let _ = value.step(sk, ModeEvent::Accept);
+    });
     let attached = Attached {
         dev: DevRef::new(of.dev),
         target_of: of.target_of,

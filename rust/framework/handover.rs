@@ -538,9 +538,9 @@ fn finish(
         target_of: to.target_of,
         layers,
         tether: to.target.tether(hwid),
-        cached: handed.cached,
+        cached: &handed.cached,
         trigger: *handed.trigger,
-        overrides: found.overrides,
+        overrides: &found.overrides,
     };
     let bh = BhGuard::new();
     connection::install(sk, delegation, &bh)?;

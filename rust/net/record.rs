@@ -102,12 +102,16 @@ unsafe impl<P: Parts> Sync for Record<P> {}
 unsafe impl<P: Parts> Send for Record<P> {}
 
 impl<P: Parts> Record<P> {
-    /// For the connection of `sk`. Any context. Inlined, so that it is made where it
-    /// stays.
+    /// For the connection of `sk`. Any context. In place, because it has hundreds of bytes,
+    /// and inlined, so that it is made where it stays.
     #[inline(always)]
-    pub(crate) fn new(sk: &Sock, value: P::Value, attached: P::Attached) -> Result<KBox<Self>> {
-        Ok(KBox::new(
-            Record {
+    pub(crate) fn new(
+        sk: &Sock,
+        value: impl Init<P::Value>,
+        attached: P::Attached,
+    ) -> Result<KBox<Self>> {
+        KBox::init(
+            pin_init::init!(Record {
                 disguise: [0; DISGUISE],
                 links: UnsafeCell::new(Links {
                     next: ptr::null_mut(),
@@ -119,11 +123,11 @@ impl<P: Parts> Record<P> {
                 detach_rcu: Opaque::zeroed(),
                 refs: AtomicU32::new(1),
                 detached: AtomicBool::new(false),
-                value,
+                value <- value,
                 attached: UnsafeCell::new(ManuallyDrop::new(attached)),
-            },
+            }),
             memcg::atomic(),
-        )?)
+        )
     }
 
     /// What lives as long as the record.
