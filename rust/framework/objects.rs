@@ -297,7 +297,7 @@ impl Objects {
         address: (Family, [u8; 16]),
     ) {
         let book = self.open();
-        let guard = ReadGuard::within(book.state.bh());
+        let guard = book.state.rcu();
         let Some(record) = self.find_neighbour(&guard, dev, address) else {
             return;
         };
@@ -328,7 +328,7 @@ impl Objects {
     pub(crate) fn layer_gone(&self, target: &dyn OffloadTarget, dev: &NetDevice) {
         for index in 0..self.layers.slots() {
             let book = self.open();
-            let guard = ReadGuard::within(book.state.bh());
+            let guard = book.state.rcu();
             let record = self.layers.at(&guard, index);
             let Some(record) = record.filter(|r| core::ptr::eq(&*r.dev, dev)) else {
                 continue;
@@ -353,7 +353,7 @@ impl Objects {
         // What is sent to ask must not be sent with the book open.
         let found = sk.neighbour(progress);
         let book = self.open();
-        let guard = ReadGuard::within(book.state.bh());
+        let guard = book.state.rcu();
         let on = self.paths.get(&guard, path).map(|path| path.on);
         let Some(record) = on.and_then(|on| self.neighbours.get(&guard, on)) else {
             return false;

@@ -153,6 +153,29 @@ impl Bh {
     }
 }
 
+/// Bottom halves are disabled until this is dropped; may be nested. It keeps nothing: what
+/// runs in the section needs no [`Bh`].
+pub(in crate::net) struct BhOff(NotThreadSafe);
+
+impl BhOff {
+    /// Any context but hard interrupts.
+    #[inline(always)]
+    pub(in crate::net) fn new() -> Self {
+        // SAFETY: may be called in any context but hard interrupts, where no
+        // Rust code of this module runs.
+        unsafe { bindings::toe_local_bh_disable() };
+        BhOff(NotThreadSafe)
+    }
+}
+
+impl Drop for BhOff {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: balances the call in `new`, on the same CPU.
+        unsafe { bindings::toe_local_bh_enable() };
+    }
+}
+
 /// A section with bottom halves disabled; may be nested.
 pub(crate) struct BhGuard(Bh);
 

@@ -22,9 +22,9 @@ use kernel::{
     }, //
 };
 
-use super::context::{
-    Bh,
-    BhGuard, //
+use super::{
+    context::BhOff,
+    table::ReadGuard, //
 };
 
 /// Makes the initialiser of a [`SpinLockBh`], which lockdep knows by the place of this call.
@@ -59,7 +59,7 @@ impl<T> SpinLockBh<T> {
     /// Disables bottom halves and takes the lock. Any context but hard interrupts.
     #[inline]
     pub(crate) fn lock(&self) -> SpinLockBhGuard<'_, T> {
-        let bh = BhGuard::new();
+        let bh = BhOff::new();
         SpinLockBhGuard {
             guard: self.inner.lock(),
             bh,
@@ -71,22 +71,22 @@ impl<T> SpinLockBh<T> {
 pub(crate) struct SpinLockBhGuard<'a, T> {
     // Dropped in this order.
     guard: SpinLockGuard<'a, T>,
-    bh: BhGuard,
+    bh: BhOff,
 }
 
 impl<T> SpinLockBhGuard<'_, T> {
-    /// Evidence of disabled bottom halves.
-    #[inline]
-    pub(crate) fn bh(&self) -> &Bh {
-        &self.bh
+    /// Bottom halves are disabled: an RCU read section.
+    #[inline(always)]
+    pub(crate) fn rcu(&self) -> ReadGuard<'_> {
+        ReadGuard::beside(&self.bh)
     }
 }
 
 impl<T: Unpin> SpinLockBhGuard<'_, T> {
-    /// What the lock guards, and the evidence of disabled bottom halves beside it.
-    #[inline]
-    pub(crate) fn split(&mut self) -> (&mut T, &Bh) {
-        (&mut self.guard, &self.bh)
+    /// What the lock guards, and the RCU read section beside it.
+    #[inline(always)]
+    pub(crate) fn split(&mut self) -> (&mut T, ReadGuard<'_>) {
+        (&mut self.guard, ReadGuard::beside(&self.bh))
     }
 }
 

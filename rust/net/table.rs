@@ -31,7 +31,10 @@ use kernel::{
 };
 
 use super::{
-    context::Bh,
+    context::{
+        Bh,
+        BhOff, //
+    },
     memcg,
     spin_lock_bh::{
         new_spinlock_bh,
@@ -200,6 +203,15 @@ impl<'a> ReadGuard<'a> {
     /// those (`Documentation/RCU/whatisRCU.rst`).
     #[inline(always)]
     pub(crate) fn within(_bh: &'a Bh) -> Self {
+        ReadGuard {
+            _guard: None,
+            _within: PhantomData,
+        }
+    }
+
+    /// As [`within`](Self::within).
+    #[inline(always)]
+    pub(in crate::net) fn beside(_bh: &'a BhOff) -> Self {
         ReadGuard {
             _guard: None,
             _within: PhantomData,
@@ -479,11 +491,10 @@ impl<T: Node> Inserter<'_, T> {
         make: impl FnOnce(Hwid) -> Result<KBox<T>>,
     ) -> Result<Hwid, Full> {
         let table = self.table;
-        let (writer, bh) = self.writer.split();
+        let (writer, guard) = self.writer.split();
         if writer.used() >= table.capacity() {
             return Err(Full::Table);
         }
-        let guard = ReadGuard::within(bh);
         if table.find(&guard, hash, same).is_some() {
             return Err(Full::Duplicate);
         }

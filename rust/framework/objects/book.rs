@@ -167,7 +167,7 @@ impl Book<'_> {
         way: &Way<'a>,
         sk: &Sock,
     ) -> Result<Placed, Refusal> {
-        let guard = ReadGuard::within(self.state.bh());
+        let guard = self.state.rcu();
         let objects = self.objects;
         let state = PathConst::new(way.tuple, way.hop.mark);
         let wanted = way.neighbour();
@@ -253,7 +253,7 @@ impl Book<'_> {
         });
         match tree.add(Some(below), object, None, Host::New(path, Parts::Plain)) {
             Ok(block) => {
-                let guard = ReadGuard::within(self.state.bh());
+                let guard = self.state.rcu();
                 if let Some(record) = self.objects.paths.get(&guard, path) {
                     record.refs.set_block(self.state.tree, block);
                 }
@@ -340,7 +340,7 @@ impl Book<'_> {
         };
         match tree.add(below, object, None, Host::New(id, parts)) {
             Ok(block) => {
-                let guard = ReadGuard::within(self.state.bh());
+                let guard = self.state.rcu();
                 if let Some(record) = self.objects.neighbours.get(&guard, id) {
                     record.refs.set_block(self.state.tree, block);
                 }
@@ -359,7 +359,7 @@ impl Book<'_> {
         tree: &mut OffloadTree<'_, '_>,
         layers: &Layers,
     ) -> Result<Option<(Hwid, BlockId)>, Refusal> {
-        let guard = ReadGuard::within(self.state.bh());
+        let guard = self.state.rcu();
         let table = &self.objects.layers;
         let mut below: Option<(Hwid, BlockId)> = None;
         for (state, dev) in layers.states() {
@@ -420,7 +420,7 @@ impl Book<'_> {
 
     /// One more connection depends on the path.
     pub(in crate::framework) fn depend(&self, path: Hwid) {
-        let guard = ReadGuard::within(self.state.bh());
+        let guard = self.state.rcu();
         if let Some(path) = self.objects.paths.get(&guard, path) {
             path.refs.depend();
         }
@@ -452,7 +452,7 @@ impl Book<'_> {
     /// One connection less depends on the path. Of those on which nothing depends any
     /// more a few are kept for a moment, unless the device goes.
     pub(in crate::framework) fn release(&mut self, target: &dyn OffloadTarget, path: Hwid) {
-        let guard = ReadGuard::within(self.state.bh());
+        let guard = self.state.rcu();
         let Some(record) = self.objects.paths.get(&guard, path) else {
             return;
         };
@@ -474,10 +474,10 @@ impl Book<'_> {
     /// some are left.
     pub(super) fn sweep_idle(&mut self, target: &dyn OffloadTarget, all: bool) -> bool {
         let now = time::now_ms();
-        let (state, bh) = self.state.split();
+        let (state, guard) = self.state.split();
         let mut records = Records {
             objects: self.objects,
-            guard: ReadGuard::within(bh),
+            guard,
         };
         state.idle.sweep(|path| {
             let record = records.objects.paths.get(&records.guard, path);
@@ -495,13 +495,13 @@ impl Book<'_> {
     fn records(&self) -> Records<'_> {
         Records {
             objects: self.objects,
-            guard: ReadGuard::within(self.state.bh()),
+            guard: self.state.rcu(),
         }
     }
 
     /// The path's handle, for a part of a tree with it at the bottom.
     pub(in crate::framework) fn path(&self, path: Hwid) -> Option<Handle> {
-        let guard = ReadGuard::within(self.state.bh());
+        let guard = self.state.rcu();
         self.objects
             .paths
             .get(&guard, path)?
