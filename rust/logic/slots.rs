@@ -35,11 +35,8 @@ impl Place {
 
 /// Where the places of a table are kept.
 pub trait Places {
-    /// The place of slot `index`, if there is memory for it.
-    fn get(&self, index: u32) -> Option<Place>;
-
-    /// Writes what [`get`](Self::get) gave back.
-    fn set(&mut self, index: u32, place: Place);
+    /// What `f` makes of the place of slot `index`, if there is memory for it.
+    fn with<R>(&mut self, index: u32, f: impl FnOnce(&mut Place) -> R) -> Option<R>;
 
     /// Provides memory for the place of slot `index`, if that was not done yet.
     /// `false`: there is none, or no table has so many slots.
@@ -97,15 +94,17 @@ impl Slots {
         if fresh && !(index < NONE && places.provide(index)) {
             return Err(NoSlot::NoMemory);
         }
-        let mut place = places.get(index).ok_or(NoSlot::NoMemory)?;
         // A slot with no generation left is not given back, so that it is never found here.
-        let hwid = place.slot.acquire(index).map_err(|_| NoSlot::NoMemory)?;
+        let acquired = places.with(index, |place| {
+            let hwid = place.slot.acquire(index).ok()?;
+            Some((hwid, place.next))
+        });
+        let (hwid, next) = acquired.flatten().ok_or(NoSlot::NoMemory)?;
         if fresh {
             self.fresh = index + 1;
         } else {
-            self.free = place.next;
+            self.free = next;
         }
-        places.set(index, place);
         self.used = self.used.saturating_add(1);
         Ok(hwid)
     }
@@ -114,12 +113,15 @@ impl Slots {
     /// it has no generation left. A stale identifier is an error, and changes nothing.
     pub fn give_back(&mut self, places: &mut impl Places, hwid: Hwid) -> Result<(), SlotError> {
         let index = hwid.index();
-        let mut place = places.get(index).ok_or(SlotError::Stale)?;
-        place.slot.release(hwid)?;
-        if !place.slot.is_retired() {
-            place.next = core::mem::replace(&mut self.free, index);
-        }
-        places.set(index, place);
+        let free = &mut self.free;
+        let released = places.with(index, |place| {
+            place.slot.release(hwid)?;
+            if !place.slot.is_retired() {
+                place.next = core::mem::replace(free, index);
+            }
+            Ok(())
+        });
+        released.unwrap_or(Err(SlotError::Stale))?;
         self.used = self.used.saturating_sub(1);
         Ok(())
     }
@@ -137,17 +139,11 @@ mod tests {
     }
 
     impl Places for Two {
-        fn get(&self, index: u32) -> Option<Place> {
+        fn with<R>(&mut self, index: u32, f: impl FnOnce(&mut Place) -> R) -> Option<R> {
             if index >= self.have {
                 return None;
             }
-            self.places.get(index as usize).copied()
-        }
-
-        fn set(&mut self, index: u32, place: Place) {
-            if let Some(p) = self.places.get_mut(index as usize) {
-                *p = place;
-            }
+            self.places.get_mut(index as usize).map(f)
         }
 
         fn provide(&mut self, index: u32) -> bool {

@@ -449,25 +449,16 @@ impl<'a, T: Node> Locked<'a, T> {
         // INVARIANT: what the caller promises.
         Locked(table)
     }
-
-    fn place(&self, index: u32) -> Option<*mut Place> {
-        let places = &self.0.chunk(index)?.places;
-        Some(places.get(index as usize % SLOTS)?.get())
-    }
 }
 
 impl<T: Node> Places for Locked<'_, T> {
-    fn get(&self, index: u32) -> Option<Place> {
-        // SAFETY: chunks are never freed before the table; by the type invariant nobody
-        // writes the place meanwhile.
-        self.place(index).map(|place| unsafe { *place })
-    }
-
-    fn set(&mut self, index: u32, place: Place) {
-        if let Some(p) = self.place(index) {
-            // SAFETY: as in `get()`, and nobody reads it, either.
-            unsafe { *p = place }
-        }
+    #[inline(always)]
+    fn with<R>(&mut self, index: u32, f: impl FnOnce(&mut Place) -> R) -> Option<R> {
+        let places = &self.0.chunk(index)?.places;
+        let place = places.get(index as usize % SLOTS)?.get();
+        // SAFETY: chunks are never freed before the table. By the type invariant nobody else
+        // touches the place meanwhile, and `f` has no way to it, as `self` is borrowed.
+        Some(f(unsafe { &mut *place }))
     }
 
     fn provide(&mut self, index: u32) -> bool {

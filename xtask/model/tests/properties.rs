@@ -121,12 +121,8 @@ struct Heap {
 }
 
 impl Places for Heap {
-    fn get(&self, index: u32) -> Option<Place> {
-        self.places.get(index as usize).copied()
-    }
-
-    fn set(&mut self, index: u32, place: Place) {
-        self.places[index as usize] = place;
+    fn with<R>(&mut self, index: u32, f: impl FnOnce(&mut Place) -> R) -> Option<R> {
+        self.places.get_mut(index as usize).map(f)
     }
 
     fn provide(&mut self, index: u32) -> bool {
