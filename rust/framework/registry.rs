@@ -17,9 +17,7 @@ use super::target::OffloadTarget;
 use crate::net::{
     ndo::Driver,
     netdev::NetDevice,
-    rcu_box::RcuBox,
-    rcu_slot::RcuSlot,
-    table::ReadGuard, //
+    static_slot::StaticSlot, //
 };
 
 /// Finds the target in a device, if the device is the driver's. It may be called as long
@@ -29,33 +27,29 @@ pub(crate) type TargetOf = for<'a> fn(&'a NetDevice) -> Option<&'a dyn OffloadTa
 /// Drivers that can be registered at the same time.
 const MAX_DRIVERS: usize = 4;
 
-/// The registered drivers: read under RCU, by anybody who keeps a device, as often as a
-/// connection is established, decided on or uploaded; never for a frame.
-static DRIVERS: [RcuSlot<TargetOf>; MAX_DRIVERS] = [const { RcuSlot::new() }; MAX_DRIVERS];
+/// The registered drivers: read by anybody who keeps a device, as often as a connection is
+/// established, decided on or uploaded; never for a frame.
+static DRIVERS: [StaticSlot<TargetOf>; MAX_DRIVERS] = [const { StaticSlot::new() }; MAX_DRIVERS];
 
 /// A driver whose devices take connections, until this is dropped.
 ///
 /// It registers before it has its first device, and drops this when the last one is gone:
 /// then nothing is offloaded to its devices any more, and nothing that happens to what
 /// their connections lie on is followed. What was offloaded before still finds its target.
-pub(crate) struct Registration(&'static RcuSlot<TargetOf>);
+pub(crate) struct Registration(&'static StaticSlot<TargetOf>);
 
 impl Registration {
     /// Registers driver `D`. Process context. `ENOSPC` if there are too many.
     pub(crate) fn new<D: Driver + OffloadTarget>() -> Result<Self> {
-        let target_of: TargetOf = target_in::<D>;
-        for slot in &DRIVERS {
-            if slot.put(RcuBox::new(target_of)?).is_ok() {
-                return Ok(Registration(slot));
-            }
-        }
-        Err(ENOSPC)
+        let target_of: &TargetOf = const { &(target_in::<D> as TargetOf) };
+        let free = DRIVERS.iter().find(|slot| slot.put(target_of).is_ok());
+        free.map(Registration).ok_or(ENOSPC)
     }
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.0.replace(None);
+        self.0.clear();
     }
 }
 
@@ -90,9 +84,8 @@ pub(super) fn any_device() -> bool {
 
 /// The target in `dev`, with the function that finds it again. Any context.
 pub(super) fn target_of(dev: &NetDevice) -> Option<(&dyn OffloadTarget, TargetOf)> {
-    let guard = ReadGuard::new();
     DRIVERS
         .iter()
-        .filter_map(|slot| slot.get(&guard))
+        .filter_map(StaticSlot::get)
         .find_map(|of| Some((of(dev)?, *of)))
 }

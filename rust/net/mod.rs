@@ -38,6 +38,7 @@ pub(crate) mod skb;
 pub(crate) mod sock;
 pub(crate) mod spare;
 pub(crate) mod spin_lock_bh;
+pub(crate) mod static_slot;
 pub(crate) mod sysfs;
 pub(crate) mod table;
 pub(crate) mod tcp;

@@ -44,21 +44,6 @@ impl<T: Send + Sync + 'static> RcuSlot<T> {
         unsafe { RcuBox::<T>::from_context(raw) }.map(|value| &**value)
     }
 
-    /// Puts a value there. `EBUSY` if there is one. Any context.
-    pub(crate) fn put(&self, value: KBox<RcuBox<T>>) -> Result {
-        let new = RcuBox::into_context(value);
-        let order = (Ordering::AcqRel, Ordering::Relaxed);
-        // INVARIANT: `new` is from `into_context()`.
-        let put = self
-            .0
-            .compare_exchange(ptr::null_mut(), new, order.0, order.1);
-        put.map(drop).map_err(|_| {
-            // SAFETY: just made, and seen by nobody.
-            unsafe { RcuBox::<T>::free(new) };
-            EBUSY
-        })
-    }
-
     /// Puts another value there, or none; readers see the one or the other. Any
     /// context.
     pub(crate) fn replace(&self, value: Option<KBox<RcuBox<T>>>) {
