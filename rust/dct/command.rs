@@ -124,13 +124,14 @@ use crate::{
 };
 
 /// The header of the connection's frames, from what the host owns.
-fn template(tuple: Tuple, data: &ConnData, neighbour: &NeighbourObject) -> HeaderTemplate {
+#[inline]
+fn template(tuple: &Tuple, data: &ConnData, neighbour: &NeighbourObject) -> HeaderTemplate {
     let cached = &data.cached;
     HeaderTemplate::new(&TemplateParams {
         src_mac: neighbour.source(),
         // Without one nothing is sent.
         dst_mac: neighbour.cached().unwrap_or_default().mac,
-        tuple,
+        tuple: *tuple,
         tos: cached.tos,
         ttl: cached.ttl,
         flow_label: cached.flow_label,
@@ -228,7 +229,7 @@ impl<N: Nic> Engine<N> {
                             raw: RawSockets::of(sock, c.tuple.family == Family::V6),
                             data: SockCell::new(sock, c.data),
                             legacy: SockCell::new(sock, Legacy::default()),
-                            template: SockCell::new(sock, template(c.tuple, &c.data, neighbour)),
+                            template: SockCell::new(sock, template(&c.tuple, &c.data, neighbour)),
                             stamp: AtomicU64::new(next_stamp()),
                             known: AtomicU64::new(0),
                             // The first frame looks: it may have changed since.
@@ -274,7 +275,7 @@ impl<N: Nic> Engine<N> {
                 }
                 entry.data.with_mut(*sk, |data| data.cached = c.data.cached);
                 let (data, path) = (entry.data.get(*sk), entry.path.with(*sk, Arc::clone));
-                let header = template(entry.tuple, &data, &path.neighbour);
+                let header = template(&entry.tuple, &data, &path.neighbour);
                 entry.change_template(*sk, |t| {
                     *t = header;
                     true
