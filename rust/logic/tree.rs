@@ -238,8 +238,9 @@ impl<'s, H> Tree<'s, H> {
         Ok(id)
     }
 
-    /// [`Self::add`], of an object of which nothing matters but its handle.
-    #[inline]
+    /// [`Self::add`], of an object of which nothing matters but its handle. Always inlined:
+    /// what is checked is constant then.
+    #[inline(always)]
     pub fn name(
         &mut self,
         on: Option<BlockId>,
