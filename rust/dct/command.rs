@@ -477,8 +477,8 @@ impl<N: Nic> Engine<N> {
         self.table().remove(hwid);
     }
 
-    pub(crate) fn tether(&self, hwid: Hwid) -> Option<Tether> {
-        let guard = ReadGuard::new();
+    pub(crate) fn tether(&self, hwid: Hwid, bh: &Bh) -> Option<Tether> {
+        let guard = ReadGuard::within(bh);
         self.get(&guard, hwid).map(Tether::new)
     }
 
@@ -599,7 +599,7 @@ macro_rules! offload_target {
             fn invalidate(tree: &mut OffloadTree<'_, '_>);
             fn terminate(tree: &mut OffloadTree<'_, '_>);
             fn abandon(hwid: Hwid);
-            fn tether(hwid: Hwid) -> Option<Tether>;
+            fn tether(hwid: Hwid, bh: &Bh) -> Option<Tether>;
             fn send(sk: LockedSock<'_>, conn: ConnRef<'_>, push: Push, bh: &Bh);
             fn host_frame(
                 sk: LockedSock<'_>,

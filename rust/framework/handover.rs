@@ -531,18 +531,18 @@ fn finish(
     if layers.as_deref().is_some_and(|layers| !layers.intact()) {
         return Err(Refusal::DeviceDown);
     }
+    let bh = BhGuard::new();
     let delegation = connection::Delegation {
         hwid,
         path,
         dev: to.dev,
         target_of: to.target_of,
         layers,
-        tether: to.target.tether(hwid),
+        tether: to.target.tether(hwid, &bh),
         cached: &handed.cached,
         trigger: *handed.trigger,
         overrides: &found.overrides,
     };
-    let bh = BhGuard::new();
     connection::install(sk, delegation, &bh)?;
     if to.target.device().check_open().is_err() {
         // The device leaves, and its connections may have been taken back before this one.

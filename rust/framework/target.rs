@@ -203,7 +203,7 @@ pub(crate) trait OffloadTarget: Send + Sync {
     /// [`ConnRef`], so that the target need not look it up: an entry of one of its
     /// tables. It is dropped a while after the connection was terminated or abandoned.
     /// Called once, when the connection was initiated.
-    fn tether(&self, _hwid: Hwid) -> Option<Tether> {
+    fn tether(&self, _hwid: Hwid, _bh: &Bh) -> Option<Tether> {
         None
     }
 
