@@ -143,24 +143,6 @@ impl Eligible {
     }
 }
 
-/// The locks of connections that are handed over together, in the order of what was found.
-#[derive(Clone, Copy)]
-enum Locks<'a> {
-    /// One, whose lock is the caller's.
-    One(LockedSock<'a>),
-    Batch(&'a [Locked<'a>]),
-}
-
-impl<'a> Locks<'a> {
-    #[inline(always)]
-    fn get(self, index: usize) -> Option<LockedSock<'a>> {
-        match self {
-            Locks::One(sk) => (index == 0).then_some(sk),
-            Locks::Batch(locked) => Some(locked.get(index)?.lock.locked()),
-        }
-    }
-}
-
 /// What becomes of it.
 struct Handed<'a> {
     /// Who wanted it.
@@ -273,7 +255,7 @@ pub(crate) fn offload(sk: LockedSock<'_>, trigger: &mut Trigger) -> Result<Hwid,
     let result = match &check(sk, path_dev, to, trigger, (&mut None, 0)) {
         Ok(found) => {
             let mut handed = Handed::new(trigger);
-            let locks = Locks::One(sk);
+            let locks = from_ref(&sk).iter().copied();
             hand_over(to, locks, from_ref(found), from_mut(&mut handed), None);
             handed.result
         }
@@ -420,24 +402,24 @@ fn check(
 /// there is for one. Any context.
 fn hand_over<'a>(
     to: To<'_>,
-    locks: Locks<'a>,
+    locks: impl Iterator<Item = LockedSock<'a>> + Clone,
     found: &'a [Eligible],
     handed: &mut [Handed<'_>],
     places: Option<&mut [Place<'a>]>,
 ) {
     let mut book = to.target.device().objects().open();
     match places {
-        Some(places) => initiate(to, &mut book, (locks, found), handed, places),
+        Some(places) => initiate(to, &mut book, locks.clone(), found, handed, places),
         None => {
-            book.with_few(|book, places| initiate(to, book, (locks, found), handed, places));
+            let locks = locks.clone();
+            book.with_few(|book, places| initiate(to, book, locks, found, handed, places));
         }
     }
     drop(book);
     // What goes from here on finds the connections at the target, and a filter that came
     // since the check is found by the first frame, or by the watch.
     let up = watch::add(to.dev, to.target).and_then(|()| check_links(to.dev, None, to.target));
-    for (index, (found, handed)) in found.iter().zip(handed).enumerate() {
-        let Some(sk) = locks.get(index) else { return };
+    for ((sk, found), handed) in locks.zip(found).zip(handed) {
         if let (Ok(hwid), Some((path, _))) = (handed.result, handed.path) {
             let finished = up.and_then(|()| finish(to, sk, found, handed, (hwid, path)));
             if let Err(reason) = finished {
@@ -452,22 +434,23 @@ fn hand_over<'a>(
 fn initiate<'a>(
     to: To<'_>,
     book: &mut Book<'_>,
-    (locks, found): (Locks<'a>, &'a [Eligible]),
+    locks: impl Iterator<Item = LockedSock<'a>> + Clone,
+    found: &'a [Eligible],
     handed: &mut [Handed<'_>],
     places: &mut [Place<'a>],
 ) {
     let mut tree = Tree::new(places);
     // Connections that follow each other often have the same path.
     let mut last: Option<(&Eligible, Placed)> = None;
-    for (index, (found, handed)) in found.iter().zip(&mut *handed).enumerate() {
-        let Some(sk) = locks.get(index) else { break };
+    let first = locks.clone().next();
+    for ((sk, found), handed) in locks.zip(found).zip(&mut *handed) {
         let placed = match last.take() {
             Some((last, placed)) if last.way() == found.way() => Ok(placed),
             _ => book.place(to.target, &mut tree, &found.way(), &sk),
         };
         let added = placed.and_then(|placed| {
             let cached = &mut handed.cached;
-            let block = add_connection(&mut tree, placed.block, sk, found.tuple, cached)?;
+            let block = add_connection(&mut tree, placed.block, sk, found, cached)?;
             handed.path = Some((placed.path, block));
             handed.layers = placed.layers.clone();
             last = Some((found, placed));
@@ -479,8 +462,8 @@ fn initiate<'a>(
     }
     {
         // What connections have in common is the first one's.
-        let first = locks.get(0).filter(|_| book.has_news());
-        let _charge = first.map(|first| Charge::to(first.sock()));
+        let first = first.as_ref().filter(|_| book.has_news());
+        let _charge = first.map(|first| Charge::to(first));
         to.target.initiate(&mut tree);
     }
     book.made(&tree);
@@ -507,12 +490,13 @@ fn add_connection<'a>(
     tree: &mut OffloadTree<'_, 'a>,
     path: BlockId,
     sk: LockedSock<'a>,
-    tuple: Tuple,
+    found: &Eligible,
     cached: &mut ConnCached,
 ) -> Result<BlockId, Refusal> {
     let mut data = ConnData::default();
     sk.load_all(&mut data);
     *cached = data.cached;
+    let tuple = found.tuple;
     let object = Object::Connection(state::Connection { tuple, data });
     tree.add(Some(path), object, None, Host::Connection(sk))
         .map_err(|_| Refusal::NoMemory)
@@ -779,7 +763,7 @@ fn try_batch<W: AsMut<Wanted>>(list: &mut [W]) -> Result {
     for _ in 0..blocks(&eligible) {
         let _ = places.push_within_capacity(None);
     }
-    let locks = Locks::Batch(&locked);
+    let locks = locked.iter().map(|one| one.lock.locked());
     hand_over(to, locks, &eligible, &mut handed, Some(&mut places));
     drop(places);
     to.stats().batch(eligible.len());
