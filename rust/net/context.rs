@@ -177,17 +177,21 @@ impl Drop for BhOff {
 }
 
 /// A section with bottom halves disabled; may be nested.
-pub(crate) struct BhGuard(Bh);
+pub(crate) struct BhGuard {
+    // Dropped first.
+    _off: BhOff,
+    section: Bh,
+}
 
 impl BhGuard {
     /// Disables bottom halves until the guard is dropped.
     #[inline]
     pub(crate) fn new() -> Self {
-        // SAFETY: may be called in any context but hard interrupts, where no
-        // Rust code of this module runs.
-        unsafe { bindings::toe_local_bh_disable() };
-        // INVARIANT: just disabled, and enabled again by `drop` only.
-        BhGuard(Bh::section())
+        BhGuard {
+            _off: BhOff::new(),
+            // INVARIANT: disabled since above, until `_off` is dropped with this.
+            section: Bh::section(),
+        }
     }
 }
 
@@ -196,15 +200,7 @@ impl Deref for BhGuard {
 
     #[inline]
     fn deref(&self) -> &Bh {
-        &self.0
-    }
-}
-
-impl Drop for BhGuard {
-    #[inline]
-    fn drop(&mut self) {
-        // SAFETY: balances the call in `new`, on the same CPU.
-        unsafe { bindings::toe_local_bh_enable() };
+        &self.section
     }
 }
 

@@ -15,7 +15,7 @@ use crate::module;
 use crate::paths;
 use crate::setup::{self, Ready};
 use crate::toolchain::Toolchain;
-use crate::ui::{self, Step};
+use crate::ui;
 
 /// The host crates.
 const CRATES: &[&str] = &["xtask", "xtask/model"];
@@ -65,7 +65,7 @@ fn host(toolchain: &Toolchain, name: &str) -> Result<Vec<String>> {
         .env("RUSTDOC", toolchain.rust_tool("rustdoc"))
         .env("RUSTDOCFLAGS", LINTS.join(" "))
         .env("CARGO_TARGET_DIR", paths::target().join("rustdoc"));
-    rustdoc(&mut command, name)
+    ui::complaints(&mut command, "rustdoc of", name)
 }
 
 /// The module is documented as it is compiled: with the flags of the kernel's build
@@ -110,29 +110,7 @@ fn kernel_module(ready: &Ready) -> Result<Vec<String>> {
         // As the kernel's own rule (rust/Makefile, rustdoc_modifiers_workaround).
         .arg("-Cunsafe-allow-abi-mismatch=fixed-x18")
         .args(LINTS);
-    rustdoc(&mut command, name)
-}
-
-/// Runs `command`, and returns what it printed if it failed.
-fn rustdoc(command: &mut Command, name: &str) -> Result<Vec<String>> {
-    let mut step = Step::new(format!("rustdoc of {name}"));
-    let log = paths::target().join(format!("log/rustdoc-{}", name.replace('/', "-")));
-    let mut lines = Vec::new();
-    let status = ui::run_lines(command, &log, |line| {
-        step.message(line);
-        lines.push(line.to_owned());
-    })?;
-    if status.success() {
-        step.done();
-        return Ok(Vec::new());
-    }
-    drop(step);
-    lines.retain(|line| {
-        !["Compiling", "Checking", "Documenting"]
-            .iter()
-            .any(|start| line.trim_start().starts_with(start))
-    });
-    Ok(vec![format!("{name}:\n{}", lines.join("\n"))])
+    ui::complaints(&mut command, "rustdoc of", name)
 }
 
 /// The call of rustc in a file that kbuild writes beside each object: up to what is done

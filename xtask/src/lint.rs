@@ -21,7 +21,7 @@ use crate::module;
 use crate::paths;
 use crate::setup::{self, Ready};
 use crate::toolchain::Toolchain;
-use crate::ui::{self, Step};
+use crate::ui;
 
 /// Where `unsafe` may be written.
 const UNSAFE: &[&str] = &["rust/net/", "rust/bindings/"];
@@ -267,22 +267,7 @@ fn clippy(toolchain: &Toolchain, dir: &str) -> Result<Vec<String>> {
         )
         .env("CLIPPY_ARGS", "-Dwarnings__CLIPPY_HACKERY__")
         .env("CARGO_TARGET_DIR", target);
-    let mut step = Step::new(format!("clippy on {dir}"));
-    let mut lines = Vec::new();
-    let log = paths::target().join(format!("log/clippy-{}", dir.replace('/', "-")));
-    let status = ui::run_lines(&mut command, &log, |line| {
-        step.message(line);
-        lines.push(line.to_owned());
-    })?;
-    if status.success() {
-        step.done();
-        return Ok(Vec::new());
-    }
-    drop(step);
-    lines.retain(|line| {
-        !line.trim_start().starts_with("Compiling") && !line.trim_start().starts_with("Checking")
-    });
-    Ok(vec![format!("{dir}:\n{}", lines.join("\n"))])
+    ui::complaints(&mut command, "clippy on", dir)
 }
 
 #[cfg(test)]

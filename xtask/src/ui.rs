@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::paths;
+
 /// Without a terminal a line is printed this often, so that the log of a CI run shows
 /// that something is going on.
 const HEARTBEAT: Duration = Duration::from_secs(60);
@@ -124,6 +126,30 @@ pub fn run_logged(command: &mut Command, title: &str, log: &Path) -> Result<()> 
         "{title}: {name} failed ({status}); the whole log is {}",
         log.display()
     )
+}
+
+/// Runs a checker on `subject`, as a step. Returns what it printed, less cargo's progress,
+/// if it failed.
+pub fn complaints(command: &mut Command, title: &str, subject: &str) -> Result<Vec<String>> {
+    let mut step = Step::new(format!("{title} {subject}"));
+    let name = format!("{title} {subject}").replace([' ', '/'], "-");
+    let log = paths::target().join("log").join(name);
+    let mut lines = Vec::new();
+    let status = run_lines(command, &log, |line| {
+        step.message(line);
+        lines.push(line.to_owned());
+    })?;
+    if status.success() {
+        step.done();
+        return Ok(Vec::new());
+    }
+    drop(step);
+    lines.retain(|line| {
+        !["Compiling", "Checking", "Documenting"]
+            .iter()
+            .any(|start| line.trim_start().starts_with(start))
+    });
+    Ok(vec![format!("{subject}:\n{}", lines.join("\n"))])
 }
 
 /// Runs `command` with both its outputs in `log` and hands each line that is
