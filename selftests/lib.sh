@@ -642,6 +642,34 @@ uploader() {
 
 # ---- captures: $WORK/NAME.txt, as tcpdump -n -e -S writes them
 
+# More options for the text.
+verbose=
+
+capture() { # NAME a|b DEV [OPTION...]
+	bg in_ns "$2" tcpdump -i "$3" -B 65536 -U -w "$WORK/$1.pcap" -Z root "${@:4}" 2>"$WORK/$1.err"
+	until_ok 60 grep -q 'listening on' "$WORK/$1.err" || fail "tcpdump: $(cat "$WORK/$1.err")"
+}
+
+# Ends all background work when nothing more comes. The kernel hands frames to tcpdump when
+# a block is full, or after a second: what it has not got when it is told to end is lost,
+# and it does not count that as dropped.
+captured() { # NAME...
+	local name now size=""
+	local -a files=("$@")
+	files=("${files[@]/#/$WORK/}")
+	until now=$(stat -c %s "${files[@]/%/.pcap}") && [ "$now" = "$size" ]; do
+		size=$now
+		pause 1.5
+	done
+	end_bg
+	for name; do
+		until_ok 30 grep -q 'dropped by kernel' "$WORK/$name.err" || fail "tcpdump does not end"
+		grep -q '^0 packets dropped by kernel' "$WORK/$name.err" ||
+			skip "tcpdump was too slow: $(cat "$WORK/$name.err")"
+		tcpdump -r "$WORK/$name.pcap" -n -e -S $verbose 2>/dev/null >"$WORK/$name.txt"
+	done
+}
+
 # Sum of the payload sent by an address, from one capture. A segment that the
 # device refused is seen twice: it counts once.
 payload() { # NAME ADDRESS

@@ -261,8 +261,9 @@ static const struct foreign foreigns[] = {
 	/* Of an established connection only who had a key may get another one. */
 	{ .name = "ao", .level = IPPROTO_TCP, .option = OPT_AO_ADD_KEY, .value = ao_value,
 	  .errors = { EISCONN, EINVAL }, .host = true },
+	/* Switched off again when it was granted: from then on the target may have it. */
 	{ .name = "repair", .level = IPPROTO_TCP, .option = TCP_REPAIR, .value = repair_value,
-	  .granted = repair_granted, .host = true, .privileged = true },
+	  .granted = repair_granted, .privileged = true },
 	/* It has no cong_avoid. */
 	{ .name = "bbr", .level = IPPROTO_TCP, .option = TCP_CONGESTION, .value = bbr_value,
 	  .granted = cc_granted, .host = true },

@@ -4,40 +4,19 @@
 
 . "$(dirname "$0")/lib.sh"
 
-
-capture() { # a|b [DEV]
-	bg in_ns "$1" tcpdump -i "${2:-$(dev_of "$1")}" -s 0 -B 65536 -U -w "$WORK/$1.pcap" -Z root tcp \
-		2>"$WORK/$1.err"
-	until_ok 60 grep -q 'listening on' "$WORK/$1.err" || fail "tcpdump: $(cat "$WORK/$1.err")"
-}
-
-# Lets tcpdump write what it has, and looks at its own account.
-captured() {
-	local end pid
-	pause 1
-	while read -r pid; do
-		pkill -INT -P "$pid" 2>/dev/null
-		kill -INT "$pid" 2>/dev/null
-	done <"$WORK/pids"
-	for end in a b; do
-		until_ok 30 grep -q 'dropped by kernel' "$WORK/$end.err" || fail "tcpdump does not end"
-		grep -q '^0 packets dropped by kernel' "$WORK/$end.err" ||
-			skip "tcpdump was too slow: $(cat "$WORK/$end.err")"
-		tcpdump -r "$WORK/$end.pcap" -n -e -vv -S 2>/dev/null >"$WORK/$end.txt"
-	done
-	: >"$WORK/pids"
-}
+# Checksums, too.
+verbose=-vv
 
 # Of all devices: frames without their link header.
 t_any() { # FAMILY
 	local end sent
 	need tcpdump
 	sent=$(($(kib 256)))
-	capture a any
-	capture b any
+	capture a a any tcp
+	capture b b any tcp
 	snap a
 	need_xfer "$1" --bytes $sent --back $sent $(ulp)
-	captured
+	captured a b
 	for end in a b; do
 		expect_ge "$(payload $end "$(addr a "$1")")" $sent "bytes of the client in the capture of $end"
 		expect_ge "$(payload $end "$(addr b "$1")")" $sent "bytes of the server in the capture of $end"
@@ -52,11 +31,11 @@ t_frames() { # FAMILY on|off ENDS: segmentation, who is delegated
 		# Checksums are whole in a capture only if software makes them.
 		in_a ethtool -K $DA tx off && in_b ethtool -K $DB tx off
 	fi
-	capture a
-	capture b
+	capture a a $DA tcp
+	capture b b $DB tcp
 	snap a
 	need_xfer "$1" --bytes "$(kib 512)" $(ulp "$3")
-	captured
+	captured a b
 	is_toe && expect_ge "$(delta a toe_offloads)$(delta b toe_offloads)" 1 "offloads"
 	sent=$(($(kib 512)))
 	limit=$((1500 + 14))
@@ -92,13 +71,11 @@ t_options_stay() {
 	local bad
 	need tcpdump ethtool
 	plain_frames
-	capture b
-	capture a
+	capture b b $DB tcp
+	capture a a $DA tcp
 	bg uploader a 0.1
 	need_xfer 4 --bytes "$(kib 1024)" $(ulp) --flip 50000
-	while read -r pid; do :; done <"$WORK/pids"
-	kill "$pid" 2>/dev/null
-	captured
+	captured a b
 	bad=$(awk -v c="$A4." '
 		/ > .*: Flags/ {
 			d = index($1, c) == 1 # direction; two CPUs may swap a few ms

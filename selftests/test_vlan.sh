@@ -61,35 +61,16 @@ ctr_of() { ns_cat "$1" "/sys/class/net/$2/statistics/$3_$4"; }
 
 # ---- captures: DEVICE of end a in $WORK/DEVICE.txt, one line per frame
 
-capture() { # DEVICE...
+frames_of() { # DEVICE...
 	local dev
 	for dev; do
-		bg in_a tcpdump -i "$dev" -s 256 -B 32768 -U -w "$WORK/$dev.pcap" -Z root 2>"$WORK/$dev.err"
-	done
-	for dev; do
-		until_ok 60 grep -q 'listening on' "$WORK/$dev.err" || fail "tcpdump: $(cat "$WORK/$dev.err")"
+		capture "$dev" a "$dev" -s 256
 	done
 }
 
-captured() { # DEVICE...
-	local dev pid
-	pause 1
-	while read -r pid; do
-		pkill -INT -P "$pid" 2>/dev/null
-		kill -INT "$pid" 2>/dev/null
-	done <"$WORK/pids"
-	: >"$WORK/pids"
-	for dev; do
-		until_ok 30 grep -q 'dropped by kernel' "$WORK/$dev.err" || fail "tcpdump does not end"
-		grep -q '^0 packets dropped by kernel' "$WORK/$dev.err" ||
-			skip "tcpdump was too slow: $(cat "$WORK/$dev.err")"
-		tcpdump -r "$WORK/$dev.pcap" -n -e -S 2>/dev/null | grep ': Flags \[' >"$WORK/$dev.txt"
-	done
-}
-
-# Frames in a capture that do, or do not, match.
-frames() { grep -cE "$2" "$WORK/$1.txt"; }
-frames_without() { grep -vcE "$2" "$WORK/$1.txt"; }
+# TCP's frames in a capture that do, or do not, match.
+frames() { grep ': Flags \[' "$WORK/$1.txt" | grep -cE "$2"; }
+frames_without() { grep ': Flags \[' "$WORK/$1.txt" | grep -vcE "$2"; }
 
 # ---- cases
 
@@ -152,7 +133,7 @@ t_frames() { # FAMILY one|qinq on|segments|tags
 			in_b ethtool -K $DB txvlan off tx-vlan-stag-hw-insert off || fail "ethtool"
 		;;
 	esac
-	capture $DA $VA
+	frames_of $DA $VA
 	need_xfer "$1" --bytes "$(kib 512)" $(ulp)
 	captured $DA $VA
 	expect_offloaded "$(kib 512)"
@@ -224,7 +205,7 @@ t_priority() { # so_priority|map
 	local first second
 	need tcpdump
 	vlan_up one egress-qos-map 0:2 5:6
-	capture $DA
+	frames_of $DA
 	hold_start 4 --bytes "$(kib 512)" $(ulp) $([ "$1" = so_priority ] && echo --priority 5)
 	first=$(is_toe && delta a toe_tx_bytes)
 	if [ "$1" = map ]; then
@@ -397,7 +378,7 @@ t_mtu() { # MTU
 	plain_frames
 	in_a ethtool -K $VA tso off gso off
 	ip -n $A link set $VA mtu "$1" || fail "mtu"
-	capture $DA
+	frames_of $DA
 	need_xfer 4 --bytes "$(kib 256)" $(ulp)
 	captured $DA
 	expect_offloaded "$(kib 256)"

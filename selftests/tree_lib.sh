@@ -205,11 +205,10 @@ t_neighbour() { # FAMILY
 	ip -n $A neigh replace "$(addr b "$1")" lladdr $new nud reachable dev $DA || fail "neigh"
 	expect_eq "$(delta a toe_update_neighbour)" 1 "updates of the neighbour"
 	tree $DA | grep -q "^neighbour .*lladdr $new" || fail "the target has $(tree $DA)"
-	bg in_a tcpdump -nei $DA -c 1 ether dst "$old" and tcp >"$WORK/old" 2>"$WORK/old.err"
-	until_ok 30 grep -q 'listening on' "$WORK/old.err" || fail "tcpdump: $(cat "$WORK/old.err")"
+	capture old a $DA ether dst "$old" and tcp
 	held_end
-	end_bg
-	! grep -q ether "$WORK/old" || fail "a frame to the old address: $(cat "$WORK/old")"
+	captured old
+	[ ! -s "$WORK/old.txt" ] || fail "a frame to the old address: $(head -n 3 "$WORK/old.txt")"
 	expect_eq "$(delta a toe_upload_neighbour)" 0 "uploads"
 	expect_no_entries
 }
@@ -281,18 +280,14 @@ t_path_mtu() {
 	held_conns 4 12 ulp
 	snap a
 	tree $DA | grep -q '^path .*mtu 1500' || fail "the path: $(tree $DA)"
-	bg in_a tcpdump -nei $DA -s 100 -B 8192 -U -w "$WORK/path.pcap" -Z root \
-		src $A4 and tcp 2>"$WORK/path.err"
-	until_ok 30 grep -q 'listening on' "$WORK/path.err" || fail "tcpdump: $(cat "$WORK/path.err")"
+	capture path a $DA -s 100 src $A4 and tcp
 	ip -n $A route change 198.51.100.9 via 192.0.2.2 mtu lock 900
 	held_wait
 	expect_eq "$(delta a toe_update_path_mtu)" 1 "updates of the path"
 	expect_ge "$(delta a toe_special_path_mtu)" 1 "connections that adapted"
 	expect_eq "$(delta a toe_upload_route_change)" 0 "uploads"
 	expect_ge "$(delta a toe_tx_bytes)" $((12 * MANY_BYTES / 2)) "bytes sent by the target"
-	pause 0.5
-	end_bg
-	tcpdump -r "$WORK/path.pcap" -n -e -S 2>/dev/null >"$WORK/path.txt"
+	captured path
 	# Full segments, of 900 bytes with their headers.
 	expect_eq "$(longest path)" $((14 + 900)) "longest frame"
 	expect_eq "$(payload path $A4)" $((12 * MANY_BYTES)) "bytes in the frames"
