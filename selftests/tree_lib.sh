@@ -299,8 +299,9 @@ t_path_mtu() {
 # data and its path changes is the same with and without an offload.
 monitored() { # FILE [ulp]
 	fresh
+	: >"$WORK/monitor"
 	bg ip -n $A -4 monitor neigh route address >"$WORK/monitor"
-	pause 0.5
+	until_ok 20 noticed 198.18.1.0/24 || fail "ip monitor does not begin"
 	held_conns 4 4 "$2"
 	ip -n $A route add 198.18.0.0/24 dev $DA
 	ip -n $A neigh replace $B4 lladdr "$(mac_of_b)" nud reachable dev $DA
@@ -310,9 +311,16 @@ monitored() { # FILE [ulp]
 	wait $held || fail "the connections failed"
 	ip -n $A route del $B4/32
 	ip -n $A route del 198.18.0.0/24 dev $DA
-	pause 0.5
+	until_ok 20 noticed 198.18.2.0/24 || fail "ip monitor has ended"
 	end_bg
-	sed "s/$(mac_of_b)/MAC/" "$WORK/monitor" | sort | uniq -c >"$1"
+	sed "/198\.18\.[12]\.0/d; s/$(mac_of_b)/MAC/" "$WORK/monitor" | sort | uniq -c >"$1"
+}
+# A route that comes and goes again, and whether ip monitor has said so: it begins when it
+# begins, and tells things in their order.
+noticed() { # NET
+	ip -n $A route replace "$1" dev $DA
+	ip -n $A route del "$1" dev $DA
+	grep -q "$1" "$WORK/monitor"
 }
 mac_of_b() { ip -n $B -o link show dev $DB | sed 's/.*ether \([^ ]*\).*/\1/'; }
 t_monitor() {
