@@ -220,7 +220,7 @@ t_conntrack() { # FAMILY
 	done
 	snap a
 	hold_start "$1" --bytes "$(kib 8192)" --ulp both
-	expect_eq "$(delta a toe_offloads)" 1 "offloads"
+	expect_ge "$(delta a toe_offloads)" 1 "offloads"
 	until_ok 20 has_moved 1000000
 	expect_ge "$(delta a toe_rx_bytes)" 1000000 "bytes that conntrack has not seen"
 	upload_all a
@@ -245,7 +245,7 @@ t_least_ttl() { # FAMILY before|after|listener
 	dropped=$(snmp $end TcpExtTCPMinTTLDrop)
 	snap $end
 	probe filter least_ttl "$1" --bpf "$2"
-	expect_eq "$(delta $end toe_offloads)" 1 "offloads"
+	expect_ge "$(delta $end toe_offloads)" 1 "offloads"
 	[ "$2" = after ] || expect_eq "$(delta $end toe_upload_setsockopt)" 0 "uploads by setsockopt"
 	expect_ge "$(snmp $end TcpExtTCPMinTTLDrop)" $((dropped + 1)) "TCPMinTTLDrop"
 	expect_no_entries

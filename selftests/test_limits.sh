@@ -48,6 +48,12 @@ charged() {
 # Runs a command as one of the group's processes.
 in_group() { sh -c 'echo 0 >"$0/cgroup.procs" && exec "$@"' "$group" "$@"; }
 
+# Stops the group's processes, or lets them run.
+frozen() { # 0|1
+	echo "$1" >"$group/cgroup.freeze" || fail "cgroup.freeze"
+	until_ok 10 grep -qx "frozen $1" "$group/cgroup.events" || fail "the group does not stop"
+}
+
 # N connections of processes of the group that stay until held_wait.
 group_conns() { hold_conns 4 $N "$1" in_group; } # ULP
 
@@ -113,6 +119,8 @@ t_at_the_limit() {
 	server b 7100 4
 	make_group limit
 	group_conns 0
+	# In a group that is full a process that needs a page is killed: here nobody runs.
+	frozen 1
 	echo $(($(cat "$group/memory.current") + 262144)) >"$group/memory.max" || fail "memory.max"
 	knob a min_segments 0
 	knob a policy auto
@@ -121,6 +129,7 @@ t_at_the_limit() {
 	expect_ge "$(delta a toe_refuse_no_memory)" 1 "refusals for want of memory"
 	expect_ge $((N - $(knob a connections))) 1 "connections of the host stack"
 	echo max >"$group/memory.max"
+	frozen 0
 	knob a offload_all 1 || fail "offload_all"
 	until_ok 20 offloaded_all || fail "only $(knob a connections) of $N connections"
 	held_wait
