@@ -71,9 +71,8 @@ use crate::{
             DriverRef, //
         },
         input::RawSockets,
-        lock_cell::SockCell,
         ndo::Driver,
-        netdev::NetDevice,
+        net_device::NetDevice,
         skb::{
             FrameList,
             SkBuff, //
@@ -82,6 +81,7 @@ use crate::{
             LockedSock,
             Sock, //
         },
+        sync::sock_cell::SockCell,
         table::Links,
         user_buffer::BufferSlot,
         vlan::TagKey, //

@@ -8,7 +8,7 @@
 //! switched off.
 //!
 //! Locking: rtnl protects the life of a pair, [`Port::peer`] is read under RCU,
-//! and each [`FrameQueue`](crate::net::ring::FrameQueue) has a spin lock of its
+//! and each [`FrameQueue`](crate::net::sync::ring::FrameQueue) has a spin lock of its
 //! own, innermost.
 
 use kernel::{
@@ -35,7 +35,7 @@ use crate::{
             OwnDevice,
             Xmit, //
         },
-        netdev::{
+        net_device::{
             self as device,
             features,
             DeviceSetup,

@@ -23,9 +23,9 @@ use net::{
     notifier::NetdevRegistration,
     proto,
     skb,
+    sync::worker,
     tracepoint,
-    ulp,
-    worker, //
+    ulp, //
 };
 
 mod bindings;
@@ -34,7 +34,6 @@ mod framework;
 mod logic;
 mod net;
 mod netdev;
-mod text;
 
 // No aliases: with one for its link kind, any user with a user namespace could load it.
 module! {

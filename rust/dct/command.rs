@@ -18,27 +18,27 @@ use kernel::{
     }, //
 };
 
-use crate::{
-    dct::{
-        buffer,
-        hold,
-        host_queue,
-        legacy,
-        next_stamp,
-        objects::{
-            find,
-            insert,
-            LayerObject,
-            NeighbourObject,
-            PathObject, //
-        },
-        receive,
-        transmit,
-        Engine,
-        Entry,
-        Nic,
-        SEED, //
+use super::{
+    buffer,
+    hold,
+    host_queue,
+    legacy,
+    next_stamp,
+    objects::{
+        find,
+        insert,
+        LayerObject,
+        NeighbourObject,
+        PathObject, //
     },
+    receive,
+    transmit,
+    Engine,
+    Entry,
+    Nic,
+    SEED, //
+};
+use crate::{
     framework::{
         host::{
             self,
@@ -94,7 +94,6 @@ use crate::{
             DriverRef, //
         },
         input::RawSockets,
-        lock_cell::SockCell,
         memcg::{
             self,
             Charge, //
@@ -108,11 +107,14 @@ use crate::{
             LockedSock,
             Sock, //
         },
+        sync::{
+            rcu::ReadGuard,
+            sock_cell::SockCell, //
+        },
         table::{
             Full,
             Inserter,
             Links,
-            ReadGuard,
             Tether, //
         },
         user_buffer::{

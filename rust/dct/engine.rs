@@ -8,6 +8,13 @@ use kernel::{
     sync::SpinLock, //
 };
 
+use super::{
+    objects::Objects,
+    transmit,
+    Entry,
+    Nic,
+    SEED, //
+};
 use crate::{
     framework::host::{
         Device,
@@ -21,21 +28,13 @@ use crate::{
     },
     net::{
         context::Bh,
+        sync::rcu::ReadGuard,
         table::{
             EntryRef,
-            ReadGuard,
             Table,
             MAX_CAPACITY, //
         }, //
     }, //
-};
-
-use super::{
-    objects::Objects,
-    transmit,
-    Entry,
-    Nic,
-    SEED, //
 };
 
 /// Connections a new device takes at most.

@@ -9,6 +9,18 @@ use kernel::{
     sync::SpinLock, //
 };
 
+use super::{
+    offload_target,
+    receive::{
+        self,
+        Recent,
+        Source, //
+    },
+    Engine,
+    Entry,
+    Nic,
+    SendError, //
+};
 use crate::{
     framework::host::{
         self,
@@ -47,30 +59,15 @@ use crate::{
             OwnDevice,
             Xmit, //
         },
-        netdev::NetDevice,
+        net_device::NetDevice,
         skb::{
             FrameList,
             SkBuff, //
         },
         sock::LockedSock,
-        table::{
-            ReadGuard, //
-            Tether,
-        }, //
+        sync::rcu::ReadGuard,
+        table::Tether, //
     }, //
-};
-
-use super::{
-    offload_target,
-    receive::{
-        self,
-        Recent,
-        Source, //
-    },
-    Engine,
-    Entry,
-    Nic,
-    SendError, //
 };
 
 /// What becomes of the engine's frames.

@@ -5,12 +5,12 @@
 //!
 //! Claims: Documentation/networking/toe-claims.rst
 
+use super::{
+    receive,
+    Entry,
+    Nic, //
+};
 use crate::{
-    dct::{
-        receive,
-        Entry,
-        Nic, //
-    },
     framework::host,
     logic::{
         hold::{
@@ -26,7 +26,7 @@ use crate::{
             SkBuff, //
         },
         sock::LockedSock,
-        table::ReadGuard,
+        sync::rcu::ReadGuard,
         time, //
     }, //
 };

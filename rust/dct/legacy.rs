@@ -6,11 +6,13 @@
 //!
 //! Claims: Documentation/networking/toe-claims.rst
 
+use super::{
+    buffer,
+    hold,
+    Entry,
+    Nic, //
+};
 use crate::{
-    dct::{
-        Entry,
-        Nic, //
-    },
     framework::host::{
         self,
         Connection, //
@@ -28,14 +30,9 @@ use crate::{
         proto,
         skb::SkBuff,
         sock::LockedSock,
-        table::ReadGuard,
+        sync::rcu::ReadGuard,
         time, //
     }, //
-};
-
-use super::{
-    buffer,
-    hold, //
 };
 
 /// The connection of `entry`, if it is still in the target.

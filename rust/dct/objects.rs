@@ -42,12 +42,12 @@ use crate::{
     net::{
         devref::DevRef,
         memcg,
+        sync::rcu::ReadGuard,
         table::{
             node,
             Full,
             Links,
             Node,
-            ReadGuard,
             Table, //
         }, //
     }, //

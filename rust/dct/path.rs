@@ -12,12 +12,12 @@ use kernel::{
     sync::Arc, //
 };
 
+use super::{
+    legacy,
+    Entry,
+    Nic, //
+};
 use crate::{
-    dct::{
-        legacy,
-        Entry,
-        Nic, //
-    },
     framework::host,
     logic::{
         filter::Filter,
@@ -34,7 +34,7 @@ use crate::{
     net::{
         context::Bh,
         sock::LockedSock,
-        table::ReadGuard,
+        sync::rcu::ReadGuard,
         tcp::Path, //
     }, //
 };

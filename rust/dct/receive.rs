@@ -16,15 +16,15 @@ use core::sync::atomic::{
     Ordering::Relaxed, //
 };
 
+use super::{
+    buffer,
+    hold,
+    legacy,
+    transmit,
+    Entry,
+    Nic, //
+};
 use crate::{
-    dct::{
-        buffer,
-        hold,
-        legacy,
-        transmit,
-        Entry,
-        Nic, //
-    },
     framework::host,
     logic::{
         hwid::Hwid,
@@ -61,7 +61,7 @@ use crate::{
             BhLock,
             LockedSock, //
         },
-        table::ReadGuard,
+        sync::rcu::ReadGuard,
         tcp, //
     }, //
 };

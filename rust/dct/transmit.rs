@@ -16,17 +16,17 @@
 
 use kernel::prelude::*;
 
-use crate::{
-    dct::{
-        legacy,
-        path::{
-            path,
-            Detour, //
-        },
-        Entry,
-        Nic,
-        SendError, //
+use super::{
+    legacy,
+    path::{
+        path,
+        Detour, //
     },
+    Entry,
+    Nic,
+    SendError, //
+};
+use crate::{
     framework::host,
     logic::{
         reason::{
@@ -61,7 +61,7 @@ use crate::{
             SkBuff, //
         },
         sock::LockedSock,
-        table::ReadGuard, //
+        sync::rcu::ReadGuard, //
     }, //
 };
 

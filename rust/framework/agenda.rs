@@ -11,15 +11,17 @@ use super::queue::{
     Taken, //
 };
 use crate::net::{
-    spin_lock_bh::{
-        new_spinlock_bh,
-        SpinLockBh, //
+    sync::{
+        spin_lock_bh::{
+            new_spinlock_bh,
+            SpinLockBh, //
+        },
+        worker::{
+            Job,
+            Worker, //
+        }, //
     },
-    time,
-    worker::{
-        Job,
-        Worker, //
-    }, //
+    time, //
 };
 
 /// Something to be done, and when.

@@ -35,12 +35,14 @@ use crate::{
             Patience,
             Sock, //
         },
-        table::ReadGuard,
-        time,
-        worker::{
-            Job,
-            Worker, //
-        }, //
+        sync::{
+            rcu::ReadGuard,
+            worker::{
+                Job,
+                Worker, //
+            }, //
+        },
+        time, //
     }, //
 };
 

@@ -80,9 +80,8 @@ use crate::{
         calls::ModulePin,
         context::Bh,
         devref::DevRef,
-        lock_cell::SockCell,
         memcg::Charge,
-        netdev::NetDevice,
+        net_device::NetDevice,
         proto::{
             self,
             InstallError, //
@@ -97,10 +96,11 @@ use crate::{
             Sock,
             UserLock, //
         },
-        table::{
-            ReadGuard,
-            Tether, //
+        sync::{
+            rcu::ReadGuard,
+            sock_cell::SockCell, //
         },
+        table::Tether,
         time,
         trace, //
     }, //

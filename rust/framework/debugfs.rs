@@ -36,11 +36,11 @@ use crate::{
             RootGuard,
             ShowDevice, //
         },
-        netdev::NetDevice,
+        fmt::Text,
+        net_device::NetDevice,
         sock::Sock,
-        table::ReadGuard, //
-    },
-    text::Text, //
+        sync::rcu::ReadGuard, //
+    }, //
 };
 
 static ROOT: Root = Root::new();

@@ -37,11 +37,13 @@ use crate::{
     },
     net::{
         proto,
-        spin_lock_bh::{
-            new_spinlock_bh,
-            SpinLockBh, //
-        },
-        worker::Worker, //
+        sync::{
+            spin_lock_bh::{
+                new_spinlock_bh,
+                SpinLockBh, //
+            },
+            worker::Worker, //
+        }, //
     }, //
 };
 

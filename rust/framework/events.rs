@@ -22,13 +22,13 @@ use crate::{
     },
     net::{
         context::Rtnl,
-        netdev::NetDevice,
+        net_device::NetDevice,
         notifier::{
             NetdevEvent,
             NetdevNotifier, //
         },
         sock::Sock,
-        table::ReadGuard, //
+        sync::rcu::ReadGuard, //
     }, //
 };
 

@@ -79,8 +79,10 @@ use crate::{
             Overrides, //
         },
         tree::{
-            state,
-            state::Object,
+            state::{
+                self,
+                Object, //
+            },
             BlockId,
             Status,
             Tree,
@@ -100,15 +102,15 @@ use crate::{
         context::BhGuard,
         devref::DevRef,
         memcg::Charge,
-        netdev::NetDevice,
+        net_device::NetDevice,
         sock::{
             LockedSock,
             Patience,
             Sock,
             UserLock, //
         },
-        table::ReadGuard,
-        tcp::Hop,
+        sync::rcu::ReadGuard,
+        tcp::Hop, //
     }, //
 };
 

@@ -43,14 +43,16 @@ use crate::{
             LockedSock,
             Sock, //
         },
-        table::ReadGuard,
-        time,
-        worker::{
-            Job,
-            Published,
-            Slot,
-            Worker, //
-        }, //
+        sync::{
+            rcu::ReadGuard,
+            worker::{
+                Job,
+                Published,
+                Slot,
+                Worker, //
+            }, //
+        },
+        time, //
     }, //
 };
 

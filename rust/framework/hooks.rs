@@ -48,7 +48,7 @@ use crate::{
             LockedSock,
             Sock, //
         },
-        table::ReadGuard,
+        sync::rcu::ReadGuard,
         tracepoint::StateProbe,
         ulp::Ulp, //
     }, //

@@ -31,7 +31,7 @@ use crate::{
     net::{
         context::Bh,
         memcg,
-        netdev::{
+        net_device::{
             features,
             NetDevice, //
         },

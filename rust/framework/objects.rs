@@ -78,21 +78,23 @@ use crate::{
     },
     net::{
         devref::DevRef,
-        netdev::NetDevice,
+        net_device::NetDevice,
         netevent::{
             self,
             NetEventNotifier, //
         },
         sock::LockedSock,
-        spin_lock_bh::{
-            new_spinlock_bh,
-            SpinLockBh, //
+        sync::{
+            rcu::ReadGuard,
+            spin_lock_bh::{
+                new_spinlock_bh,
+                SpinLockBh, //
+            }, //
         },
         table::{
             node,
             EntryRef,
             Links,
-            ReadGuard,
             Table, //
         },
         tcp::Hop, //

@@ -33,7 +33,7 @@ use crate::{
     net::{
         consts as c,
         devref::DevRef,
-        netdev::NetDevice,
+        net_device::NetDevice,
         proto::{
             self,
             Msg,
@@ -44,7 +44,7 @@ use crate::{
             Sock,
             UserLock, //
         },
-        table::ReadGuard,
+        sync::rcu::ReadGuard,
         user_buffer::{
             self,
             Pinned, //

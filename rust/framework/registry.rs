@@ -16,8 +16,8 @@ use kernel::prelude::*;
 use super::target::OffloadTarget;
 use crate::net::{
     ndo::Driver,
-    netdev::NetDevice,
-    static_slot::StaticSlot, //
+    net_device::NetDevice,
+    sync::static_slot::StaticSlot, //
 };
 
 /// Finds the target in a device, if the device is the driver's. It may be called as long

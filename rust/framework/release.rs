@@ -26,7 +26,7 @@ use crate::{
     net::{
         proto,
         sock::LockedSock,
-        table::ReadGuard,
+        sync::rcu::ReadGuard,
         ulp, //
     }, //
 };

@@ -52,20 +52,22 @@ use crate::{
     },
     net::{
         facts,
-        netdev::NetDevice,
+        fmt::Line,
+        net_device::NetDevice,
         proto,
-        rcu_box::RcuBox,
-        rcu_slot::RcuSlot,
         sock::LockedSock,
+        sync::rcu::{
+            RcuBox,
+            RcuSlot,
+            ReadGuard, //
+        },
         sysfs::{
             Chunk,
             Page,
             Window, //
         },
-        table::ReadGuard,
         time, //
-    },
-    text::Line, //
+    }, //
 };
 
 /// What a file says while no rules are loaded, and what unloads them.

@@ -32,7 +32,7 @@ use crate::{
             Sock,
             UserLock, //
         },
-        table::ReadGuard,
+        sync::rcu::ReadGuard,
         tcp::AppendError, //
     }, //
 };

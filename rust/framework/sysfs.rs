@@ -29,7 +29,7 @@ use crate::{
         reason::UploadReason, //
     },
     net::{
-        netdev::NetDevice,
+        net_device::NetDevice,
         sysfs::{
             Attribute,
             AttributeList,

@@ -29,7 +29,7 @@ use crate::{
     },
     net::{
         context::Bh,
-        netdev::NetDevice,
+        net_device::NetDevice,
         proto::HostFrame,
         skb::SkBuff,
         sock::{

@@ -55,7 +55,7 @@ use crate::{
             Sock,
             UserLock, //
         },
-        table::ReadGuard,
+        sync::rcu::ReadGuard,
         time,
         trace, //
     }, //

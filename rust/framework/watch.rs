@@ -40,19 +40,21 @@ use crate::{
     },
     net::{
         devref::DevRef,
-        netdev::NetDevice,
+        net_device::NetDevice,
         record,
         sock::Sock,
-        spin_lock_bh::{
-            new_spinlock_bh,
-            SpinLockBh, //
-        },
-        table::ReadGuard,
-        worker::{
-            Job,
-            Published,
-            Slot,
-            Worker, //
+        sync::{
+            rcu::ReadGuard,
+            spin_lock_bh::{
+                new_spinlock_bh,
+                SpinLockBh, //
+            },
+            worker::{
+                Job,
+                Published,
+                Slot,
+                Worker, //
+            }, //
         }, //
     }, //
 };

@@ -14,12 +14,12 @@ use kernel::{
 };
 
 use super::{
-    netdev::NetDevice,
+    net_device::NetDevice,
     sock::{
         Sock,
         UserLock, //
     },
-    table::ReadGuard, //
+    sync::rcu::ReadGuard, //
 };
 use crate::bindings;
 

@@ -16,7 +16,7 @@ use kernel::{
 };
 
 use super::{
-    netdev::NetDevice,
+    net_device::NetDevice,
     sock::Sock, //
 };
 use crate::bindings;

@@ -26,12 +26,11 @@ use kernel::{
     types::Opaque, //
 };
 
-use crate::bindings;
-
 use super::{
     context::Rtnl,
-    netdev::NetDevice, //
+    net_device::NetDevice, //
 };
+use crate::bindings;
 
 /// The module's directory; a `static`.
 ///

@@ -13,7 +13,7 @@ use core::{
 
 use super::{
     ndo::Driver,
-    netdev::NetDevice, //
+    net_device::NetDevice, //
 };
 use crate::bindings;
 

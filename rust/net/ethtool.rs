@@ -15,8 +15,6 @@ use kernel::{
     types::Opaque, //
 };
 
-use crate::bindings;
-
 use super::{
     context::Rtnl,
     link::ExtAck,
@@ -24,11 +22,12 @@ use super::{
         value,
         Driver, //
     },
-    netdev::{
+    net_device::{
         copy_cstr,
         DeviceSetup, //
-    },
+    }, //
 };
+use crate::bindings;
 
 /// Length of the name of a counter, with the terminating null.
 const NAME_LEN: usize = bindings::ETH_GSTRING_LEN as usize;

@@ -8,6 +8,13 @@ use kernel::{
     sync::aref::ARef, //
 };
 
+use super::{
+    net_device::NetDevice,
+    sock::{
+        LockedSock,
+        Sock, //
+    }, //
+};
 use crate::{
     bindings,
     logic::{
@@ -20,13 +27,6 @@ use crate::{
         tuple::{
             Family,
             Tuple, //
-        }, //
-    },
-    net::{
-        netdev::NetDevice,
-        sock::{
-            LockedSock,
-            Sock, //
         }, //
     }, //
 };

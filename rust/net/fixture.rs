@@ -16,7 +16,7 @@ use kernel::{
 
 use super::{
     ndo::Driver,
-    netdev::{
+    net_device::{
         DeviceSetup,
         NetDevice, //
     },

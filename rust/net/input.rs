@@ -3,18 +3,17 @@
 //! What the host stack checks for each frame that it receives: whether it is for this host,
 //! and who else must see it.
 
-use crate::{
-    bindings,
-    logic::wire, //
-};
-
 use super::{
-    netdev::NetDevice,
+    net_device::NetDevice,
     skb::SkBuff,
     sock::{
         BhLock,
         Sock, //
     }, //
+};
+use crate::{
+    bindings,
+    logic::wire, //
 };
 
 /// Where the raw sockets are that may want to see a socket's frames: a chain of the host's

@@ -17,13 +17,12 @@ use kernel::{
     str::CStr, //
 };
 
-use crate::bindings;
-
 use super::{
     context::Rtnl,
-    netdev::NetDevice,
+    net_device::NetDevice,
     rtnl::INFO_PEER, //
 };
+use crate::bindings;
 
 const IFLA_COUNT: usize = bindings::__IFLA_MAX as usize;
 const IFNAMSIZ: usize = bindings::IFNAMSIZ as usize;
@@ -51,7 +50,7 @@ impl ExtAck<'_> {
             // SAFETY: valid and ours by the type invariant; the reference does not leave this
             // block.
             unsafe {
-                super::netdev::copy_cstr(&mut (*self.0)._msg_buf, message);
+                super::net_device::copy_cstr(&mut (*self.0)._msg_buf, message);
                 (*self.0)._msg = addr_of!((*self.0)._msg_buf).cast();
             }
         }
@@ -210,7 +209,7 @@ impl<'a> NewLink<'a> {
         } else {
             // The name is the first device's.
             let mut name = [0; IFNAMSIZ];
-            super::netdev::copy_cstr(&mut name, template);
+            super::net_device::copy_cstr(&mut name, template);
             (name, bindings::NET_NAME_ENUM)
         };
         // SAFETY: rtnl is held, which the callee asserts. The namespace is one that the request

@@ -31,19 +31,18 @@ use kernel::{
     types::Opaque, //
 };
 
-use crate::bindings;
-
 use super::{
     context::{
         Bh,
         Rtnl, //
     },
-    netdev::NetDevice,
+    net_device::NetDevice,
     skb::{
         FrameList,
         SkBuff, //
     }, //
 };
+use crate::bindings;
 
 /// What is polled.
 pub(crate) trait Poll: Sized + Sync {

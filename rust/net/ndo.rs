@@ -14,16 +14,15 @@ use kernel::{
     types::Opaque, //
 };
 
-use crate::bindings;
-
 use super::{
     context::{
         Bh,
         Rtnl, //
     },
-    netdev::NetDevice,
+    net_device::NetDevice,
     skb::SkBuff, //
 };
+use crate::bindings;
 
 /// What became of a frame given to [`Driver::start_xmit`].
 pub(crate) enum Xmit {

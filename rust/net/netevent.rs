@@ -11,18 +11,17 @@ use kernel::{
     types::Opaque, //
 };
 
-use crate::{
-    bindings,
-    logic::tuple::Family, //
-};
-
 use super::{
-    netdev::NetDevice,
+    net_device::NetDevice,
     notifier::{
         Chain,
         Registration, //
     },
     tcp::Hop, //
+};
+use crate::{
+    bindings,
+    logic::tuple::Family, //
 };
 
 /// A neighbour.

@@ -15,12 +15,11 @@ use kernel::{
     types::Opaque, //
 };
 
-use crate::bindings;
-
 use super::{
     context::Rtnl,
-    netdev::NetDevice, //
+    net_device::NetDevice, //
 };
+use crate::bindings;
 
 /// What happened to a device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -13,16 +13,15 @@ use kernel::{
     types::Opaque, //
 };
 
-use crate::bindings;
-
 use super::{
     context::{
         Bh,
         Rtnl, //
     },
     link::KillList,
-    netdev::NetDevice, //
+    net_device::NetDevice, //
 };
+use crate::bindings;
 
 /// One device's pointer to the other.
 ///

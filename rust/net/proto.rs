@@ -53,7 +53,7 @@ use super::{
         LockedSock,
         Sock, //
     },
-    table::ReadGuard,
+    sync::rcu::ReadGuard,
     ulp, //
 };
 use crate::{

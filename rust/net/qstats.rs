@@ -11,16 +11,15 @@ use kernel::{
     types::Opaque, //
 };
 
-use crate::bindings;
-
 use super::{
     context::Rtnl,
     ndo::{
         value,
         Driver, //
     },
-    netdev::DeviceSetup, //
+    net_device::DeviceSetup, //
 };
+use crate::bindings;
 
 /// Counters of a receive queue.
 #[derive(Default)]

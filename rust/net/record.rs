@@ -38,7 +38,7 @@ use super::{
     },
     memcg,
     sock::Sock,
-    table::ReadGuard, //
+    sync::rcu::ReadGuard, //
 };
 use crate::bindings;
 

@@ -20,8 +20,6 @@ use kernel::{
     types::Opaque, //
 };
 
-use crate::bindings;
-
 use super::{
     context::Rtnl,
     link::{
@@ -31,11 +29,12 @@ use super::{
         NewLink, //
     },
     ndo::Driver,
-    netdev::{
+    net_device::{
         DeviceSetup,
         NetDevice, //
     }, //
 };
+use crate::bindings;
 
 /// The attribute of `IFLA_INFO_DATA` that describes the peer, as veth's
 /// `VETH_INFO_PEER`: a `struct ifinfomsg` followed by link attributes.

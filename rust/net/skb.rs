@@ -14,12 +14,11 @@ use kernel::{
     prelude::*, //
 };
 
-use crate::bindings;
-
 use super::{
     context::Bh,
-    netdev::NetDevice, //
+    net_device::NetDevice, //
 };
+use crate::bindings;
 
 /// `ip_summed` of a frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

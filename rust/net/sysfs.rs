@@ -28,9 +28,8 @@ use kernel::{
     types::Opaque, //
 };
 
+use super::net_device::NetDevice;
 use crate::bindings;
-
-use super::netdev::NetDevice;
 
 /// What a `show` function writes to: a page.
 pub(crate) struct Page<'a> {

@@ -11,7 +11,6 @@
 
 use core::{
     any::TypeId,
-    marker::PhantomData,
     ops::Deref,
     ptr::{
         self,
@@ -31,15 +30,14 @@ use kernel::{
 };
 
 use super::{
-    context::{
-        Bh,
-        BhOff, //
-    },
     memcg,
-    spin_lock_bh::{
-        new_spinlock_bh,
-        SpinLockBh,
-        SpinLockBhGuard, //
+    sync::{
+        rcu::ReadGuard,
+        spin_lock_bh::{
+            new_spinlock_bh,
+            SpinLockBh,
+            SpinLockBhGuard, //
+        }, //
     }, //
 };
 use crate::{
@@ -179,44 +177,6 @@ pub(crate) enum Full {
     Memory,
     /// An equal entry is there.
     Duplicate,
-}
-
-/// An RCU read-side critical section.
-pub(crate) struct ReadGuard<'a> {
-    /// Ends it; `None` where another thing does.
-    _guard: Option<kernel::sync::rcu::Guard>,
-    _within: PhantomData<&'a ()>,
-}
-
-impl ReadGuard<'static> {
-    #[inline]
-    pub(crate) fn new() -> Self {
-        ReadGuard {
-            _guard: Some(kernel::sync::rcu::read_lock()),
-            _within: PhantomData,
-        }
-    }
-}
-
-impl<'a> ReadGuard<'a> {
-    /// A stretch with bottom halves disabled is one, too: grace periods wait for
-    /// those (`Documentation/RCU/whatisRCU.rst`).
-    #[inline(always)]
-    pub(crate) fn within(_bh: &'a Bh) -> Self {
-        ReadGuard {
-            _guard: None,
-            _within: PhantomData,
-        }
-    }
-
-    /// As [`within`](Self::within).
-    #[inline(always)]
-    pub(in crate::net) fn beside(_bh: &'a BhOff) -> Self {
-        ReadGuard {
-            _guard: None,
-            _within: PhantomData,
-        }
-    }
 }
 
 /// A reference to an entry, good for one RCU read-side critical section.

@@ -20,7 +20,6 @@ use kernel::{
 };
 
 use super::{
-    lock_cell::SockCell,
     proto::{
         self,
         Msg, //
@@ -30,7 +29,8 @@ use super::{
         LockedSock,
         Sock,
         UserLock, //
-    }, //
+    },
+    sync::sock_cell::SockCell, //
 };
 use crate::{
     bindings,

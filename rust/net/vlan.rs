@@ -13,7 +13,7 @@ use core::{
 use super::{
     context::Bh,
     devref::DevRef,
-    netdev::{
+    net_device::{
         NetDevice,
         ETH_HLEN, //
     },

@@ -4,6 +4,7 @@
 
 use kernel::prelude::*;
 
+use super::Port;
 use crate::{
     framework::host::{
         self,
@@ -11,7 +12,7 @@ use crate::{
         show, //
     },
     net::{
-        netdev::NetDevice,
+        net_device::NetDevice,
         sysfs::{
             Attribute,
             AttributeList,
@@ -20,8 +21,6 @@ use crate::{
         }, //
     }, //
 };
-
-use super::Port;
 
 static FILES: [Attribute; 1] = [Attribute::rw(c"capacity", show_capacity, store_capacity)];
 static LIST: AttributeList<36> = AttributeList::new(&host::FILES, &FILES);

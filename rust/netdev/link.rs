@@ -7,6 +7,7 @@ use kernel::{
     str::CStr, //
 };
 
+use super::Port;
 use crate::net::{
     context::Rtnl,
     errno,
@@ -16,7 +17,7 @@ use crate::net::{
         LinkAttrs,
         NewLink, //
     },
-    netdev::{
+    net_device::{
         self as device,
         DeviceSetup,
         NetDevice, //
@@ -24,8 +25,6 @@ use crate::net::{
     pair,
     rtnl::LinkKind, //
 };
-
-use super::Port;
 
 /// `type toe`.
 pub(crate) struct Link;

@@ -16,35 +16,38 @@ use core::{
 
 use kernel::prelude::*;
 
-use crate::dct::receive::{
-    self,
-    Recent,
-    Source, //
-};
-use crate::net::{
-    context::{
-        Bh,
-        BhGuard,
-        Rtnl, //
+use super::Port;
+use crate::{
+    dct::receive::{
+        self,
+        Recent,
+        Source, //
     },
-    counter::Counter,
-    napi::{
-        Napi,
-        Poll, //
-    },
-    netdev::{
-        features,
-        NetDevice, //
-    },
-    qstats::TxStats,
-    ring::FrameQueue,
-    skb::{
-        FrameList,
-        SkBuff, //
+    net::{
+        context::{
+            Bh,
+            BhGuard,
+            Rtnl, //
+        },
+        napi::{
+            Napi,
+            Poll, //
+        },
+        net_device::{
+            features,
+            NetDevice, //
+        },
+        qstats::TxStats,
+        skb::{
+            FrameList,
+            SkBuff, //
+        },
+        sync::{
+            counter::Counter,
+            ring::FrameQueue, //
+        }, //
     }, //
 };
-
-use super::Port;
 
 /// Frames that a queue holds unless `ethtool -G` says otherwise.
 pub(super) const DEFAULT_RING: u32 = 1024;

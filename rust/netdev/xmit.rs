@@ -4,6 +4,10 @@
 
 use core::sync::atomic::Ordering::SeqCst;
 
+use super::{
+    queue::RxQueue,
+    Port, //
+};
 use crate::{
     dct::{
         Engine,
@@ -15,23 +19,18 @@ use crate::{
         context::Bh,
         napi::Poll,
         ndo::Xmit,
-        netdev::{
+        net_device::{
             features,
             NetDevice,
             ETH_HLEN, //
         },
-        ring::Refused,
         skb::{
             DropReason,
             FrameList,
             SkBuff, //
-        }, //
+        },
+        sync::ring::Refused, //
     }, //
-};
-
-use super::{
-    queue::RxQueue,
-    Port, //
 };
 
 impl Port {

@@ -15,16 +15,6 @@ use kernel::{
 };
 
 use super::{
-    super::{
-        intermediate::Layers,
-        target::{
-            Host,
-            OffloadTarget,
-            OffloadTree,
-            Parts,
-            Place, //
-        }, //
-    },
     named,
     one,
     tell_neighbour,
@@ -35,6 +25,16 @@ use super::{
     State, //
 };
 use crate::{
+    framework::{
+        intermediate::Layers,
+        target::{
+            Host,
+            OffloadTarget,
+            OffloadTree,
+            Parts,
+            Place, //
+        }, //
+    },
     logic::{
         hwid::Hwid,
         objects::{
@@ -69,13 +69,15 @@ use crate::{
             self,
             Charge, //
         },
-        netdev::NetDevice,
+        net_device::NetDevice,
         sock::Sock,
-        spin_lock_bh::SpinLockBhGuard,
+        sync::{
+            rcu::ReadGuard,
+            spin_lock_bh::SpinLockBhGuard, //
+        },
         table::{
             Full,
-            Links,
-            ReadGuard, //
+            Links, //
         },
         tcp::Hop,
         time, //

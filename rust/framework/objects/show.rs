@@ -9,11 +9,11 @@ use kernel::{
 };
 
 use super::{
-    super::target::OffloadTarget,
     named,
     Objects, //
 };
 use crate::{
+    framework::target::OffloadTarget,
     logic::{
         objects::RefState,
         tree::{
@@ -26,8 +26,10 @@ use crate::{
         },
         tuple::Address, //
     },
-    net::table::ReadGuard,
-    text::Text, //
+    net::{
+        fmt::Text,
+        sync::rcu::ReadGuard, //
+    }, //
 };
 
 impl Objects {

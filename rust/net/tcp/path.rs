@@ -21,7 +21,7 @@ use crate::{
     },
     net::{
         context::Bh,
-        netdev::NetDevice,
+        net_device::NetDevice,
         proto,
         sock::{
             LockedSock,

@@ -54,7 +54,7 @@ use crate::{
         }, //
     },
     net::{
-        netdev::NetDevice,
+        net_device::NetDevice,
         skb::{
             shinfo,
             SkBuff, //

@@ -17,13 +17,13 @@ use kernel::{
     sync::SpinLock, //
 };
 
-use super::{
+use super::counter::Counter;
+use crate::net::{
     context::Bh,
-    counter::Counter,
     skb::{
         FrameList,
         SkBuff, //
-    },
+    }, //
 };
 
 /// What a queue has seen.

@@ -9,7 +9,7 @@ use core::{
     ptr, //
 };
 
-use super::sock::{
+use crate::net::sock::{
     LockedSock,
     Sock, //
 };

@@ -22,15 +22,13 @@ use kernel::{
     }, //
 };
 
-use super::{
-    context::BhOff,
-    table::ReadGuard, //
-};
+use super::rcu::ReadGuard;
+use crate::net::context::BhOff;
 
 /// Makes the initialiser of a [`SpinLockBh`], which lockdep knows by the place of this call.
 macro_rules! new_spinlock_bh {
     ($inner:expr) => {
-        $crate::net::spin_lock_bh::SpinLockBh::new(
+        $crate::net::sync::spin_lock_bh::SpinLockBh::new(
             $inner,
             ::kernel::optional_name!(),
             ::kernel::static_lock_class!(),

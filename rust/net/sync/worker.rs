@@ -16,7 +16,7 @@ use kernel::{
     types::Opaque, //
 };
 
-use super::table::ReadGuard;
+use super::rcu::ReadGuard;
 use crate::bindings;
 
 /// What a [`Worker`] runs.

@@ -18,8 +18,6 @@ use kernel::{
     types::Opaque, //
 };
 
-use crate::bindings;
-
 use super::{
     context::{
         Bh,
@@ -31,6 +29,7 @@ use super::{
         SkBuff, //
     }, //
 };
+use crate::bindings;
 
 /// Device features, `NETIF_F_*`.
 pub(crate) mod features {
