@@ -8,8 +8,8 @@
 //!
 //! - the command unit ([`command`]) creates, updates, queries and removes
 //!   entries for the host;
-//! - the receive engine ([`receive`]) reads the match and updates the data;
-//! - the transmit engine ([`transmit`]) reads and updates the data.
+//! - the receive engine ([`rx`]) reads the match and updates the data;
+//! - the transmit engine ([`tx`]) reads and updates the data.
 //!
 //! Lookups run under RCU; everything else about an entry is guarded by the lock
 //! of its socket. The device has no lock of its own on the data path, because it
@@ -28,8 +28,8 @@ mod hold;
 mod legacy;
 mod objects;
 mod path;
-pub(crate) mod receive;
-mod transmit;
+pub(crate) mod rx;
+mod tx;
 
 use core::sync::atomic::{
     AtomicU16,
@@ -104,7 +104,7 @@ pub(crate) enum SendError {
 /// A NIC with a delegated connection table: the driver's value in each of its devices.
 /// [`offload_target`] makes it a target of the framework.
 ///
-/// It gives the engine the frames that come in ([`receive::input`]), and tells it when
+/// It gives the engine the frames that come in ([`rx::input`]), and tells it when
 /// there is room for those that go out ([`Engine::tx_room`]).
 pub(crate) trait Nic: Driver {
     /// Table and engines of the device.

@@ -31,8 +31,8 @@ use super::{
         NeighbourObject,
         PathObject, //
     },
-    receive,
-    transmit,
+    rx,
+    tx,
     Engine,
     Entry,
     Nic,
@@ -486,7 +486,7 @@ impl<N: Nic> Engine<N> {
 
     pub(crate) fn send(&self, sk: LockedSock<'_>, conn: ConnRef<'_>, push: Push, bh: &Bh) {
         if let Some(entry) = entry_of::<N>(conn) {
-            transmit::run(sk, entry, push, bh);
+            tx::run(sk, entry, push, bh);
         }
     }
 
@@ -499,7 +499,7 @@ impl<N: Nic> Engine<N> {
     ) -> HostFrame {
         let bh = BhGuard::new();
         match entry_of::<N>(conn) {
-            Some(entry) => transmit::host_frame(sk, entry, delegated, skb, &bh),
+            Some(entry) => tx::host_frame(sk, entry, delegated, skb, &bh),
             None => HostFrame::Pass(skb),
         }
     }
@@ -562,13 +562,13 @@ impl<N: Nic> Engine<N> {
         let guard = ReadGuard::within(&bh);
         let delegated = || host::of(sk, &guard).is_some_and(|conn| conn.delegated(sk));
         match entry_of::<N>(conn) {
-            Some(entry) if entry.kick.take() && delegated() => transmit::resume(sk, entry, &bh),
+            Some(entry) if entry.kick.take() && delegated() => tx::resume(sk, entry, &bh),
             _ => {}
         }
     }
 
     pub(crate) fn backlog(&self, sk: LockedSock<'_>, skb: SkBuff) {
-        receive::backlog::<N>(sk, skb);
+        rx::backlog::<N>(sk, skb);
     }
 
     pub(crate) fn for_each(&self, f: &mut dyn FnMut(Hwid, ARef<Sock>)) {

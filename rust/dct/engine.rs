@@ -10,7 +10,7 @@ use kernel::{
 
 use super::{
     objects::Objects,
-    transmit,
+    tx,
     Entry,
     Nic,
     SEED, //
@@ -136,7 +136,7 @@ impl<N: Nic> Engine<N> {
         let guard = ReadGuard::within(bh);
         for hwid in waiting {
             if let Some(entry) = self.get(&guard, *hwid.get()) {
-                transmit::kick(&entry, bh);
+                tx::kick(&entry, bh);
             }
         }
     }

@@ -11,7 +11,7 @@ use kernel::{
 
 use super::{
     offload_target,
-    receive::{
+    rx::{
         self,
         Recent,
         Source, //
@@ -261,7 +261,7 @@ impl Bench {
             stamp: 0,
         };
         let bh = BhGuard::new();
-        Ok(receive::input(nic, from, skb, &bh).is_none())
+        Ok(rx::input(nic, from, skb, &bh).is_none())
     }
 
     /// With the socket's lock, which nobody has.

@@ -6,7 +6,7 @@
 //! Claims: Documentation/networking/toe-claims.rst
 
 use super::{
-    receive,
+    rx,
     Entry,
     Nic, //
 };
@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// Has a segment of a delegated connection wait, or processes it after those that
-/// do. As [`receive::finish`].
+/// do. As [`rx::finish`].
 #[cold]
 pub(super) fn process<N: Nic>(
     sk: LockedSock<'_>,
@@ -46,9 +46,9 @@ pub(super) fn process<N: Nic>(
         Some(skb) if entry.held.with(sk, Held::any) => {
             flush(sk, entry, bh);
             // Nothing may be as it was.
-            receive::again(sk, skb, &ReadGuard::within(bh), bh, receive::finish::<N>);
+            rx::again(sk, skb, &ReadGuard::within(bh), bh, rx::finish::<N>);
         }
-        Some(skb) => receive::finish(sk, entry, skb, seg, bh),
+        Some(skb) => rx::finish(sk, entry, skb, seg, bh),
     }
 }
 
@@ -67,7 +67,7 @@ fn hold<N: Nic>(
         && !sk.has_filter()
         && !sk.wants_host()
         && !sk.has_waiter();
-    let view = receive::host_view(sk, &skb);
+    let view = rx::host_view(sk, &skb);
     let data = entry.data.with_mut(sk, |data| {
         sk.load(data);
         *data
@@ -109,7 +109,7 @@ pub(super) fn flush<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, bh: &Bh) {
     entry.deferring.take();
     while let Some(skb) = frames.pop() {
         // One may be a special case, or the last straw.
-        receive::again(sk, skb, &ReadGuard::within(bh), bh, receive::finish::<N>);
+        rx::again(sk, skb, &ReadGuard::within(bh), bh, rx::finish::<N>);
     }
 }
 

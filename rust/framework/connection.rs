@@ -23,7 +23,7 @@ use super::{
     intermediate::Layers,
     objects::Way,
     registry::TargetOf,
-    release::AtRelease,
+    release_cb::AtRelease,
     rules::Decided,
     target::{
         ConnRef,

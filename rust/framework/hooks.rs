@@ -15,9 +15,9 @@ use super::{
     },
     handover,
     hold,
-    receive,
-    release,
-    send,
+    recvmsg,
+    release_cb,
+    sendmsg,
     upload, //
 };
 use crate::{
@@ -88,11 +88,11 @@ fn tell(sk: &Sock) {
 
 impl Hooks for SocketHooks {
     fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>> {
-        send::sendmsg(sk, msg)
+        sendmsg::sendmsg(sk, msg)
     }
 
     fn recvmsg(sk: &Sock, msg: &mut Msg<'_>, flags: u32) -> Received {
-        receive::recvmsg(sk, msg, flags)
+        recvmsg::recvmsg(sk, msg, flags)
     }
 
     fn before_close(sk: &Sock) {
@@ -153,11 +153,11 @@ impl Hooks for SocketHooks {
 
     #[inline(always)]
     fn release_awaited() -> bool {
-        release::awaited()
+        release_cb::awaited()
     }
 
     fn release(sk: LockedSock<'_>, awaited: bool) {
-        release::release(sk, awaited);
+        release_cb::release(sk, awaited);
     }
 
     fn queue_xmit(sk: LockedSock<'_>, skb: SkBuff) -> HostFrame {

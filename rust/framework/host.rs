@@ -65,7 +65,7 @@ pub(crate) use super::{
         Queued, //
     },
     registry::Registration,
-    release::AwaitRelease,
+    release_cb::AwaitRelease,
     stats::Stats,
     sysfs::{
         group,

@@ -5,7 +5,7 @@
 //!
 //! Whoever wants connections back that are not his own never waits for a socket's owner,
 //! who may sleep in memory that a user serves: the owner gives the connection back when
-//! he lets the socket go ([`release`]). If its device leaves, what the
+//! he lets the socket go ([`release_cb`]). If its device leaves, what the
 //! connection has of the device goes at once ([`Owned::let_go`]).
 //!
 //! Claims: Documentation/networking/toe-claims.rst
@@ -25,7 +25,7 @@ use super::{
     },
     hold,
     hooks::SocketHooks,
-    release,
+    release_cb,
     target::{
         places as places_for,
         Host,
@@ -176,7 +176,7 @@ fn upload_lost(sk: LockedSock<'_>, target: &dyn OffloadTarget, hwid: Hwid, reaso
         proto::remove::<SocketHooks, _>(sk, conn);
         sk.resume_host(false);
         // Who has our methods may put them back: from here on each release looks.
-        release::look_always();
+        release_cb::look_always();
     });
 }
 

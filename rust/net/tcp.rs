@@ -7,14 +7,14 @@
 
 mod direct;
 mod path;
-mod receive;
-mod transmit;
+mod rx;
+mod tx;
 
 pub(crate) use path::{
     Hop,
     Path, //
 };
-pub(crate) use transmit::AppendError;
+pub(crate) use tx::AppendError;
 
 use core::ptr::{
     addr_of,

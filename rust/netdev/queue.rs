@@ -18,7 +18,7 @@ use kernel::prelude::*;
 
 use super::Port;
 use crate::{
-    dct::receive::{
+    dct::rx::{
         self,
         Recent,
         Source, //
@@ -309,7 +309,7 @@ impl Port {
     /// compiler takes for reachable from other crates (see
     /// [`offload_target`](crate::dct::offload_target)).
     fn input(&self, from: Source<'_>, skb: SkBuff, bh: &Bh) -> Option<SkBuff> {
-        receive::input(self, from, skb, bh)
+        rx::input(self, from, skb, bh)
     }
 
     /// Wakes those who wait for room in receive queue `rx` of `receiver`, the

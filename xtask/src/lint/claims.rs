@@ -199,7 +199,7 @@ impl Tree {
         text.ok_or_else(|| format!("there is no file {path}"))
     }
 
-    /// `dct/receive.rs: finish()`, `dct.rs: Entry`: below `rust/`.
+    /// `dct/rx.rs: finish()`, `dct.rs: Entry`: below `rust/`.
     fn place(&self, literal: &str) -> Result<(), String> {
         let (path, name) = split(literal)?;
         let path = format!("rust/{path}");
@@ -321,7 +321,7 @@ mod tests {
     fn tree() -> Tree {
         let files = [
             (
-                "rust/dct/receive.rs",
+                "rust/dct/rx.rs",
                 "// fn gone()\nfn finish(x: u8) {}\npub struct Entry {}\nfn finished() {}\n",
             ),
             (
@@ -355,17 +355,17 @@ mod tests {
     #[test]
     fn places_are_looked_up() {
         let tree = tree();
-        assert_eq!(tree.place("dct/receive.rs: finish()"), Ok(()));
-        assert_eq!(tree.place("dct/receive.rs: Entry"), Ok(()));
+        assert_eq!(tree.place("dct/rx.rs: finish()"), Ok(()));
+        assert_eq!(tree.place("dct/rx.rs: Entry"), Ok(()));
         for (name, said) in [
             (
-                "dct/receive.rs: gone()",
-                "rust/dct/receive.rs has no gone()",
+                "dct/rx.rs: gone()",
+                "rust/dct/rx.rs has no gone()",
             ),
-            ("dct/receive.rs: fin()", "rust/dct/receive.rs has no fin()"),
+            ("dct/rx.rs: fin()", "rust/dct/rx.rs has no fin()"),
             (
-                "dct/receive.rs: finish",
-                "rust/dct/receive.rs has no finish",
+                "dct/rx.rs: finish",
+                "rust/dct/rx.rs has no finish",
             ),
             ("dct/rx.rs: finish()", "there is no file rust/dct/rx.rs"),
             ("finish()", "`finish()` is not `file: name`"),
@@ -428,7 +428,7 @@ mod tests {
     fn a_whole_table_is_well() {
         let (tree, place) = (
             tree(),
-            " ``dct/receive.rs: finish()``,\n       ``dct/receive.rs: Entry``",
+            " ``dct/rx.rs: finish()``,\n       ``dct/rx.rs: Entry``",
         );
         let shown = table(place, "``test_x: two``. Not shown: what ``sent()`` does.");
         assert_eq!(problems(&shown, &tree), [""; 0]);

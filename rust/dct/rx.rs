@@ -20,7 +20,7 @@ use super::{
     buffer,
     hold,
     legacy,
-    transmit,
+    tx,
     Entry,
     Nic, //
 };
@@ -33,7 +33,7 @@ use crate::{
             UploadReason, //
         },
         receive::{
-            self as rx,
+            self,
             HostView,
             RxAction, //
         },
@@ -389,7 +389,7 @@ pub(super) fn finish<N: Nic>(
         sk.load(data);
         let (una, largest) = (data.snd_una, data.max_window);
         let idle = data.packets_out == 0;
-        let action = rx::receive(data, seg, &view)?;
+        let action = receive::receive(data, seg, &view)?;
         if action.payload != 0 && !action.predicted && !sk.take_space(&skb) {
             // The host's state is as it was.
             sk.load(data);
@@ -455,7 +455,7 @@ pub(super) fn host_view(sk: LockedSock<'_>, skb: &SkBuff) -> HostView {
 fn answer<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, action: &RxAction, read: bool, bh: &Bh) {
     // tcp_data_snd_check()
     let send = action.is_ack() && sk.send_head().is_some();
-    let ours = !send || transmit::run(sk, entry, Push::Pending, bh);
+    let ours = !send || tx::run(sk, entry, Push::Pending, bh);
     if action.is_ack() {
         sk.check_space();
     }
@@ -469,7 +469,7 @@ fn answer<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, action: &RxAction, read:
         // The owner of the socket sends one for all frames that waited for him.
     } else if now || (due.is_some() && !sk.delay_ack()) {
         match ours {
-            true => transmit::ack(sk, entry, due.and_then(|due| due.window), bh),
+            true => tx::ack(sk, entry, due.and_then(|due| due.window), bh),
             false => sk.send_ack(),
         }
     }
