@@ -14,13 +14,13 @@ use super::{
         Agenda,
         Noted, //
     },
-    connection::Trigger,
     device::Device,
-    handover::{
+    registry,
+    request::{
         self,
         Wanted, //
     },
-    registry, //
+    trigger::Trigger, //
 };
 use crate::{
     logic::{
@@ -172,7 +172,7 @@ impl Job for Auto {
             }
             note_again(worker, due_ms, one);
         }
-        handover::offload_all(&mut due, &mut Patience::ms(OWNERS_MS));
+        request::offload_all(&mut due, &mut Patience::ms(OWNERS_MS));
         for mut one in due {
             if let Some(due_ms) = look_later(now, one.item_mut()) {
                 note_again(worker, due_ms, one);

@@ -18,13 +18,10 @@ use kernel::{
 
 use super::{
     device::Device,
-    handover::tuple_of,
     hooks::SocketHooks,
     intermediate::Layers,
-    objects::Way,
     registry::TargetOf,
     release_cb::AtRelease,
-    rules::Decided,
     target::{
         ConnRef,
         Host,
@@ -32,33 +29,27 @@ use super::{
         OffloadTree,
         Place, //
     },
+    trigger::Trigger,
+    update,
     upload, //
 };
 use crate::{
     logic::{
         buffer,
-        conn::{
-            ConnCached,
-            ConnData, //
-        },
+        conn::ConnCached,
         filter::Filter,
         hwid::Hwid,
         legacy::{
             Budget,
             Legacy, //
         },
-        policy::{
-            Backoff,
-            Limits, //
-        },
+        policy::Limits,
         reason::{
             Refusal,
             SpecialCase,
-            Update,
             UploadReason, //
         },
         rules::{
-            self,
             Knob,
             Overrides, //
         },
@@ -67,12 +58,7 @@ use crate::{
             ModeEvent, //
         },
         tree::{
-            state::{
-                self,
-                Handle,
-                Object, //
-            },
-            Status,
+            state::Handle,
             Tree, //
         }, //
     },
@@ -117,9 +103,9 @@ pub(crate) struct Connection {
     overrides: Overrides,
     /// Its path in the [book](super::objects) of the device, 0 for none. Written with
     /// the book open.
-    path: AtomicU64,
+    pub(super) path: AtomicU64,
     /// What the target was told.
-    cached: SockCell<ConnCached>,
+    pub(super) cached: SockCell<ConnCached>,
     /// How many special cases are still allowed.
     budget: SockCell<Budget>,
     /// Bytes acknowledged, and received, before the hand-over.
@@ -294,7 +280,7 @@ impl Record {
         Hwid::from_raw(self.value().path.swap(0, Relaxed))
     }
 
-    fn path(&self) -> Option<Hwid> {
+    pub(super) fn path(&self) -> Option<Hwid> {
         Hwid::from_raw(self.value().path.load(Relaxed))
     }
 }
@@ -349,55 +335,6 @@ fn lock_slowly<'a>(sk: &'a Sock, call: &'static CStr) -> Option<UserLock<'a>> {
     pin.held().then(|| sk.lock())
 }
 
-/// Who wants the offload.
-#[derive(Clone, Copy)]
-pub(crate) struct Trigger {
-    /// The application, by `setsockopt(TCP_ULP, "toe")`.
-    pub(crate) explicit: bool,
-    /// Uploads of this connection before.
-    pub(crate) backoff: Backoff,
-    /// The connection was refused before: a further refusal is not counted, unless nobody
-    /// looks again after it.
-    pub(crate) retry: bool,
-    /// When it was established, in ms, if it was seen.
-    pub(crate) since_ms: Option<u64>,
-    /// Name of the task that asks, if one does.
-    pub(crate) process: Option<rules::Name>,
-    /// The rule that decided when it was last looked at.
-    pub(super) decided: Decided,
-    /// Rules count the decision: it is no dry run.
-    pub(super) counts: bool,
-}
-
-impl Trigger {
-    /// For a connection that was never looked at.
-    pub(crate) const fn new(explicit: bool) -> Self {
-        Trigger {
-            explicit,
-            backoff: Backoff::new(),
-            retry: false,
-            since_ms: None,
-            process: None,
-            decided: Decided::Nobody,
-            counts: true,
-        }
-    }
-
-    /// Time since the connection was established, in ms.
-    pub(super) fn age_ms(&self, now_ms: u64) -> Option<u64> {
-        Some(now_ms.saturating_sub(self.since_ms?))
-    }
-
-    /// The present time in ms; 0 if no decision depends on it, for reading the clock costs
-    /// something.
-    pub(super) fn now_ms(&self) -> u64 {
-        match self.since_ms.is_some() || self.backoff.until_ms() != 0 {
-            true => time::now_ms(),
-            false => 0,
-        }
-    }
-}
-
 /// The devices that frames to `dev` go through, the route's first.
 pub(super) fn way<'a>(
     dev: &'a NetDevice,
@@ -412,14 +349,6 @@ fn filtered(sk: &Sock, dev: &NetDevice, device: &Device) -> Option<Filter> {
     sk.filters(dev).without(device.bypassed()).first()
 }
 
-/// The target gives the connection up, and with it the objects below that nothing else
-/// depends on. Any context under the socket lock.
-pub(super) fn give_back(sk: LockedSock<'_>, target: &dyn OffloadTarget, hwid: Hwid, path: Hwid) {
-    let mut place = [None];
-    target.terminate(&mut named(&mut place, sk, hwid));
-    target.device().objects().open().release(target, path);
-}
-
 /// A part of a tree that is one connection, of which nothing matters but its handle.
 #[inline]
 pub(super) fn named<'s, 'a>(
@@ -430,149 +359,6 @@ pub(super) fn named<'s, 'a>(
     let mut tree = Tree::new(place);
     let _ = tree.name(None, Handle::connection(hwid), Host::Connection(sk));
     tree
-}
-
-/// A connection of which only the cached state matters.
-fn object(cached: ConnCached) -> Object {
-    Object::Connection(state::Connection {
-        data: ConnData {
-            cached,
-            ..ConnData::default()
-        },
-        ..state::Connection::default()
-    })
-}
-
-/// The socket's options that a target has cached, and for which nobody calls us
-/// (`SO_PRIORITY`, `SO_KEEPALIVE`), may be others: it is told. Any context under the
-/// socket lock.
-#[inline]
-pub(crate) fn follow(sk: LockedSock<'_>, conn: &Record) {
-    if !conn
-        .value()
-        .cached
-        .with(sk, |cached| sk.has_options(cached))
-    {
-        tell(sk, conn);
-    }
-}
-
-/// Tells the target of cached state of the connection that is not what it was told: as
-/// soon as there is a valid route, which the state is a part of. Any context under the
-/// socket lock.
-#[cold]
-pub(crate) fn tell(sk: LockedSock<'_>, conn: &Record) {
-    if sk.route().is_none() {
-        return;
-    }
-    let now = sk.cached();
-    let told = conn.value().cached.get(sk);
-    let same = ConnCached {
-        mss: now.mss,
-        ..told
-    };
-    if now == same {
-        return;
-    }
-    conn.value().cached.set(sk, now);
-    if let Some(target) = conn.target() {
-        let mut place = [None];
-        let mut tree = Tree::new(&mut place);
-        let handle = Some(Handle::connection(conn.hwid()));
-        let _ = tree.add(None, object(now), handle, Host::Connection(sk));
-        target.update(&mut tree);
-        target.device().stats().updated(Update::Option);
-    }
-}
-
-/// A target is about to send to a neighbour that it has to ask for first. `progress`:
-/// something that was sent there arrived. `false`: the link address is not known, and
-/// was asked for. Any context under the socket lock.
-#[cold]
-pub(crate) fn look_at_neighbour(sk: LockedSock<'_>, progress: bool) -> bool {
-    let guard = ReadGuard::new();
-    let target = of(sk, &guard).and_then(|conn| Some((conn, conn.target()?)));
-    target.is_some_and(|(conn, target)| {
-        let objects = target.device().objects();
-        let path = conn.path();
-        path.is_some_and(|path| objects.look_at_neighbour(target, sk, path, progress))
-    })
-}
-
-/// The route of the connection was looked up again, and leaves by the same device: the
-/// target is told what is different. Any context under the socket lock.
-#[cold]
-pub(crate) fn rerouted(sk: LockedSock<'_>, path_dev: &NetDevice) -> Result<(), Refusal> {
-    let guard = ReadGuard::new();
-    let target = of(sk, &guard).and_then(|conn| Some((conn, conn.target()?)));
-    let (conn, target) = target.ok_or(Refusal::DeviceDown)?;
-    let layers = Layers::find(path_dev)?;
-    let hop = sk.hop();
-    let way = Way {
-        dev: path_dev,
-        layers: layers.as_ref(),
-        hop: &hop,
-        tuple: &tuple_of(sk, layers.as_deref()),
-        known: target.device().objects().knows(path_dev, &hop),
-    };
-    if way.known.is_none() {
-        sk.neighbour(false).map_err(|_| Refusal::Neighbour)?;
-    }
-    let mut book = target.device().objects().open();
-    let old = conn.path().ok_or(Refusal::DeviceDown)?;
-    let moved = book.with_few(|book, places| {
-        let mut tree = Tree::new(places);
-        let moved = book.place(target, &mut tree, &way, &sk).and_then(|placed| {
-            let new = placed.path;
-            if new != old {
-                let _charge = Charge::to(&sk);
-                target.initiate(&mut tree);
-                book.made(&tree);
-                book.depend(new);
-            }
-            let path = book.path(new).ok_or(Refusal::NoMemory);
-            let moved = path.and_then(|path| move_to(sk, conn, target, path));
-            if moved.is_ok() {
-                conn.value().path.store(new.raw(), Relaxed);
-            }
-            if new != old {
-                book.release(target, if moved.is_ok() { old } else { new });
-            }
-            moved
-        });
-        book.sweep(target, &tree);
-        moved
-    });
-    drop(book);
-    target.device().stats().updated(Update::Route);
-    moved.unwrap_or(Err(Refusal::NoMemory))
-}
-
-/// Tells the target that the connection is on a path that it has, and what else about
-/// it is different there.
-#[inline(never)]
-fn move_to(
-    sk: LockedSock<'_>,
-    conn: &Record,
-    target: &dyn OffloadTarget,
-    path: Handle,
-) -> Result<(), Refusal> {
-    let cached = sk.cached();
-    let mut places: [_; 2] = core::array::from_fn(|_| None);
-    let mut tree = Tree::new(&mut places);
-    let on = tree.name(None, path, Host::Handle).ok();
-    let handle = Some(Handle::connection(conn.hwid()));
-    let block = tree
-        .add(on, object(cached), handle, Host::Connection(sk))
-        .map_err(|_| Refusal::NoMemory)?;
-    target.update(&mut tree);
-    match tree.get(block).map(|block| block.status()) {
-        Some(Status::Done) => {
-            conn.value().cached.set(sk, cached);
-            Ok(())
-        }
-        _ => Err(Refusal::NoMemory),
-    }
 }
 
 /// The target found a special case on the connection that it knows as `hwid`: the host
@@ -618,8 +404,8 @@ pub(crate) fn resynchronised(sk: LockedSock<'_>, hwid: Hwid, stay: &Legacy) {
     if conn.value().step(sk, ModeEvent::Resync).is_ok() {
         match sk.is_v6() {
             // The flow label, which is another one after a timeout.
-            true => tell(sk, conn),
-            false => follow(sk, conn),
+            true => update::tell(sk, conn),
+            false => update::follow(sk, conn),
         }
         if let Some(target) = conn.target() {
             let stats = target.device().stats();

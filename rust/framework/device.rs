@@ -14,10 +14,10 @@ use kernel::prelude::*;
 use super::{
     auto::Auto,
     debugfs::Files,
-    handover,
     hold,
     objects::Objects,
     registry::DeviceRegistration,
+    request,
     rules::Rules,
     stats::Stats, //
 };
@@ -101,7 +101,7 @@ impl Device {
             rules <- Rules::new(),
             objects <- Objects::new(),
             auto <- Worker::new(Auto::new()),
-            batch: AtomicU32::new(handover::DEFAULT_BATCH),
+            batch: AtomicU32::new(request::DEFAULT_BATCH),
             files: Files::new(),
             _registration: DeviceRegistration::new(),
         })
@@ -132,7 +132,7 @@ impl Device {
     }
 
     /// Connections that are offloaded in one operation at most: 1 to
-    /// [`handover::MOST`].
+    /// [`MAX_BATCH`](crate::logic::policy::MAX_BATCH).
     pub(crate) fn batch(&self) -> u32 {
         self.batch.load(Ordering::Relaxed)
     }

@@ -9,15 +9,14 @@ use kernel::prelude::*;
 
 use super::{
     auto,
-    connection::{
-        self,
-        Trigger, //
-    },
+    connection,
     handover,
     hold,
     recvmsg,
     release_cb,
     sendmsg,
+    trigger::Trigger,
+    update,
     upload, //
 };
 use crate::{
@@ -82,7 +81,7 @@ fn tell(sk: &Sock) {
     };
     let guard = ReadGuard::new();
     if let Some(conn) = connection::of(lock.locked(), &guard) {
-        connection::tell(lock.locked(), conn);
+        update::tell(lock.locked(), conn);
     }
 }
 
@@ -165,7 +164,7 @@ impl Hooks for SocketHooks {
         let conn = connection::of(sk, &guard).and_then(|conn| Some((conn, conn.reach()?)));
         match conn {
             Some((conn, (target, at))) => {
-                connection::follow(sk, conn);
+                update::follow(sk, conn);
                 target.host_frame(sk, at, conn.delegated(sk), skb)
             }
             None => HostFrame::Pass(skb),

@@ -42,10 +42,8 @@
 pub(crate) use super::{
     connection::{
         count_special,
-        look_at_neighbour,
         of,
         of_now,
-        rerouted,
         resynchronised,
         special,
         Record as Connection, //
@@ -72,6 +70,10 @@ pub(crate) use super::{
         number,
         show,
         FILES, //
+    },
+    update::{
+        look_at_neighbour,
+        rerouted, //
     },
     upload::{
         ask_owner,

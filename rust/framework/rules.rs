@@ -21,9 +21,13 @@ use kernel::{
 };
 
 use super::{
-    connection::Trigger,
-    handover,
-    target::OffloadTarget, //
+    decision,
+    target::OffloadTarget,
+    trigger::{
+        Decided,
+        Outcome,
+        Trigger, //
+    }, //
 };
 use crate::{
     logic::{
@@ -328,7 +332,7 @@ impl Rules {
             return Err(ENOENT);
         };
         let trigger = Trigger::new(facts.request);
-        let outcome = sk.with_lock(|sk| Some(handover::would_offload(sk, &trigger)), |_| None);
+        let outcome = sk.with_lock(|sk| Some(decision::would_offload(sk, &trigger)), |_| None);
         drop(sk);
         let Some(outcome) = outcome else {
             loader
@@ -392,14 +396,16 @@ impl Rules {
     }
 
     /// What the rules say of the connection of `sk`, whose route leaves through `dev`:
-    /// the rule that is met, or why it is not offloaded. `None`: there are no rules.
-    /// Any context under the socket lock.
+    /// the rule that is met, or why it is not offloaded, and keeps in `trigger` who decided.
+    /// `None`: there are no rules. Any context under the socket lock.
     pub(super) fn decide(
         &self,
-        (sk, dev, tuple): (LockedSock<'_>, &NetDevice, &Tuple),
-        trigger: &Trigger,
-        decided: &mut Decided,
+        sk: LockedSock<'_>,
+        dev: &NetDevice,
+        tuple: &Tuple,
+        trigger: &mut Trigger,
     ) -> Result<Option<Rule>, Refusal> {
+        let before = core::mem::take(&mut trigger.decided);
         let guard = ReadGuard::new();
         let Some(set) = self.set.get(&guard) else {
             return Ok(None);
@@ -419,9 +425,9 @@ impl Rules {
             segments: sk.data_segments(),
         };
         let verdict = rules::evaluate(&set.nodes, &facts);
-        *decided = Decided::By(verdict.rule);
+        trigger.decided = Decided::By(verdict.rule);
         // One that is looked at again is counted where it was, if the rule is the same.
-        if trigger.counts && (!trigger.retry || trigger.decided != *decided) {
+        if trigger.counts && (!trigger.retry || trigger.decided != before) {
             set.count(verdict.rule);
         }
         judge(set, verdict).map(Some)
@@ -440,22 +446,4 @@ fn judge(set: &RuleSet, verdict: Verdict) -> Result<Rule, Refusal> {
 
 fn interface(dev: &NetDevice) -> rules::Name {
     rules::name(dev.name().as_bytes()).unwrap_or_default()
-}
-
-/// Who decided on a connection when it was last looked at.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Decided {
-    /// Nobody yet, or not the rules.
-    #[default]
-    Nobody,
-    /// The rule with this index, or none of them.
-    By(Option<u16>),
-}
-
-/// What would become of a connection.
-pub(super) struct Outcome {
-    /// The refusal; `None`: it would be offloaded.
-    pub(super) result: Option<Refusal>,
-    /// The rule that it meets.
-    pub(super) rule: Option<u16>,
 }

@@ -11,6 +11,7 @@ use kernel::prelude::*;
 
 use super::{
     connection,
+    update,
     upload, //
 };
 use crate::{
@@ -51,7 +52,7 @@ fn doorbell(lock: &UserLock<'_>, push: Push) -> bool {
     match connection::of(sk, &guard) {
         Some(conn) if conn.delegated(sk) => match conn.reach() {
             Some((target, at)) => {
-                connection::follow(sk, conn);
+                update::follow(sk, conn);
                 target.send(sk, at, push, &bh);
                 conn.delegated(sk)
             }

@@ -12,8 +12,8 @@ use kernel::{
 
 use super::{
     device::Device,
-    handover,
     registry,
+    request,
     target::OffloadTarget,
     upload, //
 };
@@ -24,7 +24,8 @@ use crate::{
         policy::{
             Limits,
             Policy,
-            Prefix, //
+            Prefix,
+            MAX_BATCH, //
         },
         reason::UploadReason, //
     },
@@ -174,7 +175,7 @@ fn store_offload_all(dev: &NetDevice, text: &str) -> Result {
     if text != "1" {
         return Err(EINVAL);
     }
-    handover::offload_namespace(dev, target(dev)?)
+    request::offload_namespace(dev, target(dev)?)
 }
 
 fn show_batch(dev: &NetDevice, page: &mut Page<'_>) -> Result {
@@ -182,7 +183,7 @@ fn show_batch(dev: &NetDevice, page: &mut Page<'_>) -> Result {
 }
 
 fn store_batch(dev: &NetDevice, text: &str) -> Result {
-    let most = number(text, 1, handover::MOST.into())?;
+    let most = number(text, 1, MAX_BATCH.into())?;
     device(dev)?.set_batch(most as u32);
     Ok(())
 }

@@ -46,14 +46,16 @@ use crate::{
         }, //
     },
     net::{
-        batch::Batch,
+        batch::{
+            Batch,
+            OwnedLocks, //
+        },
         proto,
         record,
         sock::{
             BhLock,
             LockedSock,
-            Sock,
-            UserLock, //
+            Sock, //
         },
         sync::rcu::ReadGuard,
         time,
@@ -363,36 +365,28 @@ fn upload_some(target: &dyn OffloadTarget, why: Why, list: &[Named]) -> bool {
 /// A bit for each that is uploaded.
 fn try_batch(target: &dyn OffloadTarget, reason: UploadReason, list: &[Named]) -> Result<u64> {
     let batch = Batch::begin();
-    let mut begun: KVVec<(UserLock<'_>, Hwid)> = KVVec::with_capacity(list.len(), GFP_KERNEL)?;
+    let mut locks = OwnedLocks::new(&batch, list.len())?;
     let mut places = places_for(list.len())?;
     let mut done = 0;
     for (index, (hwid, sk)) in list.iter().enumerate() {
-        let first = begun.first();
-        if first.is_some_and(|(first, _)| !first.sock().same_class(sk)) {
-            continue;
-        }
-        let Some(lock) = batch.try_own(sk) else {
-            continue;
-        };
-        if begin(lock.locked(), *hwid) {
+        let lock = locks.try_own(sk);
+        if let Some(lock) = lock.filter(|lock| begin(lock.locked(), *hwid)) {
             done |= 1 << index;
-            // There is room for all.
-            let _ = begun.push_within_capacity((lock, *hwid));
+            locks.push(lock, *hwid);
         }
     }
     let mut tree = Tree::new(&mut places);
-    for (lock, hwid) in &begun {
-        let handle = Handle::connection(*hwid);
-        let _ = tree.name(None, handle, Host::Connection(lock.locked()));
+    for (sk, hwid) in locks.iter() {
+        let _ = tree.name(None, Handle::connection(*hwid), Host::Connection(sk));
     }
     target.terminate(&mut tree);
-    if !begun.is_empty() {
-        target.device().stats().batch_back(begun.len());
+    if locks.len() != 0 {
+        target.device().stats().batch_back(locks.len());
     }
-    for (lock, _) in &begun {
+    for (sk, _) in locks.iter() {
         let guard = ReadGuard::new();
-        if let Some(conn) = connection::of(lock.locked(), &guard) {
-            uploaded(lock.locked(), conn, reason);
+        if let Some(conn) = connection::of(sk, &guard) {
+            uploaded(sk, conn, reason);
         }
     }
     Ok(done)

@@ -9,6 +9,7 @@ use core::ptr::{
 };
 
 use kernel::{
+    prelude::*,
     sync::aref::ARef,
     types::NotThreadSafe, //
 };
@@ -16,6 +17,7 @@ use kernel::{
 use super::{
     net_device::NetDevice,
     sock::{
+        LockedSock,
         Sock,
         UserLock, //
     },
@@ -44,7 +46,7 @@ impl Batch {
 
     /// The socket's lock, if it is free and the socket belongs to an application. Does not
     /// wait.
-    pub(crate) fn try_own<'a>(&'a self, sk: &'a Sock) -> Option<UserLock<'a>> {
+    fn try_own<'a>(&'a self, sk: &'a Sock) -> Option<UserLock<'a>> {
         // SAFETY: the socket is live, and the mutex held by the type invariant.
         if !unsafe { bindings::toe_sock_try_own(sk.as_ptr()) } {
             return None;
@@ -58,6 +60,56 @@ impl Drop for Batch {
     fn drop(&mut self) {
         // SAFETY: taken in `begin()`.
         unsafe { bindings::toe_batch_end() };
+    }
+}
+
+/// Locks that are owned at a time, each with what goes with its socket.
+pub(crate) struct OwnedLocks<'b, T> {
+    batch: &'b Batch,
+    list: KVVec<(UserLock<'b>, T)>,
+}
+
+impl<'b, T> OwnedLocks<'b, T> {
+    /// Room for `most` of them. Process context; may sleep.
+    pub(crate) fn new(batch: &'b Batch, most: usize) -> Result<Self> {
+        Ok(OwnedLocks {
+            batch,
+            list: KVVec::with_capacity(most, GFP_KERNEL)?,
+        })
+    }
+
+    /// The socket's lock, if it is free, may be owned beside those that are, and the socket
+    /// belongs to an application. Does not wait.
+    pub(crate) fn try_own(&self, sk: &'b Sock) -> Option<UserLock<'b>> {
+        let first = self.list.first().map(|(first, _)| first.sock());
+        if first.is_some_and(|first| !first.same_class(sk)) {
+            return None;
+        }
+        self.batch.try_own(sk)
+    }
+
+    /// Keeps a lock, with what goes with it; releases it if there is no room.
+    pub(crate) fn push(&mut self, lock: UserLock<'b>, with: T) {
+        let _ = self.list.push_within_capacity((lock, with));
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// In the order in which they were kept.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (LockedSock<'_>, &T)> + Clone {
+        let list = self.list.iter();
+        list.map(|(lock, with)| (lock.locked(), with))
+    }
+
+    /// The same, to change what goes with them.
+    pub(crate) fn iter_mut(
+        &mut self,
+    ) -> impl Iterator<Item = (LockedSock<'_>, &mut T)> + use<'_, 'b, T> {
+        let list = self.list.iter_mut();
+        list.map(|(lock, with)| (lock.locked(), with))
     }
 }
 
@@ -75,7 +127,7 @@ impl Sock {
 
     /// Returns whether the locks of both may be owned at a time: always, except with
     /// lockdep.
-    pub(crate) fn same_class(&self, other: &Sock) -> bool {
+    fn same_class(&self, other: &Sock) -> bool {
         // SAFETY: both are live.
         unsafe { bindings::toe_sock_same_class(self.as_ptr(), other.as_ptr()) }
     }

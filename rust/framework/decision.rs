@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The decision on an offload: the target of a connection's route, and all checks of the
+//! framework.
+//!
+//! Claims: Documentation/networking/toe-claims.rst
+
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+use super::{
+    connection,
+    intermediate::Layers,
+    objects::Way,
+    registry::{
+        self,
+        TargetOf, //
+    },
+    stats::Stats,
+    target::OffloadTarget,
+    trigger::{
+        Decided,
+        Outcome,
+        Trigger, //
+    }, //
+};
+use crate::{
+    logic::{
+        eligibility::may_change,
+        filter::{
+            Filter,
+            Filters, //
+        },
+        hwid::Hwid,
+        policy::{
+            Candidate,
+            Limits, //
+        },
+        reason::Refusal,
+        rules::Overrides,
+        tuple::{
+            Family,
+            Tuple, //
+        },
+        vlan::Tags, //
+    },
+    net::{
+        devref::DevRef,
+        net_device::NetDevice,
+        sock::LockedSock,
+        sync::rcu::ReadGuard,
+        tcp::Hop, //
+    }, //
+};
+
+/// Where a connection may go: a target, and its device.
+#[derive(Clone, Copy)]
+pub(super) struct Destination<'a> {
+    pub(super) dev: &'a NetDevice,
+    pub(super) target: &'a dyn OffloadTarget,
+    pub(super) target_of: TargetOf,
+}
+
+impl<'a> Destination<'a> {
+    pub(super) fn stats(&self) -> &'a Stats {
+        self.target.device().stats()
+    }
+
+    /// By the route of `sk`, with the device that it leaves through.
+    pub(super) fn find<'s>(
+        sk: &'s LockedSock<'_>,
+    ) -> Result<(&'s NetDevice, Destination<'s>), Refusal> {
+        if !sk.is_connected() {
+            return Err(Refusal::NotEstablished);
+        }
+        let (path_dev, xfrm) = sk.valid_route().ok_or(Refusal::NoRoute)?;
+        let dev = Layers::below(path_dev);
+        let (target, target_of) = registry::target_of(dev).ok_or(Refusal::NotToeDevice)?;
+        let to = Destination {
+            dev,
+            target,
+            target_of,
+        };
+        if xfrm && !target.device().bypassed().has(Filter::Xfrm) {
+            return Err(Refusal::Xfrm);
+        }
+        Ok((path_dev, to))
+    }
+}
+
+/// What was found of a connection that passed all checks of the framework.
+pub(super) struct Eligible {
+    /// The device that its route leaves through.
+    path_dev: DevRef,
+    layers: Option<Arc<Layers>>,
+    hop: Hop,
+    /// The neighbour of `hop`, if the target has it.
+    known: Option<Hwid>,
+    pub(super) tuple: Tuple,
+    pub(super) overrides: Overrides,
+}
+
+impl Eligible {
+    pub(super) fn way(&self) -> Way<'_> {
+        Way {
+            dev: &self.path_dev,
+            layers: self.layers.as_ref(),
+            hop: &self.hop,
+            tuple: &self.tuple,
+            known: self.known,
+        }
+    }
+}
+
+/// Connections that are decided on together.
+#[derive(Default)]
+pub(super) struct Group {
+    /// What was found for the last one's device.
+    checks: Option<DeviceChecks>,
+    /// How many of them passed, and are to be handed over.
+    pub(super) eligible: u32,
+}
+
+/// What connections have in common that leave through the same device: found once for
+/// all of a [`Group`].
+struct DeviceChecks {
+    path_dev: DevRef,
+    v6: bool,
+    layers: Option<Arc<Layers>>,
+    limits: Limits,
+    /// Whether everything is up, and what would not see frames: found when it is asked
+    /// for, for most that are looked at come no further than to their limits.
+    links: Option<Result<(), Refusal>>,
+    filters: Option<Filters>,
+}
+
+impl DeviceChecks {
+    /// For a connection that leaves through `path_dev`, or what was found for another.
+    fn of<'c>(
+        found: &'c mut Option<Self>,
+        sk: LockedSock<'_>,
+        path_dev: &NetDevice,
+        to: Destination<'_>,
+    ) -> Result<&'c mut Self, Refusal> {
+        let v6 = sk.is_v6();
+        let same = |c: &Self| core::ptr::eq(&*c.path_dev, path_dev) && c.v6 == v6;
+        if !found.as_ref().is_some_and(same) {
+            *found = Some(DeviceChecks {
+                path_dev: DevRef::new(path_dev),
+                v6,
+                layers: Layers::find(path_dev)?,
+                limits: to.target.device().limits(),
+                links: None,
+                filters: None,
+            });
+        }
+        found.as_mut().ok_or(Refusal::NoMemory)
+    }
+
+    fn check_devices(&mut self, sk: LockedSock<'_>, to: Destination<'_>) -> Result<(), Refusal> {
+        let layers = self.layers.as_deref();
+        (*self
+            .links
+            .get_or_insert_with(|| check_links(to.dev, layers, to.target)))?;
+        let filters = *self.filters.get_or_insert_with(|| {
+            let devices = connection::way(to.dev, layers);
+            devices.fold(Filters::NONE, |all, dev| all.union(sk.way_filters(dev)))
+        });
+        let bypassed = to.target.device().bypassed();
+        match filters.union(sk.own_filters()).without(bypassed).first() {
+            Some(filter) => Err(filter.refusal()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Makes all checks of the framework. Returns what the hand-over needs, with limits of the
+/// connection's own. `path_dev` is the device that the route leaves through, `group` those
+/// that were decided on before it.
+pub(super) fn check(
+    sk: LockedSock<'_>,
+    path_dev: &NetDevice,
+    to: Destination<'_>,
+    trigger: &mut Trigger,
+    group: &mut Group,
+) -> Result<Eligible, Refusal> {
+    let guard = ReadGuard::new();
+    if connection::of(sk, &guard).is_some() {
+        return Err(Refusal::Already);
+    }
+    drop(guard);
+    let eligible = group.eligible;
+    let checks = DeviceChecks::of(&mut group.checks, sk, path_dev, to)?;
+    let tuple = tuple_of(sk, checks.layers.as_deref());
+    let device = to.target.device();
+    let mut limits = &checks.limits;
+    limits.permit(trigger.explicit)?;
+    let rule = device.rules().decide(sk, path_dev, &tuple, trigger)?;
+    let mut own;
+    if let Some(rule) = &rule {
+        own = *limits;
+        rule.apply(&mut own);
+        limits = &own;
+    }
+    let now_ms = trigger.now_ms();
+    limits.decide(&Candidate {
+        tuple,
+        explicit: trigger.explicit,
+        bytes: sk.bytes_moved(),
+        segments: sk.data_segments(),
+        age_ms: trigger.age_ms(now_ms),
+        device_conns: to.target.connections().saturating_add(eligible),
+        now_ms,
+        backoff: trigger.backoff,
+    })?;
+    sk.eligibility().check()?;
+    checks.check_devices(sk, to)?;
+    let hop = sk.hop();
+    let known = device.objects().knows(path_dev, &hop);
+    if known.is_none() {
+        // Asks for it, too.
+        sk.neighbour(false).map_err(|_| Refusal::Neighbour)?;
+    }
+    group.eligible += 1;
+    Ok(Eligible {
+        path_dev: checks.path_dev.clone(),
+        layers: checks.layers.clone(),
+        hop,
+        known,
+        tuple,
+        overrides: rule.map_or(Overrides::NONE, |rule| rule.overrides),
+    })
+}
+
+/// Checks that everything is up on the way to `target` in `dev`.
+pub(super) fn check_links(
+    dev: &NetDevice,
+    layers: Option<&Layers>,
+    target: &dyn OffloadTarget,
+) -> Result<(), Refusal> {
+    target.device().check_open()?;
+    let down = |dev: &NetDevice| !dev.is_up() || !dev.has_carrier() || dev.is_going();
+    match connection::way(dev, layers).any(down) {
+        true => Err(Refusal::DeviceDown),
+        false => Ok(()),
+    }
+}
+
+/// `local` is this host's end.
+pub(super) fn tuple_of(sk: LockedSock<'_>, layers: Option<&Layers>) -> Tuple {
+    let (local, remote, lport, rport) = sk.tuple();
+    Tuple {
+        family: if sk.is_v6() { Family::V6 } else { Family::V4 },
+        local,
+        remote,
+        lport,
+        rport,
+        vlan: layers.map_or(Tags::NONE, Layers::tags),
+    }
+}
+
+/// What would become of the connection of `sk` if it were to be offloaded now. Any
+/// context under the socket lock.
+pub(super) fn would_offload(sk: LockedSock<'_>, trigger: &Trigger) -> Outcome {
+    let mut trigger = Trigger {
+        counts: false,
+        ..*trigger
+    };
+    let result = Destination::find(&sk)
+        .and_then(|(path_dev, to)| check(sk, path_dev, to, &mut trigger, &mut Group::default()))
+        .err();
+    Outcome {
+        result,
+        rule: match trigger.decided {
+            Decided::By(rule) => rule,
+            Decided::Nobody => None,
+        },
+    }
+}
+
+/// Counts what a decision came to: of a candidate the first refusal, and the last one, after
+/// which nobody looks again.
+pub(super) fn count(stats: &Stats, result: Result<Hwid, Refusal>, trigger: &Trigger) {
+    match result {
+        Ok(_) => stats.offloaded(),
+        Err(reason) if trigger.retry && may_change(reason) => {}
+        Err(reason) => stats.refused(reason),
+    }
+}
+
+/// A refusal before the target was found: what is said about the route's device.
+pub(super) fn count_early(sk: LockedSock<'_>, reason: Refusal) {
+    let dev = sk.route().map(|(dev, _)| Layers::below(dev));
+    if let Some((target, _)) = dev.and_then(registry::target_of) {
+        target.device().stats().refused(reason);
+    }
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a target is told of a connection after the hand-over: its cached state, and the
+//! path that it lies on. Everything here runs under the socket's lock.
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use kernel::prelude::*;
+
+use super::{
+    connection::{
+        self,
+        Record, //
+    },
+    decision::tuple_of,
+    intermediate::Layers,
+    objects::Way,
+    target::{
+        Host,
+        OffloadTarget, //
+    }, //
+};
+use crate::{
+    logic::{
+        conn::{
+            ConnCached,
+            ConnData, //
+        },
+        reason::{
+            Refusal,
+            Update, //
+        },
+        tree::{
+            state::{
+                self,
+                Handle,
+                Object, //
+            },
+            Status,
+            Tree, //
+        }, //
+    },
+    net::{
+        memcg::Charge,
+        net_device::NetDevice,
+        sock::LockedSock,
+        sync::rcu::ReadGuard, //
+    }, //
+};
+
+/// A connection of which only the cached state matters.
+fn object(cached: ConnCached) -> Object {
+    Object::Connection(state::Connection {
+        data: ConnData {
+            cached,
+            ..ConnData::default()
+        },
+        ..state::Connection::default()
+    })
+}
+
+/// The socket's options that a target has cached, and for which nobody calls us
+/// (`SO_PRIORITY`, `SO_KEEPALIVE`), may be others: it is told. Any context under the
+/// socket lock.
+#[inline]
+pub(crate) fn follow(sk: LockedSock<'_>, conn: &Record) {
+    if !conn
+        .value()
+        .cached
+        .with(sk, |cached| sk.has_options(cached))
+    {
+        tell(sk, conn);
+    }
+}
+
+/// Tells the target of cached state of the connection that is not what it was told: as
+/// soon as there is a valid route, which the state is a part of. Any context under the
+/// socket lock.
+#[cold]
+pub(crate) fn tell(sk: LockedSock<'_>, conn: &Record) {
+    if sk.route().is_none() {
+        return;
+    }
+    let now = sk.cached();
+    let told = conn.value().cached.get(sk);
+    let same = ConnCached {
+        mss: now.mss,
+        ..told
+    };
+    if now == same {
+        return;
+    }
+    conn.value().cached.set(sk, now);
+    if let Some(target) = conn.target() {
+        let mut place = [None];
+        let mut tree = Tree::new(&mut place);
+        let handle = Some(Handle::connection(conn.hwid()));
+        let _ = tree.add(None, object(now), handle, Host::Connection(sk));
+        target.update(&mut tree);
+        target.device().stats().updated(Update::Option);
+    }
+}
+
+/// A target is about to send to a neighbour that it has to ask for first. `progress`:
+/// something that was sent there arrived. `false`: the link address is not known, and
+/// was asked for. Any context under the socket lock.
+#[cold]
+pub(crate) fn look_at_neighbour(sk: LockedSock<'_>, progress: bool) -> bool {
+    let guard = ReadGuard::new();
+    let target = connection::of(sk, &guard).and_then(|conn| Some((conn, conn.target()?)));
+    target.is_some_and(|(conn, target)| {
+        let objects = target.device().objects();
+        let path = conn.path();
+        path.is_some_and(|path| objects.look_at_neighbour(target, sk, path, progress))
+    })
+}
+
+/// The route of the connection was looked up again, and leaves by the same device: the
+/// target is told what is different. Any context under the socket lock.
+#[cold]
+pub(crate) fn rerouted(sk: LockedSock<'_>, path_dev: &NetDevice) -> Result<(), Refusal> {
+    let guard = ReadGuard::new();
+    let target = connection::of(sk, &guard).and_then(|conn| Some((conn, conn.target()?)));
+    let (conn, target) = target.ok_or(Refusal::DeviceDown)?;
+    let layers = Layers::find(path_dev)?;
+    let hop = sk.hop();
+    let way = Way {
+        dev: path_dev,
+        layers: layers.as_ref(),
+        hop: &hop,
+        tuple: &tuple_of(sk, layers.as_deref()),
+        known: target.device().objects().knows(path_dev, &hop),
+    };
+    if way.known.is_none() {
+        sk.neighbour(false).map_err(|_| Refusal::Neighbour)?;
+    }
+    let mut book = target.device().objects().open();
+    let old = conn.path().ok_or(Refusal::DeviceDown)?;
+    let moved = book.with_few(|book, places| {
+        let mut tree = Tree::new(places);
+        let moved = book.place(target, &mut tree, &way, &sk).and_then(|placed| {
+            let new = placed.path;
+            if new != old {
+                let _charge = Charge::to(&sk);
+                target.initiate(&mut tree);
+                book.made(&tree);
+                book.depend(new);
+            }
+            let path = book.path(new).ok_or(Refusal::NoMemory);
+            let moved = path.and_then(|path| move_to(sk, conn, target, path));
+            if moved.is_ok() {
+                conn.value().path.store(new.raw(), Relaxed);
+            }
+            if new != old {
+                book.release(target, if moved.is_ok() { old } else { new });
+            }
+            moved
+        });
+        book.sweep(target, &tree);
+        moved
+    });
+    drop(book);
+    target.device().stats().updated(Update::Route);
+    moved.unwrap_or(Err(Refusal::NoMemory))
+}
+
+/// Tells the target that the connection is on a path that it has, and what else about
+/// it is different there.
+#[inline(never)]
+fn move_to(
+    sk: LockedSock<'_>,
+    conn: &Record,
+    target: &dyn OffloadTarget,
+    path: Handle,
+) -> Result<(), Refusal> {
+    let cached = sk.cached();
+    let mut places: [_; 2] = core::array::from_fn(|_| None);
+    let mut tree = Tree::new(&mut places);
+    let on = tree.name(None, path, Host::Handle).ok();
+    let handle = Some(Handle::connection(conn.hwid()));
+    let block = tree
+        .add(on, object(cached), handle, Host::Connection(sk))
+        .map_err(|_| Refusal::NoMemory)?;
+    target.update(&mut tree);
+    match tree.get(block).map(|block| block.status()) {
+        Some(Status::Done) => {
+            conn.value().cached.set(sk, cached);
+            Ok(())
+        }
+        _ => Err(Refusal::NoMemory),
+    }
+}
