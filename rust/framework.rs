@@ -23,7 +23,7 @@ pub(crate) mod hold;
 pub(crate) mod hooks;
 pub(crate) mod host;
 mod intermediate;
-pub(crate) mod objects;
+mod objects;
 mod queue;
 mod recvmsg;
 mod registry;

@@ -12,7 +12,6 @@ use framework::{
         SocketHooks,
         ULP_NAME, //
     },
-    objects,
     upload,
     watch, //
 };
@@ -57,7 +56,7 @@ struct Toe {
     _devices: NetdevRegistration<events::Devices>,
     _files: RootGuard,
     #[pin]
-    _events: netevent::NetEventRegistration<objects::Events>,
+    _neighbours: netevent::NetEventRegistration<events::Neighbours>,
     _hold: worker::Published<worker::Worker<hold::Hold>>,
     _recall: upload::Recall,
     _neutralise: proto::Neutralise,
@@ -77,7 +76,7 @@ impl kernel::InPlaceModule for Toe {
             _recall: upload::Recall,
             _hold: hold::start()?,
             _watch: watch::start()?,
-            _events <- netevent::NetEventRegistration::new(objects::Events),
+            _neighbours <- netevent::NetEventRegistration::new(events::Neighbours),
             _files: debugfs::create(),
             _devices <- NetdevRegistration::new(events::Devices),
             nic <- netdev::Registration::new(),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A connection between host and target: its record, and what the target is told of it.
+//! A connection between host and target: its record, how it is found, and its mode.
 //!
 //! Everything here runs under the socket's lock. Since the target of an
 //! emulated NIC writes every change through to `struct tcp_sock` before it lets

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What happens to devices that take connections and to the layers on top of them, and
-//! what becomes of their connections then.
+//! What happens to devices that take connections, to the layers on top of them and to their
+//! neighbours, and what becomes of their connections then.
 //!
 //! Nothing is sent through what is gone or another now: first it is invalidated, then its
 //! connections are uploaded, then what they lay on is swept out of the target.
@@ -23,6 +23,10 @@ use crate::{
     net::{
         context::Rtnl,
         net_device::NetDevice,
+        netevent::{
+            Neighbour,
+            NetEventNotifier, //
+        },
         notifier::{
             NetdevEvent,
             NetdevNotifier, //
@@ -63,6 +67,20 @@ fn device_event(target: &dyn OffloadTarget, event: NetdevEvent, dev: &NetDevice,
             device.objects().sweep(target, true);
         }
         _ => {}
+    }
+}
+
+/// Is told of what happens to neighbours.
+pub(crate) struct Neighbours;
+
+impl NetEventNotifier for Neighbours {
+    fn neighbour(&self, neighbour: &Neighbour) {
+        let dev = neighbour.dev();
+        let target = registry::target_of(Layers::below(dev));
+        if let (Some((target, _)), Some((family, address))) = (target, neighbour.address()) {
+            let objects = target.device().objects();
+            objects.neighbour_changed(target, dev, family, address);
+        }
     }
 }
 

@@ -38,7 +38,6 @@ use kernel::{
 
 use super::{
     intermediate::Layers,
-    registry,
     target::{
         Few,
         Host,
@@ -79,10 +78,6 @@ use crate::{
     net::{
         devref::DevRef,
         net_device::NetDevice,
-        netevent::{
-            self,
-            NetEventNotifier, //
-        },
         sock::LockedSock,
         sync::{
             rcu::ReadGuard,
@@ -95,6 +90,7 @@ use crate::{
             node,
             EntryRef,
             Links,
+            Node,
             Table, //
         },
         tcp::Hop, //
@@ -146,9 +142,23 @@ node!(LayerRecord, links);
 node!(NeighbourRecord, links);
 node!(PathRecord, links);
 
+/// A record, whichever its object is.
+trait ObjectRecord: Node {
+    fn refs(&self) -> &RefState;
+
+    /// The object, with what the target was told of it.
+    fn object(&self) -> Object;
+}
+
 impl NeighbourRecord {
     fn told(&self) -> NeighbourWord {
         NeighbourWord::from_raw(self.told.load(Relaxed))
+    }
+}
+
+impl ObjectRecord for NeighbourRecord {
+    fn refs(&self) -> &RefState {
+        &self.refs
     }
 
     fn object(&self) -> Object {
@@ -160,7 +170,11 @@ impl NeighbourRecord {
     }
 }
 
-impl PathRecord {
+impl ObjectRecord for PathRecord {
+    fn refs(&self) -> &RefState {
+        &self.refs
+    }
+
     fn object(&self) -> Object {
         Object::Path(Path {
             constant: self.state,
@@ -172,7 +186,11 @@ impl PathRecord {
     }
 }
 
-impl LayerRecord {
+impl ObjectRecord for LayerRecord {
+    fn refs(&self) -> &RefState {
+        &self.refs
+    }
+
     fn object(&self) -> Object {
         Object::Layer(Layer {
             constant: self.state,
@@ -269,7 +287,8 @@ impl Objects {
         &self,
         guard: &'g ReadGuard<'_>,
         dev: &NetDevice,
-        (family, hop): (Family, [u8; 16]),
+        family: Family,
+        hop: [u8; 16],
     ) -> Option<EntryRef<'g, NeighbourRecord>> {
         let key = NeighbourConst {
             device: dev.ifindex() as u32,
@@ -286,25 +305,26 @@ impl Objects {
     /// context.
     pub(super) fn knows(&self, dev: &NetDevice, hop: &Hop) -> Option<Hwid> {
         let guard = ReadGuard::new();
-        self.find_neighbour(&guard, dev, (hop.family, hop.addr))
+        self.find_neighbour(&guard, dev, hop.family, hop.addr)
             .filter(|n| n.told().get().is_some())
             .map(|n| n.links.id())
     }
 
-    /// Something happened to a neighbour of `dev`.
-    fn neighbour_changed(
+    /// Something happened to a neighbour of `dev`. Any context.
+    pub(super) fn neighbour_changed(
         &self,
         target: &dyn OffloadTarget,
         dev: &NetDevice,
-        address: (Family, [u8; 16]),
+        family: Family,
+        address: [u8; 16],
     ) {
         let book = self.open();
         let guard = book.state.rcu();
-        let Some(record) = self.find_neighbour(&guard, dev, address) else {
+        let Some(record) = self.find_neighbour(&guard, dev, family, address) else {
             return;
         };
         let told = record.told();
-        let now = match dev.neighbour(address.0, address.1) {
+        let now = match dev.neighbour(family, address) {
             Ok(cached) => NeighbourWord::new(cached),
             // It is no longer in the host's table, which may only mean that it was not used
             // for a while: the next to send asks first.
@@ -414,20 +434,6 @@ fn tell_neighbour(target: &dyn OffloadTarget, record: &NeighbourRecord, now: Nei
         None => {
             target.invalidate(&mut tree);
             target.device().stats().updated(Update::Invalid);
-        }
-    }
-}
-
-/// Is told of what happens to neighbours.
-pub(crate) struct Events;
-
-impl NetEventNotifier for Events {
-    fn neighbour(&self, neighbour: &netevent::Neighbour) {
-        let dev = neighbour.dev();
-        let target = registry::target_of(Layers::below(dev));
-        if let (Some((target, _)), Some(address)) = (target, neighbour.address()) {
-            let objects = target.device().objects();
-            objects.neighbour_changed(target, dev, address);
         }
     }
 }

@@ -20,6 +20,7 @@ use super::{
     tell_neighbour,
     LayerRecord,
     NeighbourRecord,
+    ObjectRecord,
     Objects,
     PathRecord,
     State, //
@@ -50,12 +51,8 @@ use crate::{
             state::{
                 Handle,
                 Level,
-                Neighbour,
                 NeighbourConst,
                 NeighbourWord,
-                Object,
-                Path,
-                PathCached,
                 PathConst, //
             },
             BlockId,
@@ -77,7 +74,8 @@ use crate::{
         },
         table::{
             Full,
-            Links, //
+            Links,
+            Table, //
         },
         tcp::Hop,
         time, //
@@ -119,11 +117,20 @@ pub(in crate::framework) struct Placed {
     pub(in crate::framework) layers: Option<Arc<Layers>>,
 }
 
-fn no_room(full: Full) -> Refusal {
-    match full {
+/// Makes a record.
+// Not inlined: it is on the stack before it is where it stays.
+#[inline(never)]
+fn insert<T: ObjectRecord>(
+    table: &Table<T>,
+    hash: u32,
+    make: impl FnOnce(Links<T>) -> T,
+) -> Result<Hwid, Refusal> {
+    let record = |id| Ok(KBox::new(make(Links::new(hash, id)), memcg::atomic())?);
+    let inserted = table.inserter().insert(hash, |_| false, record);
+    inserted.map_err(|full| match full {
         Full::Memory => Refusal::NoMemory,
         Full::Table | Full::Duplicate => Refusal::TableFull,
-    }
+    })
 }
 
 impl Way<'_> {
@@ -176,7 +183,7 @@ impl Book<'_> {
         let known = match way.known.and_then(|id| objects.neighbours.get(&guard, id)) {
             Some(neighbour) => Some(neighbour),
             // It may have come since.
-            None => objects.find_neighbour(&guard, way.dev, (wanted.family, wanted.hop)),
+            None => objects.find_neighbour(&guard, way.dev, wanted.family, wanted.hop),
         };
         let Some(neighbour) = known else {
             self.news = true;
@@ -184,7 +191,7 @@ impl Book<'_> {
             let id = self.new_neighbour(tree, way, wanted)?;
             let neighbour = objects.neighbours.get(&guard, id);
             let neighbour = neighbour.ok_or(Refusal::NoMemory)?;
-            return self.new_path(tree, &neighbour, id, state, way.hop.mtu);
+            return self.new_path(tree, &neighbour, state, way.hop.mtu);
         };
         if neighbour.state.source != wanted.source {
             // Its connections are being uploaded; then it is made anew.
@@ -202,20 +209,9 @@ impl Book<'_> {
         let Some(path) = path else {
             self.news = true;
             let _charge = Charge::to(sk);
-            return self.new_path(tree, &neighbour, on, state, way.hop.mtu);
+            return self.new_path(tree, &neighbour, state, way.hop.mtu);
         };
-        let block = match path.refs.block(self.state.tree) {
-            Some(block) => block,
-            None => {
-                let handle = path.refs.handle(Level::Path);
-                let handle = handle.ok_or(Refusal::NoMemory)?;
-                let block = tree
-                    .name(None, handle, Host::Handle)
-                    .map_err(|_| Refusal::NoMemory)?;
-                path.refs.set_block(self.state.tree, block);
-                block
-            }
-        };
+        let block = self.block_of(tree, None, &path.refs, Level::Path)?;
         if path.told.load(Relaxed) != way.hop.mtu {
             tell_mtu(target, &path, way.hop.mtu);
         }
@@ -226,70 +222,76 @@ impl Book<'_> {
         })
     }
 
-    #[inline(never)]
-    fn new_path(
+    /// The block of an object that the target has: the one that is in the tree already, or a
+    /// new one on the one below it.
+    #[inline]
+    fn block_of(
         &self,
         tree: &mut OffloadTree<'_, '_>,
-        neighbour: &NeighbourRecord,
-        on: Hwid,
-        state: PathConst,
-        mtu: u32,
-    ) -> Result<Placed, Refusal> {
-        let below = match neighbour.refs.block(self.state.tree) {
-            Some(block) => block,
-            None => {
-                let handle = neighbour.refs.handle(Level::Neighbour);
-                let handle = handle.ok_or(Refusal::NoMemory)?;
-                let block = tree
-                    .name(None, handle, Host::Handle)
-                    .map_err(|_| Refusal::NoMemory)?;
-                neighbour.refs.set_block(self.state.tree, block);
-                block
-            }
-        };
-        let path = self.insert_path(on, state, mtu).map_err(no_room)?;
-        let object = Object::Path(Path {
-            constant: state,
-            cached: PathCached { mtu },
-            ..Path::default()
-        });
-        match tree.add(Some(below), object, None, Host::New(path, Parts::Plain)) {
+        on: Option<BlockId>,
+        refs: &RefState,
+        level: Level,
+    ) -> Result<BlockId, Refusal> {
+        if let Some(block) = refs.block(self.state.tree) {
+            return Ok(block);
+        }
+        let handle = refs.handle(level).ok_or(Refusal::NoMemory)?;
+        let block = tree.name(on, handle, Host::Handle);
+        let block = block.map_err(|_| Refusal::NoMemory)?;
+        refs.set_block(self.state.tree, block);
+        Ok(block)
+    }
+
+    /// Puts an object that is to be made into the tree, on the one below it. Its record goes
+    /// again if there is no room.
+    #[inline(always)]
+    fn add_new<'a, T: ObjectRecord>(
+        &self,
+        tree: &mut OffloadTree<'_, 'a>,
+        on: Option<BlockId>,
+        table: &Table<T>,
+        id: Hwid,
+        parts: Parts<'a>,
+    ) -> Result<BlockId, Refusal> {
+        let guard = self.state.rcu();
+        let record = table.get(&guard, id).ok_or(Refusal::NoMemory)?;
+        match tree.add(on, record.object(), None, Host::New(id, parts)) {
             Ok(block) => {
-                let guard = self.state.rcu();
-                if let Some(record) = self.objects.paths.get(&guard, path) {
-                    record.refs.set_block(self.state.tree, block);
-                }
-                Ok(Placed {
-                    path,
-                    block,
-                    layers: neighbour.layers.clone(),
-                })
+                record.refs().set_block(self.state.tree, block);
+                Ok(block)
             }
             Err(_) => {
-                self.objects.paths.remove(path);
+                table.remove(id);
                 Err(Refusal::NoMemory)
             }
         }
     }
 
     #[inline(never)]
-    fn insert_path(&self, on: Hwid, state: PathConst, mtu: u32) -> Result<Hwid, Full> {
-        let hash = state.hash(on);
-        self.objects.paths.inserter().insert(
-            hash,
-            |_| false,
-            |id| {
-                let record = PathRecord {
-                    links: Links::new(hash, id),
-                    refs: RefState::default(),
-                    idle_ms: AtomicU64::new(0),
-                    state,
-                    on,
-                    told: AtomicU32::new(mtu),
-                };
-                Ok(KBox::new(record, memcg::atomic())?)
-            },
-        )
+    fn new_path(
+        &self,
+        tree: &mut OffloadTree<'_, '_>,
+        neighbour: &NeighbourRecord,
+        state: PathConst,
+        mtu: u32,
+    ) -> Result<Placed, Refusal> {
+        let below = self.block_of(tree, None, &neighbour.refs, Level::Neighbour)?;
+        let on = neighbour.links.id();
+        let paths = &self.objects.paths;
+        let path = insert(paths, state.hash(on), |links| PathRecord {
+            links,
+            refs: RefState::default(),
+            idle_ms: AtomicU64::new(0),
+            state,
+            on,
+            told: AtomicU32::new(mtu),
+        })?;
+        let block = self.add_new(tree, Some(below), paths, path, Parts::Plain)?;
+        Ok(Placed {
+            path,
+            block,
+            layers: neighbour.layers.clone(),
+        })
     }
 
     #[inline(never)]
@@ -304,55 +306,27 @@ impl Book<'_> {
             .neighbour(state.family, state.hop)
             .map_err(|_| Refusal::Neighbour)?;
         let layers = way.layers.cloned();
-        let below = match &layers {
+        let uppermost = match &layers {
             Some(layers) => self.layers(tree, layers)?,
             None => None,
         };
-        let (on, below) = (below.map(|(on, _)| on), below.map(|(_, block)| block));
-        let hash = state.hash();
-        let id = self
-            .objects
-            .neighbours
-            .inserter()
-            .insert(
-                hash,
-                |_| false,
-                |id| {
-                    let record = NeighbourRecord {
-                        links: Links::new(hash, id),
-                        refs: RefState::default(),
-                        dev: DevRef::new(way.dev),
-                        state,
-                        layers: layers.clone(),
-                        on,
-                        told: AtomicU64::new(NeighbourWord::new(cached).raw()),
-                    };
-                    Ok(KBox::new(record, memcg::atomic())?)
-                },
-            )
-            .map_err(no_room)?;
-        let object = Object::Neighbour(Neighbour {
-            constant: state,
-            cached,
-            ..Neighbour::default()
-        });
+        let (on, layer_block) = uppermost.unzip();
+        let neighbours = &self.objects.neighbours;
+        let id = insert(neighbours, state.hash(), |links| NeighbourRecord {
+            links,
+            refs: RefState::default(),
+            dev: DevRef::new(way.dev),
+            state,
+            layers: layers.clone(),
+            on,
+            told: AtomicU64::new(NeighbourWord::new(cached).raw()),
+        })?;
         let parts = Parts::Neighbour {
             dev: way.dev,
             layers,
         };
-        match tree.add(below, object, None, Host::New(id, parts)) {
-            Ok(block) => {
-                let guard = self.state.rcu();
-                if let Some(record) = self.objects.neighbours.get(&guard, id) {
-                    record.refs.set_block(self.state.tree, block);
-                }
-                Ok(id)
-            }
-            Err(_) => {
-                self.objects.neighbours.remove(id);
-                Err(Refusal::NoMemory)
-            }
-        }
+        self.add_new(tree, layer_block, neighbours, id, parts)?;
+        Ok(id)
     }
 
     /// The layers of a way, from the lowest up: the uppermost one, if there are any.
@@ -365,51 +339,28 @@ impl Book<'_> {
         let table = &self.objects.layers;
         let mut below: Option<(Hwid, BlockId)> = None;
         for (state, dev) in layers.states() {
-            let on = below.map(|(on, _)| on);
+            let (on, below_block) = below.unzip();
             let hash = u32::from(state.id) ^ state.device.rotate_left(12);
             let known = table.find(&guard, hash, |l| l.state == state && l.on == on);
-            let id = match known {
-                Some(record) => record.links.id(),
-                None => table
-                    .inserter()
-                    .insert(
-                        hash,
-                        |_| false,
-                        |id| {
-                            let record = LayerRecord {
-                                links: Links::new(hash, id),
-                                refs: RefState::default(),
-                                dev: DevRef::new(dev),
-                                state,
-                                on,
-                            };
-                            Ok(KBox::new(record, memcg::atomic())?)
-                        },
-                    )
-                    .map_err(no_room)?,
-            };
-            let record = table.get(&guard, id).ok_or(Refusal::NoMemory)?;
-            let block = match record.refs.block(self.state.tree) {
-                Some(block) => block,
+            let (id, block) = match known {
+                Some(record) => {
+                    let block = self.block_of(tree, below_block, &record.refs, Level::Layer)?;
+                    (record.links.id(), block)
+                }
                 None => {
-                    let handle = record.refs.handle(Level::Layer);
-                    let host = match handle {
-                        Some(_) => Host::Handle,
-                        None => Host::New(id, Parts::Plain),
-                    };
-                    let on = below.map(|(_, block)| block);
-                    match tree.add(on, record.object(), handle, host) {
-                        Ok(block) => block,
-                        Err(_) => {
-                            if handle.is_none() {
-                                table.remove(id);
-                            }
-                            return Err(Refusal::NoMemory);
-                        }
-                    }
+                    let id = insert(table, hash, |links| LayerRecord {
+                        links,
+                        refs: RefState::default(),
+                        dev: DevRef::new(dev),
+                        state,
+                        on,
+                    })?;
+                    (
+                        id,
+                        self.add_new(tree, below_block, table, id, Parts::Plain)?,
+                    )
                 }
             };
-            record.refs.set_block(self.state.tree, block);
             below = Some((id, block));
         }
         Ok(below)
