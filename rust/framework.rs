@@ -24,7 +24,6 @@ pub(crate) mod hooks;
 pub(crate) mod host;
 mod intermediate;
 mod objects;
-mod queue;
 mod recvmsg;
 mod registry;
 mod release_cb;

@@ -18,8 +18,6 @@ use super::{
 use crate::{
     framework::host::{
         Device,
-        Queue,
-        Queued,
         Stats, //
     },
     logic::{
@@ -28,6 +26,10 @@ use crate::{
     },
     net::{
         context::Bh,
+        fifo::{
+            Fifo,
+            Queued, //
+        },
         sync::rcu::ReadGuard,
         table::{
             EntryRef,
@@ -57,7 +59,7 @@ pub(crate) struct Engine<N: Nic> {
     /// Connections with data to send and no room in the NIC's queue. A leaf
     /// lock, taken with bottom halves off.
     #[pin]
-    waiting: SpinLock<Queue<Hwid>>,
+    waiting: SpinLock<Fifo<Hwid>>,
 }
 
 impl<N: Nic> Engine<N> {
@@ -67,7 +69,7 @@ impl<N: Nic> Engine<N> {
             device <- Device::new(),
             table <- Table::new(DEFAULT_CAPACITY, MAX_CAPACITY),
             objects <- Objects::new(),
-            waiting <- new_spinlock!(Queue::new()),
+            waiting <- new_spinlock!(Fifo::new()),
         }? Error)
     }
 

@@ -5,12 +5,12 @@
 
 use kernel::prelude::*;
 
-use super::queue::{
-    Queue,
-    Queued,
-    Taken, //
-};
 use crate::net::{
+    fifo::{
+        Fifo,
+        Queued,
+        Taken, //
+    },
     sync::{
         spin_lock_bh::{
             new_spinlock_bh,
@@ -41,7 +41,7 @@ impl<T> Noted<T> {
 
 /// What is to be done, and when the worker runs for it.
 struct Waiting<T> {
-    list: Queue<Due<T>>,
+    list: Fifo<Due<T>>,
     /// `u64::MAX`: it does not.
     next_ms: u64,
     /// Nothing more is noted.
@@ -59,7 +59,7 @@ impl<T> Agenda<T> {
     pub(super) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             waiting <- new_spinlock_bh!(Waiting {
-                list: Queue::new(),
+                list: Fifo::new(),
                 next_ms: u64::MAX,
                 closed: false,
             }),

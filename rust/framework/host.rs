@@ -58,10 +58,6 @@ pub(crate) use super::{
         Deferring, //
     },
     intermediate::Layers,
-    queue::{
-        Queue,
-        Queued, //
-    },
     registry::Registration,
     release_cb::AwaitRelease,
     stats::Stats,

@@ -24,10 +24,6 @@ use super::{
         Delegated,
         Record, //
     },
-    queue::{
-        Queue,
-        Queued, //
-    },
     registry,
     target::OffloadTarget,
     upload, //
@@ -40,6 +36,10 @@ use crate::{
     },
     net::{
         devref::DevRef,
+        fifo::{
+            Fifo,
+            Queued, //
+        },
         net_device::NetDevice,
         record,
         sock::Sock,
@@ -66,7 +66,7 @@ const PERIOD_MS: u64 = 25;
 #[pin_data]
 pub(crate) struct Watch {
     #[pin]
-    devices: SpinLockBh<Queue<DevRef>>,
+    devices: SpinLockBh<Fifo<DevRef>>,
 }
 
 static WATCH: Slot<Worker<Watch>> = Slot::new();
@@ -74,7 +74,7 @@ static WATCH: Slot<Worker<Watch>> = Slot::new();
 /// Devices are looked after from here on, until the returned value is dropped: by then
 /// nothing more may be offloaded.
 pub(crate) fn start() -> Result<Published<Worker<Watch>>> {
-    let watch = pin_init!(Watch { devices <- new_spinlock_bh!(Queue::new()) });
+    let watch = pin_init!(Watch { devices <- new_spinlock_bh!(Fifo::new()) });
     WATCH.publish(KBox::pin_init(Worker::new(watch), GFP_KERNEL)?)
 }
 
@@ -106,7 +106,7 @@ pub(super) fn add(dev: &NetDevice, target: &dyn OffloadTarget) -> Result<(), Ref
 
 impl Watch {
     /// Takes the devices out, or puts them back.
-    fn with_devices<R>(&self, f: impl FnOnce(&mut Queue<DevRef>) -> R) -> R {
+    fn with_devices<R>(&self, f: impl FnOnce(&mut Fifo<DevRef>) -> R) -> R {
         f(&mut self.devices.lock())
     }
 
@@ -209,8 +209,8 @@ impl Job for Watch {
     fn run(worker: &Worker<Self>) {
         let watch = worker.job();
         let mut any = false;
-        let mut left = Queue::new();
-        for dev in watch.with_devices(Queue::take) {
+        let mut left = Fifo::new();
+        for dev in watch.with_devices(Fifo::take) {
             if Watch::look_at_device(dev.get(), &mut any) {
                 left.push(dev);
             }

@@ -14,6 +14,7 @@ pub(crate) mod devref;
 pub(crate) mod errno;
 pub(crate) mod ethtool;
 pub(crate) mod facts;
+pub(crate) mod fifo;
 #[cfg(toe_engine_tests)]
 pub(crate) mod fixture;
 pub(crate) mod fmt;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A list that grows in any context: each item has memory of its own, because one piece for
-//! all would be too large to allocate there.
+//! A first-in, first-out list that grows in any context: each item has memory of its own,
+//! because one piece for all would be too large to allocate there.
 
 use kernel::prelude::*;
 
-use crate::net::memcg;
+use super::memcg;
 
 struct Node<T> {
     item: T,
@@ -13,7 +13,7 @@ struct Node<T> {
 }
 
 /// Items in the order in which they were added.
-pub(crate) struct Queue<T> {
+pub(crate) struct Fifo<T> {
     /// The last one that was added first.
     last: Option<KBox<Node<T>>>,
     len: usize,
@@ -40,10 +40,10 @@ impl<T> Queued<T> {
     }
 }
 
-impl<T> Queue<T> {
+impl<T> Fifo<T> {
     /// Without an item.
     pub(crate) const fn new() -> Self {
-        Queue { last: None, len: 0 }
+        Fifo { last: None, len: 0 }
     }
 
     /// How many there are.
@@ -68,8 +68,8 @@ impl<T> Queue<T> {
 
     /// Takes all of them out, the first one first.
     pub(crate) fn take(&mut self) -> Taken<T> {
-        let mut list = core::mem::replace(self, Queue::new());
-        let mut turned = Queue::new();
+        let mut list = core::mem::replace(self, Fifo::new());
+        let mut turned = Fifo::new();
         while let Some(item) = list.pop_last() {
             turned.push(item);
         }
@@ -77,7 +77,7 @@ impl<T> Queue<T> {
     }
 }
 
-impl<T> Drop for Queue<T> {
+impl<T> Drop for Fifo<T> {
     fn drop(&mut self) {
         // One after the other: each has the next one in it.
         while self.pop_last().is_some() {}
@@ -85,7 +85,7 @@ impl<T> Drop for Queue<T> {
 }
 
 /// Items that were taken out.
-pub(crate) struct Taken<T>(Queue<T>);
+pub(crate) struct Taken<T>(Fifo<T>);
 
 impl<T> Iterator for Taken<T> {
     type Item = Queued<T>;
