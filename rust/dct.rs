@@ -197,6 +197,12 @@ impl<N: Nic> Entry<N> {
         self.queue.load(Relaxed)
     }
 
+    /// Sends a frame of its own through `nic`, which is its NIC.
+    #[inline(always)]
+    fn send_frame(&self, nic: &N, skb: SkBuff, bh: &Bh) -> Result<(u32, u64), SendError> {
+        nic.send_frame(skb, self.queue(), self.layers.as_deref(), self.stamp(), bh)
+    }
+
     /// What its frames are marked with.
     #[inline(always)]
     fn stamp(&self) -> u64 {

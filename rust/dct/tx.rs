@@ -14,6 +14,8 @@
 //!
 //! Claims: Documentation/networking/toe-claims.rst
 
+use core::ops::ControlFlow;
+
 use kernel::prelude::*;
 
 use super::{
@@ -50,7 +52,8 @@ use crate::{
         tuple::Family,
         wire::{
             self,
-            flags, //
+            flags,
+            Segment, //
         }, //
     },
     net::{
@@ -61,7 +64,8 @@ use crate::{
             SkBuff, //
         },
         sock::LockedSock,
-        sync::rcu::ReadGuard, //
+        sync::rcu::ReadGuard,
+        tcp::SendHead, //
     }, //
 };
 
@@ -126,96 +130,12 @@ fn send_frames<N: Nic>(
 ) -> Result<Option<WaitReason>, Detour> {
     let mut max_segs = None;
     loop {
-        let Some(mut head) = sk.send_head().filter(|h| h.len != 0) else {
-            return Ok(None);
+        let mut next = match next_frame(sk, entry, push, &mut max_segs) {
+            ControlFlow::Continue(next) => next,
+            ControlFlow::Break(reason) => return Ok(reason),
         };
-        let (cwnd, in_flight_pkts) = (sk.cwnd(), sk.packets_out());
-        // A segment by itself is bounded by the windows only, and does not wait to grow.
-        let large = head.more || head.len > sk.mss();
-        let max_segs = match large {
-            true => *max_segs.get_or_insert_with(|| sk.tso_segs(sk.mss())),
-            false => 1,
-        };
-        if head.more {
-            // The frame shall have whole segments.
-            let quota = transmit::quota(cwnd, in_flight_pkts).min(max_segs);
-            let most = quota.saturating_mul(sk.mss());
-            if head.len < most {
-                let len = most - head.len;
-                head = sk.grow(head, len);
-            }
-        }
-        let mut view = SendView {
-            head_len: head.len,
-            more: head.more,
-            closed: head.closed,
-            nonagle: 0,
-            // Nothing of a delegated connection is lost, SACKed or sent again.
-            in_flight_pkts,
-            cwnd,
-            max_segs,
-            snd_sml: sk.snd_sml(),
-            may_defer: large && push != Push::One && sk.sent_just_now(),
-            win_divisor: if large { sk.win_divisor() } else { 0 },
-            srtt_ns: if large { sk.srtt_ns() } else { 0 },
-        };
-        let (verdict, mss, snd_nxt, rcv_nxt) = entry.data.with_mut(sk, |data| {
-            sk.load_tx(data);
-            view.nonagle = push.nonagle(data.cached.nonagle);
-            (
-                next_send(data, &view, || sk.ack_in_ns()),
-                data.cached.mss.max(1),
-                data.snd_nxt,
-                data.rcv_nxt,
-            )
-        });
-        let (bytes, segs) = match verdict {
-            SendVerdict::Send { bytes, segs } => (bytes, segs),
-            SendVerdict::Wait(reason) => return Ok(Some(reason)),
-        };
-        if bytes < head.len {
-            sk.split(&mut head, bytes, mss)
-                .map_err(|e| match e == ENOMEM {
-                    true => Detour::Legacy(SpecialCase::NoMemory),
-                    false => Detour::Legacy(SpecialCase::ForeignBuffer),
-                })?;
-        }
-        let mut skb = sk
-            .clone_head(&head)
-            .ok_or(Detour::Legacy(SpecialCase::NoMemory))?;
-        let mut f = flags::ACK;
-        if head.push || segs > 1 {
-            f |= flags::PSH;
-        }
-        let (tsval, tsecr) = sk.timestamps();
-        let fields = TxFields {
-            seq: snd_nxt,
-            ack: rcv_nxt,
-            flags: f,
-            window: sk.offer_window(None),
-            tsval,
-            tsecr,
-            payload_len: bytes,
-            ip_id: sk.ip_id(segs),
-            gso: segs > 1,
-        };
-        let built = entry
-            .template
-            .with(sk, |t| dress(&mut skb, t, &fields, 0).is_some());
-        if !built {
-            skb.drop_because(DropReason::NotSpecified);
-            return Err(Detour::Upload(UploadReason::Error));
-        }
-        if segs > 1 {
-            skb.set_gso(mss as u16, segs as u16, sk.gso_type());
-        }
-        let (frames, sent_bytes) = match nic.send_frame(
-            skb,
-            entry.queue(),
-            entry.layers.as_deref(),
-            entry.stamp(),
-            bh,
-        ) {
+        let skb = data_frame(sk, entry, &mut next)?;
+        let counts = match entry.send_frame(nic, skb, bh) {
             Ok(counts) => counts,
             Err(SendError::Full(skb)) => {
                 skb.drop_because(DropReason::FullRing);
@@ -229,29 +149,175 @@ fn send_frames<N: Nic>(
                 return Err(Detour::Upload(UploadReason::LinkDown));
             }
         };
-        sk.ack_sent();
-        sk.sent(head, mss);
-        *sent += segs;
-        entry.data.with_mut(sk, |data| {
-            transmit::sent(data, bytes, segs);
-            sk.load_offer(data);
-        });
-        entry.counters.with_mut(sk, |counters| {
-            counters.tx_frames += 1;
-            counters.tx_bytes += u64::from(bytes);
-        });
-        nic.engine()
-            .stats()
-            .transmitted(entry.queue(), frames, sent_bytes);
+        *sent += next.segs;
+        account_data(sk, entry, nic, next, counts);
         if push == Push::One {
             return Ok(None);
         }
     }
 }
 
+/// The frame that may be sent next: the first `bytes` of a buffer, as `segs` segments.
+struct Next {
+    head: SendHead,
+    bytes: u32,
+    segs: u32,
+    mss: u32,
+    seq: Seq,
+    ack: Seq,
+}
+
+/// What may be sent next; or that nothing is there, or what keeps it. `max_segs` is how many
+/// segments a frame may have, once it was asked for.
+#[inline(always)]
+fn next_frame<N: Nic>(
+    sk: LockedSock<'_>,
+    entry: &Entry<N>,
+    push: Push,
+    max_segs: &mut Option<u32>,
+) -> ControlFlow<Option<WaitReason>, Next> {
+    let Some(mut head) = sk.send_head().filter(|h| h.len != 0) else {
+        return ControlFlow::Break(None);
+    };
+    let (cwnd, in_flight_pkts) = (sk.cwnd(), sk.packets_out());
+    // A segment by itself is bounded by the windows only, and does not wait to grow.
+    let large = head.more || head.len > sk.mss();
+    let max_segs = match large {
+        true => *max_segs.get_or_insert_with(|| sk.tso_segs(sk.mss())),
+        false => 1,
+    };
+    if head.more {
+        // The frame shall have whole segments.
+        let quota = transmit::quota(cwnd, in_flight_pkts).min(max_segs);
+        let most = quota.saturating_mul(sk.mss());
+        if head.len < most {
+            let len = most - head.len;
+            head = sk.grow(head, len);
+        }
+    }
+    let mut view = SendView {
+        head_len: head.len,
+        more: head.more,
+        closed: head.closed,
+        nonagle: 0,
+        // Nothing of a delegated connection is lost, SACKed or sent again.
+        in_flight_pkts,
+        cwnd,
+        max_segs,
+        snd_sml: sk.snd_sml(),
+        may_defer: large && push != Push::One && sk.sent_just_now(),
+        win_divisor: if large { sk.win_divisor() } else { 0 },
+        srtt_ns: if large { sk.srtt_ns() } else { 0 },
+    };
+    entry.data.with_mut(sk, |data| {
+        sk.load_tx(data);
+        view.nonagle = push.nonagle(data.cached.nonagle);
+        match next_send(data, &view, || sk.ack_in_ns()) {
+            SendVerdict::Send { bytes, segs } => ControlFlow::Continue(Next {
+                head,
+                bytes,
+                segs,
+                mss: data.cached.mss.max(1),
+                seq: data.snd_nxt,
+                ack: data.rcv_nxt,
+            }),
+            SendVerdict::Wait(reason) => ControlFlow::Break(Some(reason)),
+        }
+    })
+}
+
+/// Makes the frame of `next` of a clone of its buffer, whose rest is split off.
+#[inline(always)]
+fn data_frame<N: Nic>(
+    sk: LockedSock<'_>,
+    entry: &Entry<N>,
+    next: &mut Next,
+) -> Result<SkBuff, Detour> {
+    if next.bytes < next.head.len {
+        sk.split(&mut next.head, next.bytes, next.mss)
+            .map_err(|e| match e == ENOMEM {
+                true => Detour::Legacy(SpecialCase::NoMemory),
+                false => Detour::Legacy(SpecialCase::ForeignBuffer),
+            })?;
+    }
+    let skb = sk
+        .clone_head(&next.head)
+        .ok_or(Detour::Legacy(SpecialCase::NoMemory))?;
+    let mut f = flags::ACK;
+    if next.head.push || next.segs > 1 {
+        f |= flags::PSH;
+    }
+    let (tsval, tsecr) = sk.timestamps();
+    let fields = TxFields {
+        seq: next.seq,
+        ack: next.ack,
+        flags: f,
+        window: sk.offer_window(None),
+        tsval,
+        tsecr,
+        payload_len: next.bytes,
+        ip_id: sk.ip_id(next.segs),
+        gso: next.segs > 1,
+    };
+    let skb = build_frame(sk, entry, skb, &fields, 0);
+    let mut skb = skb.ok_or(Detour::Upload(UploadReason::Error))?;
+    if next.segs > 1 {
+        skb.set_gso(next.mss as u16, next.segs as u16, sk.gso_type());
+    }
+    Ok(skb)
+}
+
+/// Says of a data frame that it was sent, as `counts` frames and bytes.
+#[inline(always)]
+fn account_data<N: Nic>(
+    sk: LockedSock<'_>,
+    entry: &Entry<N>,
+    nic: &N,
+    frame: Next,
+    (frames, bytes): (u32, u64),
+) {
+    sk.ack_sent();
+    sk.sent(frame.head, frame.mss);
+    entry.data.with_mut(sk, |data| {
+        transmit::sent(data, frame.bytes, frame.segs);
+        sk.load_offer(data);
+    });
+    entry.counters.with_mut(sk, |counters| {
+        counters.tx_frames += 1;
+        counters.tx_bytes += u64::from(frame.bytes);
+    });
+    let stats = nic.engine().stats();
+    stats.transmitted(entry.queue(), frames, bytes);
+}
+
+/// Puts the entry's headers in front of `skb`, whose first `skip` bytes are a TCP header to
+/// be replaced. `None`: there is no room, and it was dropped.
+#[inline(always)]
+fn build_frame<N: Nic>(
+    sk: LockedSock<'_>,
+    entry: &Entry<N>,
+    mut skb: SkBuff,
+    fields: &TxFields,
+    skip: usize,
+) -> Option<SkBuff> {
+    let pushed = entry
+        .template
+        .with(sk, |t| push_headers(&mut skb, t, fields, skip));
+    if pushed.is_none() {
+        skb.drop_because(DropReason::NotSpecified);
+        return None;
+    }
+    Some(skb)
+}
+
 /// Writes the headers of `t` in front of `skb`, whose first `skip` bytes are a
 /// TCP header to be replaced.
-fn dress(skb: &mut SkBuff, t: &HeaderTemplate, fields: &TxFields, skip: usize) -> Option<()> {
+fn push_headers(
+    skb: &mut SkBuff,
+    t: &HeaderTemplate,
+    fields: &TxFields,
+    skip: usize,
+) -> Option<()> {
     let len = t.len();
     skb.push(len.checked_sub(skip)? as u32).ok()?;
     t.write(skb.header_mut(len)?, fields)?;
@@ -284,7 +350,7 @@ fn send_ack<N: Nic>(
 ) -> Option<()> {
     let nic = path(sk, entry, bh).ok()?;
     let (seq, ack) = sk.ack_numbers()?;
-    let mut skb = sk.header_frame(bh)?;
+    let skb = sk.header_frame(bh)?;
     let (tsval, tsecr) = sk.timestamps();
     let fields = TxFields {
         seq,
@@ -297,32 +363,21 @@ fn send_ack<N: Nic>(
         ip_id: sk.ip_id(1),
         gso: false,
     };
-    let len = entry.template.with(sk, |t| {
-        dress(&mut skb, t, &fields, 0).map(|()| t.len() - t.l3_off())
-    });
-    let Some(len) = len else {
-        skb.drop_because(DropReason::NotSpecified);
-        return None;
-    };
-    let sent = nic.send_frame(
-        skb,
-        entry.queue(),
-        entry.layers.as_deref(),
-        entry.stamp(),
-        bh,
-    );
+    let skb = build_frame(sk, entry, skb, &fields, 0)?;
+    let len = skb.len() - wire::ETH_LEN as u32;
+    let sent = entry.send_frame(nic, skb, bh);
     sk.ack_sent();
-    sk.count_ack_out(len as u32);
+    sk.count_ack_out(len);
     entry.data.with_mut(sk, |data| sk.load_offer(data));
     entry
         .counters
         .with_mut(sk, |counters| counters.tx_frames += 1);
-    settle(nic, entry, sent);
+    account_tx(nic, entry, sent);
     Some(())
 }
 
 /// Counts a frame that needs no other care: if it was lost, timers repeat it.
-fn settle<N: Nic>(nic: &N, entry: &Entry<N>, sent: Result<(u32, u64), SendError>) {
+fn account_tx<N: Nic>(nic: &N, entry: &Entry<N>, sent: Result<(u32, u64), SendError>) {
     match sent {
         Ok((frames, bytes)) => nic
             .engine()
@@ -361,7 +416,7 @@ pub(crate) fn host_frame<N: Nic>(
     sk: LockedSock<'_>,
     entry: &Entry<N>,
     delegated: bool,
-    mut skb: SkBuff,
+    skb: SkBuff,
     bh: &Bh,
 ) -> HostFrame {
     let Some(h) = wire::parse_tcp(skb.data(), skb.len()) else {
@@ -382,22 +437,35 @@ pub(crate) fn host_frame<N: Nic>(
         legacy::transmitted(sk, entry, &h);
         return HostFrame::Pass(skb);
     }
-    let nic = match path(sk, entry, bh) {
-        Ok(nic) => nic,
+    match path(sk, entry, bh) {
+        Ok(nic) => send_host_frame(sk, entry, nic, skb, &h, bh),
         Err(detour) => {
             detour.take(sk, entry, bh);
             legacy::transmitted(sk, entry, &h);
-            return HostFrame::Pass(skb);
+            HostFrame::Pass(skb)
         }
-    };
+    }
+}
+
+/// Sends a frame of the host stack that says nothing but what the target's would: with the
+/// entry's headers instead of its own, `h`.
+#[inline(always)]
+fn send_host_frame<N: Nic>(
+    sk: LockedSock<'_>,
+    entry: &Entry<N>,
+    nic: &N,
+    skb: SkBuff,
+    h: &Segment,
+    bh: &Bh,
+) -> HostFrame {
     let tcp_len = usize::from(h.data_off - h.l4_off);
-    let segs = u32::from(skb.gso_segs()).max(1);
-    let (tsval, tsecr) = h.ts.unwrap_or_default();
     let fits = entry.template.with(sk, |t| t.len() - t.l4_off() == tcp_len);
     if !fits {
         // Options of the moment, SACK blocks for one: the ordinary way.
         return HostFrame::Pass(skb);
     }
+    let segs = u32::from(skb.gso_segs()).max(1);
+    let (tsval, tsecr) = h.ts.unwrap_or_default();
     let fields = TxFields {
         seq: h.seq,
         ack: h.ack,
@@ -409,14 +477,10 @@ pub(crate) fn host_frame<N: Nic>(
         ip_id: sk.ip_id(segs),
         gso: segs > 1,
     };
-    let built = entry
-        .template
-        .with(sk, |t| dress(&mut skb, t, &fields, tcp_len).is_some());
-    if !built {
-        skb.drop_because(DropReason::NotSpecified);
+    let Some(mut skb) = build_frame(sk, entry, skb, &fields, tcp_len) else {
         host::upload(sk, UploadReason::Error);
         return HostFrame::Taken(0);
-    }
+    };
     sk.mark_frame(&mut skb);
     sk.count_host_out(skb.len() - wire::ETH_LEN as u32);
     entry.data.with_mut(sk, |data| sk.load(data));
@@ -424,17 +488,7 @@ pub(crate) fn host_frame<N: Nic>(
         counters.tx_frames += 1;
         counters.tx_bytes += u64::from(h.payload);
     });
-    settle(
-        nic,
-        entry,
-        nic.send_frame(
-            skb,
-            entry.queue(),
-            entry.layers.as_deref(),
-            entry.stamp(),
-            bh,
-        ),
-    );
+    account_tx(nic, entry, entry.send_frame(nic, skb, bh));
     HostFrame::Taken(0)
 }
 

@@ -111,12 +111,26 @@ impl LinkAttrs<'_> {
         Some(u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?))
     }
 
-    /// The name, or `template`, with the way it came about.
-    fn name(&self, template: &CStr) -> ([c_char; IFNAMSIZ], u32) {
-        let (from, assign) = match self.get(bindings::IFLA_IFNAME) {
-            Some(name) => (name, bindings::NET_NAME_USER),
-            None => (template.to_bytes(), bindings::NET_NAME_ENUM),
-        };
+    /// The name, or `template`.
+    fn name(&self, template: &CStr) -> LinkName {
+        match self.get(bindings::IFLA_IFNAME) {
+            Some(name) => LinkName::new(name, bindings::NET_NAME_USER),
+            None => LinkName::of(template),
+        }
+    }
+}
+
+/// The name of a link that is to be made.
+struct LinkName {
+    /// Ends with a NUL.
+    name: [c_char; IFNAMSIZ],
+    /// How it came about: `NET_NAME_*`.
+    assign: u32,
+}
+
+impl LinkName {
+    /// What comes before the first NUL, if there is one.
+    fn new(from: &[u8], assign: u32) -> Self {
         let mut name = [0; IFNAMSIZ];
         for (to, &from) in name[..IFNAMSIZ - 1].iter_mut().zip(from) {
             if from == 0 {
@@ -124,7 +138,12 @@ impl LinkAttrs<'_> {
             }
             *to = from as c_char;
         }
-        (name, assign)
+        LinkName { name, assign }
+    }
+
+    /// One that the kernel completes.
+    fn of(template: &CStr) -> Self {
+        LinkName::new(template.to_bytes(), bindings::NET_NAME_ENUM)
     }
 }
 
@@ -165,10 +184,19 @@ impl<'a> NewLink<'a> {
         (!attr.is_null()).then_some(attr)
     }
 
+    /// The `ifinfomsg` of the peer, if the request has one.
+    fn peer_ifinfo(&self) -> Option<bindings::ifinfomsg> {
+        self.peer_attr().map(|attr| {
+            // SAFETY: the payload is behind the attribute's header, and holds a whole
+            // `ifinfomsg` by the type invariant; copied, as it may be unaligned.
+            unsafe { attr.add(1).cast::<bindings::ifinfomsg>().read_unaligned() }
+        })
+    }
+
     /// Makes both devices, not yet registered: the one asked for, and its
     /// peer, named by the request or after `template`.
     pub(crate) fn create(
-        self,
+        mut self,
         template: &CStr,
         extack: &mut ExtAck<'_>,
         rtnl: &'a Rtnl,
@@ -179,62 +207,23 @@ impl<'a> NewLink<'a> {
             owned: false,
             _rtnl: rtnl,
         };
-        let attr = self.peer_attr();
         let mut nested = [core::ptr::null_mut(); IFLA_COUNT];
-        if let Some(attr) = attr {
-            // SAFETY: the peer's attribute holds a whole `ifinfomsg`, by the type invariant;
-            // `nested` has room for `__IFLA_MAX` pointers, which is what the callee writes,
-            // and the request's answer is valid and ours.
-            to_result(unsafe {
-                bindings::rtnl_nla_parse_ifinfomsg(nested.as_mut_ptr(), attr, extack.0)
-            })?;
-        }
-        // Without a description of its own the peer is like the device.
-        let tb = if attr.is_some() {
-            nested.as_mut_ptr()
-        } else {
-            self.params.tb
+        let described = self.parse_peer(&mut nested, extack)?;
+        // SAFETY: the request's, by the type invariant; nobody changes it until we return.
+        let own_attrs = unsafe { LinkAttrs::from_raw(self.params.tb) };
+        // SAFETY: what the callee has parsed into `nested`, which stays as it is.
+        let nested = unsafe { LinkAttrs::from_raw(nested.as_mut_ptr()) };
+        // Without a description of its own the peer is like the device, but the name is the
+        // first device's.
+        let (attrs, name) = match described {
+            true => (&nested, nested.name(template)),
+            false => (&own_attrs, LinkName::of(template)),
         };
-        // SAFETY: the request's, by the type invariant, or what the callee above parsed into
-        // `nested`; nobody changes either until we return.
-        let (attrs, own_attrs) =
-            unsafe { (LinkAttrs::from_raw(tb), LinkAttrs::from_raw(self.params.tb)) };
-        let ifinfo = attr.map(|attr| {
-            // SAFETY: the payload is behind the attribute's header, and holds a whole
-            // `ifinfomsg` by the type invariant; copied, as it may be unaligned.
-            unsafe { attr.add(1).cast::<bindings::ifinfomsg>().read_unaligned() }
-        });
-        let (name, assign) = if attr.is_some() {
-            attrs.name(template)
-        } else {
-            // The name is the first device's.
-            let mut name = [0; IFNAMSIZ];
-            super::net_device::copy_cstr(&mut name, template);
-            (name, bindings::NET_NAME_ENUM)
-        };
-        // SAFETY: rtnl is held, which the callee asserts. The namespace is one that the request
-        // keeps; the name ends, and is copied; the kind is that of the device, which is
-        // registered while the request lasts; `tb` and the answer are valid.
-        let peer = from_err_ptr(unsafe {
-            bindings::rtnl_create_link(
-                bindings::toe_rtnl_newlink_peer_net(self.params),
-                name.as_ptr(),
-                assign as u8,
-                (*self.dev).rtnl_link_ops,
-                tb,
-                extack.0,
-            )
-        })?;
-        // INVARIANT: just made, set up, and ours.
-        let mut peer = NewDevice {
-            dev: peer,
-            owned: true,
-            _rtnl: rtnl,
-        };
+        let mut peer = self.create_peer(attrs, &name, extack, rtnl)?;
         if own_attrs.address().is_none() {
             own.random_address();
         }
-        if attr.is_none() || attrs.address().is_none() {
+        if !described || attrs.address().is_none() {
             peer.random_address();
         }
         // SAFETY: both live, unregistered and nobody else's, by the invariants of `NewDevice`
@@ -242,7 +231,7 @@ impl<'a> NewLink<'a> {
         unsafe {
             bindings::netif_inherit_tso_max(peer.dev, own.dev);
             // As veth: an index asked for one means one asked for the other.
-            if let Some(ifinfo) = ifinfo {
+            if let Some(ifinfo) = self.peer_ifinfo() {
                 if (*own.dev).ifindex != 0 {
                     (*peer.dev).ifindex = ifinfo.ifi_index;
                 }
@@ -251,13 +240,59 @@ impl<'a> NewLink<'a> {
         Ok((own, peer))
     }
 
+    /// Parses the peer's attributes into `nested`. Returns whether the request describes the
+    /// peer at all.
+    fn parse_peer(
+        &self,
+        nested: &mut [*mut bindings::nlattr; IFLA_COUNT],
+        extack: &mut ExtAck<'_>,
+    ) -> Result<bool> {
+        let Some(attr) = self.peer_attr() else {
+            return Ok(false);
+        };
+        // SAFETY: the peer's attribute holds a whole `ifinfomsg`, by the type invariant;
+        // `nested` has room for `__IFLA_MAX` pointers, which is what the callee writes,
+        // and the request's answer is valid and ours.
+        to_result(unsafe {
+            bindings::rtnl_nla_parse_ifinfomsg(nested.as_mut_ptr(), attr, extack.0)
+        })?;
+        Ok(true)
+    }
+
+    /// Makes the peer, by `attrs`.
+    fn create_peer(
+        &mut self,
+        attrs: &LinkAttrs<'_>,
+        name: &LinkName,
+        extack: &mut ExtAck<'_>,
+        rtnl: &'a Rtnl,
+    ) -> Result<NewDevice<'a>> {
+        // SAFETY: rtnl is held, which the callee asserts. The namespace is one that the request
+        // keeps, whose parameters are valid by the type invariant; the name ends, and is copied;
+        // the kind is that of the device, which is registered while the request lasts; `attrs`,
+        // by its own invariant, and the answer are valid.
+        let dev = from_err_ptr(unsafe {
+            bindings::rtnl_create_link(
+                bindings::toe_rtnl_newlink_peer_net(self.params),
+                name.name.as_ptr(),
+                name.assign as u8,
+                (*self.dev).rtnl_link_ops,
+                attrs.0,
+                extack.0,
+            )
+        })?;
+        // INVARIANT: just made, set up, and ours.
+        Ok(NewDevice {
+            dev,
+            owned: true,
+            _rtnl: rtnl,
+        })
+    }
+
     /// What the request says about flags of the peer, for
     /// [`RegisteredDevice::configure`].
     pub(crate) fn peer_info(&self) -> PeerInfo {
-        PeerInfo(self.peer_attr().map(|attr| {
-            // SAFETY: as in `create()`: a whole `ifinfomsg` is behind the header.
-            unsafe { attr.add(1).cast::<bindings::ifinfomsg>().read_unaligned() }
-        }))
+        PeerInfo(self.peer_ifinfo())
     }
 }
 

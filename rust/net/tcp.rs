@@ -14,7 +14,10 @@ pub(crate) use path::{
     Hop,
     Path, //
 };
-pub(crate) use tx::AppendError;
+pub(crate) use tx::{
+    AppendError,
+    SendHead, //
+};
 
 use core::ptr::{
     addr_of,
