@@ -229,6 +229,7 @@ impl<'b> Gathering<'b> {
         })
     }
 
+    #[inline(always)]
     fn is_full(&self) -> bool {
         let room = self.common.as_ref().map_or(self.most, |common| common.room);
         self.eligible.len() >= room || self.looked >= self.most
@@ -236,6 +237,8 @@ impl<'b> Gathering<'b> {
 
     /// Decides on a connection, unless its lock is somebody's or it goes to another target
     /// than those before it.
+    // Inlined, so that what is found is written once: it has hundreds of bytes.
+    #[inline(always)]
     fn consider(&mut self, wanted: &'b mut Wanted) {
         let Wanted {
             sk,
@@ -279,6 +282,7 @@ impl<'b> Gathering<'b> {
     }
 
     /// A rule may want fewer: with the next one there are enough.
+    #[inline(always)]
     fn limit(&mut self, own: Option<u32>) {
         if let (Some(own), Some(common)) = (own, &mut self.common) {
             let least = self.eligible.len() + 1;
@@ -288,6 +292,7 @@ impl<'b> Gathering<'b> {
 }
 
 impl Common {
+    #[inline(always)]
     fn of(to: &Destination<'_>, most: usize) -> Self {
         Common {
             dev: DevRef::new(to.dev),

@@ -224,7 +224,7 @@ impl Book<'_> {
 
     /// The block of an object that the target has: the one that is in the tree already, or a
     /// new one on the one below it.
-    #[inline]
+    #[inline(always)]
     fn block_of(
         &self,
         tree: &mut OffloadTree<'_, '_>,
