@@ -116,6 +116,13 @@ impl Wanted {
         false
     }
 
+    /// Returns whether its device has connections offloaded one by one, at this moment.
+    fn goes_alone(&self) -> bool {
+        let guard = ReadGuard::new();
+        let target = self.sk.base_device(&guard).and_then(registry::target_of);
+        target.is_some_and(|(target, _)| target.device().batch() == 1)
+    }
+
     /// Who owns the socket may do so for long, or, sending all the time, own it whenever
     /// anybody looks.
     fn alone(&mut self, patience: &mut Patience) {
@@ -142,7 +149,7 @@ pub(super) fn offload_all<W: AsMut<Wanted>>(list: &mut [W], patience: &mut Patie
         match rest.first_mut().map(AsMut::as_mut) {
             None => return,
             Some(first) if first.decided.is_some() => from += 1,
-            Some(_) if many => offload_some(rest, patience),
+            Some(first) if many && !first.goes_alone() => offload_some(rest, patience),
             Some(first) => first.alone(patience),
         }
     }
@@ -298,7 +305,7 @@ impl Common {
             dev: DevRef::new(to.dev),
             target_of: to.target_of,
             room: match to.target.device().batch() {
-                // One by one.
+                // One by one, after all.
                 1 => 0,
                 many => most.min(many as usize),
             },
