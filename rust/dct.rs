@@ -19,6 +19,7 @@
 //!
 //! Claims: Documentation/networking/toe-claims.rst
 
+mod audit;
 mod buffer;
 pub(crate) mod command;
 mod engine;
@@ -88,6 +89,7 @@ use crate::{
     }, //
 };
 
+use audit::Audit;
 use objects::PathObject;
 
 pub(crate) use command::offload_target;
@@ -167,6 +169,8 @@ pub(crate) struct Entry<N: Nic> {
     raw: RawSockets,
     /// Connection data.
     data: SockCell<ConnData>,
+    /// Whether it says what the socket says.
+    audit: Audit,
     /// The present or last stay in legacy mode.
     legacy: SockCell<Legacy>,
     /// Header of every frame the transmit engine builds.
@@ -207,6 +211,26 @@ impl<N: Nic> Entry<N> {
     #[inline(always)]
     fn stamp(&self) -> u64 {
         self.stamp.load(Relaxed)
+    }
+
+    /// Brings the connection data up to date, for the receive engine.
+    #[inline(always)]
+    fn load(&self, sk: LockedSock<'_>, data: &mut ConnData) {
+        self.audited(sk, data);
+        sk.load(data);
+    }
+
+    /// The same for the transmit engine: what that goes by.
+    #[inline(always)]
+    fn load_tx(&self, sk: LockedSock<'_>, data: &mut ConnData) {
+        self.audited(sk, data);
+        sk.load_tx(data);
+    }
+
+    #[inline(always)]
+    fn audited(&self, sk: LockedSock<'_>, data: &mut ConnData) {
+        let counts = self.nic.engine().audit();
+        self.audit.used(sk, self.hwid, data, counts);
     }
 
     /// Changes the header of its frames; `f` says whether it is another one then.

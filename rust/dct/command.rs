@@ -19,6 +19,7 @@ use kernel::{
 };
 
 use super::{
+    audit::Audit,
     buffer,
     hold,
     host_queue,
@@ -211,7 +212,7 @@ impl<N: Nic> Engine<N> {
                 hash,
                 |e| e.tuple == c.tuple,
                 |id| {
-                    let sock = sk.sock();
+                    let (sock, audit) = (sk.sock(), Audit::new(*sk));
                     // In place, because it has hundreds of bytes.
                     KBox::init(
                         pin_init::init!(Entry {
@@ -230,6 +231,7 @@ impl<N: Nic> Engine<N> {
                             tag: TagKey::new(c.tuple.vlan),
                             raw: RawSockets::of(sock, c.tuple.family == Family::V6),
                             data: SockCell::new(sock, c.data),
+                            audit,
                             legacy: SockCell::new(sock, Legacy::default()),
                             template: SockCell::new(sock, template(&c.tuple, &c.data, neighbour)),
                             stamp: AtomicU64::new(next_stamp()),
@@ -332,9 +334,7 @@ impl<N: Nic> Engine<N> {
             Level::Connection => {
                 let guard = ReadGuard::new();
                 let entry = self.get(&guard, handle.id)?;
-                let mut data = entry.data.peek();
-                data.rtt.srtt_us = entry.sk.srtt_us();
-                let tuple = entry.tuple;
+                let (tuple, data) = (entry.tuple, entry.data.peek());
                 // Its path is the lock's.
                 (
                     Object::Connection(state::Connection { tuple, data }),
@@ -355,6 +355,8 @@ impl<N: Nic> Engine<N> {
             (Level::Connection, Host::Connection(sk)) => {
                 let guard = ReadGuard::new();
                 if let Some(entry) = self.get(&guard, handle.id) {
+                    // The host goes on from what the entry says.
+                    entry.data.with_mut(*sk, |data| entry.audited(*sk, data));
                     buffer::take_back(*sk, &entry);
                     hold::leave(*sk, &entry);
                 }

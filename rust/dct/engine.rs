@@ -9,6 +9,7 @@ use kernel::{
 };
 
 use super::{
+    audit,
     objects::Objects,
     tx,
     Entry,
@@ -60,6 +61,7 @@ pub(crate) struct Engine<N: Nic> {
     /// lock, taken with bottom halves off.
     #[pin]
     waiting: SpinLock<Fifo<Hwid>>,
+    audit: audit::Counts,
 }
 
 impl<N: Nic> Engine<N> {
@@ -70,6 +72,7 @@ impl<N: Nic> Engine<N> {
             table <- Table::new(DEFAULT_CAPACITY, MAX_CAPACITY),
             objects <- Objects::new(),
             waiting <- new_spinlock!(Fifo::new()),
+            audit: audit::Counts::default(),
         }? Error)
     }
 
@@ -82,6 +85,13 @@ impl<N: Nic> Engine<N> {
     #[inline(always)]
     pub(crate) fn stats(&self) -> &Stats {
         self.device.stats()
+    }
+
+    /// How entries were compared with their sockets, in builds that do so: counters as
+    /// [`stats`](Self::stats).
+    #[inline(always)]
+    pub(crate) fn audit(&self) -> &audit::Counts {
+        &self.audit
     }
 
     /// The connections.

@@ -69,7 +69,7 @@ fn hold<N: Nic>(
         && !sk.has_waiter();
     let view = rx::host_view(sk, &skb);
     let data = entry.data.with_mut(sk, |data| {
-        sk.load(data);
+        entry.load(sk, data);
         *data
     });
     let (verdict, unarmed, due_ms) = entry.held.with_mut(sk, |held| {

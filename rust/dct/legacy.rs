@@ -57,8 +57,9 @@ pub(super) fn enter<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, case: SpecialC
     // The reader goes on in the host stack.
     buffer::take_back(sk, entry);
     hold::hurry(sk, entry);
+    entry.audit.host_has_it(sk);
     if let Some(limits) = host::special(sk, entry.hwid, case) {
-        entry.data.with_mut(sk, |data| sk.load(data));
+        entry.data.with_mut(sk, |data| sk.load_delegated(data));
         entry.legacy.set(sk, Legacy::new(time::now_ms(), &limits));
         entry.counters.with_mut(sk, |c| c.specials += 1);
     }
@@ -90,6 +91,7 @@ pub(super) fn enter_unlocked<N: Nic>(nic: &N, entry: &Entry<N>, case: SpecialCas
 #[cold]
 pub(super) fn receive<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, skb: SkBuff, bh: &Bh) {
     let guard = ReadGuard::within(bh);
+    entry.audit.host_has_it(sk);
     proto::host_receive(sk, skb);
     if connection(sk, entry, &guard).is_some_and(|conn| conn.in_legacy(sk)) {
         let rcv_nxt = sk.rcv_nxt();
@@ -133,7 +135,7 @@ pub(super) fn resynchronise<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, bh: &B
             false
         }
         Verdict::Resync => {
-            entry.data.with_mut(sk, |data| sk.load(data));
+            entry.data.with_mut(sk, |data| sk.load_delegated(data));
             entry.follow_queue(sk);
             host::resynchronised(sk, entry.hwid, &stay);
             // What could be sent the host stack has sent.

@@ -255,6 +255,7 @@ fn deliver<N: Nic>(
     nic.engine().stats().received(from.queue, len);
     // As `tcp_v4_rcv()`: under the spin lock, whoever owns the socket.
     let skb = sk.admit(skb, &entry.path_dev, len - u32::from(l3_off))?;
+    entry.audit.admitted(&skb);
     match sk.try_own() {
         Some(locked) if conn.delegated(locked) => process(locked, entry, skb, seg, bh),
         Some(locked) => legacy_receive(locked, entry, skb, seg, bh),
@@ -386,7 +387,7 @@ pub(super) fn finish<N: Nic>(
     let view = host_view(sk, &skb);
     sk.refresh_clock(bh);
     let received = entry.data.with_mut(sk, |data| {
-        sk.load(data);
+        entry.load(sk, data);
         let (una, largest) = (data.snd_una, data.max_window);
         let idle = data.packets_out == 0;
         let action = receive::receive(data, seg, &view)?;
@@ -428,6 +429,7 @@ pub(super) fn finish<N: Nic>(
     }
     if action.acked != 0 {
         sk.acked(seg.ack, prior_una);
+        entry.data.with_mut(sk, |data| sk.load_acked(data));
     }
     answer(sk, entry, &action, placed.whole, bh);
     if placed.complete {

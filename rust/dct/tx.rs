@@ -139,6 +139,8 @@ fn send_frames<N: Nic>(
             Ok(counts) => counts,
             Err(SendError::Full(skb)) => {
                 skb.drop_because(DropReason::FullRing);
+                // Nobody has seen the window, but it is what the socket says.
+                entry.data.with_mut(sk, |data| sk.load_offer(data));
                 return match nic.engine().wait_for_room(entry.hwid, bh) {
                     true => Ok(None),
                     false => Err(Detour::Legacy(SpecialCase::NoMemory)),
@@ -146,6 +148,7 @@ fn send_frames<N: Nic>(
             }
             Err(SendError::Down(skb)) => {
                 skb.drop_because(DropReason::DevReady);
+                entry.data.with_mut(sk, |data| sk.load_offer(data));
                 return Err(Detour::Upload(UploadReason::LinkDown));
             }
         };
@@ -210,7 +213,7 @@ fn next_frame<N: Nic>(
         srtt_ns: if large { sk.srtt_ns() } else { 0 },
     };
     entry.data.with_mut(sk, |data| {
-        sk.load_tx(data);
+        entry.load_tx(sk, data);
         view.nonagle = push.nonagle(data.cached.nonagle);
         match next_send(data, &view, || sk.ack_in_ns()) {
             SendVerdict::Send { bytes, segs } => ControlFlow::Continue(Next {
@@ -305,6 +308,8 @@ fn build_frame<N: Nic>(
         .with(sk, |t| push_headers(&mut skb, t, fields, skip));
     if pushed.is_none() {
         skb.drop_because(DropReason::NotSpecified);
+        // A window was offered that nobody is told of.
+        entry.audit.host_has_it(sk);
         return None;
     }
     Some(skb)
@@ -420,9 +425,11 @@ pub(crate) fn host_frame<N: Nic>(
     bh: &Bh,
 ) -> HostFrame {
     let Some(h) = wire::parse_tcp(skb.data(), skb.len()) else {
+        entry.audit.host_has_it(sk);
         return HostFrame::Pass(skb);
     };
     if delegated && h.flags & flags::FIN != 0 {
+        entry.audit.host_has_it(sk);
         host::upload(sk, UploadReason::Shutdown);
         return HostFrame::Pass(skb);
     }
@@ -440,6 +447,7 @@ pub(crate) fn host_frame<N: Nic>(
     match path(sk, entry, bh) {
         Ok(nic) => send_host_frame(sk, entry, nic, skb, &h, bh),
         Err(detour) => {
+            entry.audit.host_has_it(sk);
             detour.take(sk, entry, bh);
             legacy::transmitted(sk, entry, &h);
             HostFrame::Pass(skb)
@@ -462,6 +470,7 @@ fn send_host_frame<N: Nic>(
     let fits = entry.template.with(sk, |t| t.len() - t.l4_off() == tcp_len);
     if !fits {
         // Options of the moment, SACK blocks for one: the ordinary way.
+        entry.audit.host_has_it(sk);
         return HostFrame::Pass(skb);
     }
     let segs = u32::from(skb.gso_segs()).max(1);
@@ -483,7 +492,17 @@ fn send_host_frame<N: Nic>(
     };
     sk.mark_frame(&mut skb);
     sk.count_host_out(skb.len() - wire::ETH_LEN as u32);
-    entry.data.with_mut(sk, |data| sk.load(data));
+    // What the host notes after its frame, too.
+    entry.data.with_mut(sk, |data| {
+        data.host_sent(h.seq.add(h.payload), h.ack, h.window);
+        if h.payload != 0 {
+            data.packets_out = data.packets_out.saturating_add(segs);
+        }
+    });
+    if h.window == u16::MAX {
+        // The socket's may be larger.
+        entry.audit.host_has_it(sk);
+    }
     entry.counters.with_mut(sk, |counters| {
         counters.tx_frames += 1;
         counters.tx_bytes += u64::from(h.payload);

@@ -128,6 +128,22 @@ impl DerefMut for ConnData {
     }
 }
 
+impl ConnData {
+    /// The host stack transmits a frame with these numbers: the sequence number after it,
+    /// the ACK number, and the window as in the header. They are copied, the ACK number to
+    /// `rcv_wup`.
+    pub fn host_sent(&mut self, seq_end: Seq, ack: Seq, window: u16) {
+        if seq_end.after(self.snd_nxt) {
+            self.snd_nxt = seq_end;
+        }
+        if !ack.before(self.rcv_wup) {
+            self.rcv_wup = ack;
+            self.rcv_wnd =
+                u32::from(window) << self.constant.rcv_wscale.min(super::receive::MAX_WSCALE);
+        }
+    }
+}
+
 impl ConnDelegated {
     /// First sequence number that the peer's window does not allow
     /// (`tcp_wnd_end()`).
@@ -151,6 +167,30 @@ impl ConnDelegated {
             .saturating_dist_from(self.rcv_nxt)
     }
 
+    /// The name of a field that is another one in `other`, if there is one.
+    #[cfg(any(test, CONFIG_KUNIT = "y", debug_assertions))]
+    pub fn difference(&self, other: &Self) -> Option<&'static str> {
+        let (a, b) = (self, other);
+        let fields = [
+            ("snd_una", a.snd_una == b.snd_una),
+            ("snd_nxt", a.snd_nxt == b.snd_nxt),
+            ("snd_wnd", a.snd_wnd == b.snd_wnd),
+            ("snd_wl1", a.snd_wl1 == b.snd_wl1),
+            ("max_window", a.max_window == b.max_window),
+            ("rcv_nxt", a.rcv_nxt == b.rcv_nxt),
+            ("rcv_wup", a.rcv_wup == b.rcv_wup),
+            ("rcv_wnd", a.rcv_wnd == b.rcv_wnd),
+            ("ts_recent", a.ts_recent == b.ts_recent),
+            ("ts_recent_stamp", a.ts_recent_stamp == b.ts_recent_stamp),
+            ("packets_out", a.packets_out == b.packets_out),
+            ("rtt", a.rtt == b.rtt),
+            ("bytes_acked", a.bytes_acked == b.bytes_acked),
+            ("bytes_received", a.bytes_received == b.bytes_received),
+        ];
+        let differs = fields.iter().find(|(_, same)| !same);
+        differs.map_or((a != b).then_some("?"), |(name, _)| Some(*name))
+    }
+
     /// Returns whether everything sent is acknowledged.
     #[inline]
     pub const fn all_acked(&self) -> bool {
@@ -162,6 +202,26 @@ impl ConnDelegated {
 #[cfg_attr(not(test), kernel::macros::kunit_tests(toe_conn))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn differences_have_names() {
+        let a = ConnDelegated::default();
+        assert_eq!(a.difference(&a), None);
+        let b = ConnDelegated {
+            packets_out: 1,
+            ..a
+        };
+        assert_eq!(a.difference(&b), Some("packets_out"));
+        let b = ConnDelegated {
+            rtt: Rtt {
+                mdev_us: 1,
+                ..Rtt::default()
+            },
+            bytes_received: 1,
+            ..a
+        };
+        assert_eq!(a.difference(&b), Some("rtt"));
+    }
 
     #[test]
     fn windows_saturate() {

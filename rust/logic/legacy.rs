@@ -93,21 +93,12 @@ impl Legacy {
         }
     }
 
-    /// The host stack transmits a frame with these numbers: the sequence number after it,
-    /// the ACK number, and the window as in the header. They are copied into the entry
-    /// (the ACK number to `rcv_wup`); an ACK number beyond the entry's sequence number
+    /// The host stack transmits a frame with these numbers, see
+    /// [`host_sent`](ConnData::host_sent): an ACK number beyond the entry's sequence number
     /// replaces that one.
     pub fn transmitted(&mut self, data: &mut ConnData, seq_end: Seq, ack: Seq, window: u16) {
         self.tx_frames = self.tx_frames.saturating_add(1);
-        if seq_end.after(data.snd_nxt) {
-            data.snd_nxt = seq_end;
-        }
-        if ack.before(data.rcv_wup) {
-            return;
-        }
-        data.rcv_wup = ack;
-        data.rcv_wnd =
-            u32::from(window) << data.constant.rcv_wscale.min(super::receive::MAX_WSCALE);
+        data.host_sent(seq_end, ack, window);
         if ack.after(data.rcv_nxt) {
             data.rcv_nxt = ack;
         }

@@ -95,13 +95,6 @@ impl Sock {
         )
     }
 
-    /// Smoothed round trip time in 1/8 us, for display.
-    pub(crate) fn srtt_us(&self) -> u32 {
-        let tp: *mut bindings::tcp_sock = self.as_ptr().cast();
-        // SAFETY: live by the type invariant; a racy read: aligned, written in one piece.
-        unsafe { read_volatile(addr_of!((*tp).srtt_us)) }
-    }
-
     /// Returns whether anything on the socket, or on its cgroup, looks at received frames.
     /// Any context; the lock need not be held.
     #[inline]
@@ -430,12 +423,31 @@ impl<'a> LockedSock<'a> {
             c.constant.ts_ok = (*tp).rx_opt.tstamp_ok() != 0;
         }
         c.cached = self.cached();
-        c.rtt = self.rtt();
+        self.load_delegated(c);
+    }
+
+    /// Kernel level -> hardware level: all delegated state.
+    pub(crate) fn load_delegated(&self, c: &mut ConnData) {
         self.load(c);
+        c.rtt = self.rtt();
+    }
+
+    /// What [`acked`](Self::acked) changes in the socket alone, where the sent packets are.
+    #[inline]
+    pub(crate) fn load_acked(&self, c: &mut ConnData) {
+        c.packets_out = self.packets_out();
+        c.rtt = self.rtt();
+    }
+
+    /// Segments that came in, accepted or not, in any way.
+    #[cfg(debug_assertions)]
+    pub(crate) fn segments_in(&self) -> u32 {
+        // SAFETY: live by the type invariant; a racy read: aligned, written in one piece.
+        unsafe { read_volatile(addr_of!((*self.tp()).segs_in)) }
     }
 
     /// Kernel level -> hardware level: every field of an entry that the engines
-    /// read and the host may have moved since.
+    /// read and the host may have moved since. The round trip time they do not read.
     #[inline]
     pub(crate) fn load(&self, c: &mut ConnData) {
         self.load_tx(c);

@@ -53,6 +53,7 @@ impl EthtoolOps for Port {
             }
         }
         self.engine.stats().names(names);
+        self.engine.audit().names(names);
     }
 
     fn stat_values(&self, values: &mut Values<'_>, rtnl: &Rtnl) {
@@ -77,6 +78,7 @@ impl EthtoolOps for Port {
             }
         }
         self.engine.stats().values(values);
+        self.engine.audit().values(values);
     }
 
     fn channels(&self, _rtnl: &Rtnl) -> Amount {
