@@ -38,7 +38,8 @@ pub(crate) struct Batch(NotThreadSafe);
 impl Batch {
     /// Waits for another batch to end. Process context, no socket's lock held.
     pub(crate) fn begin() -> Self {
-        // SAFETY: process context.
+        // SAFETY: a static mutex, which the caller, in process context, may sleep for, and which
+        // this value gives back.
         unsafe { bindings::toe_batch_begin() };
         // INVARIANT: just taken.
         Batch(NotThreadSafe)
@@ -47,18 +48,21 @@ impl Batch {
     /// The socket's lock, if it is free and the socket belongs to an application. Does not
     /// wait.
     fn try_own<'a>(&'a self, sk: &'a Sock) -> Option<UserLock<'a>> {
-        // SAFETY: the socket is live, and the mutex held by the type invariant.
+        // SAFETY: live by the invariant of `Sock`. The callee takes the spin lock for a moment; the
+        // mutex, which is held by the type invariant, is what lockdep is told that nests it.
         if !unsafe { bindings::toe_sock_try_own(sk.as_ptr()) } {
             return None;
         }
-        // SAFETY: owned just now, as by `lock_sock()`, and released by the value.
+        // SAFETY: the callee has made this task the owner, in the way of `lock_sock()`, and nobody
+        // but the value made here gives that back.
         Some(unsafe { UserLock::assume(sk) })
     }
 }
 
 impl Drop for Batch {
     fn drop(&mut self) {
-        // SAFETY: taken in `begin()`.
+        // SAFETY: this task holds the mutex by the type invariant: the value is made by `begin()`
+        // alone, stays with its task, and is dropped once.
         unsafe { bindings::toe_batch_end() };
     }
 }
@@ -117,8 +121,9 @@ impl Sock {
     /// The device that its cached route leaves through, below all VLAN devices, at this
     /// moment. Any context; the lock need not be held.
     pub(crate) fn base_device<'g>(&self, _guard: &'g ReadGuard<'_>) -> Option<&'g NetDevice> {
-        // SAFETY: the socket is live, and the guard an RCU section, for which a device
-        // that was found in it stays.
+        // SAFETY: live by the invariant of `Sock`. The callee follows the cached route and the
+        // devices under it by RCU, in the section that the guard stands for; a device found so
+        // is not freed before that ends, and the result does not outlive the guard.
         unsafe {
             let dev = bindings::toe_sk_base_dev(self.as_ptr());
             (!dev.is_null()).then(|| NetDevice::from_raw(dev))
@@ -128,7 +133,7 @@ impl Sock {
     /// Returns whether the locks of both may be owned at a time: always, except with
     /// lockdep.
     fn same_class(&self, other: &Sock) -> bool {
-        // SAFETY: both are live.
+        // SAFETY: both live by the invariant of `Sock`; the callee compares what is constant.
         unsafe { bindings::toe_sock_same_class(self.as_ptr(), other.as_ptr()) }
     }
 }
@@ -166,7 +171,9 @@ impl Iterator for Established<'_> {
             if self.bucket == u32::MAX {
                 return None;
             }
-            // SAFETY: the device is live, and there is room for so many.
+            // SAFETY: live by the invariant of `NetDevice`, whose namespace the callee takes a
+            // reference to if it is not going already; `found` has room for `ROOM` addresses.
+            // Process context, as the callee may reschedule between buckets.
             let found = unsafe {
                 bindings::toe_established(
                     self.dev.as_ptr(),
@@ -179,8 +186,8 @@ impl Iterator for Established<'_> {
         }
         self.left -= 1;
         let raw = NonNull::new(*self.found.get(self.left)?)?;
-        // SAFETY: a full TCP socket with a reference of ours, which moves into the
-        // value.
+        // SAFETY: the callee has put full TCP sockets there, with a reference to each for us.
+        // Each is taken out once, as `left` counts down, and its reference moves into the value.
         Some(unsafe { ARef::from_raw(raw.cast()) })
     }
 }

@@ -46,7 +46,8 @@ impl LockedSock<'_> {
     /// Any context under the socket lock.
     pub(crate) fn rule_facts(&self) -> RuleFacts {
         let mut c = bindings::toe_rule_facts::default();
-        // SAFETY: the socket is live and locked, `c` is ours.
+        // SAFETY: live and locked by the type invariant, so that it has a namespace, and with it
+        // that one's user namespace; `c` is ours to fill in.
         unsafe { bindings::toe_sk_rule_facts(self.as_ptr(), &mut c) };
         RuleFacts {
             mark: c.mark,
@@ -63,8 +64,8 @@ impl LockedSock<'_> {
     /// Any context under the socket lock.
     pub(crate) fn cgroup(&self) -> Option<Cgroup> {
         let mut cgroup = Cgroup::default();
-        // SAFETY: the socket is live, and holds its cgroup; there is room for that
-        // many levels.
+        // SAFETY: live by the type invariant, and with it its cgroup and the ancestors of that,
+        // to which a socket has a reference until it is freed; `ids` has room for so many levels.
         let level = unsafe {
             bindings::toe_sk_cgroup(self.as_ptr(), cgroup.ids.as_mut_ptr(), CGROUP_LEVELS as i32)
         };
@@ -76,7 +77,8 @@ impl LockedSock<'_> {
 /// The name of the task that runs. Process context.
 pub(crate) fn current_name() -> Name {
     let mut name = [0u8; 16];
-    // SAFETY: there is room for a task's name.
+    // SAFETY: `name` has the 16 bytes that the callee writes, which checks that a task's name has
+    // no more; in process context the running task is the caller's.
     unsafe { bindings::toe_current_comm(name.as_mut_ptr().cast()) };
     name
 }
@@ -88,7 +90,8 @@ pub(crate) fn find_cgroup(path: &str) -> Result<Cgroup, &'static str> {
     let Ok(path) = CString::try_from_fmt(fmt!("{path}")) else {
         return Err("no memory for the path");
     };
-    // SAFETY: a C string, and room for that many levels.
+    // SAFETY: the path ends, and is only read; `ids` has room for so many levels. The callee may
+    // sleep, as the caller may, and keeps its reference to the cgroup until it has read them.
     let level = unsafe {
         bindings::toe_path_cgroup(
             path.as_char_ptr(),
@@ -110,7 +113,8 @@ pub(crate) fn find_cgroup(path: &str) -> Result<Cgroup, &'static str> {
 /// The socket of an established connection of the namespace of `dev`. Process
 /// context.
 pub(crate) fn find_socket(dev: &NetDevice, tuple: &Tuple) -> Option<ARef<Sock>> {
-    // SAFETY: a live device, and addresses of 16 bytes each.
+    // SAFETY: live by the invariant of `NetDevice`, and with it its namespace while the caller has
+    // the device; the callee reads 4 or 16 bytes of each address, which have 16.
     let sk = unsafe {
         bindings::toe_find_sk(
             dev.as_ptr(),
@@ -121,6 +125,7 @@ pub(crate) fn find_socket(dev: &NetDevice, tuple: &Tuple) -> Option<ARef<Sock>> 
             tuple.rport,
         )
     };
-    // SAFETY: a full TCP socket, whose reference moves into the `ARef`.
+    // SAFETY: the callee gives a full TCP socket with a reference for us, which moves into the
+    // `ARef`, or null.
     core::ptr::NonNull::new(sk).map(|sk| unsafe { ARef::from_raw(sk.cast()) })
 }

@@ -74,9 +74,12 @@ pub(crate) struct Links<T> {
 /// See [`Links::refs`].
 const GONE: u32 = 1 << 31;
 
-// SAFETY: `rcu` is touched once, when the entry was taken out.
+// SAFETY: nothing in it belongs to a task or CPU. `next` is the address of an entry of the same
+// table, followed under RCU only; `rcu` is RCU's once the entry was taken out, and may be freed
+// on any CPU.
 unsafe impl<T> Send for Links<T> {}
-// SAFETY: as above; `next` is atomic.
+// SAFETY: `next` and `refs` are atomic, `hash` and `id` constant. `rcu` is touched by
+// `Table::remove()` alone, once: the slot that leads there is empty afterwards.
 unsafe impl<T> Sync for Links<T> {}
 
 impl<T> Links<T> {
@@ -116,7 +119,8 @@ macro_rules! node {
         $crate::net::table::node!(@ [<$param: $bound>] $type, $field);
     };
     (@ [$($params:tt)*] $type:ty, $field:ident) => {
-        // SAFETY: `links` returns one field, at the offset named.
+        // SAFETY: `links` returns the field named, whatever the value, and the offset is that of
+        // the same name in the same type.
         unsafe impl$($params)* $crate::net::table::Node for $type {
             const LINKS_OFFSET: usize = core::mem::offset_of!($type, $field);
 
@@ -164,9 +168,11 @@ pub(crate) struct Table<T: Node> {
     writer: SpinLockBh<Slots>,
 }
 
-// SAFETY: entries are `Send + Sync`; the table hands out shared references only.
+// SAFETY: entries are found by shared references only, which `T: Sync` allows in any task, and
+// freed wherever RCU calls back, which `T: Send` allows. Heads and slots are atomic, the places
+// of a chunk touched under the writer lock.
 unsafe impl<T: Node> Sync for Table<T> {}
-// SAFETY: as above.
+// SAFETY: it owns entries, which are `Send`, and pages and chunks, memory of no task or CPU.
 unsafe impl<T: Node> Send for Table<T> {}
 
 /// Why an entry was not inserted.
@@ -265,7 +271,8 @@ impl<T: Node> Table<T> {
     fn bucket(&self, hash: u32) -> Option<&AtomicPtr<T>> {
         let index = (hash & self.mask.load(Ordering::Relaxed)) as usize;
         let page = self.buckets.get(index / BUCKETS)?.load(Ordering::Acquire);
-        // SAFETY: pages are never freed before the table.
+        // SAFETY: null, or a page from `KBox::into_raw()`, made before its address was stored.
+        // Pages are freed by the table's `drop()` only, and `self` is borrowed.
         unsafe { page.as_ref()?.get(index % BUCKETS) }
     }
 
@@ -278,7 +285,9 @@ impl<T: Node> Table<T> {
         same: impl Fn(&T) -> bool,
     ) -> Option<EntryRef<'g, T>> {
         let mut p = self.bucket(hash)?.load(Ordering::Acquire);
-        // SAFETY: by the type invariant and the guard, chained entries are live.
+        // SAFETY: null, or an entry that was in a chain within the guard's section: by the type
+        // invariant the table has a reference to it until a grace period after its removal,
+        // which that section holds up. It was complete when its address was stored.
         while let Some(entry) = unsafe { p.as_ref() } {
             let links = entry.links();
             if links.hash == hash && same(entry) {
@@ -292,7 +301,8 @@ impl<T: Node> Table<T> {
     #[inline]
     fn chunk(&self, index: u32) -> Option<&Chunk<T>> {
         let cell = self.chunks.get(index as usize / SLOTS)?;
-        // SAFETY: chunks are never freed before the table.
+        // SAFETY: null, or a chunk from `KBox::into_raw()`, made before its address was stored.
+        // Chunks are freed by the table's `drop()` only, and `self` is borrowed.
         unsafe { cell.load(Ordering::Acquire).as_ref() }
     }
 
@@ -306,7 +316,8 @@ impl<T: Node> Table<T> {
     /// The entry in slot `index`, whatever its generation.
     #[inline]
     pub(crate) fn at<'g>(&self, _guard: &'g ReadGuard<'_>, index: u32) -> Option<EntryRef<'g, T>> {
-        // SAFETY: by the type invariant and the guard the entry is live.
+        // SAFETY: null, or an entry that was in its slot within the guard's section, which holds
+        // up the grace period until which the table, by its invariant, has a reference to it.
         unsafe { self.entry_ptr(index).as_ref() }.map(EntryRef)
     }
 
@@ -360,7 +371,8 @@ impl<T: Node> Table<T> {
     /// Takes the entry out; it is freed after a grace period. `false`: stale.
     pub(crate) fn remove(&self, hwid: Hwid) -> bool {
         let mut writer = self.writer.lock();
-        // SAFETY: the writer lock is held for all of this function.
+        // SAFETY: `writer` holds the lock until this function returns, and `places`, the only
+        // such value here, goes before it.
         let mut places = unsafe { Locked::assume(self) };
         if writer.give_back(&mut places, hwid).is_err() {
             return false;
@@ -372,7 +384,8 @@ impl<T: Node> Table<T> {
         if entry.is_null() {
             return false;
         }
-        // SAFETY: in the table until here, so live.
+        // SAFETY: it was in its slot until here, and only who holds the writer lock takes entries
+        // out: the table's reference, given up below after a grace period, keeps it.
         let links = unsafe { (*entry).links() };
         let mut cell = self.bucket(links.hash);
         while let Some(c) = cell {
@@ -381,12 +394,15 @@ impl<T: Node> Table<T> {
                 c.store(links.next.load(Ordering::Relaxed), Ordering::Release);
                 break;
             }
-            // SAFETY: chained entries are live while the writer lock is held.
+            // SAFETY: null, or an entry of the chain, which nobody takes out while the writer lock
+            // is held: the table has its reference by the type invariant.
             cell = unsafe { p.as_ref() }.map(|e| &e.links().next);
         }
         links.refs.fetch_or(GONE, Ordering::Relaxed);
-        // SAFETY: unreachable for new readers; the callback runs when the old
-        // ones are gone, and is given the address of this entry's `rcu` field.
+        // SAFETY: out of slot and chain, so that no new reader finds it, and queued once, as its
+        // slot is empty. The callback, which runs when the old readers are gone, is the one for
+        // entries of this type, and gets the address of its `rcu` field. `barrier()` waits for it
+        // before the module goes.
         unsafe { bindings::call_rcu(links.rcu.get(), Some(free_entry::<T>)) };
         true
     }
@@ -462,7 +478,8 @@ impl<T: Node> Inserter<'_, T> {
             page_cell.store(KBox::into_raw(page), Ordering::Release);
         }
 
-        // SAFETY: the writer lock is held for as long as `self` exists.
+        // SAFETY: `self.writer` holds the lock for longer than this call, of which `places` is the
+        // only such value.
         let mut places = unsafe { Locked::assume(table) };
         let hwid = match writer.take(&mut places, table.capacity()) {
             Ok(hwid) => hwid,
@@ -473,7 +490,7 @@ impl<T: Node> Inserter<'_, T> {
             let _ = writer.give_back(&mut places, hwid);
             return Err(Full::Memory);
         };
-        // SAFETY: just boxed; nobody else has it.
+        // SAFETY: just boxed, and not yet in the table: nobody else has it or can free it.
         let links = unsafe { (*entry).links() };
         if let Some(head) = table.bucket(hash) {
             links
@@ -492,8 +509,9 @@ impl<T: Node> Inserter<'_, T> {
 /// An RCU callback for the `rcu` field of a removed entry.
 unsafe extern "C" fn free_entry<T: Node>(head: *mut bindings::callback_head) {
     let offset = T::LINKS_OFFSET + core::mem::offset_of!(Links<T>, rcu);
-    // SAFETY: `head` lies `offset` bytes into an entry, which no reader can have found in
-    // the table any more; the reference is the table's.
+    // SAFETY: `head` is the `rcu` field of an entry from `KBox::into_raw()`, whose `Links` lie at
+    // `LINKS_OFFSET` as `Node` promises: so many bytes before it the entry begins. The reference
+    // is the table's, which it gave up when it queued this callback.
     unsafe { put_entry::<T>(head.cast::<u8>().sub(offset).cast()) };
 }
 
@@ -504,13 +522,15 @@ unsafe extern "C" fn free_entry<T: Node>(head: *mut bindings::callback_head) {
 /// `entry` is a `T` from `KBox::into_raw()`, and one of its references is the caller's.
 unsafe fn put_entry<T: Node>(entry: *mut c_void) {
     let entry = entry.cast::<T>();
-    // SAFETY: the reference keeps it.
+    // SAFETY: an entry by this function's contract, kept by the caller's reference until the
+    // subtraction.
     let refs = unsafe { (*entry).links() }
         .refs
         .fetch_sub(1, Ordering::AcqRel);
     if refs & !GONE == 1 {
-        // SAFETY: from `KBox::into_raw()`. The table's reference is gone, and with it all
-        // that was found there; all others are.
+        // SAFETY: from `KBox::into_raw()` by this function's contract. That was the last reference,
+        // so that nobody frees it twice: the table's is given up a grace period after the removal,
+        // when no `EntryRef` is left, and every `Tether` had one of its own.
         drop(unsafe { KBox::from_raw(entry) });
     }
 }
@@ -528,9 +548,10 @@ pub(crate) struct Tether {
     put: unsafe fn(*mut c_void),
 }
 
-// SAFETY: stands for a `&T` of a `Node`, which is `Send` and `Sync`.
+// SAFETY: it gives a `&T` away, and frees a `T`, in whichever task it is: of the type that it
+// was made for, a `Node`, which is `Send` and `Sync`.
 unsafe impl Send for Tether {}
-// SAFETY: as above.
+// SAFETY: shared, it gives `&T` away and nothing else, and a `Node` is `Sync`.
 unsafe impl Sync for Tether {}
 
 impl Tether {
@@ -553,7 +574,8 @@ impl Tether {
         if self.of != TypeId::of::<T>() {
             return None;
         }
-        // SAFETY: a `T`, which the reference keeps for as long as `self` is borrowed.
+        // SAFETY: a `T`, as the comparison above shows by the type invariants, and kept by the
+        // reference of `self`, which is borrowed for as long as the result.
         let entry = unsafe { self.entry.cast::<T>().as_ref() };
         let gone = entry.links().refs.load(Ordering::Relaxed) & GONE != 0;
         (!gone).then_some(entry)
@@ -562,7 +584,8 @@ impl Tether {
 
 impl Drop for Tether {
     fn drop(&mut self) {
-        // SAFETY: by the type invariants; the reference is given up once.
+        // SAFETY: `put` is the function for entries of this type by the type invariants, and the
+        // reference that it gives up is that of `self`, which is dropped once.
         unsafe { (self.put)(self.entry.as_ptr()) };
     }
 }
@@ -573,15 +596,16 @@ impl<T: Node> PinnedDrop for Table<T> {
         for page in self.buckets.iter() {
             let p = page.swap(ptr::null_mut(), Ordering::AcqRel);
             if !p.is_null() {
-                // SAFETY: from `KBox::into_raw()`; the owner of the table makes
-                // sure that it is empty and has no readers.
+                // SAFETY: from `KBox::into_raw()` by `insert()`, and taken out of its cell. The
+                // table is not borrowed any more, so that nobody looks into it; entries that are
+                // still to be freed know nothing of it.
                 drop(unsafe { KBox::from_raw(p) });
             }
         }
         for chunk in self.chunks.iter() {
             let p = chunk.swap(ptr::null_mut(), Ordering::AcqRel);
             if !p.is_null() {
-                // SAFETY: as above.
+                // SAFETY: from `KBox::into_raw()` by `chunk_for()`, otherwise as for pages.
                 drop(unsafe { KBox::from_raw(p) });
             }
         }
@@ -590,6 +614,6 @@ impl<T: Node> PinnedDrop for Table<T> {
 
 /// Waits until every removed entry of every table is freed. Process context.
 pub(crate) fn barrier() {
-    // SAFETY: no preconditions.
+    // SAFETY: it asks for process context only, in which this is called.
     unsafe { bindings::rcu_barrier() }
 }

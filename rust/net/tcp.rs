@@ -115,6 +115,34 @@ impl Sock {
     }
 }
 
+/// Settings of a socket's namespace. They may change at any time: each is read once for a
+/// decision.
+macro_rules! settings {
+    ($($name:ident: $type:ty,)*) => {
+        impl LockedSock<'_> {
+            $(
+                #[inline(always)]
+                fn $name(&self) -> $type {
+                    // SAFETY: live by the type invariant, and with it its namespace; an aligned
+                    // integer, which others write in one piece, and which the host stack reads as
+                    // here, without a lock.
+                    unsafe { read_volatile(addr_of!((*self.ipv4()).$name)) }
+                }
+            )*
+        }
+    };
+}
+
+settings! {
+    sysctl_tcp_backlog_ack_defer: u8,
+    sysctl_tcp_min_tso_segs: u8,
+    sysctl_tcp_pingpong_thresh: u8,
+    sysctl_tcp_shrink_window: u8,
+    sysctl_tcp_tso_rtt_log: u8,
+    sysctl_tcp_tso_win_divisor: u8,
+    sysctl_tcp_workaround_signed_windows: u8,
+}
+
 impl<'a> LockedSock<'a> {
     fn tp(&self) -> *mut bindings::tcp_sock {
         self.as_ptr().cast()
@@ -313,12 +341,13 @@ impl<'a> LockedSock<'a> {
         }
     }
 
-    /// The namespace's settings of IPv4, which are TCP's of both families.
-    #[inline]
-    fn ipv4(&self) -> &bindings::netns_ipv4 {
-        // SAFETY: live by the type invariant, and with it its namespace. The settings may change:
-        // integers, read in one piece as the host's are.
-        unsafe { &(*(*self.as_ptr()).__sk_common.skc_net.net).ipv4 }
+    /// The namespace's settings of IPv4, which are TCP's of both families. They are there as
+    /// long as the socket, and others write to them.
+    #[inline(always)]
+    fn ipv4(&self) -> *const bindings::netns_ipv4 {
+        // SAFETY: live by the type invariant, and with it its namespace, to which the pointer is
+        // constant for a socket of a connection. An address, nothing is read behind it.
+        unsafe { addr_of!((*(*self.as_ptr()).__sk_common.skc_net.net).ipv4) }
     }
 
     /// `tcp_win_from_space()`: the window that an amount of receive memory is worth.
@@ -354,7 +383,7 @@ impl<'a> LockedSock<'a> {
     fn pingpong(&self) -> bool {
         // SAFETY: live and locked by the type invariant; fields, accessed in place.
         let count = unsafe { (*self.icsk()).icsk_ack.pingpong };
-        count >= self.ipv4().sysctl_tcp_pingpong_thresh
+        count >= self.sysctl_tcp_pingpong_thresh()
     }
 
     /// Bytes sent and acknowledged, and bytes received, since the connection began.

@@ -465,7 +465,7 @@ impl LockedSock<'_> {
     /// (`tcp_backlog_ack_defer`). The host sends it then.
     #[inline]
     pub(crate) fn defer_ack(&self) -> bool {
-        if !self.is_owned() || self.ipv4().sysctl_tcp_backlog_ack_defer == 0 {
+        if !self.is_owned() || self.sysctl_tcp_backlog_ack_defer() == 0 {
             return false;
         }
         // SAFETY: live and locked by the type invariant, by a task that owns it, whose release

@@ -83,7 +83,7 @@ impl LockedSock<'_> {
         // writes to some of them, of which only `rcv_ssthresh` is read, afterwards.
         let (view, net_shrink) = unsafe {
             let (tp, icsk) = (self.tp(), self.icsk());
-            let shrink = self.ipv4().sysctl_tcp_shrink_window != 0;
+            let shrink = self.sysctl_tcp_shrink_window() != 0;
             let free = self.space();
             let allowed = self.full_space();
             let full = allowed.min((*tp).window_clamp as i32);
@@ -130,8 +130,8 @@ impl LockedSock<'_> {
                         rcv_wup: Seq((*tp).rcv_wup),
                         rcv_wnd: old,
                         wscale: (*tp).rx_opt.rcv_wscale() as u8,
-                        shrink: self.ipv4().sysctl_tcp_shrink_window != 0,
-                        signed: self.ipv4().sysctl_tcp_workaround_signed_windows != 0,
+                        shrink: self.sysctl_tcp_shrink_window() != 0,
+                        signed: self.sysctl_tcp_workaround_signed_windows() != 0,
                     };
                     window::offer(new, &last)
                 }
@@ -232,13 +232,13 @@ impl LockedSock<'_> {
             let sk = self.as_ptr();
             let min_segs = match (*(*self.icsk()).icsk_ca_ops).min_tso_segs {
                 Some(f) => f(self.as_ptr()),
-                None => u32::from(self.ipv4().sysctl_tcp_min_tso_segs),
+                None => u32::from(self.sysctl_tcp_min_tso_segs()),
             };
             let view = TsoView {
                 pacing_rate: (*sk).sk_pacing_rate as u64,
                 pacing_shift: (*sk).sk_pacing_shift,
                 min_rtt_us: self.rtt_min(),
-                rtt_log: self.ipv4().sysctl_tcp_tso_rtt_log,
+                rtt_log: self.sysctl_tcp_tso_rtt_log(),
                 gso_max_size: (*sk).sk_gso_max_size,
                 gso_max_segs: u32::from((*sk).sk_gso_max_segs),
                 min_segs,
@@ -275,7 +275,7 @@ impl LockedSock<'_> {
     /// `tcp_tso_win_divisor`
     #[inline]
     pub(crate) fn win_divisor(&self) -> u32 {
-        u32::from(self.ipv4().sysctl_tcp_tso_win_divisor)
+        u32::from(self.sysctl_tcp_tso_win_divisor())
     }
 
     /// Segments in flight.
