@@ -99,6 +99,8 @@ int table(const char *name)
 	first_info = at_rest();
 	hwid = entry(mode);
 	first = read_row(hwid);
+	/* What was handed over: the target has had no ACK yet. */
+	same("srtt_us at the hand-over", first.srtt_us, first_info.tcpi_rtt);
 	cs = p.pos_cs;
 	sc = p.pos_sc;
 	for (round = 1; round <= 4; round++) {

@@ -165,7 +165,8 @@ def slow_start(s, dev):
         sys.exit(f"window and threshold {first} became {window(s)} by the offload")
     echoed(s, 1 << 20)
     grown = window(s)
-    if grown[0] <= first[0]:
+    # A little of it may be the host stack's doing, in a special case.
+    if grown[0] < 2 * first[0]:
         sys.exit(f"the window does not grow: {first[0]}, then {grown[0]}")
     if grown[1] != first[1]:
         sys.exit(f"slow start ended without a loss: threshold {grown[1]}")

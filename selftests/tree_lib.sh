@@ -284,6 +284,8 @@ t_path_mtu() {
 	ip -n $A route change 198.51.100.9 via 192.0.2.2 mtu lock 900
 	held_wait
 	expect_eq "$(delta a toe_update_path_mtu)" 1 "updates of the path"
+	# As the target has it, who depends on it or not.
+	tree $DA | grep -q '^path .*mtu 900' || fail "the path: $(tree $DA)"
 	expect_ge "$(delta a toe_special_path_mtu)" 1 "connections that adapted"
 	expect_eq "$(delta a toe_upload_route_change)" 0 "uploads"
 	expect_ge "$(delta a toe_tx_bytes)" $((12 * MANY_BYTES / 2)) "bytes sent by the target"
