@@ -196,7 +196,9 @@ t_batch() { # FAMILY
 	batches=$REPLY
 	added a toe_batched "$now"
 	batched=$REPLY
+	note "$batched connections in $batches operations"
 	expect_ge "$batched" $((n / 2)) "connections in batches"
+	expect_ge "$batched" $((batches * 2)) "connections in $batches batches"
 	expect_le "$batched" $((batches * 64)) "connections in $batches batches"
 	added a toe_offloads "$now"
 	expect_le "$batched" $REPLY "connections in batches, of all offloads"

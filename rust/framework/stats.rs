@@ -115,18 +115,22 @@ impl Stats {
         self.offloads.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// One operation was for `connections` connections that qualified together.
+    /// One operation was for `connections` connections that qualified together. One alone
+    /// is none of those.
     pub(crate) fn batch(&self, connections: usize) {
-        let [batches, batched] = &self.batches;
-        batches.fetch_add(1, Ordering::Relaxed);
-        batched.fetch_add(connections as u64, Ordering::Relaxed);
+        Self::several(&self.batches, connections);
     }
 
-    /// One operation took `connections` connections back.
+    /// One operation took `connections` connections back, see [`batch`](Self::batch).
     pub(crate) fn batch_back(&self, connections: usize) {
-        let [batches, batched] = &self.back;
-        batches.fetch_add(1, Ordering::Relaxed);
-        batched.fetch_add(connections as u64, Ordering::Relaxed);
+        Self::several(&self.back, connections);
+    }
+
+    fn several([batches, batched]: &[AtomicU64; 2], connections: usize) {
+        if connections > 1 {
+            batches.fetch_add(1, Ordering::Relaxed);
+            batched.fetch_add(connections as u64, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn refused(&self, reason: Refusal) {

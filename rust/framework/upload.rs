@@ -380,9 +380,7 @@ fn try_batch(target: &dyn OffloadTarget, reason: UploadReason, list: &[Named]) -
         let _ = tree.name(None, Handle::connection(*hwid), Host::Connection(sk));
     }
     target.terminate(&mut tree);
-    if locks.len() != 0 {
-        target.device().stats().batch_back(locks.len());
-    }
+    target.device().stats().batch_back(locks.len());
     for (sk, _) in locks.iter() {
         let guard = ReadGuard::new();
         if let Some(conn) = connection::of(sk, &guard) {
