@@ -15,7 +15,7 @@
 
 struct row {
 	char mode[16];
-	uint32_t snd_una, snd_nxt, snd_wnd, rcv_nxt, rcv_wnd, srtt_us;
+	uint32_t snd_una, snd_nxt, snd_wnd, rcv_nxt, rcv_wnd, srtt_us, rttvar_us, unacked;
 	uint64_t acked, received, rx_bytes, tx_bytes;
 };
 
@@ -29,9 +29,10 @@ static struct row read_row(uint64_t hwid)
 	while (f && fgets(line, sizeof(line), f)) {
 		if (sscanf(line, "%llx %*s %*s %15s %" SCNu32 " %" SCNu32 " %" SCNu32 " %" SCNu32
 			   " %" SCNu32 " %" SCNu32 " %" SCNu64 " %" SCNu64 " %*u %" SCNu64
-			   " %*u %" SCNu64, &found, r.mode, &r.snd_una, &r.snd_nxt, &r.snd_wnd,
-			   &r.rcv_nxt, &r.rcv_wnd, &r.srtt_us, &r.acked, &r.received,
-			   &r.rx_bytes, &r.tx_bytes) == 12 && found == hwid) {
+			   " %*u %" SCNu64 " %*u %" SCNu32 " %" SCNu32, &found, r.mode,
+			   &r.snd_una, &r.snd_nxt, &r.snd_wnd, &r.rcv_nxt, &r.rcv_wnd, &r.srtt_us,
+			   &r.acked, &r.received, &r.rx_bytes, &r.tx_bytes, &r.rttvar_us,
+			   &r.unacked) == 14 && found == hwid) {
 			fclose(f);
 			return r;
 		}
@@ -117,6 +118,8 @@ int table(const char *name)
 		     i.tcpi_bytes_received - first_info.tcpi_bytes_received);
 		same("snd_wnd", r.snd_wnd, i.tcpi_snd_wnd);
 		same("srtt_us", r.srtt_us, i.tcpi_rtt);
+		same("rttvar_us", r.rttvar_us, i.tcpi_rttvar);
+		same("unacked at rest", r.unacked, i.tcpi_unacked);
 		if (r.tx_bytes - first.tx_bytes < p.pos_cs - cs ||
 		    r.rx_bytes - first.rx_bytes < p.pos_sc - sc)
 			fatal("the target moved %" PRIu64 " and %" PRIu64 " bytes",

@@ -91,7 +91,8 @@ impl ShowDevice for TableFile {
         seq_print!(
             seq,
             "hwid local remote mode snd_una snd_nxt snd_wnd rcv_nxt rcv_wnd srtt_us \
-             acked received rx_frames rx_bytes tx_frames tx_bytes specials vlan\n"
+             acked received rx_frames rx_bytes tx_frames tx_bytes specials rttvar_us \
+             unacked vlan\n"
         );
         target.for_each(&mut |hwid, sk| show_connection(target, hwid, &sk, seq));
         Ok(())
@@ -116,7 +117,7 @@ fn show_connection(target: &dyn OffloadTarget, hwid: Hwid, sk: &Sock, seq: &SeqF
     let (acked, received) = moved.unwrap_or((d.bytes_acked, d.bytes_received));
     seq_print!(
         seq,
-        "{:#x} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}\n",
+        "{:#x} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}\n",
         hwid.raw(),
         Text(conn.tuple.local_end()),
         Text(conn.tuple.remote_end()),
@@ -134,6 +135,8 @@ fn show_connection(target: &dyn OffloadTarget, hwid: Hwid, sk: &Sock, seq: &SeqF
         c.tx_frames,
         c.tx_bytes,
         c.specials,
+        d.rtt.mdev_us >> 2,
+        d.packets_out,
         Text(conn.tuple.vlan),
     );
 }
