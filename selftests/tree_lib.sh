@@ -349,9 +349,11 @@ t_slow_start() { # FAMILY
 	need_toe
 	need python3
 	fresh
+	no_timers a
 	server b 7100 "$1"
 	TOE_NS=$BIN/toe_ns in_a python3 -ISB "$here/tree_conn.py" slow_start "$(addr b "$1")" 7100 $DA || fail "slow start"
 	end_bg
+	no_timers a 0
 	expect_no_entries
 }
 
