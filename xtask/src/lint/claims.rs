@@ -358,16 +358,10 @@ mod tests {
         assert_eq!(tree.place("dct/rx.rs: finish()"), Ok(()));
         assert_eq!(tree.place("dct/rx.rs: Entry"), Ok(()));
         for (name, said) in [
-            (
-                "dct/rx.rs: gone()",
-                "rust/dct/rx.rs has no gone()",
-            ),
+            ("dct/rx.rs: gone()", "rust/dct/rx.rs has no gone()"),
             ("dct/rx.rs: fin()", "rust/dct/rx.rs has no fin()"),
-            (
-                "dct/rx.rs: finish",
-                "rust/dct/rx.rs has no finish",
-            ),
-            ("dct/rx.rs: finish()", "there is no file rust/dct/rx.rs"),
+            ("dct/rx.rs: finish", "rust/dct/rx.rs has no finish"),
+            ("dct/none.rs: finish()", "there is no file rust/dct/none.rs"),
             ("finish()", "`finish()` is not `file: name`"),
         ] {
             assert_eq!(tree.place(name), Err(said.to_owned()));
