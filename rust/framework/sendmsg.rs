@@ -7,7 +7,10 @@
 //! urgent data, errors) are left to the host's own `sendmsg`, which builds the same queue and
 //! also transmits through the target.
 
-use kernel::prelude::*;
+use kernel::{
+    ffi::c_long,
+    prelude::*, //
+};
 
 use super::{
     connection,
@@ -102,11 +105,106 @@ fn buffer_full(lock: &UserLock<'_>) -> bool {
     }
 }
 
-/// Lets the call sleep without bound from here on. `false`: it may not, because the module
-/// is being unloaded.
-fn hold_module(sk: &Sock, pin: &mut Option<ModulePin>) -> bool {
-    pin.get_or_insert_with(|| connection::pin(sk, c"sendmsg"))
-        .held()
+/// What a call of `sendmsg()` has come to.
+struct Call<'a> {
+    sk: &'a Sock,
+    flags: u32,
+    /// Keeps the module for a call that may sleep without bound.
+    pin: Option<ModulePin>,
+    /// What is left of the time to wait, once it was asked for.
+    timeout: Option<c_long>,
+    /// Bytes in the send queue.
+    done: usize,
+}
+
+impl Call<'_> {
+    /// Lets the call sleep without bound from here on. `false`: it may not, because the module
+    /// is being unloaded.
+    fn hold_module(&mut self) -> bool {
+        let pin = self
+            .pin
+            .get_or_insert_with(|| connection::pin(self.sk, c"sendmsg"));
+        pin.held()
+    }
+
+    /// Appends all of `msg` to the send queue, and has what fills up meanwhile sent. `Some`:
+    /// why not all of it.
+    #[inline(always)]
+    fn append_all(&mut self, lock: &mut UserLock<'_>, msg: &mut Msg<'_>) -> Option<AppendError> {
+        let want = msg.len();
+        let mut buffers = 0;
+        loop {
+            let goal = lock.locked().size_goal();
+            match lock.append(msg, goal, self.pin.is_some()) {
+                Ok(n) => {
+                    self.done += n;
+                    if self.done >= want {
+                        return None;
+                    }
+                    if lock.locked().send_tail_len() >= goal && !buffer_full(lock) {
+                        return Some(AppendError::Memory);
+                    }
+                    buffers += 1;
+                    if buffers == BUFFERS_AT_ONCE {
+                        buffers = 0;
+                        lock.flush_backlog();
+                        if !may_write(lock.locked()) {
+                            return Some(AppendError::Memory);
+                        }
+                    }
+                }
+                Err(AppendError::Full) => {
+                    if let Err(e) = self.wait_for_room(lock) {
+                        return Some(e);
+                    }
+                }
+                // What takes long to be there is waited for with the module held.
+                Err(AppendError::Fault) if self.hold_module() => {}
+                Err(AppendError::Fault) => return Some(AppendError::Memory),
+                Err(e) => return Some(e),
+            }
+        }
+    }
+
+    /// The send buffer is full: has what is in it sent, and waits.
+    fn wait_for_room(&mut self, lock: &mut UserLock<'_>) -> Result<(), AppendError> {
+        lock.locked().no_space();
+        if self.done != 0 {
+            lock.locked().mark_push();
+            if !doorbell(lock, Push::With(NAGLE_PUSH)) {
+                return Err(AppendError::Memory);
+            }
+        }
+        if !self.hold_module() {
+            return Err(AppendError::Memory);
+        }
+        let dont_wait = self.flags & c::MSG_DONTWAIT != 0;
+        let timeout = self
+            .timeout
+            .get_or_insert_with(|| lock.locked().send_timeout(dont_wait));
+        lock.wait_memory(timeout).map_err(AppendError::Other)?;
+        match may_write(lock.locked()) {
+            true => Ok(()),
+            false => Err(AppendError::Memory),
+        }
+    }
+
+    /// The host goes on where the engine stopped, and may sleep.
+    fn go_on_in_host(
+        &mut self,
+        lock: &mut UserLock<'_>,
+        msg: &mut Msg<'_>,
+    ) -> Option<Result<usize>> {
+        let done = self.done;
+        if !self.hold_module() {
+            return (done != 0).then_some(Ok(done));
+        }
+        match lock.host_sendmsg(msg) {
+            Ok(n) => Some(Ok(done + n)),
+            Err(_) if done != 0 => Some(Ok(done)),
+            Err(e) => Some(Err(e)),
+        }
+    }
 }
 
 /// `None`: the host's `sendmsg` does all of it. Process context, unlocked.
@@ -121,73 +219,19 @@ pub(super) fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>> {
     }
     lock.locked().check_app_limited();
 
-    let want = msg.len();
-    let mut timeout = None;
-    let mut pin = None;
-    let mut done = 0;
-    let mut buffers = 0;
-    let failed = loop {
-        let goal = lock.locked().size_goal();
-        match lock.append(msg, goal, pin.is_some()) {
-            Ok(n) => {
-                done += n;
-                if done >= want {
-                    break None;
-                }
-                if lock.locked().send_tail_len() >= goal && !buffer_full(&lock) {
-                    break Some(AppendError::Memory);
-                }
-                buffers += 1;
-                if buffers == BUFFERS_AT_ONCE {
-                    buffers = 0;
-                    lock.flush_backlog();
-                    if !may_write(lock.locked()) {
-                        break Some(AppendError::Memory);
-                    }
-                }
-            }
-            Err(AppendError::Full) => {
-                lock.locked().no_space();
-                if done != 0 {
-                    lock.locked().mark_push();
-                    if !doorbell(&lock, Push::With(NAGLE_PUSH)) {
-                        break Some(AppendError::Memory);
-                    }
-                }
-                if !hold_module(sk, &mut pin) {
-                    break Some(AppendError::Memory);
-                }
-                let timeout = timeout.get_or_insert_with(|| {
-                    lock.locked().send_timeout(flags & c::MSG_DONTWAIT != 0)
-                });
-                if let Err(e) = lock.wait_memory(timeout) {
-                    break Some(AppendError::Other(e));
-                }
-                if !may_write(lock.locked()) {
-                    break Some(AppendError::Memory);
-                }
-            }
-            // What takes long to be there is waited for with the module held.
-            Err(AppendError::Fault) if hold_module(sk, &mut pin) => {}
-            Err(AppendError::Fault) => break Some(AppendError::Memory),
-            Err(e) => break Some(e),
-        }
+    let mut call = Call {
+        sk,
+        flags,
+        pin: None,
+        timeout: None,
+        done: 0,
     };
-
-    match failed {
+    match call.append_all(&mut lock, msg) {
         Some(AppendError::Memory | AppendError::Full) => {
-            // It goes on where the engine stopped, and may sleep.
-            if !hold_module(sk, &mut pin) {
-                return (done != 0).then_some(Ok(done));
-            }
-            match lock.host_sendmsg(msg) {
-                Ok(n) => return Some(Ok(done + n)),
-                Err(_) if done != 0 => return Some(Ok(done)),
-                Err(e) => return Some(Err(e)),
-            }
+            return call.go_on_in_host(&mut lock, msg);
         }
-        Some(AppendError::Other(e)) if done == 0 => {
-            return Some(Err(lock.locked().stream_error(flags, e)))
+        Some(AppendError::Other(e)) if call.done == 0 => {
+            return Some(Err(lock.locked().stream_error(flags, e)));
         }
         _ => {}
     }
@@ -204,5 +248,5 @@ pub(super) fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>> {
             false => Push::Pending,
         },
     );
-    Some(Ok(done))
+    Some(Ok(call.done))
 }
