@@ -15,7 +15,10 @@ use super::{
     connection,
     objects,
     registry,
-    target::OffloadTarget, //
+    target::{
+        Counters,
+        OffloadTarget, //
+    }, //
 };
 use crate::{
     logic::{
@@ -111,13 +114,13 @@ fn show_connection(target: &dyn OffloadTarget, hwid: Hwid, sk: &Sock, seq: &SeqF
         return;
     };
     let guard = ReadGuard::new();
-    let (d, c) = (&conn.data, target.counters(hwid));
+    let d = &conn.data;
     let record = connection::of_now(sk, &guard).filter(|record| record.hwid() == hwid);
     let moved = record.map(|record| record.moved_before());
     let (acked, received) = moved.unwrap_or((d.bytes_acked, d.bytes_received));
     seq_print!(
         seq,
-        "{:#x} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}\n",
+        "{:#x} {} {} {} {} {} {} {} {} {} {} {}",
         hwid.raw(),
         Text(conn.tuple.local_end()),
         Text(conn.tuple.remote_end()),
@@ -130,14 +133,30 @@ fn show_connection(target: &dyn OffloadTarget, hwid: Hwid, sk: &Sock, seq: &SeqF
         d.rtt.srtt_us >> 3,
         d.bytes_acked.wrapping_sub(acked),
         d.bytes_received.wrapping_sub(received),
+    );
+    show_counters(&target.counters(hwid), seq);
+    let rttvar_us = d.rtt.mdev_us >> 2;
+    seq_print!(
+        seq,
+        " {} {} {}\n",
+        rttvar_us,
+        d.packets_out,
+        Text(conn.tuple.vlan)
+    );
+}
+
+/// The part of the line that the target counts.
+// Not inlined: all of a line at once is too much for the stack.
+#[inline(never)]
+fn show_counters(c: &Counters, seq: &SeqFile) {
+    seq_print!(
+        seq,
+        " {} {} {} {} {}",
         c.rx_frames,
         c.rx_bytes,
         c.tx_frames,
         c.tx_bytes,
         c.specials,
-        d.rtt.mdev_us >> 2,
-        d.packets_out,
-        Text(conn.tuple.vlan),
     );
 }
 
