@@ -22,15 +22,15 @@
 mod audit;
 mod buffer;
 pub(crate) mod command;
+mod deferred;
 mod engine;
 #[cfg(toe_engine_tests)]
 mod fake;
-mod hold;
 mod legacy;
 mod objects;
-mod path;
 pub(crate) mod rx;
 mod tx;
+mod tx_path;
 
 use core::sync::atomic::{
     AtomicU16,
@@ -57,8 +57,8 @@ use crate::{
     },
     logic::{
         conn::ConnData,
+        deferred::Deferred,
         expect::Expected,
-        hold::Held,
         hwid::Hwid,
         legacy::Legacy,
         next_hop::NextHop,
@@ -179,13 +179,13 @@ pub(crate) struct Entry<N: Nic> {
     stamp: AtomicU64,
     /// The stamp of the peer's frames, once one of them was compared with what is expected.
     known: AtomicU64,
-    /// When the objects below it were looked at.
+    /// When the objects below it were checked.
     next_hop: SockCell<NextHop>,
     /// Connection buffer: the user buffer that is posted.
     buffer: BufferSlot,
-    /// Without one: what is held, and its frames.
-    held: SockCell<Held>,
-    held_frames: SockCell<FrameList>,
+    /// Without one: what is deferred, and its frames.
+    deferred: SockCell<Deferred>,
+    deferred_frames: SockCell<FrameList>,
     /// Set while there are any.
     deferring: Deferring,
     /// What the engines did for it.

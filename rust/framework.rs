@@ -9,17 +9,18 @@
 //! The order is in `Documentation/networking/toe.rst`, section Locking, and there
 //! only. In short: rtnl, then one socket's lock, then one leaf.
 
-mod agenda;
-mod auto;
 mod buffers;
+mod candidates;
 mod connection;
 mod counted;
 pub(crate) mod debugfs;
 mod decision;
+pub(crate) mod deferred;
+mod delayed_queue;
 mod device;
 pub(crate) mod events;
+pub(crate) mod filter_scan;
 mod handover;
-pub(crate) mod hold;
 pub(crate) mod hooks;
 pub(crate) mod host;
 mod intermediate;
@@ -36,4 +37,3 @@ pub(crate) mod target;
 mod trigger;
 mod update;
 pub(crate) mod upload;
-pub(crate) mod watch;

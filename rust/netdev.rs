@@ -41,7 +41,7 @@ use crate::{
             DeviceSetup,
             NetDevice, //
         },
-        pair::PeerLink,
+        peer::PeerLink,
         rtnl,
         skb::SkBuff, //
     }, //

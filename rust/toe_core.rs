@@ -6,14 +6,14 @@ use kernel::prelude::*;
 
 use framework::{
     debugfs,
+    deferred,
     events,
-    hold,
+    filter_scan,
     hooks::{
         SocketHooks,
         ULP_NAME, //
     },
-    upload,
-    watch, //
+    upload, //
 };
 use net::{
     calls,
@@ -49,7 +49,7 @@ module! {
 struct Toe {
     _probe: Option<tracepoint::Registration<SocketHooks>>,
     _ulp: ulp::Registration<SocketHooks>,
-    _watch: worker::Published<worker::Worker<watch::Watch>>,
+    _filter_scan: worker::Published<worker::Worker<filter_scan::FilterScan>>,
     #[pin]
     nic: netdev::Registration,
     #[pin]
@@ -57,7 +57,7 @@ struct Toe {
     _files: RootGuard,
     #[pin]
     _neighbours: netevent::NetEventRegistration<events::Neighbours>,
-    _hold: worker::Published<worker::Worker<hold::Hold>>,
+    _deferred: worker::Published<worker::Worker<deferred::DeferredSockets>>,
     _recall: upload::Recall,
     _neutralise: proto::Neutralise,
     _quiet: calls::Quiesce,
@@ -74,8 +74,8 @@ impl kernel::InPlaceModule for Toe {
             _quiet: calls::Quiesce,
             _neutralise: proto::Neutralise,
             _recall: upload::Recall,
-            _hold: hold::start()?,
-            _watch: watch::start()?,
+            _deferred: deferred::start()?,
+            _filter_scan: filter_scan::start()?,
             _neighbours <- netevent::NetEventRegistration::new(events::Neighbours),
             _files: debugfs::create(),
             _devices <- NetdevRegistration::new(events::Devices),

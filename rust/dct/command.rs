@@ -21,7 +21,7 @@ use kernel::{
 use super::{
     audit::Audit,
     buffer,
-    hold,
+    deferred,
     host_queue,
     legacy,
     next_stamp,
@@ -57,8 +57,8 @@ use crate::{
     logic::{
         buffer::Rule,
         conn::ConnData,
+        deferred::Deferred,
         expect::Expected,
-        hold::Held,
         hwid::Hwid,
         legacy::Legacy,
         next_hop::NextHop,
@@ -242,8 +242,8 @@ impl<N: Nic> Engine<N> {
                                 NextHop::unknown(changes, c.data.snd_una)
                             ),
                             buffer: BufferSlot::new(sock),
-                            held: SockCell::new(sock, Held::default()),
-                            held_frames: SockCell::new(sock, FrameList::new()),
+                            deferred: SockCell::new(sock, Deferred::default()),
+                            deferred_frames: SockCell::new(sock, FrameList::new()),
                             deferring: Deferring::new(),
                             counters: SockCell::new(sock, Counters::default()),
                         }),
@@ -358,7 +358,7 @@ impl<N: Nic> Engine<N> {
                     // The host goes on from what the entry says.
                     entry.data.with_mut(*sk, |data| entry.audited(*sk, data));
                     buffer::take_back(*sk, &entry);
-                    hold::leave(*sk, &entry);
+                    deferred::requeue_on_removal(*sk, &entry);
                 }
                 self.table().remove(handle.id)
             }
@@ -539,13 +539,13 @@ impl<N: Nic> Engine<N> {
     pub(crate) fn flush(&self, sk: LockedSock<'_>, conn: ConnRef<'_>) {
         let bh = BhGuard::new();
         if let Some(entry) = entry_of::<N>(conn) {
-            hold::flush(sk, entry, &bh);
+            deferred::flush(sk, entry, &bh);
         }
     }
 
     pub(crate) fn reader_comes(&self, sk: LockedSock<'_>, conn: ConnRef<'_>) {
         if let Some(entry) = entry_of::<N>(conn) {
-            entry.held.with_mut(sk, Held::reader_comes);
+            entry.deferred.with_mut(sk, Deferred::reader_comes);
         }
     }
 
@@ -556,7 +556,7 @@ impl<N: Nic> Engine<N> {
         now_ms: u64,
     ) -> Option<u64> {
         let bh = BhGuard::new();
-        hold::expired(sk, entry_of::<N>(conn)?, now_ms, &bh)
+        deferred::expired(sk, entry_of::<N>(conn)?, now_ms, &bh)
     }
 
     pub(crate) fn released(&self, sk: LockedSock<'_>, conn: ConnRef<'_>) {
@@ -592,7 +592,7 @@ impl<N: Nic> Engine<N> {
 ///
 /// An `impl<N: Nic> OffloadTarget for N` would say it in one line. But whatever the methods
 /// of a generic implementation reach, the compiler takes for reachable from other crates:
-/// no function of the data path would be inlined any more because it has one caller.
+/// no function of the data path would still be inlined for having one caller.
 macro_rules! offload_target {
     ($nic:ty) => {
         $crate::dct::command::offload_target!($nic:

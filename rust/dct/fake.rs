@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The engines with a NIC whose wire is the test's: what the table does with the NIC it is
-//! given, for connections of the host stack that are offloaded as any other.
+//! The engines on a NIC whose wire is a test: what the table does with the NIC that it is
+//! given, with connections of the host stack, offloaded as any other.
 
 use kernel::{
     new_spinlock,

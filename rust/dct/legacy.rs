@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Legacy mode of an entry: the way in with a special case, frames for the legacy
-//! buffers meanwhile, and the way out by what the host stack transmits. The decisions
-//! are `logic/legacy.rs`'s.
+//! Legacy mode of an entry: how a special case begins it, frames for the legacy buffers
+//! meanwhile, and how it ends by what the host stack transmits. `logic/legacy.rs` decides.
 //!
 //! Claims: Documentation/networking/toe-claims.rst
 
 use super::{
     buffer,
-    hold,
+    deferred,
     Entry,
     Nic, //
 };
@@ -56,7 +55,7 @@ pub(super) fn enter<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, case: SpecialC
     }
     // The reader goes on in the host stack.
     buffer::take_back(sk, entry);
-    hold::hurry(sk, entry);
+    deferred::expire_now(sk, entry);
     entry.audit.host_has_it(sk);
     if let Some(limits) = host::special(sk, entry.hwid, case) {
         entry.data.with_mut(sk, |data| sk.load_delegated(data));
@@ -78,7 +77,7 @@ pub(super) fn enter_unlocked<N: Nic>(nic: &N, entry: &Entry<N>, case: SpecialCas
     });
     match delegated {
         Some(sk) => {
-            hold::flush(sk, entry, bh);
+            deferred::flush(sk, entry, bh);
             enter(sk, entry, case, bh);
         }
         None => host::count_special(nic.engine().device(), entry.hwid, case),

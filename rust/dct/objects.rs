@@ -256,14 +256,14 @@ impl PathObject {
 }
 
 /// An object in a table.
-pub(super) trait Named: Node {
+pub(super) trait ObjectNode: Node {
     type Object;
 
     fn new(links: Links<Self>, object: Arc<Self::Object>) -> Self;
     fn object(&self) -> &Arc<Self::Object>;
 }
 
-macro_rules! named {
+macro_rules! object_node {
     ($name:ident, $object:ty) => {
         pub(super) struct $name {
             links: Links<$name>,
@@ -272,7 +272,7 @@ macro_rules! named {
 
         node!($name, links);
 
-        impl Named for $name {
+        impl ObjectNode for $name {
             type Object = $object;
 
             fn new(links: Links<Self>, object: Arc<$object>) -> Self {
@@ -286,9 +286,9 @@ macro_rules! named {
     };
 }
 
-named!(LayerNode, LayerObject);
-named!(NeighbourNode, NeighbourObject);
-named!(PathNode, PathObject);
+object_node!(LayerNode, LayerObject);
+object_node!(NeighbourNode, NeighbourObject);
+object_node!(PathNode, PathObject);
 
 /// All of a device.
 #[pin_data]
@@ -305,14 +305,14 @@ pub(crate) struct Objects {
 }
 
 /// Objects of each kind at most.
-const MOST: u32 = 1 << 16;
+const MAX_OBJECTS: u32 = 1 << 16;
 
 impl Objects {
     pub(super) fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Objects {
-            layers <- Table::new(MOST, MOST),
-            neighbours <- Table::new(MOST, MOST),
-            paths <- Table::new(MOST, MOST),
+            layers <- Table::new(MAX_OBJECTS, MAX_OBJECTS),
+            neighbours <- Table::new(MAX_OBJECTS, MAX_OBJECTS),
+            paths <- Table::new(MAX_OBJECTS, MAX_OBJECTS),
             changes: AtomicU32::new(0),
         }? Error)
     }
@@ -330,7 +330,7 @@ impl Objects {
 }
 
 /// Puts an object into the table that is made once it has its name. Any context.
-pub(super) fn insert<N: Named>(
+pub(super) fn insert<N: ObjectNode>(
     table: &Table<N>,
     make: impl FnOnce(Hwid) -> N::Object,
 ) -> Result<Hwid, Refusal> {
@@ -356,7 +356,7 @@ pub(super) fn insert<N: Named>(
 }
 
 /// The object with this handle. Any context.
-pub(super) fn find<N: Named>(table: &Table<N>, id: Hwid) -> Option<Arc<N::Object>> {
+pub(super) fn find<N: ObjectNode>(table: &Table<N>, id: Hwid) -> Option<Arc<N::Object>> {
     let guard = ReadGuard::new();
     table.get(&guard, id).map(|node| node.object().clone())
 }

@@ -18,7 +18,7 @@ use core::sync::atomic::{
 
 use super::{
     buffer,
-    hold,
+    deferred,
     legacy,
     tx,
     Entry,
@@ -41,7 +41,7 @@ use crate::{
         tuple::Family,
         wire::{
             self,
-            Odd,
+            FrameError,
             OptKind,
             Segment, //
         }, //
@@ -118,8 +118,8 @@ pub(crate) fn input<N: Nic>(nic: &N, from: Source<'_>, mut skb: SkBuff, bh: &Bh)
     seg.tuple.vlan = tags;
     match wire::parse_into(skb.data(), skb.len(), &mut seg) {
         Ok(()) => {}
-        Err(Odd::NotTcp | Odd::Special(_, None)) => return Some(skb),
-        Err(Odd::Special(case, Some(tuple))) => {
+        Err(FrameError::NotTcp | FrameError::Special(_, None)) => return Some(skb),
+        Err(FrameError::Special(case, Some(tuple))) => {
             if let Some(entry) = engine.find(&guard, &tuple) {
                 legacy::enter_unlocked(nic, &entry, case, bh);
             }
@@ -133,7 +133,7 @@ pub(crate) fn input<N: Nic>(nic: &N, from: Source<'_>, mut skb: SkBuff, bh: &Bh)
     if skb.data().first_chunk::<6>() != Some(&entry.mac) || !checked(nic, &mut skb, &seg, &entry) {
         return Some(skb);
     }
-    // A signature (TCP-MD5, TCP-AO), for one: the host judges it before it looks at
+    // A signature (TCP-MD5, TCP-AO), for instance: the host judges it before it looks at
     // anything else (`tcp_inbound_hash()`).
     if seg.opts == OptKind::Other {
         legacy::enter_unlocked(nic, &entry, SpecialCase::BadOption, bh);
@@ -143,7 +143,8 @@ pub(crate) fn input<N: Nic>(nic: &N, from: Source<'_>, mut skb: SkBuff, bh: &Bh)
     deliver(nic, from, &entry, skb, &seg, &guard, bh)
 }
 
-/// Is it a frame of this connection, in the usual form? Then it is parsed.
+/// Parses `skb` into `seg`, and returns whether it is a frame of this connection in the
+/// usual form.
 #[inline(always)]
 fn looks_as_expected<N: Nic>(
     entry: &Entry<N>,
@@ -162,8 +163,8 @@ fn looks_as_expected<N: Nic>(
     expected
 }
 
-/// Is the TCP checksum right? If not, the host drops the frame and counts it; who
-/// knows whose it was.
+/// Returns whether the TCP checksum is right. If not, the host drops and counts the frame,
+/// which may have been anybody's.
 #[inline]
 fn checked<N: Nic>(nic: &N, skb: &mut SkBuff, seg: &Segment, entry: &Entry<N>) -> bool {
     if matches!(skb.checksum(), Checksum::Partial | Checksum::Unnecessary)
@@ -289,7 +290,7 @@ fn own<'a>(lock: BhLock<'a>, bh: &'a Bh) -> Result<LockedSock<'a>, BhLock<'a>> {
 fn give_up<N: Nic>(lock: &BhLock<'_>, entry: &Entry<N>, reason: UploadReason, bh: &Bh) {
     match lock.try_own() {
         Some(sk) => {
-            hold::flush(sk, entry, bh);
+            deferred::flush(sk, entry, bh);
             host::upload(sk, reason);
         }
         None => host::ask_owner(lock, entry.hwid, reason),
@@ -301,12 +302,12 @@ fn give_up<N: Nic>(lock: &BhLock<'_>, entry: &Entry<N>, reason: UploadReason, bh
 pub(super) fn backlog<N: Nic>(sk: LockedSock<'_>, skb: SkBuff) {
     let bh = BhGuard::new();
     let guard = ReadGuard::within(&bh);
-    again(sk, skb, &guard, &bh, process::<N>);
+    redeliver(sk, skb, &guard, &bh, process::<N>);
 }
 
 /// A frame that was not processed when it came, see [`backlog`]. `delegated` does
 /// what is to be done if its connection is delegated now.
-pub(super) fn again<N: Nic>(
+pub(super) fn redeliver<N: Nic>(
     sk: LockedSock<'_>,
     skb: SkBuff,
     guard: &ReadGuard<'_>,
@@ -336,7 +337,7 @@ fn legacy_receive<N: Nic>(
     seg: &Segment,
     bh: &Bh,
 ) {
-    hold::flush(sk, entry, bh);
+    deferred::flush(sk, entry, bh);
     if legacy::resynchronise(sk, entry, bh) {
         process(sk, entry, skb, seg, bh);
     } else {
@@ -363,7 +364,7 @@ fn upload(sk: LockedSock<'_>, skb: SkBuff, reason: UploadReason) {
 #[inline(always)]
 fn process<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, skb: SkBuff, seg: &Segment, bh: &Bh) {
     if host::may_defer() {
-        hold::process(sk, entry, skb, seg, bh);
+        deferred::process(sk, entry, skb, seg, bh);
     } else {
         finish(sk, entry, skb, seg, bh);
     }

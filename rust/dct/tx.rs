@@ -6,11 +6,10 @@
 //! front. The buffer itself moves to the retransmission queue, where it stays
 //! until it is ACKed, so that the host stack can retransmit it at any moment.
 //!
-//! The ACKs of what the receive engine takes in are built here. The host stack may
-//! transmit on a delegated connection, too: pure ACKs from `recvmsg()` and from its
-//! delayed-ACK timer, and data of system calls that the engine does not serve.
-//! [`host_frame`] sees each of those frames, copies what it says into the entry, and
-//! gives it the same short way to the wire.
+//! ACKs for what the receive engine accepts are built here. The host stack may transmit on
+//! a delegated connection, too: pure ACKs from `recvmsg()` and from its delayed-ACK timer,
+//! and data of system calls that the engine does not serve. [`host_frame`] sees each of
+//! those frames, copies what it says into the entry, and sends it the same short way.
 //!
 //! Claims: Documentation/networking/toe-claims.rst
 
@@ -20,9 +19,9 @@ use kernel::prelude::*;
 
 use super::{
     legacy,
-    path::{
-        path,
-        Detour, //
+    tx_path::{
+        tx_path,
+        TxFallback, //
     },
     Entry,
     Nic,
@@ -69,22 +68,22 @@ use crate::{
     }, //
 };
 
-/// Sends what congestion window, peer's window and Nagle's rule allow
-/// (`tcp_write_xmit()`). Under the socket lock, any context. `false`: the host stack has to
-/// go on, in legacy mode or for good. The caller has looked whether anything was set that
-/// [wants the host](LockedSock::wants_host), since he got the lock.
+/// Sends what congestion window, peer's window and Nagle's rule allow (`tcp_write_xmit()`).
+/// Under the socket lock, any context. `false`: the host stack has to go on, in legacy mode
+/// or for good. Since it got the lock, the caller has checked that nothing is set that
+/// [wants the host](LockedSock::wants_host).
 pub(crate) fn run<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, push: Push, bh: &Bh) -> bool {
     if sk.send_head().is_none() {
         return true;
     }
     // Not while more is being written, as tcp_write_xmit().
     if let Some(case) = sk.host_first(push != Push::One) {
-        return go_around(sk, entry, Detour::Legacy(case), bh);
+        return go_around(sk, entry, TxFallback::Legacy(case), bh);
     }
     sk.refresh_clock(bh);
-    let nic = match path(sk, entry, bh) {
+    let nic = match tx_path(sk, entry, bh) {
         Ok(nic) => nic,
-        Err(detour) => return go_around(sk, entry, detour, bh),
+        Err(fallback) => return go_around(sk, entry, fallback, bh),
     };
     let fresh = sk.packets_out() == 0;
     let mut segs = 0;
@@ -95,23 +94,23 @@ pub(crate) fn run<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, push: Push, bh: 
             sk.check_probe_timer();
             true
         }
-        Err(detour) => go_around(sk, entry, detour, bh),
+        Err(fallback) => go_around(sk, entry, fallback, bh),
     }
 }
 
 /// The host stack has to send what the engine cannot.
 #[cold]
-fn go_around<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, detour: Detour, bh: &Bh) -> bool {
-    detour.take(sk, entry, bh);
+fn go_around<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, fallback: TxFallback, bh: &Bh) -> bool {
+    fallback.take(sk, entry, bh);
     sk.resume_host(true);
     false
 }
 
-/// As [`run`], for whoever has just got the lock.
+/// As [`run`], for a caller that has just got the lock.
 #[cold]
 pub(crate) fn resume<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, bh: &Bh) {
     if sk.send_head().is_some() && sk.wants_host() {
-        go_around(sk, entry, Detour::Upload(UploadReason::Setsockopt), bh);
+        go_around(sk, entry, TxFallback::Upload(UploadReason::Setsockopt), bh);
     } else {
         run(sk, entry, Push::Pending, bh);
     }
@@ -127,7 +126,7 @@ fn send_frames<N: Nic>(
     push: Push,
     sent: &mut u32,
     bh: &Bh,
-) -> Result<Option<WaitReason>, Detour> {
+) -> Result<Option<WaitReason>, TxFallback> {
     let mut max_segs = None;
     loop {
         let mut next = match next_frame(sk, entry, push, &mut max_segs) {
@@ -143,13 +142,13 @@ fn send_frames<N: Nic>(
                 entry.data.with_mut(sk, |data| sk.load_offer(data));
                 return match nic.engine().wait_for_room(entry.hwid, bh) {
                     true => Ok(None),
-                    false => Err(Detour::Legacy(SpecialCase::NoMemory)),
+                    false => Err(TxFallback::Legacy(SpecialCase::NoMemory)),
                 };
             }
             Err(SendError::Down(skb)) => {
                 skb.drop_because(DropReason::DevReady);
                 entry.data.with_mut(sk, |data| sk.load_offer(data));
-                return Err(Detour::Upload(UploadReason::LinkDown));
+                return Err(TxFallback::Upload(UploadReason::LinkDown));
             }
         };
         *sent += next.segs;
@@ -235,17 +234,17 @@ fn data_frame<N: Nic>(
     sk: LockedSock<'_>,
     entry: &Entry<N>,
     next: &mut Next,
-) -> Result<SkBuff, Detour> {
+) -> Result<SkBuff, TxFallback> {
     if next.bytes < next.head.len {
         sk.split(&mut next.head, next.bytes, next.mss)
             .map_err(|e| match e == ENOMEM {
-                true => Detour::Legacy(SpecialCase::NoMemory),
-                false => Detour::Legacy(SpecialCase::ForeignBuffer),
+                true => TxFallback::Legacy(SpecialCase::NoMemory),
+                false => TxFallback::Legacy(SpecialCase::ForeignBuffer),
             })?;
     }
     let skb = sk
         .clone_head(&next.head)
-        .ok_or(Detour::Legacy(SpecialCase::NoMemory))?;
+        .ok_or(TxFallback::Legacy(SpecialCase::NoMemory))?;
     let mut f = flags::ACK;
     if next.head.push || next.segs > 1 {
         f |= flags::PSH;
@@ -263,7 +262,7 @@ fn data_frame<N: Nic>(
         gso: next.segs > 1,
     };
     let skb = build_frame(sk, entry, skb, &fields, 0);
-    let mut skb = skb.ok_or(Detour::Upload(UploadReason::Error))?;
+    let mut skb = skb.ok_or(TxFallback::Upload(UploadReason::Error))?;
     if next.segs > 1 {
         skb.set_gso(next.mss as u16, next.segs as u16, sk.gso_type());
     }
@@ -338,9 +337,9 @@ fn push_headers(
     Some(())
 }
 
-/// Sends a pure ACK. What stands in the way is the host's to find, which is asked
-/// for the ACK then. `window` is what it can offer, if that is known. Under the socket lock,
-/// any context.
+/// Sends a pure ACK. If anything prevents that, the host is asked for the ACK, and finds
+/// out what. `window` is what it can offer, if that is known. Under the socket lock, any
+/// context.
 pub(crate) fn ack<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, window: Option<u32>, bh: &Bh) {
     if send_ack(sk, entry, window, bh).is_none() {
         sk.send_ack();
@@ -353,7 +352,7 @@ fn send_ack<N: Nic>(
     window: Option<u32>,
     bh: &Bh,
 ) -> Option<()> {
-    let nic = path(sk, entry, bh).ok()?;
+    let nic = tx_path(sk, entry, bh).ok()?;
     let (seq, ack) = sk.ack_numbers()?;
     let skb = sk.header_frame(bh)?;
     let (tsval, tsecr) = sk.timestamps();
@@ -444,11 +443,11 @@ pub(crate) fn host_frame<N: Nic>(
         legacy::transmitted(sk, entry, &h);
         return HostFrame::Pass(skb);
     }
-    match path(sk, entry, bh) {
+    match tx_path(sk, entry, bh) {
         Ok(nic) => send_host_frame(sk, entry, nic, skb, &h, bh),
-        Err(detour) => {
+        Err(fallback) => {
             entry.audit.host_has_it(sk);
-            detour.take(sk, entry, bh);
+            fallback.take(sk, entry, bh);
             legacy::transmitted(sk, entry, &h);
             HostFrame::Pass(skb)
         }
@@ -469,7 +468,7 @@ fn send_host_frame<N: Nic>(
     let tcp_len = usize::from(h.data_off - h.l4_off);
     let fits = entry.template.with(sk, |t| t.len() - t.l4_off() == tcp_len);
     if !fits {
-        // Options of the moment, SACK blocks for one: the ordinary way.
+        // Options of the moment, such as SACK blocks: the ordinary way.
         entry.audit.host_has_it(sk);
         return HostFrame::Pass(skb);
     }

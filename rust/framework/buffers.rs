@@ -35,12 +35,12 @@ impl Buffers {
         }
     }
 
-    /// The target asked for a buffer, and holds payload.
+    /// The target asked for a buffer, and defers payload.
     pub(super) fn requested(&self) {
         self.requested.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Payload went to legacy buffers because there was too much of it to be held.
+    /// Payload went to legacy buffers because there was too much of it to be deferred.
     pub(crate) fn high_water(&self) {
         self.high_water.fetch_add(1, Ordering::Relaxed);
     }

@@ -2,9 +2,9 @@
 
 //! A connection between host and target: its record, how it is found, and its mode.
 //!
-//! Everything here runs under the socket's lock. Since the target of an
-//! emulated NIC writes every change through to `struct tcp_sock` before it lets
-//! the lock go, the host stack can take over between any two frames.
+//! Everything here runs under the socket's lock. Since the target of an emulated NIC writes
+//! every change through to `struct tcp_sock` before it releases the lock, the host stack
+//! can take over between any two frames.
 
 use core::sync::atomic::{
     AtomicU64,
@@ -23,11 +23,11 @@ use super::{
     registry::TargetOf,
     release_cb::AtRelease,
     target::{
+        BlockSlot,
         ConnRef,
         Host,
         OffloadTarget,
-        OffloadTree,
-        Place, //
+        OffloadTree, //
     },
     trigger::Trigger,
     update,
@@ -97,20 +97,21 @@ use crate::{
 pub(crate) struct Connection {
     hwid: Hwid,
     mode: SockCell<Mode>,
-    /// Who wanted it, with the history of uploads: outlives this record in [`auto`](super::auto).
+    /// Who wanted it, with the history of uploads: outlives this record in
+    /// [`candidates`](super::candidates).
     trigger: Trigger,
     /// Limits that a rule has set.
     overrides: Overrides,
-    /// Its path in the [book](super::objects) of the device, 0 for none. Written with
-    /// the book open.
+    /// Its path among the [objects](super::objects) of the device, 0 for none. Written
+    /// within a transaction.
     pub(super) path: AtomicU64,
-    /// What the target was told.
+    /// The cached state that was pushed to the target last.
     pub(super) cached: SockCell<ConnCached>,
     /// How many special cases are still allowed.
     budget: SockCell<Budget>,
     /// Bytes acknowledged, and received, before the hand-over.
     moved_before: (u64, u64),
-    /// What the owner of the socket does when he lets it go.
+    /// What the owner of the socket does when it releases the socket.
     at_release: AtRelease,
 }
 
@@ -143,7 +144,7 @@ pub(super) struct Delegation<'a> {
     pub(super) target_of: TargetOf,
     pub(super) layers: Option<Arc<Layers>>,
     pub(super) tether: Option<Tether>,
-    /// What the target was told.
+    /// The cached state that was pushed to the target last.
     pub(super) cached: &'a ConnCached,
     pub(super) trigger: Trigger,
     pub(super) overrides: &'a Overrides,
@@ -201,14 +202,15 @@ impl Record {
         Some(&self.attached()?.dev)
     }
 
-    /// Does the target own the delegated state? Not if somebody waits for the socket's
-    /// owner to give the connection back.
+    /// Returns whether the target owns the delegated state. It does not while the socket's
+    /// owner has still to give the connection back.
     #[inline]
     pub(crate) fn delegated(&self, sk: LockedSock<'_>) -> bool {
         self.value().mode.get(sk) == Mode::Delegated && !self.value().at_release.has_upload()
     }
 
-    /// Has the target the entry, while the host stack works?
+    /// Returns whether the connection is in legacy mode: the target keeps its entry while
+    /// the host stack works.
     #[inline]
     pub(crate) fn in_legacy(&self, sk: LockedSock<'_>) -> bool {
         self.value().mode.get(sk) == Mode::Legacy
@@ -237,11 +239,11 @@ impl Record {
         Some(ConnRef::new(self.hwid(), attached.tether.as_ref()))
     }
 
-    /// What must see the connection's frames, and does not: on any device of their way.
-    /// Any context; the lock need not be held.
+    /// What must see the connection's frames, and does not: on any device that they leave
+    /// through. Any context; the lock need not be held.
     pub(crate) fn filtered(&self, sk: &Sock) -> Option<Filter> {
         let device = self.target()?.device();
-        way(self.dev()?, self.layers()).find_map(|dev| filtered(sk, dev, device))
+        egress_devices(self.dev()?, self.layers()).find_map(|dev| filtered(sk, dev, device))
     }
 
     /// The layers between its route's device and the target's.
@@ -275,7 +277,7 @@ impl Record {
         &self.value().at_release
     }
 
-    /// Takes its path out, with the book open: whoever does so gives it up.
+    /// Takes its path out, within a transaction: whoever does so gives it up.
     pub(super) fn take_path(&self) -> Option<Hwid> {
         Hwid::from_raw(self.value().path.swap(0, Relaxed))
     }
@@ -318,9 +320,9 @@ pub(super) fn pin(sk: &Sock, call: &'static CStr) -> ModulePin {
     ModulePin::get(sk, call, dev)
 }
 
-/// The socket's lock for a call of its user's. Who has it may sleep in memory that a user
-/// serves: it is waited for with the module held. `None`: the module is on its way out.
-/// Process context.
+/// The socket's lock for a call of its user's. Its owner may sleep in memory that a user
+/// serves: it is waited for with a reference on the module. `None`: the module is on its
+/// way out. Process context.
 #[inline(always)]
 pub(super) fn lock<'a>(sk: &'a Sock, call: &'static CStr) -> Option<UserLock<'a>> {
     match sk.lock_nowait() {
@@ -335,36 +337,36 @@ fn lock_slowly<'a>(sk: &'a Sock, call: &'static CStr) -> Option<UserLock<'a>> {
     pin.held().then(|| sk.lock())
 }
 
-/// The devices that frames to `dev` go through, the route's first.
-pub(super) fn way<'a>(
+/// The devices that frames to `dev` leave through, the route's first.
+pub(super) fn egress_devices<'a>(
     dev: &'a NetDevice,
     layers: Option<&'a Layers>,
 ) -> impl Iterator<Item = &'a NetDevice> {
     Iterator::chain(layers.into_iter().flat_map(Layers::devices), [dev])
 }
 
-/// What must see the frames of `sk`, and would not if they skipped `dev`, on the way to
-/// the target of `device`.
+/// What must see the frames of `sk`, and would not if they skipped `dev` on the way to the
+/// target of `device`.
 fn filtered(sk: &Sock, dev: &NetDevice, device: &Device) -> Option<Filter> {
     sk.filters(dev).without(device.bypassed()).first()
 }
 
-/// A part of a tree that is one connection, of which nothing matters but its handle.
+/// A tree of one connection, of which nothing matters but its handle.
 #[inline]
-pub(super) fn named<'s, 'a>(
-    place: &'s mut [Place<'a>; 1],
+pub(super) fn connection_tree<'s, 'a>(
+    slot: &'s mut [BlockSlot<'a>; 1],
     sk: LockedSock<'a>,
     hwid: Hwid,
 ) -> OffloadTree<'s, 'a> {
-    let mut tree = Tree::new(place);
+    let mut tree = Tree::new(slot);
     let _ = tree.name(None, Handle::connection(hwid), Host::Connection(sk));
     tree
 }
 
 /// The target found a special case on the connection that it knows as `hwid`: the host
 /// stack goes on with it, and the target keeps its entry, within these limits. `None`:
-/// there were too many, and it was uploaded; or it is not in the target any more. Any
-/// context under the socket lock.
+/// there were too many, and it was uploaded; or it is no longer in the target. Any context
+/// under the socket lock.
 pub(crate) fn special(sk: LockedSock<'_>, hwid: Hwid, case: SpecialCase) -> Option<Limits> {
     let guard = ReadGuard::new();
     let conn = of(sk, &guard).filter(|conn| conn.hwid() == hwid)?;
@@ -388,7 +390,7 @@ pub(crate) fn special(sk: LockedSock<'_>, hwid: Hwid, case: SpecialCase) -> Opti
     Some(limits)
 }
 
-/// Counts a special case, and tells who traces. Any context.
+/// Counts and traces a special case. Any context.
 pub(crate) fn count_special(device: &Device, hwid: Hwid, case: SpecialCase) {
     device.stats().special(case);
     trace::special(hwid, case.name());
@@ -404,8 +406,8 @@ pub(crate) fn resynchronised(sk: LockedSock<'_>, hwid: Hwid, stay: &Legacy) {
     if conn.value().step(sk, ModeEvent::Resync).is_ok() {
         match sk.is_v6() {
             // The flow label, which is another one after a timeout.
-            true => update::tell(sk, conn),
-            false => update::follow(sk, conn),
+            true => update::push(sk, conn),
+            false => update::sync_options(sk, conn),
         }
         if let Some(target) = conn.target() {
             let stats = target.device().stats();

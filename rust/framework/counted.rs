@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Flags that are counted together while they are set, so that a path which nearly always
-//! finds none looks at one word.
+//! Flags that are counted together while they are set: a path that nearly always finds none
+//! set reads one word.
 
 use core::{
     marker::PhantomData,

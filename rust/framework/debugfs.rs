@@ -104,8 +104,8 @@ impl ShowDevice for TableFile {
 
 /// One line; nothing if the connection went meanwhile.
 fn show_connection(target: &dyn OffloadTarget, hwid: Hwid, sk: &Sock, seq: &SeqFile) {
-    let mut place = [None];
-    let mut tree = objects::named(&mut place, Handle::connection(hwid));
+    let mut slot = [None];
+    let mut tree = objects::handle_tree(&mut slot, Handle::connection(hwid));
     target.query(&mut tree);
     let Some(block) = tree.first().and_then(|id| tree.get(id)) else {
         return;

@@ -13,7 +13,7 @@ use kernel::{
 use super::{
     connection,
     intermediate::Layers,
-    objects::Way,
+    objects::PathKey,
     registry::{
         self,
         TargetOf, //
@@ -103,8 +103,8 @@ pub(super) struct Eligible {
 }
 
 impl Eligible {
-    pub(super) fn way(&self) -> Way<'_> {
-        Way {
+    pub(super) fn path_key(&self) -> PathKey<'_> {
+        PathKey {
             dev: &self.path_dev,
             layers: self.layers.as_ref(),
             hop: &self.hop,
@@ -130,8 +130,8 @@ struct DeviceChecks {
     v6: bool,
     layers: Option<Arc<Layers>>,
     limits: Limits,
-    /// Whether everything is up, and what would not see frames: found when it is asked
-    /// for, for most that are looked at come no further than to their limits.
+    /// Whether everything is up, and what would not see frames: found when it is asked for,
+    /// because most come no further than to their limits.
     links: Option<Result<(), Refusal>>,
     filters: Option<Filters>,
 }
@@ -165,8 +165,8 @@ impl DeviceChecks {
             .links
             .get_or_insert_with(|| check_links(to.dev, layers, to.target)))?;
         let filters = *self.filters.get_or_insert_with(|| {
-            let devices = connection::way(to.dev, layers);
-            devices.fold(Filters::NONE, |all, dev| all.union(sk.way_filters(dev)))
+            let devices = connection::egress_devices(to.dev, layers);
+            devices.fold(Filters::NONE, |all, dev| all.union(sk.egress_filters(dev)))
         });
         let bypassed = to.target.device().bypassed();
         match filters.union(sk.own_filters()).without(bypassed).first() {
@@ -234,7 +234,7 @@ pub(super) fn check(
     })
 }
 
-/// Checks that everything is up on the way to `target` in `dev`.
+/// Checks that all devices up to `target` in `dev` are up.
 pub(super) fn check_links(
     dev: &NetDevice,
     layers: Option<&Layers>,
@@ -242,7 +242,7 @@ pub(super) fn check_links(
 ) -> Result<(), Refusal> {
     target.device().check_open()?;
     let down = |dev: &NetDevice| !dev.is_up() || !dev.has_carrier() || dev.is_going();
-    match connection::way(dev, layers).any(down) {
+    match connection::egress_devices(dev, layers).any(down) {
         true => Err(Refusal::DeviceDown),
         false => Ok(()),
     }
@@ -280,8 +280,8 @@ pub(super) fn would_offload(sk: LockedSock<'_>, trigger: &Trigger) -> Outcome {
     }
 }
 
-/// Counts what a decision came to: of a candidate the first refusal, and the last one, after
-/// which nobody looks again.
+/// Counts what a decision came to: of a candidate only the first refusal, and the last one,
+/// after which there is no other attempt.
 pub(super) fn count(stats: &Stats, result: Result<Hwid, Refusal>, trigger: &Trigger) {
     match result {
         Ok(_) => stats.offloaded(),

@@ -12,10 +12,10 @@ use core::sync::atomic::{
 use kernel::prelude::*;
 
 use super::{
-    auto::Auto,
+    candidates::Candidates,
     debugfs::Files,
-    hold,
-    objects::Objects,
+    deferred,
+    objects::ObjectTable,
     registry::DeviceRegistration,
     request,
     rules::Rules,
@@ -24,11 +24,11 @@ use super::{
 use crate::{
     logic::{
         buffer::Rule,
+        deferred::Rule as HoldRule,
         filter::{
             Filter,
             Filters, //
         },
-        hold::Rule as HoldRule,
         policy::{
             Limits,
             Policy, //
@@ -60,21 +60,21 @@ pub(crate) struct Device {
     bypass: AtomicU32,
     /// The device is going: nothing more is offloaded to it.
     closed: AtomicBool,
-    watched: AtomicBool,
-    /// What was installed on the way of its connections when they were last looked at.
+    scanned: AtomicBool,
+    /// What was installed in the way of its connections' frames at the last scan.
     filters_sign: AtomicU64,
     #[pin]
     stats: Stats,
     /// [`Rule`]'s fields.
     user_buffer: [AtomicU32; 2],
-    hold: hold::Knobs,
+    hold: deferred::Knobs,
     #[pin]
     rules: Rules,
     #[pin]
-    objects: Objects,
+    objects: ObjectTable,
     /// Connections that the policy may offload to it.
     #[pin]
-    auto: Worker<Auto>,
+    candidates: Worker<Candidates>,
     /// Connections that are offloaded in one operation at most.
     batch: AtomicU32,
     files: Files,
@@ -90,17 +90,17 @@ impl Device {
             min_segments: AtomicU32::new(Limits::default().min_segments),
             bypass: AtomicU32::new(0),
             closed: AtomicBool::new(false),
-            watched: AtomicBool::new(false),
+            scanned: AtomicBool::new(false),
             filters_sign: AtomicU64::new(0),
             stats <- Stats::new(),
             user_buffer: [
                 AtomicU32::new(Rule::DEFAULT.min),
                 AtomicU32::new(Rule::DEFAULT.frames),
             ],
-            hold: hold::Knobs::new(),
+            hold: deferred::Knobs::new(),
             rules <- Rules::new(),
-            objects <- Objects::new(),
-            auto <- Worker::new(Auto::new()),
+            objects <- ObjectTable::new(),
+            candidates <- Worker::new(Candidates::new()),
             batch: AtomicU32::new(request::DEFAULT_BATCH),
             files: Files::new(),
             _registration: DeviceRegistration::new(),
@@ -117,7 +117,7 @@ impl Device {
     }
 
     /// What the target has below its connections.
-    pub(crate) fn objects(&self) -> &Objects {
+    pub(crate) fn objects(&self) -> &ObjectTable {
         &self.objects
     }
 
@@ -126,9 +126,9 @@ impl Device {
         &self.files
     }
 
-    /// The worker that looks at the candidates of its policy.
-    pub(super) fn auto(&self) -> &Worker<Auto> {
-        &self.auto
+    /// The worker that decides on the candidates of its policy.
+    pub(super) fn candidates(&self) -> &Worker<Candidates> {
+        &self.candidates
     }
 
     /// Connections that are offloaded in one operation at most: 1 to
@@ -185,18 +185,18 @@ impl Device {
         }
     }
 
-    /// See [`Self::set_watched`].
-    pub(super) fn watched(&self) -> bool {
-        self.watched.load(Ordering::SeqCst)
+    /// See [`Self::set_scanned`].
+    pub(super) fn scanned(&self) -> bool {
+        self.scanned.load(Ordering::SeqCst)
     }
 
-    /// Sets whether [`watch`](super::watch) looks after the device, and returns the previous
-    /// value; orders what is before and after.
-    pub(super) fn set_watched(&self, watched: bool) -> bool {
-        self.watched.swap(watched, Ordering::SeqCst)
+    /// Sets whether [`filter_scan`](super::filter_scan) scans the device, and returns the
+    /// previous value; orders what is before and after.
+    pub(super) fn set_scanned(&self, scanned: bool) -> bool {
+        self.scanned.swap(scanned, Ordering::SeqCst)
     }
 
-    /// What [`watch`](super::watch) found now, and what before.
+    /// What [`filter_scan`](super::filter_scan) found now, and what before.
     pub(super) fn set_filters_sign(&self, sign: u64) -> u64 {
         self.filters_sign.swap(sign, Ordering::Relaxed)
     }
@@ -220,8 +220,8 @@ impl Device {
         }
     }
 
-    /// How payload is held that no user buffer waits for.
-    pub(crate) fn hold_rule(&self) -> HoldRule {
+    /// How payload is deferred that no user buffer waits for.
+    pub(crate) fn defer_rule(&self) -> HoldRule {
         self.hold.get()
     }
 
@@ -238,7 +238,7 @@ impl Device {
     /// Refuses everything from now on, for the device is going. Process context.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        self.auto.job().close();
+        self.candidates.job().close();
     }
 
     pub(crate) fn check_open(&self) -> Result<(), Refusal> {

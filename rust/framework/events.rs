@@ -3,8 +3,8 @@
 //! What happens to devices that take connections, to the layers on top of them and to their
 //! neighbours, and what becomes of their connections then.
 //!
-//! Nothing is sent through what is gone or another now: first it is invalidated, then its
-//! connections are uploaded, then what they lay on is swept out of the target.
+//! Nothing is sent through something that is gone or has changed: it is invalidated first,
+//! then its connections are uploaded, and then the objects that they lay on are terminated.
 
 use core::ptr;
 
@@ -36,7 +36,7 @@ use crate::{
     }, //
 };
 
-/// Is told of all devices.
+/// Receives the events of all devices.
 pub(crate) struct Devices;
 
 impl NetdevNotifier for Devices {
@@ -70,7 +70,7 @@ fn device_event(target: &dyn OffloadTarget, event: NetdevEvent, dev: &NetDevice,
     }
 }
 
-/// Is told of what happens to neighbours.
+/// Receives the events of neighbours.
 pub(crate) struct Neighbours;
 
 impl NetEventNotifier for Neighbours {
@@ -100,7 +100,7 @@ fn layer_changed(target: &dyn OffloadTarget, dev: &NetDevice, left: bool) {
             Some(false) => {}
             Some(true) => {
                 if core::mem::take(&mut first) {
-                    // Nothing is sent any more until all are uploaded.
+                    // Nothing is sent until all are uploaded.
                     objects.layer_gone(target, dev);
                 }
                 f(hwid, sk);

@@ -26,20 +26,20 @@ use super::{
         Eligible,
         Group, //
     },
+    filter_scan,
     intermediate::Layers,
     objects::{
-        Book,
-        Placed, //
+        PathBlock,
+        Transaction, //
     },
     target::{
+        BlockSlot,
         Host,
         OffloadTarget,
-        OffloadTree,
-        Place, //
+        OffloadTree, //
     },
     trigger::Trigger,
-    upload,
-    watch, //
+    upload, //
 };
 use crate::{
     logic::{
@@ -75,7 +75,7 @@ pub(super) struct Handover<'a> {
     trigger: &'a Trigger,
     path: Option<(Hwid, BlockId)>,
     layers: Option<Arc<Layers>>,
-    /// What the target was told.
+    /// The cached state as the target has it.
     cached: ConnCached,
     pub(super) result: Result<Hwid, Refusal>,
 }
@@ -113,27 +113,29 @@ pub(crate) fn offload(sk: LockedSock<'_>, trigger: &mut Trigger) -> Result<Hwid,
 }
 
 /// Hands the connections of all `locks` over in one operation; `found` is what was found of
-/// each, and what becomes of it is in `handovers`. `places` is room for their tree, which
+/// each, and what becomes of it is in `handovers`. `slots` is room for their tree, which
 /// there is for one. Any context.
 pub(super) fn hand_over<'a>(
     to: Destination<'_>,
     locks: impl Iterator<Item = LockedSock<'a>> + Clone,
     found: &'a [Eligible],
     handovers: &mut [Handover<'_>],
-    places: Option<&mut [Place<'a>]>,
+    slots: Option<&mut [BlockSlot<'a>]>,
 ) {
-    let mut book = to.target.device().objects().open();
-    match places {
-        Some(places) => initiate(to, &mut book, locks.clone(), found, handovers, places),
+    let mut objects = to.target.device().objects().lock();
+    match slots {
+        Some(slots) => initiate(to, &mut objects, locks.clone(), found, handovers, slots),
         None => {
             let locks = locks.clone();
-            book.with_few(|book, places| initiate(to, book, locks, found, handovers, places));
+            objects
+                .with_spare(|objects, slots| initiate(to, objects, locks, found, handovers, slots));
         }
     }
-    drop(book);
+    drop(objects);
     // What goes from here on finds the connections at the target, and a filter that came
-    // since the check is found by the first frame, or by the watch.
-    let up = watch::add(to.dev, to.target).and_then(|()| check_links(to.dev, None, to.target));
+    // since the check is found by the first frame, or by the scan.
+    let up =
+        filter_scan::add(to.dev, to.target).and_then(|()| check_links(to.dev, None, to.target));
     for ((sk, found), handover) in locks.zip(found).zip(handovers) {
         if let (Ok(hwid), Some((path, _))) = (handover.result, handover.path) {
             let finished = up.and_then(|()| finish(to, sk, found, handover, hwid, path));
@@ -145,30 +147,30 @@ pub(super) fn hand_over<'a>(
     }
 }
 
-/// The operation itself, with the book open: what becomes of each is in `handovers`.
+/// The operation itself, as part of a transaction: what becomes of each is in `handovers`.
 fn initiate<'a>(
     to: Destination<'_>,
-    book: &mut Book<'_>,
+    objects: &mut Transaction<'_>,
     locks: impl Iterator<Item = LockedSock<'a>> + Clone,
     found: &'a [Eligible],
     handovers: &mut [Handover<'_>],
-    places: &mut [Place<'a>],
+    slots: &mut [BlockSlot<'a>],
 ) {
-    let mut tree = Tree::new(places);
+    let mut tree = Tree::new(slots);
     // Connections that follow each other often have the same path.
-    let mut last: Option<(&Eligible, Placed)> = None;
+    let mut last: Option<(&Eligible, PathBlock)> = None;
     let first = locks.clone().next();
     for ((sk, found), handover) in locks.zip(found).zip(&mut *handovers) {
-        let placed = match last.take() {
-            Some((last, placed)) if last.way() == found.way() => Ok(placed),
-            _ => book.place(to.target, &mut tree, &found.way(), &sk),
+        let on = match last.take() {
+            Some((last, on)) if last.path_key() == found.path_key() => Ok(on),
+            _ => objects.add_path(to.target, &mut tree, &found.path_key(), &sk),
         };
-        let added = placed.and_then(|placed| {
+        let added = on.and_then(|on| {
             let cached = &mut handover.cached;
-            let block = add_connection(&mut tree, placed.block, sk, found, cached)?;
-            handover.path = Some((placed.path, block));
-            handover.layers = placed.layers.clone();
-            last = Some((found, placed));
+            let block = add_connection(&mut tree, on.block, sk, found, cached)?;
+            handover.path = Some((on.path, block));
+            handover.layers = on.layers.clone();
+            last = Some((found, on));
             Ok(())
         });
         if let Err(reason) = added {
@@ -177,29 +179,29 @@ fn initiate<'a>(
     }
     {
         // What connections have in common is the first one's.
-        let first = first.as_ref().filter(|_| book.has_news());
+        let first = first.as_ref().filter(|_| objects.has_news());
         let _charge = first.map(|first| Charge::to(first));
         to.target.initiate(&mut tree);
     }
-    book.made(&tree);
+    objects.made(&tree);
     for handover in handovers {
         let Some((path, block)) = handover.path else {
             continue;
         };
         handover.result = match tree.get(block).map(|b| (b.status(), b.handle)) {
             Some((Status::Done, Some(handle))) => {
-                book.depend(path);
+                objects.depend(path);
                 Ok(handle.id)
             }
             Some((Status::Refused(reason), _)) => Err(reason),
             _ => Err(Refusal::NoMemory),
         };
     }
-    book.sweep(to.target, &tree);
+    objects.sweep(to.target, &tree);
 }
 
-/// Puts a connection into the tree, on its path. What the target is told is in `cached`.
-/// Not inlined, for its state is on the stack.
+/// Puts a connection into the tree, on its path. `cached` becomes its cached state, as the
+/// target then has it. Not inlined, for its state is on the stack.
 #[inline(never)]
 fn add_connection<'a>(
     tree: &mut OffloadTree<'_, 'a>,
@@ -255,7 +257,7 @@ fn finish(
 /// The target gives the connection up, and with it the objects below that nothing else
 /// depends on. Any context under the socket lock.
 fn give_back(sk: LockedSock<'_>, target: &dyn OffloadTarget, hwid: Hwid, path: Hwid) {
-    let mut place = [None];
-    target.terminate(&mut connection::named(&mut place, sk, hwid));
-    target.device().objects().open().release(target, path);
+    let mut slot = [None];
+    target.terminate(&mut connection::connection_tree(&mut slot, sk, hwid));
+    target.device().objects().lock().release(target, path);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What happens in the socket layer of an offloaded connection.
+//! The socket layer's calls on an offloaded connection.
 //!
 //! A call that a target cannot serve first uploads the connection; then the host's own
 //! method does exactly what was asked for.
@@ -8,10 +8,10 @@
 use kernel::prelude::*;
 
 use super::{
-    auto,
+    candidates,
     connection,
+    deferred,
     handover,
-    hold,
     recvmsg,
     release_cb,
     sendmsg,
@@ -32,7 +32,6 @@ use crate::{
     },
     net::{
         errno,
-        facts,
         proto::{
             self,
             Call,
@@ -47,6 +46,7 @@ use crate::{
             LockedSock,
             Sock, //
         },
+        sock_meta,
         sync::rcu::ReadGuard,
         tracepoint::StateProbe,
         ulp::Ulp, //
@@ -65,14 +65,14 @@ fn locked_upload(sk: &Sock, reason: UploadReason, call: &'static CStr) -> bool {
         let Some(lock) = connection::lock(sk, call) else {
             return false;
         };
-        hold::flush(lock.locked());
+        deferred::flush(lock.locked());
         upload::upload(lock.locked(), reason);
     }
     true
 }
 
 /// Tells the target of an option that it has cached.
-fn tell(sk: &Sock) {
+fn push_options(sk: &Sock) {
     if !proto::is_ours(sk) {
         return;
     }
@@ -81,7 +81,7 @@ fn tell(sk: &Sock) {
     };
     let guard = ReadGuard::new();
     if let Some(conn) = connection::of(lock.locked(), &guard) {
-        update::tell(lock.locked(), conn);
+        update::push(lock.locked(), conn);
     }
 }
 
@@ -114,7 +114,7 @@ impl Hooks for SocketHooks {
                 }
                 let ret = host();
                 if ret == 0 {
-                    tell(sk);
+                    push_options(sk);
                 }
                 return Some(ret);
             }
@@ -132,7 +132,7 @@ impl Hooks for SocketHooks {
     }
 
     fn before_locked(sk: LockedSock<'_>, call: Call) {
-        hold::flush(sk);
+        deferred::flush(sk);
         upload::upload(
             sk,
             match call {
@@ -164,7 +164,7 @@ impl Hooks for SocketHooks {
         let conn = connection::of(sk, &guard).and_then(|conn| Some((conn, conn.reach()?)));
         match conn {
             Some((conn, (target, at))) => {
-                update::follow(sk, conn);
+                update::sync_options(sk, conn);
                 target.host_frame(sk, at, conn.delegated(sk), skb)
             }
             None => HostFrame::Pass(skb),
@@ -175,7 +175,7 @@ impl Hooks for SocketHooks {
 impl Ulp for SocketHooks {
     fn init(sk: LockedSock<'_>) -> Result {
         let mut trigger = Trigger {
-            process: Some(facts::current_name()),
+            process: Some(sock_meta::current_name()),
             ..Trigger::new(true)
         };
         match handover::offload(sk, &mut trigger) {
@@ -191,6 +191,6 @@ impl Ulp for SocketHooks {
 
 impl StateProbe for SocketHooks {
     fn established(sk: LockedSock<'_>) {
-        auto::established(sk);
+        candidates::established(sk);
     }
 }

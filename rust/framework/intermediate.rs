@@ -5,11 +5,10 @@
 //!
 //! They are found when an offload is initiated, from the device that the route leaves
 //! through down to the one of a target, and are objects of the offload tree, below the
-//! neighbours that are reached through them.
-//! What a layer does is on one side of each of the classes of state: its kind, device
-//! and tag are constant as long as the connection is delegated ([`Layers::intact`]:
-//! if not, it is uploaded); what the host may change at any time, the priority of a
-//! VLAN's tag, is read through whenever a frame is sent.
+//! neighbours that are reached through them. Of a layer's state its kind, device and tag
+//! are constant as long as the connection is delegated (if they change, it is uploaded:
+//! [`Layers::intact`]). What the host may change at any time, the priority of a VLAN's tag,
+//! is read from the host whenever a frame is sent.
 //!
 //! Claims: Documentation/networking/toe-claims.rst
 

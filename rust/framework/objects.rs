@@ -3,26 +3,26 @@
 //! The objects below connections that a target has: paths, neighbours and layers, each
 //! made once, as long as something depends on it.
 //!
-//! This is the host's book of what the target was told: which object has which handle,
-//! how many depend on it, and its cached state. Changes of neighbours and routes in the host
-//! stack become *update* and *invalidate* operations on exactly the objects concerned, here
-//! and nowhere else.
+//! This is the host's record of what the target has: which object has which handle, how
+//! many depend on it, and the cached state that was pushed last. Changes of neighbours and
+//! routes in the host stack become *update* and *invalidate* operations on exactly the
+//! objects concerned, here and nowhere else.
 //!
 //! # Locking
 //!
 //! One lock per device, taken with bottom halves off, within a socket's lock or without
-//! one. The target is called with it held, so that no two operations on an object
-//! overtake each other. Lookups on the way to a decision need RCU only.
+//! one. The target is called with it held, so that no two operations on an object overtake
+//! each other. Lookups for a decision need RCU only.
 //!
 //! Claims: Documentation/networking/toe-claims.rst
 
-mod book;
 mod show;
+mod transaction;
 
-pub(super) use book::{
-    Book,
-    Placed,
-    Way, //
+pub(super) use transaction::{
+    PathBlock,
+    PathKey, //
+    Transaction,
 };
 
 use core::sync::atomic::{
@@ -39,10 +39,10 @@ use kernel::{
 use super::{
     intermediate::Layers,
     target::{
-        Few,
         Host,
         OffloadTarget,
-        OffloadTree, //
+        OffloadTree,
+        SpareSlots, //
     }, //
 };
 use crate::{
@@ -98,12 +98,12 @@ use crate::{
 };
 
 /// Paths, and neighbours, of a device at most.
-const MOST: u32 = 1 << 16;
+const MAX_OBJECTS: u32 = 1 << 16;
 /// Layers of a device at most: VLAN identifiers on VLAN identifiers.
-const MOST_LAYERS: u32 = 1 << 13;
+const MAX_LAYERS: u32 = 1 << 13;
 
 /// Paths that are kept for a moment after their last connection, at most.
-const MOST_IDLE: usize = 64;
+const MAX_IDLE: usize = 64;
 
 struct LayerRecord {
     links: Links<LayerRecord>,
@@ -122,8 +122,8 @@ struct NeighbourRecord {
     layers: Option<Arc<Layers>>,
     /// The uppermost layer.
     on: Option<Hwid>,
-    /// A [`NeighbourWord`]: what the target was told.
-    told: AtomicU64,
+    /// A [`NeighbourWord`]: what was pushed to the target last.
+    pushed: AtomicU64,
 }
 
 struct PathRecord {
@@ -134,8 +134,8 @@ struct PathRecord {
     state: PathConst,
     /// The neighbour.
     on: Hwid,
-    /// The MTU that the target was told.
-    told: AtomicU32,
+    /// The MTU that was pushed to the target last.
+    pushed: AtomicU32,
 }
 
 node!(LayerRecord, links);
@@ -146,13 +146,13 @@ node!(PathRecord, links);
 trait ObjectRecord: Node {
     fn refs(&self) -> &RefState;
 
-    /// The object, with what the target was told of it.
+    /// The object, with its cached state as the target has it.
     fn object(&self) -> Object;
 }
 
 impl NeighbourRecord {
-    fn told(&self) -> NeighbourWord {
-        NeighbourWord::from_raw(self.told.load(Relaxed))
+    fn pushed(&self) -> NeighbourWord {
+        NeighbourWord::from_raw(self.pushed.load(Relaxed))
     }
 }
 
@@ -164,7 +164,7 @@ impl ObjectRecord for NeighbourRecord {
     fn object(&self) -> Object {
         Object::Neighbour(Neighbour {
             constant: self.state,
-            cached: self.told().get().unwrap_or_default(),
+            cached: self.pushed().get().unwrap_or_default(),
             ..Neighbour::default()
         })
     }
@@ -179,7 +179,7 @@ impl ObjectRecord for PathRecord {
         Object::Path(Path {
             constant: self.state,
             cached: PathCached {
-                mtu: self.told.load(Relaxed),
+                mtu: self.pushed.load(Relaxed),
             },
             ..Path::default()
         })
@@ -201,7 +201,7 @@ impl ObjectRecord for LayerRecord {
 
 /// See the module's documentation. Part of a [`Device`](super::device::Device).
 #[pin_data]
-pub(crate) struct Objects {
+pub(crate) struct ObjectTable {
     #[pin]
     layers: Table<LayerRecord>,
     #[pin]
@@ -209,7 +209,7 @@ pub(crate) struct Objects {
     #[pin]
     paths: Table<PathRecord>,
     #[pin]
-    book: SpinLockBh<State>,
+    state: SpinLockBh<State>,
 }
 
 /// What the lock guards, besides what is written in records.
@@ -217,9 +217,9 @@ struct State {
     /// Number of the tree that is being built.
     tree: u64,
     /// Paths that lost their last connection lately.
-    idle: Idle<MOST_IDLE>,
+    idle: Idle<MAX_IDLE>,
     /// For the tree of one connection; `None` while one is built.
-    few: Option<Few>,
+    spare: Option<SpareSlots>,
 }
 
 impl NeighbourConst {
@@ -258,25 +258,25 @@ impl PathConst {
     }
 }
 
-impl Objects {
+impl ObjectTable {
     pub(super) fn new() -> impl PinInit<Self, Error> {
-        try_pin_init!(Objects {
-            layers <- Table::new(MOST_LAYERS, MOST_LAYERS),
-            neighbours <- Table::new(MOST, MOST),
-            paths <- Table::new(MOST, MOST),
-            book <- new_spinlock_bh!(State {
+        try_pin_init!(ObjectTable {
+            layers <- Table::new(MAX_LAYERS, MAX_LAYERS),
+            neighbours <- Table::new(MAX_OBJECTS, MAX_OBJECTS),
+            paths <- Table::new(MAX_OBJECTS, MAX_OBJECTS),
+            state <- new_spinlock_bh!(State {
                 tree: 0,
                 idle: Idle::EMPTY,
-                few: Some(Few::new()?),
+                spare: Some(SpareSlots::new()?),
             }),
         }? Error)
     }
 
-    /// Opens the book. Any context; not below another device's.
-    pub(super) fn open(&self) -> Book<'_> {
-        let mut state = self.book.lock();
+    /// Takes the lock, for a transaction. Any context; not below another device's.
+    pub(super) fn lock(&self) -> Transaction<'_> {
+        let mut state = self.state.lock();
         state.tree = state.tree.wrapping_add(1) & (u64::MAX >> 16);
-        Book {
+        Transaction {
             objects: self,
             state,
             news: false,
@@ -306,7 +306,7 @@ impl Objects {
     pub(super) fn knows(&self, dev: &NetDevice, hop: &Hop) -> Option<Hwid> {
         let guard = ReadGuard::new();
         self.find_neighbour(&guard, dev, hop.family, hop.addr)
-            .filter(|n| n.told().get().is_some())
+            .filter(|n| n.pushed().get().is_some())
             .map(|n| n.links.id())
     }
 
@@ -318,17 +318,17 @@ impl Objects {
         family: Family,
         address: [u8; 16],
     ) {
-        let book = self.open();
-        let guard = book.state.rcu();
+        let objects = self.lock();
+        let guard = objects.state.rcu();
         let Some(record) = self.find_neighbour(&guard, dev, family, address) else {
             return;
         };
-        let told = record.told();
+        let pushed = record.pushed();
         let now = match dev.neighbour(family, address) {
             Ok(cached) => NeighbourWord::new(cached),
             // It is no longer in the host's table, which may only mean that it was not used
             // for a while: the next to send asks first.
-            Err(ENOENT) => told.get().map_or(NeighbourWord::INVALID, |cached| {
+            Err(ENOENT) => pushed.get().map_or(NeighbourWord::INVALID, |cached| {
                 NeighbourWord::new(NeighbourCached {
                     reachable: false,
                     ..cached
@@ -336,28 +336,28 @@ impl Objects {
             }),
             Err(_) => NeighbourWord::INVALID,
         };
-        tell_neighbour(target, &record, now);
+        push_neighbour(target, &record, now);
     }
 
     /// Terminates what nothing depended on for a while; or at once, for a device goes or
     /// has another address. `true`: something is left. Any context.
     pub(crate) fn sweep(&self, target: &dyn OffloadTarget, at_once: bool) -> bool {
-        self.open().sweep_idle(target, at_once)
+        self.lock().sweep_idle(target, at_once)
     }
 
     /// A layer's device is not what it was: nothing is sent through it until all that
     /// depends on it is uploaded.
     pub(crate) fn layer_gone(&self, target: &dyn OffloadTarget, dev: &NetDevice) {
         for index in 0..self.layers.slots() {
-            let book = self.open();
-            let guard = book.state.rcu();
+            let objects = self.lock();
+            let guard = objects.state.rcu();
             let record = self.layers.at(&guard, index);
             let Some(record) = record.filter(|r| core::ptr::eq(&*r.dev, dev)) else {
                 continue;
             };
             if let Some(handle) = record.refs.handle(Level::Layer) {
-                let mut place = [None];
-                target.invalidate(&mut named(&mut place, handle));
+                let mut slot = [None];
+                target.invalidate(&mut handle_tree(&mut slot, handle));
                 target.device().stats().updated(Update::Invalid);
             }
         }
@@ -365,17 +365,17 @@ impl Objects {
 
     /// The host's answer to a target that asked for the next hop of a connection.
     /// `false`: it is not known, and was asked.
-    pub(super) fn look_at_neighbour(
+    pub(super) fn resolve_neighbour(
         &self,
         target: &dyn OffloadTarget,
         sk: LockedSock<'_>,
         path: Hwid,
         progress: bool,
     ) -> bool {
-        // What is sent to ask must not be sent with the book open.
+        // What is sent to ask must not be sent within a transaction.
         let found = sk.neighbour(progress);
-        let book = self.open();
-        let guard = book.state.rcu();
+        let objects = self.lock();
+        let guard = objects.state.rcu();
         let on = self.paths.get(&guard, path).map(|path| path.on);
         let Some(record) = on.and_then(|on| self.neighbours.get(&guard, on)) else {
             return false;
@@ -385,49 +385,49 @@ impl Objects {
             Ok(cached) => NeighbourWord::new(cached),
             Err(_) => NeighbourWord::INVALID,
         };
-        tell_neighbour(target, &record, now);
+        push_neighbour(target, &record, now);
         found.is_ok() && now != NeighbourWord::INVALID
     }
 }
 
-/// A part of a tree that is one object which the target has.
-pub(super) fn named<'s, 'a>(
-    place: &'s mut [super::target::Place<'a>; 1],
+/// A tree of one object that the target has.
+pub(super) fn handle_tree<'s, 'a>(
+    slot: &'s mut [super::target::BlockSlot<'a>; 1],
     handle: Handle,
 ) -> OffloadTree<'s, 'a> {
-    let mut tree = Tree::new(place);
+    let mut tree = Tree::new(slot);
     let _ = tree.name(None, handle, Host::Handle);
     tree
 }
 
-/// The same, with its state.
-pub(super) fn one<'s, 'a>(
-    place: &'s mut [super::target::Place<'a>; 1],
+/// As [`handle_tree`], with the object's state.
+pub(super) fn object_tree<'s, 'a>(
+    slot: &'s mut [super::target::BlockSlot<'a>; 1],
     object: Object,
     handle: Handle,
 ) -> OffloadTree<'s, 'a> {
-    let mut tree = Tree::new(place);
+    let mut tree = Tree::new(slot);
     let _ = tree.add(None, object, Some(handle), Host::Handle);
     tree
 }
 
-/// Tells the target what the host has for the neighbour now, unless it was told. The
-/// book is open.
-fn tell_neighbour(target: &dyn OffloadTarget, record: &NeighbourRecord, now: NeighbourWord) {
-    let told = record.told();
+/// Pushes what the host has for the neighbour now to the target, unless the target has it.
+/// Within a transaction.
+fn push_neighbour(target: &dyn OffloadTarget, record: &NeighbourRecord, now: NeighbourWord) {
+    let pushed = record.pushed();
     let Some(handle) = record.refs.handle(Level::Neighbour) else {
         return;
     };
-    if told == now {
+    if pushed == now {
         return;
     }
-    record.told.store(now.raw(), Relaxed);
-    let mut place = [None];
-    let mut tree = one(&mut place, record.object(), handle);
+    record.pushed.store(now.raw(), Relaxed);
+    let mut slot = [None];
+    let mut tree = object_tree(&mut slot, record.object(), handle);
     match now.get() {
         Some(cached) => {
             target.update(&mut tree);
-            if told.get().is_none_or(|told| told.mac != cached.mac) {
+            if pushed.get().is_none_or(|pushed| pushed.mac != cached.mac) {
                 target.device().stats().updated(Update::Neighbour);
             }
         }

@@ -16,7 +16,7 @@ use kernel::{
 
 use super::{
     connection,
-    hold,
+    deferred,
     registry,
     target::{
         ConnRef,
@@ -147,9 +147,9 @@ pub(super) fn recvmsg(sk: &Sock, msg: &mut Msg<'_>, flags: u32) -> Received {
             return received;
         }
     }
-    if hold::may_defer() && proto::is_ours(sk) {
+    if deferred::may_defer() && proto::is_ours(sk) {
         if let Some(locked) = connection::lock(sk, c"recvmsg") {
-            hold::reader(locked.locked(), flags & c::MSG_DONTWAIT == 0);
+            deferred::reader(locked.locked(), flags & c::MSG_DONTWAIT == 0);
         }
     }
     Received::Host

@@ -2,9 +2,8 @@
 
 //! The drivers whose devices take connections.
 //!
-//! A driver is part of this module, for the framework has no symbols of its own to
-//! export (Rust has no stable ABI between modules). It registers itself for as long as it
-//! may have devices.
+//! A driver is part of this module: the framework exports no symbols, because Rust has no
+//! stable ABI between modules. It registers itself for as long as it may have devices.
 
 use core::sync::atomic::{
     AtomicUsize,
@@ -34,8 +33,8 @@ static DRIVERS: [StaticSlot<TargetOf>; MAX_DRIVERS] = [const { StaticSlot::new()
 /// A driver whose devices take connections, until this is dropped.
 ///
 /// It registers before it has its first device, and drops this when the last one is gone:
-/// then nothing is offloaded to its devices any more, and nothing that happens to what
-/// their connections lie on is followed. What was offloaded before still finds its target.
+/// then nothing is offloaded to its devices, and nothing that happens to what their
+/// connections lie on is followed. What was offloaded before still finds its target.
 pub(crate) struct Registration(&'static StaticSlot<TargetOf>);
 
 impl Registration {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What happens when a socket's owner lets it go.
+//! What happens when a socket's owner releases it (`sk_prot->release_cb`).
 //!
 //! `release_sock()` of every delegated socket asks, several times for each
 //! message, and nearly always there is nothing to do.
@@ -18,7 +18,7 @@ use super::{
         Flag,
         Kind, //
     },
-    hold,
+    deferred,
     upload, //
 };
 use crate::{
@@ -51,15 +51,16 @@ pub(crate) fn awaited() -> bool {
     counted::any::<Awaited>()
 }
 
-/// From here on every release is looked at.
+/// From here on every release is checked.
 #[cold]
 pub(super) fn look_always() {
     static ALWAYS: AwaitRelease = AwaitRelease::new();
     ALWAYS.set();
 }
 
-/// What the owner of one connection's socket does when he lets it go: the hand-over is
-/// settled, and the connection given back if somebody asked for that who could not wait.
+/// What the owner of one connection's socket does when it releases the socket: it settles
+/// the hand-over, and gives the connection back if somebody asked for that who could not
+/// wait.
 pub(super) struct AtRelease {
     /// The hand-over was made by the owner.
     settle: AwaitRelease,
@@ -108,10 +109,10 @@ impl AtRelease {
     }
 }
 
-/// The owner lets the socket go. `contended`: others wait for its lock. Right after the
-/// hand-over they may be in the host's functions already, where they would not know of
-/// it: the host has the connection again before they go on. Under the socket lock,
-/// nothing of the host stack below us.
+/// The owner releases the socket. `contended`: others wait for its lock. Right after the
+/// hand-over they may be in the host's functions already, where they would not know of it:
+/// the host has the connection again before they go on. Under the socket lock, nothing of
+/// the host stack below us.
 pub(super) fn release(sk: LockedSock<'_>, contended: bool) {
     let guard = ReadGuard::new();
     let Some(conn) = connection::of(sk, &guard) else {
@@ -127,7 +128,7 @@ pub(super) fn release(sk: LockedSock<'_>, contended: bool) {
     }
     match reason {
         Some(reason) => {
-            hold::flush(sk);
+            deferred::flush(sk);
             upload::upload(sk, reason);
         }
         None => {

@@ -14,7 +14,7 @@ use kernel::{
 };
 
 use super::{
-    auto,
+    candidates,
     decision::{
         check,
         count,
@@ -70,32 +70,32 @@ const MIN_BATCH: usize = 4;
 type Decision = (Result<Hwid, Refusal>, bool);
 
 /// A connection to be offloaded, and what came of it.
-pub(super) struct Wanted {
+pub(super) struct Request {
     pub(super) sk: ARef<Sock>,
     pub(super) trigger: Trigger,
-    /// How often it was looked at and found not to be ready.
-    pub(super) looks: u32,
+    /// How often it was found not to be ready.
+    pub(super) attempts: u32,
     pub(super) decided: Option<Decision>,
 }
 
-impl AsMut<Wanted> for Wanted {
-    fn as_mut(&mut self) -> &mut Wanted {
+impl AsMut<Request> for Request {
+    fn as_mut(&mut self) -> &mut Request {
         self
     }
 }
 
-impl Wanted {
+impl Request {
     pub(super) fn new(sk: ARef<Sock>, trigger: Trigger) -> Self {
-        Wanted {
+        Request {
             sk,
             trigger,
-            looks: 0,
+            attempts: 0,
             decided: None,
         }
     }
 
-    /// Looks without the lock, which most that come here are too young for: `false` if
-    /// the connection is not to be decided on now, which is noted.
+    /// Checks without the lock, for most that come here are too young: `false` if the
+    /// connection is not to be decided on now, which is noted.
     pub(super) fn is_due(&mut self) -> bool {
         if self.sk.has_ended() {
             self.decided = Some((Err(Refusal::NotEstablished), false));
@@ -123,9 +123,9 @@ impl Wanted {
         target.is_some_and(|(target, _)| target.device().batch() == 1)
     }
 
-    /// Who owns the socket may do so for long, or, sending all the time, own it whenever
-    /// anybody looks.
-    fn alone(&mut self, patience: &mut Patience) {
+    /// Decides on this one by itself. The owner of the socket may keep it for long, or,
+    /// sending all the time, own it whenever anybody tries.
+    fn offload_one(&mut self, patience: &mut Patience) {
         let trigger = &mut self.trigger;
         let mut decide = |sk: LockedSock<'_>| (offload(sk, trigger), sk.is_open());
         let decided = self.sk.with_lock(|sk| Some(decide(sk)), |_| None);
@@ -142,7 +142,7 @@ impl Wanted {
 /// Decides on all of `list`, as many as may be in one operation; `patience` is for the
 /// owners of all of them. Process context; may sleep.
 #[inline(never)]
-pub(super) fn offload_all<W: AsMut<Wanted>>(list: &mut [W], patience: &mut Patience) {
+pub(super) fn offload_all<W: AsMut<Request>>(list: &mut [W], patience: &mut Patience) {
     let mut from = 0;
     while let Some(rest) = list.get_mut(from..) {
         let many = rest.len() >= MIN_BATCH;
@@ -150,7 +150,7 @@ pub(super) fn offload_all<W: AsMut<Wanted>>(list: &mut [W], patience: &mut Patie
             None => return,
             Some(first) if first.decided.is_some() => from += 1,
             Some(first) if many && !first.goes_alone() => offload_some(rest, patience),
-            Some(first) => first.alone(patience),
+            Some(first) => first.offload_one(patience),
         }
     }
 }
@@ -164,7 +164,7 @@ pub(crate) fn offload_namespace(dev: &NetDevice, target: &dyn OffloadTarget) -> 
     }
     let most = target.device().batch() as usize;
     let mut sockets = Established::new(dev);
-    let mut list: KVVec<Wanted> = KVVec::with_capacity(most, GFP_KERNEL)?;
+    let mut list: KVVec<Request> = KVVec::with_capacity(most, GFP_KERNEL)?;
     loop {
         let here = |sk: &ARef<Sock>| {
             let guard = ReadGuard::new();
@@ -173,7 +173,7 @@ pub(crate) fn offload_namespace(dev: &NetDevice, target: &dyn OffloadTarget) -> 
                 .is_none_or(|base| core::ptr::eq(base, dev))
         };
         for sk in sockets.by_ref().filter(here).take(most) {
-            let _ = list.push_within_capacity(Wanted::new(sk, Trigger::new(false)));
+            let _ = list.push_within_capacity(Request::new(sk, Trigger::new(false)));
         }
         if list.is_empty() {
             return Ok(());
@@ -182,17 +182,17 @@ pub(crate) fn offload_namespace(dev: &NetDevice, target: &dyn OffloadTarget) -> 
         // Those that may be offloaded later are the policy's from here on.
         let device = target.device();
         list.drain_all()
-            .for_each(|wanted| auto::again(device, wanted));
+            .for_each(|request| candidates::requeue(device, request));
     }
 }
 
 /// Decides on the first of `list`, and on those that can be in the same operation.
-fn offload_some<W: AsMut<Wanted>>(list: &mut [W], patience: &mut Patience) {
+fn offload_some<W: AsMut<Request>>(list: &mut [W], patience: &mut Patience) {
     // Without memory the first one is decided on, as it is if its lock is somebody's.
     let _ = try_batch(list);
     let first = list.first_mut().map(AsMut::as_mut);
     if let Some(first) = first.filter(|first| first.decided.is_none()) {
-        first.alone(patience);
+        first.offload_one(patience);
     }
 }
 
@@ -212,9 +212,9 @@ struct Common {
 
 /// Connections that are handed over in one operation, with the locks of their sockets.
 struct Gathering<'b> {
-    /// How many it may be; so many are looked at.
+    /// How many it may be, and how many are decided on at most.
     most: usize,
-    looked: usize,
+    considered: usize,
     /// Found with the first one that has a target.
     common: Option<Common>,
     group: Group,
@@ -228,7 +228,7 @@ impl<'b> Gathering<'b> {
     fn new(batch: &'b Batch, most: usize) -> Result<Self> {
         Ok(Gathering {
             most,
-            looked: 0,
+            considered: 0,
             common: None,
             group: Group::default(),
             locks: OwnedLocks::new(batch, most)?,
@@ -239,20 +239,20 @@ impl<'b> Gathering<'b> {
     #[inline(always)]
     fn is_full(&self) -> bool {
         let room = self.common.as_ref().map_or(self.most, |common| common.room);
-        self.eligible.len() >= room || self.looked >= self.most
+        self.eligible.len() >= room || self.considered >= self.most
     }
 
     /// Decides on a connection, unless its lock is somebody's or it goes to another target
     /// than those before it.
     // Inlined, so that what is found is written once: it has hundreds of bytes.
     #[inline(always)]
-    fn consider(&mut self, wanted: &'b mut Wanted) {
-        let Wanted {
+    fn consider(&mut self, request: &'b mut Request) {
+        let Request {
             sk,
             trigger,
             decided,
             ..
-        } = wanted;
+        } = request;
         let Some(lock) = self.locks.try_own(sk) else {
             return;
         };
@@ -272,7 +272,7 @@ impl<'b> Gathering<'b> {
                 Err(*reason)
             }
         };
-        self.looked += 1;
+        self.considered += 1;
         match checked {
             Ok(one) => {
                 self.limit(one.overrides.get(Knob::Batch));
@@ -317,7 +317,7 @@ impl Common {
 /// target.
 // Not inlined, as `offload_all()`: their callers have much on the stack.
 #[inline(never)]
-fn try_batch<W: AsMut<Wanted>>(list: &mut [W]) -> Result {
+fn try_batch<W: AsMut<Request>>(list: &mut [W]) -> Result {
     let batch = Batch::begin();
     let most = list.len().min(MAX_BATCH as usize);
     // All that sleeps comes before the first lock: memory may become free only when what these
@@ -325,13 +325,13 @@ fn try_batch<W: AsMut<Wanted>>(list: &mut [W]) -> Result {
     let mut gathering = Gathering::new(&batch, most)?;
     let mut handovers = KVVec::with_capacity(most, GFP_KERNEL)?;
     // A path and a neighbour for each at most, and the layers of all.
-    let mut places = KVVec::with_capacity(3 * most + ONE_CONNECTION, GFP_KERNEL)?;
-    for wanted in list.iter_mut().map(AsMut::as_mut) {
+    let mut slots = KVVec::with_capacity(3 * most + ONE_CONNECTION, GFP_KERNEL)?;
+    for request in list.iter_mut().map(AsMut::as_mut) {
         if gathering.is_full() {
             break;
         }
-        if wanted.decided.is_none() {
-            gathering.consider(wanted);
+        if request.decided.is_none() {
+            gathering.consider(request);
         }
     }
     let common = gathering.common.take();
@@ -351,11 +351,11 @@ fn try_batch<W: AsMut<Wanted>>(list: &mut [W]) -> Result {
         let _ = handovers.push_within_capacity(Handover::new(asked.trigger));
     }
     for _ in 0..blocks(eligible) {
-        let _ = places.push_within_capacity(None);
+        let _ = slots.push_within_capacity(None);
     }
     let sockets = locks.iter().map(|(sk, _)| sk);
-    hand_over(to, sockets, eligible, &mut handovers, Some(&mut places));
-    drop(places);
+    hand_over(to, sockets, eligible, &mut handovers, Some(&mut slots));
+    drop(slots);
     to.stats().batch(eligible.len());
     for (handover, (sk, asked)) in handovers.iter().zip(gathering.locks.iter_mut()) {
         count(to.stats(), handover.result, asked.trigger);
@@ -367,7 +367,7 @@ fn try_batch<W: AsMut<Wanted>>(list: &mut [W]) -> Result {
 /// Blocks of a tree of all of `eligible` at most: for those that have the path of the one
 /// before there is one each.
 fn blocks(eligible: &[Eligible]) -> usize {
-    let others = |pair: &&[Eligible]| matches!(pair, [a, b] if a.way() != b.way());
-    let ways = 1 + eligible.windows(2).filter(others).count();
-    eligible.len() + ways * (ONE_CONNECTION - 1)
+    let others = |pair: &&[Eligible]| matches!(pair, [a, b] if a.path_key() != b.path_key());
+    let paths = 1 + eligible.windows(2).filter(others).count();
+    eligible.len() + paths * (ONE_CONNECTION - 1)
 }

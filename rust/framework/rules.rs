@@ -43,7 +43,7 @@ use crate::{
                 self,
                 Parsed, //
             },
-            Facts,
+            MatchKey,
             Needs,
             Node,
             Rule,
@@ -55,11 +55,11 @@ use crate::{
         tuple::Tuple, //
     },
     net::{
-        facts,
         fmt::Line,
         net_device::NetDevice,
         proto,
         sock::LockedSock,
+        sock_meta,
         sync::rcu::{
             RcuBox,
             RcuSlot,
@@ -101,7 +101,7 @@ impl RuleSet {
         let mut nodes = KVVec::from_elem(Node::EMPTY, most.min(MAX_NODES), GFP_KERNEL_ACCOUNT)?;
         let mut rules = KVVec::from_elem(Rule::default(), most.min(MAX_RULES), GFP_KERNEL_ACCOUNT)?;
         let parsed: Parsed =
-            match parser::parse(words, &mut nodes, &mut rules, &mut facts::find_cgroup) {
+            match parser::parse(words, &mut nodes, &mut rules, &mut sock_meta::find_cgroup) {
                 Ok(parsed) => parsed,
                 Err(error) => {
                     said.set(format_args!("{error}"));
@@ -299,17 +299,17 @@ impl Rules {
         text: &str,
     ) -> Result {
         let mut loader = self.loader.lock();
-        let base = Facts {
+        let base = MatchKey {
             interface: interface(dev),
-            ..Facts::default()
+            ..MatchKey::default()
         };
         // As many characters, so that columns stay.
         let (live, text) = match text.strip_prefix("socket ") {
             Some(rest) => (true, rest),
             None => (false, text),
         };
-        let facts = match describe(text, base, &mut facts::find_cgroup) {
-            Ok(facts) => facts,
+        let key = match describe(text, base, &mut sock_meta::find_cgroup) {
+            Ok(key) => key,
             Err(mut error) => {
                 if live && error.line == 1 {
                     error.column += "socket ".len() as u32;
@@ -320,18 +320,18 @@ impl Rules {
         };
         let guard = ReadGuard::new();
         if !live {
-            let outcome = self.would(&guard, target, &facts);
+            let outcome = self.would(&guard, target, &key);
             self.explain(&guard, outcome, &mut loader.answer);
             return Ok(());
         }
         drop(guard);
-        let Some(sk) = facts::find_socket(dev, &facts.tuple) else {
+        let Some(sk) = sock_meta::find_socket(dev, &key.tuple) else {
             loader
                 .answer
                 .set(format_args!("there is no such connection"));
             return Err(ENOENT);
         };
-        let trigger = Trigger::new(facts.request);
+        let trigger = Trigger::new(key.request);
         let outcome = sk.with_lock(|sk| Some(decision::would_offload(sk, &trigger)), |_| None);
         drop(sk);
         let Some(outcome) = outcome else {
@@ -345,7 +345,7 @@ impl Rules {
     }
 
     /// What policy, limits and rules say of a connection that is described.
-    fn would(&self, guard: &ReadGuard<'_>, target: &dyn OffloadTarget, f: &Facts) -> Outcome {
+    fn would(&self, guard: &ReadGuard<'_>, target: &dyn OffloadTarget, f: &MatchKey) -> Outcome {
         let mut limits = target.device().limits();
         let mut verdict = None;
         let mut decide = || {
@@ -410,8 +410,8 @@ impl Rules {
         let Some(set) = self.set.get(&guard) else {
             return Ok(None);
         };
-        let cheap = sk.rule_facts();
-        let facts = Facts {
+        let cheap = sk.sock_meta();
+        let key = MatchKey {
             tuple: *tuple,
             direction: Some(cheap.direction),
             request: trigger.explicit,
@@ -424,9 +424,9 @@ impl Rules {
             bytes: sk.bytes_moved(),
             segments: sk.data_segments(),
         };
-        let verdict = rules::evaluate(&set.nodes, &facts);
+        let verdict = rules::evaluate(&set.nodes, &key);
         trigger.decided = Decided::By(verdict.rule);
-        // One that is looked at again is counted where it was, if the rule is the same.
+        // One that is tried again is counted once, if the rule is the same.
         if trigger.counts && (!trigger.retry || trigger.decided != before) {
             set.count(verdict.rule);
         }

@@ -55,7 +55,7 @@ fn doorbell(lock: &UserLock<'_>, push: Push) -> bool {
     match connection::of(sk, &guard) {
         Some(conn) if conn.delegated(sk) => match conn.reach() {
             Some((target, at)) => {
-                update::follow(sk, conn);
+                update::sync_options(sk, conn);
                 target.send(sk, at, push, &bh);
                 conn.delegated(sk)
             }

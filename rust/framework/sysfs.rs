@@ -2,7 +2,7 @@
 
 //! `/sys/class/net/<dev>/toe/`; see Documentation/ABI/testing/sysfs-class-net-toe.
 //!
-//! Of every device that takes connections: its driver names the directory as one of the
+//! Every device that takes connections has it: its driver names the directory as one of the
 //! device's groups, and may have files of its own in it.
 
 use kernel::{
@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     logic::{
+        deferred::Rule,
         filter::Filter,
-        hold::Rule,
         policy::{
             Limits,
             Policy,
@@ -295,7 +295,7 @@ buffer_rule!(show_buffer_min, store_buffer_min, min);
 buffer_rule!(show_buffer_frames, store_buffer_frames, frames);
 
 fn show_request_ms(dev: &NetDevice, page: &mut Page<'_>) -> Result {
-    show(page, device(dev)?.hold_rule().request_ms.into())
+    show(page, device(dev)?.defer_rule().request_ms.into())
 }
 
 fn store_request_ms(dev: &NetDevice, text: &str) -> Result {
@@ -305,7 +305,7 @@ fn store_request_ms(dev: &NetDevice, text: &str) -> Result {
 }
 
 fn show_high_water(dev: &NetDevice, page: &mut Page<'_>) -> Result {
-    show(page, device(dev)?.hold_rule().high_water.into())
+    show(page, device(dev)?.defer_rule().high_water.into())
 }
 
 fn store_high_water(dev: &NetDevice, text: &str) -> Result {

@@ -62,9 +62,8 @@ pub(crate) enum Host<'a> {
 pub(crate) enum Parts<'a> {
     /// A layer, whose device the state names, or a path.
     Plain,
-    /// A neighbour. What changes frames on their way to the target's device is in
-    /// `layers`: the target does as they do, and is told to give its connections up
-    /// when they change.
+    /// A neighbour. What changes frames on their way to the target's device is in `layers`:
+    /// the target does as they do, and has to give its connections up when they change.
     Neighbour {
         /// The device that it is reached by: the target's, or the uppermost layer.
         dev: &'a NetDevice,
@@ -76,21 +75,21 @@ pub(crate) enum Parts<'a> {
 /// A tree as framework and target hand it to each other.
 pub(crate) type OffloadTree<'s, 'a> = Tree<'s, Host<'a>>;
 
-/// A place for a block of such a tree.
-pub(crate) type Place<'a> = Option<Block<Host<'a>>>;
+/// A slot for a block of such a tree.
+pub(crate) type BlockSlot<'a> = Option<Block<Host<'a>>>;
 
-/// Room for a tree of so many blocks. Process context; may sleep.
-pub(super) fn places<'a>(blocks: usize) -> Result<KVVec<Place<'a>>> {
-    let mut places = KVVec::with_capacity(blocks, GFP_KERNEL)?;
+/// Room for a tree of this many blocks. Process context; may sleep.
+pub(super) fn block_slots<'a>(blocks: usize) -> Result<KVVec<BlockSlot<'a>>> {
+    let mut slots = KVVec::with_capacity(blocks, GFP_KERNEL)?;
     for _ in 0..blocks {
-        places.push(None, GFP_KERNEL)?;
+        slots.push(None, GFP_KERNEL)?;
     }
-    Ok(places)
+    Ok(slots)
 }
 
 /// Room for the tree of one connection: not on the stack, which a sender may have used
 /// most of.
-pub(super) type Few = Spare<{ ONE_CONNECTION * size_of::<Place<'static>>() }>;
+pub(super) type SpareSlots = Spare<{ ONE_CONNECTION * size_of::<BlockSlot<'static>>() }>;
 
 /// How the framework names a connection in a call that is about it alone.
 #[derive(Clone, Copy)]
@@ -138,9 +137,9 @@ pub(crate) struct Counters {
 /// connections the socket's lock is held, by the framework, and the block says so
 /// ([`Host::Connection`]).
 ///
-/// The framework has each object made once per target, counts who depends on it, and
-/// has it terminated when that is nobody any more. It calls `initiate`, `update`,
-/// `invalidate` and `terminate` for objects below connections one at a time.
+/// The framework has each object made once per target, counts who depends on it, and has it
+/// terminated when nothing does. It calls `initiate`, `update`, `invalidate` and
+/// `terminate` for objects below connections one at a time.
 ///
 /// # Contexts
 ///
@@ -190,8 +189,7 @@ pub(crate) trait OffloadTarget: Send + Sync {
     fn invalidate(&self, tree: &mut OffloadTree<'_, '_>);
 
     /// Gives the objects up. When this returns, the sockets of connections hold all of
-    /// their state and data, and no frame will be processed for them any more. From the
-    /// leaves down.
+    /// their state and data, and no frame will be processed for them. From the leaves down.
     fn terminate(&self, tree: &mut OffloadTree<'_, '_>);
 
     /// Gives a connection up whose socket a task owns, for the device leaves: nothing of
@@ -243,16 +241,16 @@ pub(crate) trait OffloadTarget: Send + Sync {
     /// this returns, and its reader is woken. `terminate` does so, too.
     fn take_buffer(&self, _sk: LockedSock<'_>, _conn: ConnRef<'_>) {}
 
-    /// Payload that is held for want of a user buffer is processed now. Nothing of
-    /// the host stack is below us.
+    /// Payload that is deferred for want of a user buffer is processed now. Nothing of the
+    /// host stack is below us.
     fn flush(&self, _sk: LockedSock<'_>, _conn: ConnRef<'_>) {}
 
-    /// A reader is about to wait in the host stack: the next payload is not held.
+    /// A reader is about to wait in the host stack: the next payload is not deferred.
     fn reader_comes(&self, _sk: LockedSock<'_>, _conn: ConnRef<'_>) {}
 
-    /// The time that [`expire_at`](super::host::expire_at) was told has come:
-    /// what has been held since then is processed. `Some`: it is called again at that
-    /// time. As [`flush`](Self::flush).
+    /// The time that [`expire_at`](super::host::expire_at) was told has come: what was
+    /// deferred until then is processed. `Some`: it is called again at that time. As
+    /// [`flush`](Self::flush).
     fn request_expired(
         &self,
         _sk: LockedSock<'_>,

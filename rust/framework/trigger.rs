@@ -18,21 +18,21 @@ pub(crate) struct Trigger {
     pub(crate) explicit: bool,
     /// Uploads of this connection before.
     pub(crate) backoff: Backoff,
-    /// The connection was refused before: a further refusal is not counted, unless nobody
-    /// looks again after it.
+    /// The connection was refused before: a further refusal is not counted, unless it is
+    /// the last one.
     pub(crate) retry: bool,
     /// When it was established, in ms, if it was seen.
     pub(crate) since_ms: Option<u64>,
     /// Name of the task that asks, if one does.
     pub(crate) process: Option<rules::Name>,
-    /// The rule that decided when it was last looked at.
+    /// The rule that decided the last time.
     pub(super) decided: Decided,
     /// Rules count the decision: it is no dry run.
     pub(super) counts: bool,
 }
 
 impl Trigger {
-    /// For a connection that was never looked at.
+    /// For a connection that was never decided on.
     pub(crate) const fn new(explicit: bool) -> Self {
         Trigger {
             explicit,
@@ -60,7 +60,7 @@ impl Trigger {
     }
 }
 
-/// Who decided on a connection when it was last looked at.
+/// Who decided on a connection the last time.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Decided {
     /// Nobody yet, or not the rules.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a target is told of a connection after the hand-over: its cached state, and the
-//! path that it lies on. Everything here runs under the socket's lock.
+//! What is pushed to a target after the hand-over of a connection: its cached state, and
+//! the path that it lies on. Everything here runs under the socket's lock.
 
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -14,7 +14,7 @@ use super::{
     },
     decision::tuple_of,
     intermediate::Layers,
-    objects::Way,
+    objects::PathKey,
     target::{
         Host,
         OffloadTarget, //
@@ -60,40 +60,40 @@ fn object(cached: ConnCached) -> Object {
 }
 
 /// The socket's options that a target has cached, and for which nobody calls us
-/// (`SO_PRIORITY`, `SO_KEEPALIVE`), may be others: it is told. Any context under the
-/// socket lock.
+/// (`SO_PRIORITY`, `SO_KEEPALIVE`), may have changed: they are pushed. Any context under
+/// the socket lock.
 #[inline]
-pub(crate) fn follow(sk: LockedSock<'_>, conn: &Record) {
+pub(crate) fn sync_options(sk: LockedSock<'_>, conn: &Record) {
     if !conn
         .value()
         .cached
         .with(sk, |cached| sk.has_options(cached))
     {
-        tell(sk, conn);
+        push(sk, conn);
     }
 }
 
-/// Tells the target of cached state of the connection that is not what it was told: as
-/// soon as there is a valid route, which the state is a part of. Any context under the
-/// socket lock.
+/// Pushes cached state of the connection that is not as it was pushed last to the target,
+/// if there is a valid route, which is a part of that state. Any context under the socket
+/// lock.
 #[cold]
-pub(crate) fn tell(sk: LockedSock<'_>, conn: &Record) {
+pub(crate) fn push(sk: LockedSock<'_>, conn: &Record) {
     if sk.route().is_none() {
         return;
     }
     let now = sk.cached();
-    let told = conn.value().cached.get(sk);
+    let pushed = conn.value().cached.get(sk);
     let same = ConnCached {
         mss: now.mss,
-        ..told
+        ..pushed
     };
     if now == same {
         return;
     }
     conn.value().cached.set(sk, now);
     if let Some(target) = conn.target() {
-        let mut place = [None];
-        let mut tree = Tree::new(&mut place);
+        let mut slot = [None];
+        let mut tree = Tree::new(&mut slot);
         let handle = Some(Handle::connection(conn.hwid()));
         let _ = tree.add(None, object(now), handle, Host::Connection(sk));
         target.update(&mut tree);
@@ -105,18 +105,18 @@ pub(crate) fn tell(sk: LockedSock<'_>, conn: &Record) {
 /// something that was sent there arrived. `false`: the link address is not known, and
 /// was asked for. Any context under the socket lock.
 #[cold]
-pub(crate) fn look_at_neighbour(sk: LockedSock<'_>, progress: bool) -> bool {
+pub(crate) fn resolve_neighbour(sk: LockedSock<'_>, progress: bool) -> bool {
     let guard = ReadGuard::new();
     let target = connection::of(sk, &guard).and_then(|conn| Some((conn, conn.target()?)));
     target.is_some_and(|(conn, target)| {
         let objects = target.device().objects();
         let path = conn.path();
-        path.is_some_and(|path| objects.look_at_neighbour(target, sk, path, progress))
+        path.is_some_and(|path| objects.resolve_neighbour(target, sk, path, progress))
     })
 }
 
-/// The route of the connection was looked up again, and leaves by the same device: the
-/// target is told what is different. Any context under the socket lock.
+/// The route of the connection was looked up again, and leaves by the same device: what is
+/// different is pushed to the target. Any context under the socket lock.
 #[cold]
 pub(crate) fn rerouted(sk: LockedSock<'_>, path_dev: &NetDevice) -> Result<(), Refusal> {
     let guard = ReadGuard::new();
@@ -124,48 +124,50 @@ pub(crate) fn rerouted(sk: LockedSock<'_>, path_dev: &NetDevice) -> Result<(), R
     let (conn, target) = target.ok_or(Refusal::DeviceDown)?;
     let layers = Layers::find(path_dev)?;
     let hop = sk.hop();
-    let way = Way {
+    let key = PathKey {
         dev: path_dev,
         layers: layers.as_ref(),
         hop: &hop,
         tuple: &tuple_of(sk, layers.as_deref()),
         known: target.device().objects().knows(path_dev, &hop),
     };
-    if way.known.is_none() {
+    if key.known.is_none() {
         sk.neighbour(false).map_err(|_| Refusal::Neighbour)?;
     }
-    let mut book = target.device().objects().open();
+    let mut objects = target.device().objects().lock();
     let old = conn.path().ok_or(Refusal::DeviceDown)?;
-    let moved = book.with_few(|book, places| {
-        let mut tree = Tree::new(places);
-        let moved = book.place(target, &mut tree, &way, &sk).and_then(|placed| {
-            let new = placed.path;
-            if new != old {
-                let _charge = Charge::to(&sk);
-                target.initiate(&mut tree);
-                book.made(&tree);
-                book.depend(new);
-            }
-            let path = book.path(new).ok_or(Refusal::NoMemory);
-            let moved = path.and_then(|path| move_to(sk, conn, target, path));
-            if moved.is_ok() {
-                conn.value().path.store(new.raw(), Relaxed);
-            }
-            if new != old {
-                book.release(target, if moved.is_ok() { old } else { new });
-            }
-            moved
-        });
-        book.sweep(target, &tree);
+    let moved = objects.with_spare(|objects, slots| {
+        let mut tree = Tree::new(slots);
+        let moved = objects
+            .add_path(target, &mut tree, &key, &sk)
+            .and_then(|on| {
+                let new = on.path;
+                if new != old {
+                    let _charge = Charge::to(&sk);
+                    target.initiate(&mut tree);
+                    objects.made(&tree);
+                    objects.depend(new);
+                }
+                let path = objects.path(new).ok_or(Refusal::NoMemory);
+                let moved = path.and_then(|path| move_to(sk, conn, target, path));
+                if moved.is_ok() {
+                    conn.value().path.store(new.raw(), Relaxed);
+                }
+                if new != old {
+                    objects.release(target, if moved.is_ok() { old } else { new });
+                }
+                moved
+            });
+        objects.sweep(target, &tree);
         moved
     });
-    drop(book);
+    drop(objects);
     target.device().stats().updated(Update::Route);
     moved.unwrap_or(Err(Refusal::NoMemory))
 }
 
-/// Tells the target that the connection is on a path that it has, and what else about
-/// it is different there.
+/// Moves the connection to a path that the target has, and pushes what else is different
+/// there.
 #[inline(never)]
 fn move_to(
     sk: LockedSock<'_>,
@@ -174,8 +176,8 @@ fn move_to(
     path: Handle,
 ) -> Result<(), Refusal> {
     let cached = sk.cached();
-    let mut places: [_; 2] = core::array::from_fn(|_| None);
-    let mut tree = Tree::new(&mut places);
+    let mut slots: [_; 2] = core::array::from_fn(|_| None);
+    let mut tree = Tree::new(&mut slots);
     let on = tree.name(None, path, Host::Handle).ok();
     let handle = Some(Handle::connection(conn.hwid()));
     let block = tree

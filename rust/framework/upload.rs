@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The way back to the host stack: of one connection, of many at a time, and of those
-//! that cannot be had.
+//! The way back to the host stack: of one connection, of many at a time, and of those whose
+//! sockets a task owns.
 //!
-//! Whoever wants connections back that are not his own never waits for a socket's owner,
-//! who may sleep in memory that a user serves: the owner gives the connection back when
-//! he lets the socket go ([`release_cb`]). If its device leaves, what the
-//! connection has of the device goes at once ([`Owned::let_go`]).
+//! Who takes connections of other tasks back never waits for the owner of a socket, which
+//! may sleep in memory that a user serves: the owner gives the connection back when it
+//! releases the socket ([`release_cb`]). If its device leaves, what the connection has of
+//! the device goes at once ([`Owned::let_go`]).
 //!
 //! Claims: Documentation/networking/toe-claims.rst
 
@@ -17,21 +17,21 @@ use kernel::{
 };
 
 use super::{
-    auto,
+    candidates,
     connection::{
         self,
         Delegated,
         Record, //
     },
-    hold,
+    deferred,
+    filter_scan,
     hooks::SocketHooks,
     release_cb,
     target::{
-        places as places_for,
+        block_slots,
         Host,
         OffloadTarget, //
-    },
-    watch, //
+    }, //
 };
 use crate::{
     logic::{
@@ -78,8 +78,8 @@ pub(crate) fn upload(sk: LockedSock<'_>, reason: UploadReason) {
     }
     sk.sock().tracked_again();
     if let Some(target) = conn.target() {
-        let mut place = [None];
-        target.terminate(&mut connection::named(&mut place, sk, conn.hwid()));
+        let mut slot = [None];
+        target.terminate(&mut connection::connection_tree(&mut slot, sk, conn.hwid()));
     }
     uploaded(sk, conn, reason);
 }
@@ -92,7 +92,7 @@ fn begin(sk: LockedSock<'_>, hwid: Hwid) -> bool {
     if connection::of(sk, &guard).is_none_or(|conn| conn.hwid() != hwid) {
         return false;
     }
-    hold::flush(sk);
+    deferred::flush(sk);
     let conn = connection::of(sk, &guard).filter(|conn| conn.hwid() == hwid);
     let begun = conn.is_some_and(|conn| conn.value().step(sk, ModeEvent::Upload).is_ok());
     if begun {
@@ -109,7 +109,7 @@ fn uploaded(sk: LockedSock<'_>, conn: &Record, reason: UploadReason) {
         forget_path(conn, target);
         if target.connections() == 0 {
             // Without memory nothing is swept before the next connection.
-            let _ = watch::add(dev, target);
+            let _ = filter_scan::add(dev, target);
         }
         count(conn, target, reason);
         let mut trigger = conn.trigger();
@@ -127,14 +127,14 @@ fn uploaded(sk: LockedSock<'_>, conn: &Record, reason: UploadReason) {
     proto::remove::<SocketHooks, _>(sk, conn);
     sk.resume_host(false);
     if let Some((device, trigger)) = again {
-        auto::revisit(device, sk.sock(), trigger);
+        candidates::revisit(device, sk.sock(), trigger);
     }
 }
 
 fn forget_path(conn: &Record, target: &dyn OffloadTarget) {
-    let mut book = target.device().objects().open();
+    let mut objects = target.device().objects().lock();
     if let Some(path) = conn.take_path() {
-        book.release(target, path);
+        objects.release(target, path);
     }
 }
 
@@ -148,15 +148,15 @@ fn count(conn: &Record, target: &dyn OffloadTarget, reason: UploadReason) {
 pub(super) fn upload_hwid(sk: LockedSock<'_>, hwid: Hwid, reason: UploadReason) {
     let guard = ReadGuard::new();
     if connection::of(sk, &guard).is_some_and(|c| c.hwid() == hwid) {
-        hold::flush(sk);
+        deferred::flush(sk);
         upload(sk, reason);
     }
 }
 
 /// Returns whether the target has the connection at this moment.
 fn has(sk: LockedSock<'_>, target: &dyn OffloadTarget, hwid: Hwid) -> bool {
-    let mut place = [None];
-    let mut tree = connection::named(&mut place, sk, hwid);
+    let mut slot = [None];
+    let mut tree = connection::connection_tree(&mut slot, sk, hwid);
     target.query(&mut tree);
     let status = tree.first().and_then(|id| Some(tree.get(id)?.status()));
     status == Some(Status::Done)
@@ -171,13 +171,14 @@ fn upload_lost(sk: LockedSock<'_>, target: &dyn OffloadTarget, hwid: Hwid, reaso
     record::search::<Delegated, _>(&guard, lost, |conn| {
         sk.sock().tracked_again();
         pr_warn_once!("a socket has lost its connection: who has overwritten icsk_ulp_data?\n");
-        let mut place = [None];
-        target.terminate(&mut connection::named(&mut place, sk, hwid));
+        let mut slot = [None];
+        target.terminate(&mut connection::connection_tree(&mut slot, sk, hwid));
         forget_path(conn, target);
         count(conn, target, reason);
         proto::remove::<SocketHooks, _>(sk, conn);
         sk.resume_host(false);
-        // Who has our methods may put them back: from here on each release looks.
+        // Somebody who saved our methods may put them back: from here on each release
+        // checks.
         release_cb::look_always();
     });
 }
@@ -253,7 +254,7 @@ impl Drop for Recall {
 /// Connections that are terminated in one operation at most: bits of a word.
 const CHUNK: usize = u64::BITS as usize;
 
-type Named = (Hwid, ARef<Sock>);
+type Listed = (Hwid, ARef<Sock>);
 
 /// Why connections are taken back, and whether a device leaves, so that nothing may keep
 /// it.
@@ -282,8 +283,8 @@ pub(crate) fn upload_all(target: &dyn OffloadTarget, reason: UploadReason, leave
     upload_those(target, reason, leaves, &mut |f| target.for_each(f))
 }
 
-/// [`upload_all`], by the administrator: who owns a socket for no longer than a moment has
-/// given the connection back when this returns. Process context; waits that long.
+/// [`upload_all`], for the administrator: an owner that releases its socket within a moment
+/// has given the connection back when this returns. Process context; waits that long.
 pub(crate) fn upload_all_soon(target: &dyn OffloadTarget, reason: UploadReason) {
     const ROUNDS: u32 = 50;
 
@@ -313,10 +314,10 @@ pub(crate) fn upload_those(
 ) -> bool {
     let why = Why { reason, leaves };
     let mut all = true;
-    let mut list: KVVec<Named> = KVVec::new();
+    let mut list: KVVec<Listed> = KVVec::new();
     each(&mut |hwid, sk| {
         if list.reserve(1, GFP_KERNEL).is_err() {
-            all &= alone(target, hwid, &sk, why);
+            all &= upload_one(target, hwid, &sk, why);
             return;
         }
         let _ = list.push((hwid, sk), GFP_KERNEL);
@@ -329,7 +330,7 @@ pub(crate) fn upload_those(
 }
 
 /// `false`: the owner of its socket will do it.
-fn alone(target: &dyn OffloadTarget, hwid: Hwid, sk: &Sock, why: Why) -> bool {
+fn upload_one(target: &dyn OffloadTarget, hwid: Hwid, sk: &Sock, why: Why) -> bool {
     sk.with_lock(
         |sk| {
             upload_hwid(sk, hwid, why.reason);
@@ -345,10 +346,10 @@ fn alone(target: &dyn OffloadTarget, hwid: Hwid, sk: &Sock, why: Why) -> bool {
     )
 }
 
-/// Takes those whose locks are free in one operation, and then each of the others alone.
-/// `false`: the owners of some will do it.
-fn upload_some(target: &dyn OffloadTarget, why: Why, list: &[Named]) -> bool {
-    // Without memory each is taken alone.
+/// Takes those whose locks are free in one operation, and then each of the others by
+/// itself. `false`: the owners of some will do it.
+fn upload_some(target: &dyn OffloadTarget, why: Why, list: &[Listed]) -> bool {
+    // Without memory each is taken by itself.
     let done = match list.len() > 1 {
         true => try_batch(target, why.reason, list).unwrap_or(0),
         false => 0,
@@ -356,17 +357,17 @@ fn upload_some(target: &dyn OffloadTarget, why: Why, list: &[Named]) -> bool {
     let mut all = true;
     for (index, (hwid, sk)) in list.iter().enumerate() {
         if done & 1 << index == 0 {
-            all &= alone(target, *hwid, sk, why);
+            all &= upload_one(target, *hwid, sk, why);
         }
     }
     all
 }
 
 /// A bit for each that is uploaded.
-fn try_batch(target: &dyn OffloadTarget, reason: UploadReason, list: &[Named]) -> Result<u64> {
+fn try_batch(target: &dyn OffloadTarget, reason: UploadReason, list: &[Listed]) -> Result<u64> {
     let batch = Batch::begin();
     let mut locks = OwnedLocks::new(&batch, list.len())?;
-    let mut places = places_for(list.len())?;
+    let mut slots = block_slots(list.len())?;
     let mut done = 0;
     for (index, (hwid, sk)) in list.iter().enumerate() {
         let lock = locks.try_own(sk);
@@ -375,7 +376,7 @@ fn try_batch(target: &dyn OffloadTarget, reason: UploadReason, list: &[Named]) -
             locks.push(lock, *hwid);
         }
     }
-    let mut tree = Tree::new(&mut places);
+    let mut tree = Tree::new(&mut slots);
     for (sk, hwid) in locks.iter() {
         let _ = tree.name(None, Handle::connection(*hwid), Host::Connection(sk));
     }

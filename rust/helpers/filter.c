@@ -190,7 +190,7 @@ static u8 toe_sock_ops(const struct sock *sk)
 #endif
 }
 
-u32 toe_way_filters(struct sock *sk, struct net_device *dev)
+u32 toe_egress_filters(struct sock *sk, struct net_device *dev)
 {
 	u32 ret;
 
@@ -347,7 +347,7 @@ u32 toe_any_filters(struct net_device *dev)
 }
 
 /*
- * Could toe_way_filters() or toe_own_filters() find something that sees what is sent? For every frame,
+ * Could toe_egress_filters() or toe_own_filters() find something that sees what is sent? For every frame,
  * so few branches. What only sees what is received is for the worker to find; a
  * new xfrm policy makes the route invalid.
  */
@@ -392,20 +392,20 @@ static __always_inline u32 toe_sk_way(struct sock *sk,
 	    unlikely(dst_rtable(dst)->rt_genid != rt_genid_ipv4(sock_net(sk))))
 		dst = __sk_dst_check(sk, cookie);
 	if (unlikely(!dst))
-		return TOE_PATH_INVALID;
+		return TOE_TX_INVALID;
 	if (unlikely(dst_dev(dst) != dev || !(dev->flags & IFF_UP)))
-		return TOE_PATH_ELSEWHERE;
+		return TOE_TX_ELSEWHERE;
 	return 0;
 }
 
 static noinline u32 toe_sk_suspect(struct sock *sk,
 				   const struct net_device *dev)
 {
-	return TOE_PATH_SUSPECT | toe_sk_way(sk, dev, toe_carries_v6(sk));
+	return TOE_TX_SUSPECT | toe_sk_way(sk, dev, toe_carries_v6(sk));
 }
 
 /* Few registers live across calls: each would cost two instructions. */
-u32 toe_sk_path(struct sock *sk, const struct net_device *dev)
+u32 toe_sk_tx_blockers(struct sock *sk, const struct net_device *dev)
 {
 	if (unlikely(toe_carries_v6(sk))) {
 		if (unlikely(toe_suspect(sk, dev, true)))

@@ -25,13 +25,13 @@ enum toe_filter {
 	TOE_FILTER_RX_HANDLER	= 1 << 9,
 };
 
-enum toe_path {
+enum toe_tx_blockers {
 	/* The route is no longer valid. */
-	TOE_PATH_INVALID	= 1 << 0,
+	TOE_TX_INVALID	= 1 << 0,
 	/* It leaves through another device, or this one is down. */
-	TOE_PATH_ELSEWHERE	= 1 << 1,
-	/* toe_way_filters() and toe_own_filters() are worth to be asked. */
-	TOE_PATH_SUSPECT	= 1 << 2,
+	TOE_TX_ELSEWHERE	= 1 << 1,
+	/* toe_egress_filters() and toe_own_filters() are worth to be asked. */
+	TOE_TX_SUSPECT	= 1 << 2,
 };
 
 /*
@@ -39,12 +39,12 @@ enum toe_path {
  * through @dev; of the device and the namespace, and of the socket itself. Any context;
  * the socket's lock need not be held.
  */
-u32 toe_way_filters(struct sock *sk, struct net_device *dev);
+u32 toe_egress_filters(struct sock *sk, struct net_device *dev);
 u32 toe_own_filters(struct sock *sk);
 bool toe_sk_tracked(const struct sock *sk, bool v6);
 
 /*
- * What toe_way_filters() could find for some socket at @dev, and toe_own_filters()
+ * What toe_egress_filters() could find for some socket at @dev, and toe_own_filters()
  * but for filters of a socket. Any context.
  */
 u32 toe_any_filters(struct net_device *dev);
@@ -55,9 +55,9 @@ bool toe_sk_watched(struct sock *sk);
 extern const atomic_t *const toe_ingress_programs;
 
 /*
- * A set of enum toe_path, for a frame about to leave by @dev. Under the socket lock,
+ * A set of enum toe_tx_blockers, for a frame about to leave by @dev. Under the socket lock,
  * bottom halves off.
  */
-u32 toe_sk_path(struct sock *sk, const struct net_device *dev);
+u32 toe_sk_tx_blockers(struct sock *sk, const struct net_device *dev);
 
 #endif

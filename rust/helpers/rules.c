@@ -13,12 +13,12 @@
  * Under the socket lock. A socket that was accepted has the backlog of its
  * listener (sk_clone() copies it); one that connects has never had one.
  */
-void toe_sk_rule_facts(struct sock *sk, struct toe_rule_facts *facts)
+void toe_sk_meta(struct sock *sk, struct toe_sock_meta *meta)
 {
-	facts->mark = READ_ONCE(sk->sk_mark);
-	facts->uid = from_kuid(sock_net(sk)->user_ns, sk_uid(sk));
-	facts->uid_known = facts->uid != (uid_t)-1;
-	facts->passive = READ_ONCE(sk->sk_max_ack_backlog) != 0;
+	meta->mark = READ_ONCE(sk->sk_mark);
+	meta->uid = from_kuid(sock_net(sk)->user_ns, sk_uid(sk));
+	meta->uid_known = meta->uid != (uid_t)-1;
+	meta->passive = READ_ONCE(sk->sk_max_ack_backlog) != 0;
 }
 
 /* Process context. */

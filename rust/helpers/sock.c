@@ -307,44 +307,44 @@ struct tcp_ulp_ops *toe_ulp_alloc(const char *name)
 	return ops;
 }
 
-/* --- facts for the offload decision ----------------------------------- */
+/* --- what the offload decision reads ----------------------------------- */
 
-void toe_sock_facts(struct sock *sk, struct toe_sock_facts *facts)
+void toe_sk_eligibility(struct sock *sk, struct toe_sk_eligibility *found)
 {
 	struct tcp_sock *tp = tcp_sk(sk);
 
-	memset(facts, 0, sizeof(*facts));
+	memset(found, 0, sizeof(*found));
 #ifdef CONFIG_TCP_MD5SIG
-	facts->md5_ao |= !!rcu_access_pointer(tp->md5sig_info);
+	found->md5_ao |= !!rcu_access_pointer(tp->md5sig_info);
 #endif
 #ifdef CONFIG_TCP_AO
-	facts->md5_ao |= !!rcu_access_pointer(tp->ao_info);
+	found->md5_ao |= !!rcu_access_pointer(tp->ao_info);
 #endif
 #ifdef CONFIG_INET_PSP
-	facts->psp = !!rcu_access_pointer(sk->psp_assoc);
+	found->psp = !!rcu_access_pointer(sk->psp_assoc);
 #endif
-	facts->mptcp = sk_is_mptcp(sk);
+	found->mptcp = sk_is_mptcp(sk);
 #if IS_ENABLED(CONFIG_SMC)
-	facts->smc = tp->syn_smc;
+	found->smc = tp->syn_smc;
 #endif
-	facts->fastopen = rcu_access_pointer(tp->fastopen_rsk) ||
+	found->fastopen = rcu_access_pointer(tp->fastopen_rsk) ||
 			  tp->fastopen_req || inet_test_bit(DEFER_CONNECT, sk);
-	facts->sack_scoreboard = tp->sacked_out || tp->lost_out ||
+	found->sack_scoreboard = tp->sacked_out || tp->lost_out ||
 				 tp->retrans_out || tp->rx_opt.num_sacks ||
 				 tp->rx_opt.dsack || tp->compressed_ack;
-	facts->timestamping = READ_ONCE(sk->sk_tsflags) ||
+	found->timestamping = READ_ONCE(sk->sk_tsflags) ||
 			      sock_flag(sk, SOCK_RCVTSTAMP) ||
 			      tp->tcp_tx_delay;
-	facts->memory_pressure = tcp_under_memory_pressure(sk);
-	facts->sockmap = (uintptr_t)rcu_access_pointer(sk->sk_user_data) &
+	found->memory_pressure = tcp_under_memory_pressure(sk);
+	found->sockmap = (uintptr_t)rcu_access_pointer(sk->sk_user_data) &
 			 SK_USER_DATA_PSOCK;
 	if (inet_csk(sk)->icsk_af_ops->net_header_len == sizeof(struct iphdr))
-		facts->ip_options = rcu_access_pointer(inet_sk(sk)->inet_opt);
+		found->ip_options = rcu_access_pointer(inet_sk(sk)->inet_opt);
 #if IS_ENABLED(CONFIG_IPV6)
 	else
-		facts->ip_options = rcu_access_pointer(inet6_sk(sk)->opt);
+		found->ip_options = rcu_access_pointer(inet6_sk(sk)->opt);
 	/* ipv6_pktoptions() keeps the last frame. */
-	facts->timestamping |= sk->sk_family == AF_INET6 && inet6_sk(sk)->rxopt.all;
+	found->timestamping |= sk->sk_family == AF_INET6 && inet6_sk(sk)->rxopt.all;
 #endif
 }
 

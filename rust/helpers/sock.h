@@ -20,7 +20,7 @@ enum { TOE_SOCK_KEEPOPEN = SOCK_KEEPOPEN };
 #endif
 
 /* Fields that are bit fields or sit behind inlines, read in one go. */
-struct toe_sock_facts {
+struct toe_sk_eligibility {
 	bool md5_ao;
 	bool psp;
 	bool mptcp;
@@ -96,7 +96,7 @@ bool toe_sock_tryhold(struct sock *sk);
 int toe_sk_add_backlog(struct sock *sk, struct sk_buff *skb);
 void toe_sk_incoming(struct sock *sk, struct sk_buff *skb, int iif, u16 queue,
 		     u32 napi_id);
-void toe_sock_facts(struct sock *sk, struct toe_sock_facts *facts);
+void toe_sk_eligibility(struct sock *sk, struct toe_sk_eligibility *found);
 
 struct net_device *toe_sk_route(struct sock *sk, bool *xfrm);
 /*

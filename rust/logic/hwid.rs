@@ -88,7 +88,7 @@ impl Slot {
         }
     }
 
-    /// A free slot that was used in so many generations.
+    /// A free slot that was used in this many generations.
     #[cfg(any(test, CONFIG_KUNIT = "y"))]
     pub(super) const fn worn(generation: u32) -> Self {
         Self {

@@ -18,10 +18,10 @@
 pub mod ack;
 pub mod buffer;
 pub mod conn;
+pub mod deferred;
 pub mod eligibility;
 pub mod expect;
 pub mod filter;
-pub mod hold;
 pub mod hwid;
 pub mod legacy;
 pub mod next_hop;

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! When an entry last looked at the objects below it: the neighbour's link address is
-//! *cached* state, of which the entry has a copy in its header; that frames arrive there
-//! is *delegated* state, which the host is told.
+//! When an entry last checked the objects below it: the neighbour's link address is
+//! *cached* state, of which the entry has a copy in its header; that frames arrive there is
+//! *delegated* state, which the host gets from it.
 //!
 //! A neighbour that is not heard of becomes stale (RFC 4861 section 7.3). The host stack
-//! looks at it with each packet; an entry looks when an object of the target was changed,
+//! checks it with each packet; an entry does so when an object of the target was changed,
 //! and otherwise about once a second.
 //!
 //! Claims: Documentation/networking/toe-claims.rst
 
 use super::seq::Seq;
 
-/// When the next hop was looked at, and what there was to tell.
+/// When the next hop was checked, and what had been acknowledged then.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NextHop {
     /// The target's count of changes of its objects.
@@ -30,8 +30,8 @@ pub const fn second(now_us: u64) -> u32 {
 }
 
 impl NextHop {
-    /// The next hop is not known: it is looked at before the next frame. `changes` is
-    /// the present count.
+    /// The next hop is not known: it is checked before the next frame. `changes` is the
+    /// present count.
     pub const fn unknown(changes: u32, snd_una: Seq) -> Self {
         Self {
             changes: changes.wrapping_sub(1),
@@ -40,20 +40,20 @@ impl NextHop {
         }
     }
 
-    /// Returns whether there is no need to look again.
+    /// Returns whether there is no need to check it again.
     #[inline(always)]
     pub const fn is_current(&self, changes: u32, second: u32) -> bool {
         self.changes == changes && self.second == second
     }
 
-    /// Returns whether the peer has acknowledged something since the last look: frames
+    /// Returns whether the peer has acknowledged something since the last check: frames
     /// reach it.
     pub const fn progressed(&self, snd_una: Seq) -> bool {
         self.snd_una.before(snd_una)
     }
 
     /// The next hop was found to be as the entry has it.
-    pub const fn looked(changes: u32, second: u32, snd_una: Seq) -> Self {
+    pub const fn checked(changes: u32, second: u32, snd_una: Seq) -> Self {
         Self {
             changes,
             second,
@@ -71,7 +71,7 @@ mod tests {
     fn looked_at_when_something_changed() {
         for changes in [0, 1, u32::MAX] {
             assert!(!NextHop::unknown(changes, Seq(7)).is_current(changes, 0));
-            let hop = NextHop::looked(changes, 5, Seq(7));
+            let hop = NextHop::checked(changes, 5, Seq(7));
             assert!(hop.is_current(changes, 5));
             assert!(!hop.is_current(changes.wrapping_add(1), 5));
         }
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn looked_at_once_a_second() {
-        let hop = NextHop::looked(1, second(9 << 20), Seq(7));
+        let hop = NextHop::checked(1, second(9 << 20), Seq(7));
         assert!(hop.is_current(1, second((10 << 20) - 1)));
         assert!(!hop.is_current(1, second(10 << 20)));
         // After 136 years the count begins again.
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn only_new_acknowledgements_are_progress() {
-        let hop = NextHop::looked(1, 0, Seq(u32::MAX));
+        let hop = NextHop::checked(1, 0, Seq(u32::MAX));
         assert!(!hop.progressed(Seq(u32::MAX)));
         assert!(!hop.progressed(Seq(u32::MAX - 1)));
         assert!(hop.progressed(Seq(0)));

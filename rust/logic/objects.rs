@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The host's books on the objects below connections: which of them the target has, how
-//! many depend on each, and which go when nothing does any more.
+//! many depend on each, and which go when nothing does.
 //!
 //! A connection depends on its path, a path on its neighbour, that on the layers below it.
 //! An object counts as a dependant of what it lies on from when the target has it until

@@ -232,30 +232,28 @@ impl Limits {
     }
 }
 
-/// The longest time between two looks at a connection that is not ready to be
-/// offloaded, in ms.
-const LOOK_MAX_MS: u64 = 1024;
+/// The longest time between two attempts to offload a connection that is not ready, in ms.
+const ATTEMPT_MAX_MS: u64 = 1024;
 
-/// When to look first, in ms, at a connection established at `now_ms`: two or three
+/// When to try a connection first, in ms, that was established at `now_ms`: two or three
 /// milliseconds later, whatever the limits, for rules have their own.
 ///
 /// `connect()` and `accept()` are about to take the socket's lock, and for who waits for
 /// it when a hand-over ends the connection is taken back.
-pub const fn first_look(now_ms: u64) -> u64 {
-    look_again(now_ms + 1, 1)
+pub const fn first_attempt(now_ms: u64) -> u64 {
+    next_attempt(now_ms + 1, 1)
 }
 
-/// When to look again, in ms, at a connection that was not ready at `now_ms` and
-/// at `looks` times before: below `min_segments`, neighbour unresolved, recovery.
+/// When to try a connection again, in ms, that was not ready at `now_ms` and `attempts`
+/// times before: below `min_segments`, neighbour unresolved, recovery.
 ///
-/// A young connection is looked at soon and again, an old one about once a
-/// second for as long as it lasts. The times are multiples of the distance, so
-/// that connections are looked at together.
-pub const fn look_again(now_ms: u64, looks: u32) -> u64 {
-    let step = if looks < LOOK_MAX_MS.ilog2() {
-        1 << looks
+/// A young connection is tried again soon, an old one about once a second for as long as it
+/// lasts. The times are multiples of the distance, so that connections are tried together.
+pub const fn next_attempt(now_ms: u64, attempts: u32) -> u64 {
+    let step = if attempts < ATTEMPT_MAX_MS.ilog2() {
+        1 << attempts
     } else {
-        LOOK_MAX_MS
+        ATTEMPT_MAX_MS
     };
     (now_ms / step + 1) * step
 }
@@ -314,11 +312,11 @@ impl Backoff {
     /// Notes that the connection was taken back at `now_ms` as soon as it had been handed
     /// over, for somebody waited for its socket.
     ///
-    /// That is chance, and says nothing of the connection: no upload of its history, and
-    /// it is looked at again as soon as one whose socket could not be had. Else a
-    /// connection that is busy all the time would hardly ever be offloaded.
+    /// That is chance, and says nothing of the connection: no upload of its history, and it
+    /// is tried again as soon as one whose socket could not be had. Else a connection that
+    /// is busy all the time would hardly ever be offloaded.
     pub fn contended(&mut self, now_ms: u64) {
-        self.until_ms = look_again(now_ms, self.contended);
+        self.until_ms = next_attempt(now_ms, self.contended);
         self.contended = self.contended.saturating_add(1);
     }
 
@@ -499,9 +497,9 @@ mod tests {
         let l = Limits::default();
         let mut b = Backoff::new();
         let mut now = 5000;
-        for looks in 0..20 {
+        for attempts in 0..20 {
             b.contended(now);
-            assert_eq!(b.until_ms(), look_again(now, looks));
+            assert_eq!(b.until_ms(), next_attempt(now, attempts));
             assert!(b.check(now) == Err(Refusal::Backoff));
             now = b.until_ms();
             assert!(b.check(now).is_ok());
@@ -518,24 +516,24 @@ mod tests {
     #[test]
     fn the_first_look_waits_for_connect_and_accept() {
         for now in 70..80 {
-            assert!((2..=3).contains(&(first_look(now) - now)));
+            assert!((2..=3).contains(&(first_attempt(now) - now)));
         }
-        // Those of one moment are looked at together.
-        assert_eq!(first_look(77), first_look(78));
+        // Those of one moment are tried together.
+        assert_eq!(first_attempt(77), first_attempt(78));
     }
 
     #[test]
     fn looks_get_rarer_and_never_end() {
         let mut now = 12_345;
-        for looks in 0..40 {
-            let next = look_again(now, looks);
-            let step = 1 << looks.min(10);
+        for attempts in 0..40 {
+            let next = next_attempt(now, attempts);
+            let step = 1 << attempts.min(10);
             assert!(next > now && next - now <= step);
             assert_eq!(next % step, 0);
             now = next;
         }
-        // Those that wait longest are looked at together.
-        assert_eq!(look_again(5000, 12), look_again(5119, 99));
+        // Those that wait longest are tried together.
+        assert_eq!(next_attempt(5000, 12), next_attempt(5119, 99));
     }
 
     #[test]

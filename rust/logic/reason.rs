@@ -7,7 +7,7 @@
 //! the name shown in sysfs, `ethtool -S` and tracepoints cannot drift apart.
 
 /// Defines an enumeration whose variants have a name and a dense index.
-macro_rules! named {
+macro_rules! reasons {
     (
         $(#[$meta:meta])*
         pub enum $type:ident {
@@ -49,7 +49,7 @@ macro_rules! named {
     };
 }
 
-named! {
+reasons! {
     /// Why a connection is not offloaded. It goes on in the host stack, and the
     /// device counts the reason.
     pub enum Refusal {
@@ -165,7 +165,7 @@ named! {
     }
 }
 
-named! {
+reasons! {
     /// Why a connection went back from the target to the host stack.
     pub enum UploadReason {
         /// Too many special cases in a short time.
@@ -229,7 +229,7 @@ impl UploadReason {
     }
 }
 
-named! {
+reasons! {
     /// Which of a connection's cached state was brought up to date in the target,
     /// which goes on with it.
     pub enum Update {
@@ -246,7 +246,7 @@ named! {
     }
 }
 
-named! {
+reasons! {
     /// What the target does not finish itself: the host stack does, with the connection
     /// in legacy mode. Most are found in a received frame, the last ones in
     /// what the host stack does.

@@ -78,7 +78,7 @@ pub enum Direction {
 /// What rules can ask about a connection. What is `None` is not known: no test for
 /// it is met, and no negated one.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Facts {
+pub struct MatchKey {
     /// Addresses, ports and VLAN; `local` is this end.
     pub tuple: Tuple,
     /// Who opened it.
@@ -163,7 +163,7 @@ const V4: u64 = 1 << 32;
 /// Number of words, with room for more; a power of two.
 const WORDS: usize = 64;
 
-/// The facts as the program looks at them: each a number.
+/// The key as the program reads it: each part a number.
 struct Words {
     values: [u64; WORDS],
     /// Bit per word that is known.
@@ -177,7 +177,7 @@ fn halves(bytes: &[u8; 16]) -> [u64; 2] {
 }
 
 impl Words {
-    fn new(f: &Facts) -> Self {
+    fn new(f: &MatchKey) -> Self {
         let t = &f.tuple;
         let v4 = |addr: &[u8; 16]| V4 | (halves(addr)[0] >> 32);
         let mut words = Words {
@@ -402,12 +402,12 @@ impl Rule {
     }
 }
 
-/// Facts that are looked up only if a rule asks for them.
+/// Parts of the key that are looked up only if a rule asks for them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Needs {
-    /// [`Facts::cgroup`].
+    /// [`MatchKey::cgroup`].
     pub cgroup: bool,
-    /// [`Facts::process`].
+    /// [`MatchKey::process`].
     pub process: bool,
 }
 
@@ -421,10 +421,10 @@ pub struct Verdict {
     pub may_change: bool,
 }
 
-/// The first rule whose tests `facts` meet. Any context; at most one round per
+/// The first rule whose tests `key` meet. Any context; at most one round per
 /// node.
-pub fn evaluate(nodes: &[Node], facts: &Facts) -> Verdict {
-    let words = Words::new(facts);
+pub fn evaluate(nodes: &[Node], key: &MatchKey) -> Verdict {
+    let words = Words::new(key);
     let watch = match words.known {
         u64::MAX => GROWS,
         _ => GROWS | MAYBE,
@@ -502,33 +502,33 @@ mod tests {
             Ok(small)
         }
 
-        fn evaluate(&self, f: &Facts) -> Verdict {
+        fn evaluate(&self, f: &MatchKey) -> Verdict {
             evaluate(self.nodes.get(..self.len).unwrap_or_default(), f)
         }
 
         /// The line of the rule that is met.
-        fn line(&self, f: &Facts) -> u32 {
+        fn line(&self, f: &MatchKey) -> u32 {
             let rule = self.evaluate(f).rule;
             rule.and_then(|i| self.rules.get(usize::from(i)))
                 .map_or(0, |r| r.line)
         }
     }
 
-    fn web() -> Facts {
-        Facts {
+    fn web() -> MatchKey {
+        MatchKey {
             tuple: Tuple::v4([10, 0, 0, 1], 443, [192, 0, 2, 7], 40_000),
             direction: Some(Direction::Passive),
             uid: Some(33),
             mark: 0x1f,
             cgroup: find("/a/b").ok(),
-            ..Facts::default()
+            ..MatchKey::default()
         }
     }
 
     /// The line of the rule that `f` meets, 99 on an error. On the stack for as long as
     /// this takes only.
     #[inline(never)]
-    fn line_of(text: &str, f: &Facts) -> u32 {
+    fn line_of(text: &str, f: &MatchKey) -> u32 {
         match Small::parse(text) {
             Ok(small) => small.line(f),
             Err(_) => 99,
@@ -537,7 +537,7 @@ mod tests {
 
     /// What becomes of `f`.
     #[inline(never)]
-    fn verdict(text: &str, f: &Facts) -> Option<Verdict> {
+    fn verdict(text: &str, f: &MatchKey) -> Option<Verdict> {
         match Small::parse(text) {
             Ok(small) => Some(small.evaluate(f)),
             Err(_) => None,
@@ -596,7 +596,7 @@ mod tests {
             let text = core::str::from_utf8(&text[..len]).unwrap_or_default();
             assert_eq!(line(text), 1);
             // What is not met has an opposite that is.
-            let one = Facts {
+            let one = MatchKey {
                 tuple: Tuple {
                     vlan: Tags::of_vlan(9),
                     ..Tuple::v6([1; 16], 1000, [2; 16], 2000)
@@ -606,7 +606,7 @@ mod tests {
                 uid: Some(99),
                 cgroup: Some(Cgroup::default()),
                 bytes: 1,
-                ..Facts::default()
+                ..MatchKey::default()
             };
             let expected = if met == "any" { 1 } else { 2 };
             assert_eq!(line_of(text, &one), expected);
@@ -631,7 +631,7 @@ mod tests {
     #[test]
     fn bytes_and_age_may_come() {
         let text = "bytes > 4k => offload\nage >= 2s => offload\nend\n";
-        let young = Facts {
+        let young = MatchKey {
             bytes: 4096,
             age_ms: Some(1999),
             ..web()
@@ -640,14 +640,14 @@ mod tests {
         assert_eq!(
             line_of(
                 text,
-                &Facts {
+                &MatchKey {
                     bytes: 4097,
                     ..young
                 }
             ),
             1
         );
-        let old = Facts {
+        let old = MatchKey {
             age_ms: Some(2000),
             ..young
         };
@@ -738,9 +738,9 @@ mod tests {
 
     #[test]
     fn descriptions() {
-        let read = |text| describe::describe(text, Facts::default(), &mut find);
-        let facts = read("passive local 10.0.0.1 lport 443 remote 192.0.2.7 rport 40000 uid 33 mark 0x1f cgroup /a/b");
-        assert!(facts.is_ok_and(|f| f.tuple == web().tuple
+        let read = |text| describe::describe(text, MatchKey::default(), &mut find);
+        let key = read("passive local 10.0.0.1 lport 443 remote 192.0.2.7 rport 40000 uid 33 mark 0x1f cgroup /a/b");
+        assert!(key.is_ok_and(|f| f.tuple == web().tuple
             && f.direction == web().direction
             && f.uid == web().uid
             && f.mark == web().mark

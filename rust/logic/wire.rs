@@ -121,7 +121,7 @@ pub struct Segment {
 
 /// A frame that is no plain TCP segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Odd {
+pub enum FrameError {
     /// Not a TCP segment: the frame goes up the ordinary way.
     NotTcp,
     /// A frame that the target never finishes. With the tuple, if that can be
@@ -131,7 +131,7 @@ pub enum Odd {
 }
 
 /// Parses a frame; [`parse_into`] by value.
-pub fn parse(frame: &[u8], frame_len: u32) -> Result<Segment, Odd> {
+pub fn parse(frame: &[u8], frame_len: u32) -> Result<Segment, FrameError> {
     let mut segment = Segment::default();
     parse_into(frame, frame_len, &mut segment).map(|()| segment)
 }
@@ -142,9 +142,9 @@ pub fn parse(frame: &[u8], frame_len: u32) -> Result<Segment, Odd> {
 /// `frame` are the linear bytes from the Ethernet header on; [`LINEAR_LEN`] of
 /// them, or the whole frame, are enough. `frame_len` is the length of the whole
 /// frame, with what is not linear.
-pub fn parse_into(frame: &[u8], frame_len: u32, out: &mut Segment) -> Result<(), Odd> {
+pub fn parse_into(frame: &[u8], frame_len: u32, out: &mut Segment) -> Result<(), FrameError> {
     let Some(eth) = frame.first_chunk::<ETH_LEN>() else {
-        return Err(Odd::NotTcp);
+        return Err(FrameError::NotTcp);
     };
     let mut ethertype = u16::from_be_bytes([eth[12], eth[13]]);
     let mut l3_off = ETH_LEN;
@@ -152,19 +152,19 @@ pub fn parse_into(frame: &[u8], frame_len: u32, out: &mut Segment) -> Result<(),
         (ethertype, l3_off) = untag(frame, ethertype, &mut out.tuple.vlan)?;
     }
     let Some(l3) = frame.get(l3_off..) else {
-        return Err(Odd::NotTcp);
+        return Err(FrameError::NotTcp);
     };
     let l3_len = frame_len.saturating_sub(l3_off as u32);
 
     let (ip_len, l4_len) = match ethertype {
         ETHERTYPE_IPV4 => (IPV4_LEN, ipv4(l3, l3_len, out)?),
         ETHERTYPE_IPV6 => (IPV6_LEN, ipv6(l3, l3_len, out)?),
-        _ => return Err(Odd::NotTcp),
+        _ => return Err(FrameError::NotTcp),
     };
     out.l4_off = l3_off.wrapping_add(ip_len) as u16;
     match l3.get(ip_len..) {
         Some(l4) => tcp(l4, l4_len, out),
-        None => Err(Odd::Special(SpecialCase::BadHeader, None)),
+        None => Err(FrameError::Special(SpecialCase::BadHeader, None)),
     }
 }
 
@@ -173,7 +173,7 @@ pub fn parse_into(frame: &[u8], frame_len: u32, out: &mut Segment) -> Result<(),
 /// tags than a connection can have, or a tag without VLAN, is no connection's.
 #[cold]
 #[inline(never)]
-fn untag(frame: &[u8], mut ethertype: u16, tags: &mut Tags) -> Result<(u16, usize), Odd> {
+fn untag(frame: &[u8], mut ethertype: u16, tags: &mut Tags) -> Result<(u16, usize), FrameError> {
     let mut off = ETH_LEN;
     // Ends: no more than `MAX_TAGS` are taken.
     while matches!(ethertype, ETHERTYPE_VLAN | ETHERTYPE_QINQ) {
@@ -181,11 +181,11 @@ fn untag(frame: &[u8], mut ethertype: u16, tags: &mut Tags) -> Result<(u16, usiz
             .get(off..)
             .and_then(|rest| rest.first_chunk::<VLAN_LEN>());
         let Some([a, b, c, d]) = tag.copied() else {
-            return Err(Odd::NotTcp);
+            return Err(FrameError::NotTcp);
         };
         match tags.with_inner(ethertype, u16::from_be_bytes([a, b])) {
             Some(more) => *tags = more,
-            None => return Err(Odd::NotTcp),
+            None => return Err(FrameError::NotTcp),
         }
         ethertype = u16::from_be_bytes([c, d]);
         off = off.wrapping_add(VLAN_LEN);
@@ -206,12 +206,12 @@ pub fn parse_tcp(bytes: &[u8], len: u32) -> Option<Segment> {
 /// The IPv4 header. `l3` are the linear bytes from it on, and `l3_len` the length
 /// of all from it on. Returns the length of TCP header and payload.
 #[inline(always)]
-fn ipv4(l3: &[u8], l3_len: u32, out: &mut Segment) -> Result<u32, Odd> {
+fn ipv4(l3: &[u8], l3_len: u32, out: &mut Segment) -> Result<u32, FrameError> {
     let Some(h) = l3.first_chunk::<IPV4_LEN>() else {
-        return Err(Odd::NotTcp);
+        return Err(FrameError::NotTcp);
     };
     if h[9] != IPPROTO_TCP {
-        return Err(Odd::NotTcp);
+        return Err(FrameError::NotTcp);
     }
     // More fragments, or a fragment offset; the reserved bit is ignored.
     let fragment = u16::from_be_bytes([h[6], h[7]]) & 0x3fff;
@@ -219,7 +219,7 @@ fn ipv4(l3: &[u8], l3_len: u32, out: &mut Segment) -> Result<u32, Odd> {
         return Err(ipv4_special(l3, h, out.tuple.vlan));
     }
     if !header_sum_ok(h) {
-        return Err(Odd::Special(SpecialCase::BadChecksum, None));
+        return Err(FrameError::Special(SpecialCase::BadChecksum, None));
     }
     let len = match u16::from_be_bytes([h[2], h[3]]) {
         // A GSO frame too long for the field.
@@ -227,7 +227,7 @@ fn ipv4(l3: &[u8], l3_len: u32, out: &mut Segment) -> Result<u32, Odd> {
         len => u32::from(len),
     };
     if len < (IPV4_LEN + TCP_LEN) as u32 || len > l3_len {
-        return Err(Odd::Special(SpecialCase::BadHeader, None));
+        return Err(FrameError::Special(SpecialCase::BadHeader, None));
     }
     out.tuple.family = Family::V4;
     if let (Some(remote), Some(local)) = (
@@ -271,19 +271,19 @@ fn sum_is_ones(header: &[u8]) -> bool {
 /// enough.
 #[cold]
 #[inline(never)]
-fn ipv4_special(l3: &[u8], h: &[u8; IPV4_LEN], vlan: Tags) -> Odd {
+fn ipv4_special(l3: &[u8], h: &[u8; IPV4_LEN], vlan: Tags) -> FrameError {
     let header_len = usize::from(h[0] & 0xf) * 4;
     if h[0] >> 4 != 4 || header_len < IPV4_LEN {
-        return Odd::Special(SpecialCase::BadHeader, None);
+        return FrameError::Special(SpecialCase::BadHeader, None);
     }
     // What the host's IP layer drops must not cost a connection its offload.
     if !l3.get(..header_len).is_some_and(sum_is_ones) {
-        return Odd::Special(SpecialCase::BadChecksum, None);
+        return FrameError::Special(SpecialCase::BadChecksum, None);
     }
     let fragment = u16::from_be_bytes([h[6], h[7]]) & 0x3fff;
     if fragment & 0x1fff != 0 {
         // Not the first fragment: no TCP header, so no connection.
-        return Odd::Special(SpecialCase::Fragment, None);
+        return FrameError::Special(SpecialCase::Fragment, None);
     }
     let case = if fragment != 0 {
         SpecialCase::Fragment
@@ -299,14 +299,14 @@ fn ipv4_special(l3: &[u8], h: &[u8; IPV4_LEN], vlan: Tags) -> Odd {
             0,
         )
     };
-    Odd::Special(case, with_ports(tuple, l3, header_len))
+    FrameError::Special(case, with_ports(tuple, l3, header_len))
 }
 
 /// The IPv6 header; arguments and result as of [`ipv4`].
 #[inline(always)]
-fn ipv6(l3: &[u8], l3_len: u32, out: &mut Segment) -> Result<u32, Odd> {
+fn ipv6(l3: &[u8], l3_len: u32, out: &mut Segment) -> Result<u32, FrameError> {
     let Some(h) = l3.first_chunk::<IPV6_LEN>() else {
-        return Err(Odd::NotTcp);
+        return Err(FrameError::NotTcp);
     };
     out.tuple.family = Family::V6;
     out.tuple.remote.copy_from_slice(&h[8..24]);
@@ -315,7 +315,7 @@ fn ipv6(l3: &[u8], l3_len: u32, out: &mut Segment) -> Result<u32, Odd> {
         return Err(ipv6_special(l3, h[6], out.tuple));
     }
     if h[0] >> 4 != 6 {
-        return Err(Odd::Special(SpecialCase::BadHeader, None));
+        return Err(FrameError::Special(SpecialCase::BadHeader, None));
     }
     let payload = l3_len.saturating_sub(IPV6_LEN as u32);
     let len = match u16::from_be_bytes([h[4], h[5]]) {
@@ -324,7 +324,7 @@ fn ipv6(l3: &[u8], l3_len: u32, out: &mut Segment) -> Result<u32, Odd> {
         len => u32::from(len),
     };
     if len < TCP_LEN as u32 || len > payload {
-        return Err(Odd::Special(SpecialCase::BadHeader, None));
+        return Err(FrameError::Special(SpecialCase::BadHeader, None));
     }
     let class = (h[0] << 4) | (h[1] >> 4);
     out.ip_ecn = class & 3;
@@ -337,7 +337,7 @@ fn ipv6(l3: &[u8], l3_len: u32, out: &mut Segment) -> Result<u32, Odd> {
 /// headers, as far as they are linear, to see whether TCP follows.
 #[cold]
 #[inline(never)]
-fn ipv6_special(l3: &[u8], first: u8, tuple: Tuple) -> Odd {
+fn ipv6_special(l3: &[u8], first: u8, tuple: Tuple) -> FrameError {
     const HOP_BY_HOP: u8 = 0;
     const ROUTING: u8 = 43;
     const FRAGMENT: u8 = 44;
@@ -350,10 +350,10 @@ fn ipv6_special(l3: &[u8], first: u8, tuple: Tuple) -> Odd {
     let mut case = SpecialCase::ExtHeader;
     for _ in 0..MAX_HEADERS {
         let Some(h) = l3.get(off..).and_then(|rest| rest.first_chunk::<4>()) else {
-            return Odd::NotTcp;
+            return FrameError::NotTcp;
         };
         let len = match next {
-            IPPROTO_TCP => return Odd::Special(case, with_ports(tuple, l3, off)),
+            IPPROTO_TCP => return FrameError::Special(case, with_ports(tuple, l3, off)),
             HOP_BY_HOP | ROUTING | DESTINATION => (usize::from(h[1]) + 1) * 8,
             AUTHENTICATION => (usize::from(h[1]) + 2) * 4,
             FRAGMENT => {
@@ -361,19 +361,19 @@ fn ipv6_special(l3: &[u8], first: u8, tuple: Tuple) -> Odd {
                 if u16::from_be_bytes([h[2], h[3]]) & 0xfff8 != 0 {
                     // Not the first fragment: no TCP header follows.
                     return if h[0] == IPPROTO_TCP {
-                        Odd::Special(case, None)
+                        FrameError::Special(case, None)
                     } else {
-                        Odd::NotTcp
+                        FrameError::NotTcp
                     };
                 }
                 8
             }
-            _ => return Odd::NotTcp,
+            _ => return FrameError::NotTcp,
         };
         next = h[0];
         off = off.saturating_add(len);
     }
-    Odd::NotTcp
+    FrameError::NotTcp
 }
 
 /// The tuple with the ports of the TCP header at `off`, if they are linear.
@@ -389,19 +389,19 @@ fn with_ports(tuple: Tuple, l3: &[u8], off: usize) -> Option<Tuple> {
 /// The TCP header. `l4` are the linear bytes from it on, `l4_len` its length with
 /// the payload; `out.l4_off` is set.
 #[inline(always)]
-fn tcp(l4: &[u8], l4_len: u32, out: &mut Segment) -> Result<(), Odd> {
+fn tcp(l4: &[u8], l4_len: u32, out: &mut Segment) -> Result<(), FrameError> {
     let Some(h) = l4.first_chunk::<TCP_LEN>() else {
-        return Err(Odd::Special(SpecialCase::BadHeader, None));
+        return Err(FrameError::Special(SpecialCase::BadHeader, None));
     };
     out.tuple.rport = u16::from_be_bytes([h[0], h[1]]);
     out.tuple.lport = u16::from_be_bytes([h[2], h[3]]);
     let header_len = usize::from(h[12] >> 4) * 4;
     if header_len < TCP_LEN || header_len as u32 > l4_len {
         // The host stack drops this: no reason to bother it with the connection.
-        return Err(Odd::Special(SpecialCase::BadHeader, None));
+        return Err(FrameError::Special(SpecialCase::BadHeader, None));
     }
     let Some(options) = l4.get(TCP_LEN..header_len) else {
-        return Err(Odd::Special(SpecialCase::BadHeader, Some(out.tuple)));
+        return Err(FrameError::Special(SpecialCase::BadHeader, Some(out.tuple)));
     };
     (out.opts, out.ts) = options_kind(options);
     out.seq = Seq(u32::from_be_bytes([h[4], h[5], h[6], h[7]]));
@@ -535,9 +535,9 @@ mod tests {
         f[24..26].copy_from_slice(&sum.to_be_bytes());
     }
 
-    fn case(p: Result<Segment, Odd>) -> Option<(SpecialCase, bool)> {
+    fn case(p: Result<Segment, FrameError>) -> Option<(SpecialCase, bool)> {
         match p {
-            Err(Odd::Special(case, tuple)) => Some((case, tuple.is_some())),
+            Err(FrameError::Special(case, tuple)) => Some((case, tuple.is_some())),
             _ => None,
         }
     }
@@ -618,11 +618,11 @@ mod tests {
 
         // A third tag; a priority without a VLAN; no room for the tag.
         let three = put_tag(&two, [0x81, 0, 0, 1]);
-        assert!(parse(&three, len + 8) == Err(Odd::NotTcp));
+        assert!(parse(&three, len + 8) == Err(FrameError::NotTcp));
         let priority = put_tag(&plain, [0x81, 0, 0xe0, 0]);
-        assert!(parse(&priority, len) == Err(Odd::NotTcp));
+        assert!(parse(&priority, len) == Err(FrameError::NotTcp));
         for short in ETH_LEN..ETH_LEN + 2 * VLAN_LEN {
-            assert!(parse(&two[..short], short as u32) == Err(Odd::NotTcp));
+            assert!(parse(&two[..short], short as u32) == Err(FrameError::NotTcp));
         }
     }
 
@@ -655,13 +655,13 @@ mod tests {
         fix_sum(&mut f, 20);
         assert!(matches!(
             parse(&f, len),
-            Err(Odd::Special(SpecialCase::Fragment, Some(t))) if t == tuple().reversed()
+            Err(FrameError::Special(SpecialCase::Fragment, Some(t))) if t == tuple().reversed()
         ));
         f[21] = 1;
         fix_sum(&mut f, 20);
         assert!(case(parse(&f, len)) == Some((SpecialCase::Fragment, false)));
         f[23] = 17;
-        assert!(parse(&f, len) == Err(Odd::NotTcp));
+        assert!(parse(&f, len) == Err(FrameError::NotTcp));
         let mut f = good;
         f[46] = 0x40;
         assert!(case(parse(&f, len)) == Some((SpecialCase::BadHeader, false)));
@@ -700,15 +700,15 @@ mod tests {
         f[56] = 1;
         assert!(case(parse(&f, len)) == Some((SpecialCase::Fragment, false)));
         f[54] = 17;
-        assert!(parse(&f, len) == Err(Odd::NotTcp));
+        assert!(parse(&f, len) == Err(FrameError::NotTcp));
         f[20] = 58;
-        assert!(parse(&f, len) == Err(Odd::NotTcp));
+        assert!(parse(&f, len) == Err(FrameError::NotTcp));
         // A loop of headers ends.
         let mut f = [0u8; LEN];
         f[12] = 0x86;
         f[13] = 0xdd;
         f[14] = 0x60;
-        assert!(parse(&f, len) == Err(Odd::NotTcp));
+        assert!(parse(&f, len) == Err(FrameError::NotTcp));
         let mut f = good;
         f[19] = 75;
         assert!(case(parse(&f, len)) == Some((SpecialCase::BadHeader, false)));

@@ -113,7 +113,7 @@ impl TestSocket {
     /// Sends, without waiting.
     pub(crate) fn send(&self, data: &[u8]) -> Result<usize> {
         let (ptr, len) = (data.as_ptr().cast(), data.len());
-        // SAFETY: a live socket, and so many bytes.
+        // SAFETY: a live socket, and this many bytes.
         let sent = unsafe { bindings::toe_fixture_send(self.0.as_ptr(), ptr, len) };
         kernel::error::to_result(sent.min(0)).map(|()| sent as usize)
     }
@@ -121,7 +121,7 @@ impl TestSocket {
     /// Receives, without waiting.
     pub(crate) fn receive(&self, data: &mut [u8]) -> Result<usize> {
         let (ptr, len) = (data.as_mut_ptr().cast(), data.len());
-        // SAFETY: a live socket, and room for so many bytes.
+        // SAFETY: a live socket, and room for this many bytes.
         let received = unsafe { bindings::toe_fixture_receive(self.0.as_ptr(), ptr, len) };
         kernel::error::to_result(received.min(0)).map(|()| received as usize)
     }
@@ -142,7 +142,7 @@ impl Drop for TestSocket {
 
 /// A frame that came in by `dev`: these bytes, from the Ethernet header on.
 pub(crate) fn frame(dev: &NetDevice, bytes: &[u8]) -> Option<SkBuff> {
-    // SAFETY: a live device, and so many bytes.
+    // SAFETY: a live device, and this many bytes.
     let skb =
         unsafe { bindings::toe_fixture_frame(dev.as_ptr(), bytes.as_ptr().cast(), bytes.len()) };
     // SAFETY: just made, and nobody else's.

@@ -44,7 +44,7 @@ impl ExtAck<'_> {
     }
 
     /// Sets the message, which is cut to 79 bytes. It is copied: the answer is sent when
-    /// nothing keeps the module any more.
+    /// nothing keeps the module from then on.
     pub(crate) fn set(&mut self, message: &CStr) {
         if !self.0.is_null() {
             // SAFETY: valid and ours by the type invariant; the reference does not leave this

@@ -262,7 +262,7 @@ impl<T: Poll> PinnedDrop for Napi<T> {
         if self.active.load(Relaxed) != 0 {
             // SAFETY: added and enabled by the type invariant. The device, whose
             // `priv_destructor` drops the driver's value, is still there, and as in
-            // `stop()`; nobody else has the instance any more.
+            // `stop()`; by then nobody else has the instance.
             unsafe {
                 bindings::napi_disable(self.napi.get());
                 bindings::toe_netif_napi_del(self.napi.get());

@@ -87,8 +87,8 @@ impl<T: NetEventNotifier> Chain<T> for NetEvents {
 
     /// # Safety
     ///
-    /// As [`Chain::tell`] says.
-    unsafe fn tell(data: &T, event: c_ulong, arg: *mut c_void) {
+    /// As [`Chain::notify`] says.
+    unsafe fn notify(data: &T, event: c_ulong, arg: *mut c_void) {
         if event as u32 == bindings::netevent_notif_type_NETEVENT_NEIGH_UPDATE {
             // SAFETY: the argument of this event is a neighbour that its sender keeps until
             // the chain returns (`neigh_update()`, `neigh_timer_handler()`,

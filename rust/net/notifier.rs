@@ -95,7 +95,7 @@ pub(crate) trait Chain<T> {
     ///
     /// Called while the chain calls a block, in the same context, with the event and the
     /// argument that it got from the chain.
-    unsafe fn tell(data: &T, event: c_ulong, arg: *mut c_void);
+    unsafe fn notify(data: &T, event: c_ulong, arg: *mut c_void);
 }
 
 /// A `T` that is told what happens in a chain, until this is dropped.
@@ -162,7 +162,7 @@ unsafe extern "C" fn notified<C: Chain<T>, T>(
     // waits for this call before it goes. `data` was initialised before the block.
     let data = unsafe { &(*block.cast::<Registration<C, T>>()).data };
     // SAFETY: called by the chain, and these are its event and its argument.
-    unsafe { C::tell(data, event, arg) };
+    unsafe { C::notify(data, event, arg) };
     bindings::NOTIFY_DONE as c_int
 }
 
@@ -193,8 +193,8 @@ impl<T: NetdevNotifier> Chain<T> for Devices {
 
     /// # Safety
     ///
-    /// As [`Chain::tell`] says.
-    unsafe fn tell(data: &T, event: c_ulong, info: *mut c_void) {
+    /// As [`Chain::notify`] says.
+    unsafe fn notify(data: &T, event: c_ulong, info: *mut c_void) {
         // SAFETY: the chain is called under rtnl (`call_netdevice_notifiers_info()` asserts
         // it; registering takes it), which nobody releases meanwhile.
         let rtnl = unsafe { Rtnl::assume() };

@@ -582,7 +582,7 @@ impl FrameList {
             self.tail = core::ptr::null_mut();
         }
         self.len -= 1;
-        // SAFETY: it was the list's, and is on no list any more, its `next` null.
+        // SAFETY: it was the list's, and is no longer on a list, its `next` null.
         Some(unsafe { SkBuff::from_raw(skb) })
     }
 

@@ -77,7 +77,7 @@ impl<T, const LEN: usize> DerefMut for Lent<'_, T, LEN> {
 impl<T, const LEN: usize> Drop for Lent<'_, T, LEN> {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: by the type invariant; they are not used any more.
+        // SAFETY: by the type invariant; they are no longer used.
         unsafe { self.0.drop_in_place() };
     }
 }

@@ -6,13 +6,13 @@
 //!
 
 mod direct;
-mod path;
+mod route;
 mod rx;
 mod tx;
 
-pub(crate) use path::{
+pub(crate) use route::{
     Hop,
-    Path, //
+    TxBlockers, //
 };
 pub(crate) use tx::{
     AppendError,
@@ -232,9 +232,9 @@ impl<'a> LockedSock<'a> {
     /// Reads what the offload decision wants to know of the socket.
     #[inline]
     pub(crate) fn eligibility(&self) -> Eligibility {
-        let mut c = bindings::toe_sock_facts::default();
+        let mut c = bindings::toe_sk_eligibility::default();
         // SAFETY: live and locked by the type invariant; `c` is ours.
-        unsafe { bindings::toe_sock_facts(self.as_ptr(), &mut c) };
+        unsafe { bindings::toe_sk_eligibility(self.as_ptr(), &mut c) };
         // SAFETY: live and locked by the type invariant, and with it the congestion control,
         // functions that nobody writes to; fields, accessed in place.
         unsafe {

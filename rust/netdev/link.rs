@@ -22,7 +22,7 @@ use crate::net::{
         DeviceSetup,
         NetDevice, //
     },
-    pair,
+    peer,
     rtnl::LinkKind, //
 };
 
@@ -78,9 +78,9 @@ impl LinkKind for Link {
         })?;
         let a = port(dev.get())?;
         let b = port(peer.get())?;
-        pair::tie((dev.get(), &a.peer), (peer.get(), &b.peer), rtnl);
+        peer::attach((dev.get(), &a.peer), (peer.get(), &b.peer), rtnl);
         if let Err(error) = peer.configure(&info) {
-            pair::untie((dev.get(), &a.peer), (peer.get(), &b.peer), rtnl);
+            peer::detach((dev.get(), &a.peer), (peer.get(), &b.peer), rtnl);
             return Err(extack.fail(c"the peer could not be configured", error));
         }
         peer.keep();
@@ -90,7 +90,7 @@ impl LinkKind for Link {
 
     fn dellink(dev: &NetDevice, kill: &mut KillList<'_>, rtnl: &Rtnl) {
         if let Some(port) = Port::of(dev) {
-            pair::untie_and_kill(
+            peer::detach_and_kill(
                 (dev, &port.peer),
                 |peer| Port::of(peer).map(|port| &port.peer),
                 kill,

@@ -55,7 +55,7 @@ pub(super) const DEFAULT_RING: u32 = 1024;
 pub(super) const RING_RANGE: core::ops::RangeInclusive<u32> = 16..=16384;
 
 /// The number of frames that are left to the softirq after one that was the host stack's.
-const SHY: u32 = 64;
+const RX_BACKOFF: u32 = 64;
 
 /// A transmit queue. Any number of CPUs send by it at once.
 #[repr(align(64))]
@@ -113,7 +113,7 @@ pub(super) struct RxQueue {
     pub(super) index: u16,
     recent: Recent,
     /// Frames to come that need not be tried in the sender's task.
-    shy: AtomicU32,
+    rx_backoff: AtomicU32,
     #[pin]
     pub(super) frames: FrameQueue,
 }
@@ -128,7 +128,7 @@ impl RxQueues {
             let queue = Napi::new(pin_init!(RxQueue {
                 index: index as u16,
                 recent: Recent::new(),
-                shy: AtomicU32::new(0),
+                rx_backoff: AtomicU32::new(0),
                 frames <- FrameQueue::new(DEFAULT_RING),
             }));
             queues.push(
@@ -233,9 +233,9 @@ impl Poll for RxQueue {
             return Some(skb);
         };
         // A lost update of two senders at once does no harm.
-        let shy = napi.shy.load(Relaxed);
-        if shy != 0 {
-            napi.shy.store(shy - 1, Relaxed);
+        let rx_backoff = napi.rx_backoff.load(Relaxed);
+        if rx_backoff != 0 {
+            napi.rx_backoff.store(rx_backoff - 1, Relaxed);
             return Some(skb);
         }
         let len = skb.len();
@@ -244,7 +244,7 @@ impl Poll for RxQueue {
             None => napi.frames.count_direct(len, bh),
             // The whole receive path of the host is too much for a sender's
             // stack: the softirq does it, and probably the next ones.
-            Some(_) => napi.shy.store(SHY, Relaxed),
+            Some(_) => napi.rx_backoff.store(RX_BACKOFF, Relaxed),
         }
         back
     }

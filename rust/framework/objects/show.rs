@@ -9,8 +9,8 @@ use kernel::{
 };
 
 use super::{
-    named,
-    Objects, //
+    handle_tree,
+    ObjectTable, //
 };
 use crate::{
     framework::target::OffloadTarget,
@@ -32,7 +32,7 @@ use crate::{
     }, //
 };
 
-impl Objects {
+impl ObjectTable {
     /// The objects, one a line, each before those that depend on it. Process context.
     pub(crate) fn show(&self, target: &dyn OffloadTarget, seq: &SeqFile) -> Result {
         seq_print!(seq, "level handle on dependants state\n");
@@ -66,8 +66,8 @@ impl Objects {
         Ok(())
     }
 
-    /// As the target has it, not the book; what the book says that it lies `on`, if that is
-    /// something else.
+    /// As the target has it, not the host; what the host's record says that it lies `on`,
+    /// if that is something else.
     fn show_one(
         &self,
         target: &dyn OffloadTarget,
@@ -80,8 +80,8 @@ impl Objects {
         let Some(handle) = refs.handle(level) else {
             return;
         };
-        let mut place = [None];
-        let mut tree = named(&mut place, handle);
+        let mut slot = [None];
+        let mut tree = handle_tree(&mut slot, handle);
         target.query(&mut tree);
         let Some(block) = tree.first().and_then(|id| tree.get(id)) else {
             return;

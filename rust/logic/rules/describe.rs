@@ -4,10 +4,6 @@
 //! with the one value that the connection has.
 
 use super::{
-    super::{
-        tuple::Family,
-        vlan::Tags, //
-    },
     lexer::{
         Kind,
         Lexer,
@@ -23,15 +19,23 @@ use super::{
         time, //
     },
     Direction,
-    Facts,
-    FindCgroup, //
+    FindCgroup,
+    MatchKey, //
+};
+use crate::logic::{
+    tuple::Family,
+    vlan::Tags, //
 };
 
 /// Reads a description. What it does not mention is as in `base`; both addresses
 /// have to be there.
-pub fn describe(text: &str, base: Facts, find: &mut FindCgroup<'_>) -> Result<Facts, ParseError> {
+pub fn describe(
+    text: &str,
+    base: MatchKey,
+    find: &mut FindCgroup<'_>,
+) -> Result<MatchKey, ParseError> {
     let mut lexer = Lexer::new(text);
-    let mut facts = base;
+    let mut key = base;
     let mut local: Option<(Family, [u8; 16])> = None;
     let mut remote: Option<(Family, [u8; 16])> = None;
     loop {
@@ -48,49 +52,49 @@ pub fn describe(text: &str, base: Facts, find: &mut FindCgroup<'_>) -> Result<Fa
                         Problem::Bad("addresses of two families"),
                     ));
                 }
-                (facts.tuple.family, facts.tuple.local) = local;
-                facts.tuple.remote = remote.1;
-                return Ok(facts);
+                (key.tuple.family, key.tuple.local) = local;
+                key.tuple.remote = remote.1;
+                return Ok(key);
             }
-            (Kind::Word, "active") => facts.direction = Some(Direction::Active),
-            (Kind::Word, "passive") => facts.direction = Some(Direction::Passive),
-            (Kind::Word, "request") => facts.request = true,
+            (Kind::Word, "active") => key.direction = Some(Direction::Active),
+            (Kind::Word, "passive") => key.direction = Some(Direction::Passive),
+            (Kind::Word, "request") => key.request = true,
             (Kind::Word, "local") => local = Some(value(&mut lexer, "an address", address)?),
             (Kind::Word, "remote") => remote = Some(value(&mut lexer, "an address", address)?),
-            (Kind::Word, "lport") => facts.tuple.lport = value(&mut lexer, "a port", port)?,
-            (Kind::Word, "rport") => facts.tuple.rport = value(&mut lexer, "a port", port)?,
+            (Kind::Word, "lport") => key.tuple.lport = value(&mut lexer, "a port", port)?,
+            (Kind::Word, "rport") => key.tuple.rport = value(&mut lexer, "a port", port)?,
             (Kind::Word, "interface") => {
-                facts.interface = value(&mut lexer, "a name", |t| name(t.as_bytes()))?;
+                key.interface = value(&mut lexer, "a name", |t| name(t.as_bytes()))?;
             }
             (Kind::Word, "vlan") => {
                 let id = value(&mut lexer, "a VLAN identifier", |t| one(t, 4094))?;
-                facts.tuple.vlan = Tags::of_vlan(id as u16);
+                key.tuple.vlan = Tags::of_vlan(id as u16);
             }
-            (Kind::Word, "mark") => facts.mark = value(&mut lexer, "a mark", number)?,
+            (Kind::Word, "mark") => key.mark = value(&mut lexer, "a mark", number)?,
             (Kind::Word, "uid") => {
                 let uid = value(&mut lexer, "a numeric user", |t| one(t, u32::MAX - 1))?;
-                facts.uid = Some(uid);
+                key.uid = Some(uid);
             }
             (Kind::Word, "process") => {
                 let process = value(&mut lexer, "a name", |t| name(t.as_bytes()))?;
-                facts.process = Some(process);
+                key.process = Some(process);
             }
             (Kind::Word, "cgroup") => {
                 let path = lexer.token()?;
                 match find(path.text) {
-                    Ok(cgroup) => facts.cgroup = Some(cgroup),
+                    Ok(cgroup) => key.cgroup = Some(cgroup),
                     Err(why) => return Err(ParseError::at(&path, Problem::Bad(why))),
                 }
             }
             (Kind::Word, "segments") => {
-                facts.segments = value(&mut lexer, "a number", number)?.into();
+                key.segments = value(&mut lexer, "a number", number)?.into();
             }
             (Kind::Word, "age") => {
                 let ms = value(&mut lexer, "a time with its unit: ms, s, min or h", time)?;
-                facts.age_ms = Some(ms.into());
+                key.age_ms = Some(ms.into());
             }
             (Kind::Word, "bytes") => {
-                facts.bytes = value(&mut lexer, "a number of bytes, as 64k, 1m, 1g", size)?;
+                key.bytes = value(&mut lexer, "a number of bytes, as 64k, 1m, 1g", size)?;
             }
             _ => return Err(ParseError::at(&word, Problem::Expected("a property"))),
         }

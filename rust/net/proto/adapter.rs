@@ -264,7 +264,7 @@ impl<H: Hooks> Adapter<H> {
             HostFrame::Pass(skb) => {
                 let original = original_af_ops(sock);
                 // SAFETY: a static table of the kernel by the invariant of `AfOps`, or the
-                // socket's own, if it is not delegated any more.
+                // socket's own, if it is no longer delegated.
                 match unsafe { (*original).queue_xmit } {
                     // SAFETY: the host's own method, with the same socket and flow, the same
                     // lock, and a frame that we give away.

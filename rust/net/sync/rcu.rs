@@ -176,8 +176,8 @@ impl<T: Send + Sync + 'static> RcuSlot<T> {
         // INVARIANT: `new` is null or from `into_context()`, the old one is freed.
         let old = self.0.swap(new, Ordering::AcqRel);
         if !old.is_null() {
-            // SAFETY: a box of a `T` by the type invariant, which nobody finds here any more,
-            // and which only this call has taken out.
+            // SAFETY: a box of a `T` by the type invariant, which nobody finds here from
+            // now on, and which only this call has taken out.
             unsafe { RcuBox::<T>::free(old) };
         }
     }

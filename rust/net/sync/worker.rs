@@ -142,8 +142,8 @@ impl<T: Send + Sync + 'static> Drop for Published<T> {
         let raw = self.0 .0.swap(ptr::null_mut(), Ordering::AcqRel);
         if !raw.is_null() {
             // SAFETY: the module's root drops this in process context, where the callee may
-            // sleep. Then nobody has the value any more, which is from `KBox::into_raw()`, by
-            // the invariant of `Slot`, and was taken out once.
+            // sleep. By then nobody has the value, which is from `KBox::into_raw()`, by the
+            // invariant of `Slot`, and was taken out once.
             unsafe {
                 bindings::synchronize_rcu();
                 drop(KBox::from_raw(raw));

@@ -546,8 +546,8 @@ impl SkBuff {
     /// hardware verified.
     pub(crate) fn verify_tcp_checksum(&mut self, seg: &Segment, v6: bool) -> bool {
         let len = u32::from(seg.data_off - seg.l4_off) + seg.payload;
-        // SAFETY: the frame is ours; parsing found so many bytes in it, and the
-        // IP header without options before the TCP header.
+        // SAFETY: the frame is ours; parsing found this many bytes in it, and the IP header
+        // without options before the TCP header.
         unsafe { bindings::toe_tcp_csum_ok(self.as_ptr(), u32::from(seg.l4_off), len, v6) }
     }
 

@@ -15,7 +15,7 @@ use std::fmt::Write;
 use std::hint::black_box;
 
 use toe_model::logic::rules::{
-    evaluate, parser, Cgroup, Direction, Facts, Node, Rule, MAX_NODES, MAX_RULES,
+    evaluate, parser, Cgroup, Direction, MatchKey, Node, Rule, MAX_NODES, MAX_RULES,
 };
 use toe_model::logic::tuple::Tuple;
 
@@ -48,16 +48,16 @@ fn main() {
     )
     .unwrap_or_else(|e| panic!("{e}"));
     nodes.truncate(parsed.nodes);
-    let facts = Facts {
+    let key = MatchKey {
         tuple: Tuple::v4([192, 0, 2, 1], 40_000, [198, 51, 100, 7], 443),
         direction: Some(Direction::Active),
         uid: Some(1000),
-        ..Facts::default()
+        ..MatchKey::default()
     };
     assert_eq!(parsed.rules, 100);
-    assert_eq!(evaluate(&nodes, &facts).rule, Some(99));
+    assert_eq!(evaluate(&nodes, &key).rule, Some(99));
     for _ in 0..rounds {
-        black_box(evaluate(black_box(&nodes), black_box(&facts)));
+        black_box(evaluate(black_box(&nodes), black_box(&key)));
     }
     println!(
         "{} rules, {} tests, {} bytes each, {rounds} evaluations",

@@ -12,7 +12,7 @@ use crate::logic::{
     policy::Limits,
     reason::SpecialCase,
     receive::{receive, HostView},
-    rules::{self, describe::describe, parser, Cgroup, Facts, Node, Rule},
+    rules::{self, describe::describe, parser, Cgroup, MatchKey, Node, Rule},
     seq::Seq,
     template::{HeaderTemplate, TemplateParams, TxFields, MAX_LEN},
     tuple::Tuple,
@@ -269,7 +269,7 @@ pub fn rules(data: &[u8]) {
         n if n % 2 == 0 => Ok(Cgroup::default()),
         _ => Err("no such cgroup"),
     };
-    let facts = describe(text, Facts::default(), &mut find);
+    let key = describe(text, MatchKey::default(), &mut find);
     let mut nodes = [Node::EMPTY; 64];
     let mut list = [Rule::default(); 8];
     let places = |line: u32, column: u32| {
@@ -277,7 +277,7 @@ pub fn rules(data: &[u8]) {
         let at = lines.get(line as usize - 1).expect("a line of the text");
         assert!(column as usize <= at.chars().count() + 1, "column {column}");
     };
-    if let Err(e) = &facts {
+    if let Err(e) = &key {
         places(e.line, e.column);
     }
     match parser::parse(text, &mut nodes, &mut list, &mut find) {
@@ -286,7 +286,7 @@ pub fn rules(data: &[u8]) {
                 nodes
                     .get(..parsed.nodes)
                     .expect("no more nodes than there are"),
-                &facts.unwrap_or_default(),
+                &key.unwrap_or_default(),
             );
             if let Some(rule) = verdict.rule {
                 assert!(usize::from(rule) < parsed.rules);

@@ -21,7 +21,7 @@ use toe_model::logic::{
     tuple::{Family, Tuple},
     vlan::{self, Tags},
     window,
-    wire::{self, Odd, OptKind},
+    wire::{self, FrameError, OptKind},
 };
 
 fn any_tuple() -> impl Strategy<Value = Tuple> {
@@ -324,7 +324,7 @@ proptest! {
         out[t.l3_off() + bit / 8] ^= 1 << (bit % 8);
         prop_assert!(matches!(
             wire::parse(&out, out.len() as u32),
-            Err(Odd::NotTcp | Odd::Special(_, None))
+            Err(FrameError::NotTcp | FrameError::Special(_, None))
         ));
     }
 

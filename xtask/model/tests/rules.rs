@@ -8,7 +8,7 @@ use std::fmt::Write;
 use proptest::prelude::*;
 use toe_model::fuzz;
 use toe_model::logic::rules::{
-    evaluate, parser, Cgroup, Direction, Facts, Node, Rule, MAX_NODES, MAX_RULES,
+    evaluate, parser, Cgroup, Direction, MatchKey, Node, Rule, MAX_NODES, MAX_RULES,
 };
 use toe_model::logic::tuple::Tuple;
 use toe_model::logic::vlan::Tags;
@@ -89,7 +89,7 @@ fn any_tree() -> impl Strategy<Value = Tree> {
         })
 }
 
-fn any_facts() -> impl Strategy<Value = Facts> {
+fn any_key() -> impl Strategy<Value = MatchKey> {
     let cgroup = prop_oneof![
         Just(None),
         Just(find("/").ok()),
@@ -129,7 +129,7 @@ fn any_facts() -> impl Strategy<Value = Facts> {
                 age,
                 bytes,
             )| {
-                Facts {
+                MatchKey {
                     tuple: Tuple {
                         vlan: Tags::of_vlan(vlan),
                         ..Tuple::v4([10, 1, 0, 0], lport, [10, 0, 0, last], rport)
@@ -142,7 +142,7 @@ fn any_facts() -> impl Strategy<Value = Facts> {
                     cgroup,
                     age_ms: age,
                     bytes,
-                    ..Facts::default()
+                    ..MatchKey::default()
                 }
             },
         )
@@ -197,7 +197,7 @@ impl Leaf {
         }
     }
 
-    fn holds(&self, f: &Facts) -> Option<bool> {
+    fn holds(&self, f: &MatchKey) -> Option<bool> {
         let compare = |have: u64, sign: &str, n: u64| match sign {
             "<" => have < n,
             "<=" => have <= n,
@@ -238,7 +238,7 @@ impl Leaf {
 
 impl Tree {
     /// Is it known that this is so (or, `not`: that it is not)?
-    fn holds(&self, f: &Facts, not: bool) -> bool {
+    fn holds(&self, f: &MatchKey, not: bool) -> bool {
         match self {
             // Of two tests the one may be known, and the other not.
             Tree::Leaf(Leaf::Listen(port)) => {
@@ -277,7 +277,7 @@ proptest! {
     #[test]
     fn as_the_trees_say(
         trees in prop::collection::vec(any_tree(), 0..6),
-        all in prop::collection::vec(any_facts(), 1..20),
+        all in prop::collection::vec(any_key(), 1..20),
     ) {
         let mut text = String::new();
         for tree in &trees {
@@ -287,19 +287,19 @@ proptest! {
         text.push_str("end\n");
         let (nodes, rules) = parse(&text);
         prop_assert_eq!(rules.len(), trees.len());
-        for facts in &all {
-            let expected = trees.iter().position(|t| t.holds(facts, false));
-            let got = evaluate(&nodes, facts);
-            prop_assert_eq!(got.rule.map(usize::from), expected, "{}\n{:?}", text, facts);
+        for key in &all {
+            let expected = trees.iter().position(|t| t.holds(key, false));
+            let got = evaluate(&nodes, key);
+            prop_assert_eq!(got.rule.map(usize::from), expected, "{}\n{:?}", text, key);
             // What cannot change, more bytes and age do not change.
             if !got.may_change {
-                let later = Facts {
-                    bytes: facts.bytes + 100,
-                    age_ms: facts.age_ms.map(|ms| ms + 100),
-                    ..*facts
+                let later = MatchKey {
+                    bytes: key.bytes + 100,
+                    age_ms: key.age_ms.map(|ms| ms + 100),
+                    ..*key
                 };
                 let then = evaluate(&nodes, &later).rule;
-                prop_assert!(then == got.rule || text.contains('<'), "{}\n{:?}", text, facts);
+                prop_assert!(then == got.rule || text.contains('<'), "{}\n{:?}", text, key);
             }
         }
     }

@@ -21,7 +21,7 @@ use toe_model::logic::{
     transmit::{self, SendVerdict, SendView, WaitReason, NAGLE_PUSH},
     tuple::Tuple,
     window::{self, Offered, WindowView},
-    wire::{self, flags, Odd, Segment},
+    wire::{self, flags, FrameError, Segment},
 };
 
 use crate::host::Host;
@@ -391,8 +391,8 @@ impl Endpoint {
     pub fn input(&mut self, now: Time, frame: &[u8]) {
         let linear = &frame[..frame.len().min(wire::LINEAR_LEN)];
         let seg = match wire::parse(linear, frame.len() as u32) {
-            Err(Odd::NotTcp | Odd::Special(_, None)) => return,
-            Err(Odd::Special(case, Some(tuple))) => {
+            Err(FrameError::NotTcp | FrameError::Special(_, None)) => return,
+            Err(FrameError::Special(case, Some(tuple))) => {
                 if tuple == self.cfg.tuple {
                     self.odd_input(now, case, frame);
                 }

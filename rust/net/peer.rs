@@ -95,22 +95,22 @@ impl PeerLink {
     }
 
     fn point_to(&self, peer: &NetDevice, rtnl: &Rtnl) {
-        // SAFETY: live by the invariant of `NetDevice`. The tracker is unused, as `tie()`
-        // comes once for a device, and pinned until `untie()`. May sleep, as rtnl is held.
+        // SAFETY: live by the invariant of `NetDevice`. The tracker is unused, as `attach()`
+        // comes once for a device, and pinned until `detach()`. May sleep, as rtnl is held.
         unsafe { bindings::toe_netdev_hold(peer.as_ptr(), self.tracker.get()) };
         // INVARIANT: the tracker holds a reference.
         self.store(peer.as_ptr(), rtnl);
     }
 }
 
-/// Ties two devices together, registered both, and neither tied before.
-pub(crate) fn tie(a: (&NetDevice, &PeerLink), b: (&NetDevice, &PeerLink), rtnl: &Rtnl) {
+/// Makes two devices peers of each other: both registered, and neither attached before.
+pub(crate) fn attach(a: (&NetDevice, &PeerLink), b: (&NetDevice, &PeerLink), rtnl: &Rtnl) {
     a.1.point_to(b.0, rtnl);
     b.1.point_to(a.0, rtnl);
 }
 
-/// Undoes [`tie`]; nothing is done if that was done already.
-pub(crate) fn untie(a: (&NetDevice, &PeerLink), b: (&NetDevice, &PeerLink), rtnl: &Rtnl) {
+/// Undoes [`attach`]; nothing is done if that was done already.
+pub(crate) fn detach(a: (&NetDevice, &PeerLink), b: (&NetDevice, &PeerLink), rtnl: &Rtnl) {
     for (link, to) in [(a.1, b.0), (b.1, a.0)] {
         if link.load() == to.as_ptr() {
             // INVARIANT: null before either is unregistered, which only our
@@ -123,9 +123,9 @@ pub(crate) fn untie(a: (&NetDevice, &PeerLink), b: (&NetDevice, &PeerLink), rtnl
     }
 }
 
-/// Unties two devices and queues both for unregistration; nothing is done if
-/// that was done already.
-pub(crate) fn untie_and_kill(
+/// Detaches two devices and queues both for unregistration; nothing is done if that was
+/// done already.
+pub(crate) fn detach_and_kill(
     a: (&NetDevice, &PeerLink),
     peer_link: impl for<'a> Fn(&'a NetDevice) -> Option<&'a PeerLink>,
     kill: &mut KillList<'_>,
@@ -137,7 +137,7 @@ pub(crate) fn untie_and_kill(
     let Some(b_link) = peer_link(b) else {
         return;
     };
-    untie(a, (b, b_link), rtnl);
+    detach(a, (b, b_link), rtnl);
     kill.add(a.0, rtnl);
     kill.add_peer(a.0, b, rtnl);
 }

@@ -3,22 +3,21 @@
 //! Connections that the policy offloads: at establishment, after a number of
 //! bytes, and again after an upload.
 //!
-//! Candidates are noted in contexts that must not do more (a tracepoint, the end
-//! of an upload), and handed over by a worker, those that are due together in one
-//! operation.
+//! Candidates are queued in contexts that must not do more (a tracepoint, the end of an
+//! upload). A worker hands them over, those that are due at the same time in one operation.
 
 use kernel::prelude::*;
 
 use super::{
-    agenda::{
-        Agenda,
-        Noted, //
+    delayed_queue::{
+        Delayed,
+        DelayedQueue, //
     },
     device::Device,
     registry,
     request::{
         self,
-        Wanted, //
+        Request, //
     },
     trigger::Trigger, //
 };
@@ -50,25 +49,25 @@ use crate::{
 /// A device belongs to one namespace, and no other one's candidates wait behind its own.
 const MAX_CANDIDATES: usize = 16384;
 
-/// How long a look waits for owners of sockets at most, for all candidates together.
+/// How long a run waits for owners of sockets at most, for all candidates together.
 const OWNERS_MS: u32 = 10;
 
-/// The candidates of a device; part of it, with the worker that looks at them.
+/// The candidates of a device; part of it, with the worker that decides on them.
 #[pin_data]
-pub(crate) struct Auto {
+pub(crate) struct Candidates {
     #[pin]
-    candidates: Agenda<Wanted>,
+    queue: DelayedQueue<Request>,
 }
 
-impl Auto {
+impl Candidates {
     pub(super) fn new() -> impl PinInit<Self> {
-        pin_init!(Auto { candidates <- Agenda::new() })
+        pin_init!(Candidates { queue <- DelayedQueue::new() })
     }
 
     /// The device is going: its candidates are dropped. Process context.
     pub(super) fn close(&self) {
-        self.candidates.close();
-        drop(self.candidates.take());
+        self.queue.close();
+        drop(self.queue.take());
     }
 }
 
@@ -91,7 +90,7 @@ pub(crate) fn established(sk: LockedSock<'_>) {
             since_ms: Some(now),
             ..Trigger::new(false)
         };
-        note(device, sk.sock(), trigger, policy::first_look(now));
+        note(device, sk.sock(), trigger, policy::first_attempt(now));
     }
 }
 
@@ -102,60 +101,61 @@ pub(crate) fn revisit(device: &Device, sk: &Sock, trigger: Trigger) {
 
 /// If there is no room, the connection stays with the host stack.
 fn note(device: &Device, sk: &Sock, trigger: Trigger, due_ms: u64) {
-    if let Some(held) = sk.try_hold() {
-        list(device, due_ms, Wanted::new(held, trigger));
+    if let Some(sk_ref) = sk.try_hold() {
+        list(device, due_ms, Request::new(sk_ref, trigger));
     }
 }
 
 /// The socket's cgroup is charged, in whatever context it is listed.
-fn list(device: &Device, due_ms: u64, wanted: Wanted) {
-    let sk = wanted.sk.clone();
+fn list(device: &Device, due_ms: u64, request: Request) {
+    let sk = request.sk.clone();
     let _charge = Charge::to(&sk);
-    let worker = device.auto();
-    let candidates = &worker.job().candidates;
-    let _ = candidates.add(worker, due_ms, wanted, MAX_CANDIDATES);
+    let worker = device.candidates();
+    let queue = &worker.job().queue;
+    let _ = queue.add(worker, due_ms, request, MAX_CANDIDATES);
 }
 
-impl AsMut<Wanted> for Noted<Wanted> {
-    fn as_mut(&mut self) -> &mut Wanted {
+impl AsMut<Request> for Delayed<Request> {
+    fn as_mut(&mut self) -> &mut Request {
         self.item_mut()
     }
 }
 
-/// Of one that is noted already, and has its memory.
-fn note_again(worker: &Worker<Auto>, due_ms: u64, mut wanted: Noted<Wanted>) {
-    wanted.get_mut().ms = due_ms;
-    let candidates = &worker.job().candidates;
-    let _ = candidates.put(worker, wanted, MAX_CANDIDATES);
+/// Of one that was queued before, and has its memory.
+fn put_back(worker: &Worker<Candidates>, due_ms: u64, mut request: Delayed<Request>) {
+    request.get_mut().ms = due_ms;
+    let queue = &worker.job().queue;
+    let _ = queue.put(worker, request, MAX_CANDIDATES);
 }
 
-/// When to look again at a connection that was decided on, if that may end otherwise.
-/// `now` is when this look began: the time spent on others does not delay the next look.
-fn look_later(now: u64, wanted: &mut Wanted) -> Option<u64> {
-    match wanted.decided.take() {
+/// When to try a connection again that was decided on, if that may end otherwise. `now` is
+/// when this run began: the time spent on others does not delay the next attempt.
+fn retry_at(now: u64, request: &mut Request) -> Option<u64> {
+    match request.decided.take() {
         Some((Err(reason), true)) if may_change(reason) => {
             // A contended connection has not been decided on yet.
-            wanted.trigger.retry |= reason != Refusal::Contended;
-            let due_ms = policy::look_again(now, wanted.looks);
-            wanted.looks += 1;
+            request.trigger.retry |= reason != Refusal::Contended;
+            let due_ms = policy::next_attempt(now, request.attempts);
+            request.attempts += 1;
             Some(due_ms)
         }
         _ => None,
     }
 }
 
-/// Notes a connection that was decided on for `device`, if that may end otherwise later.
-pub(super) fn again(device: &Device, mut wanted: Wanted) {
-    if let Some(due_ms) = look_later(time::now_ms(), &mut wanted) {
-        list(device, due_ms, wanted);
+/// Queues a connection that was decided on for `device` again, if that may end otherwise
+/// later.
+pub(super) fn requeue(device: &Device, mut request: Request) {
+    if let Some(due_ms) = retry_at(time::now_ms(), &mut request) {
+        list(device, due_ms, request);
     }
 }
 
-impl Job for Auto {
+impl Job for Candidates {
     fn run(worker: &Worker<Self>) {
         let now = time::now_ms();
         let mut due = KVVec::new();
-        for mut one in worker.job().candidates.take() {
+        for mut one in worker.job().queue.take() {
             let mut due_ms = one.get().ms;
             if due_ms <= now {
                 if one.item_mut().is_due() {
@@ -165,17 +165,17 @@ impl Job for Auto {
                     }
                     one.item_mut().decided = Some((Err(Refusal::NoMemory), true));
                 }
-                match look_later(now, one.item_mut()) {
+                match retry_at(now, one.item_mut()) {
                     Some(later_ms) => due_ms = later_ms,
                     None => continue,
                 }
             }
-            note_again(worker, due_ms, one);
+            put_back(worker, due_ms, one);
         }
         request::offload_all(&mut due, &mut Patience::ms(OWNERS_MS));
         for mut one in due {
-            if let Some(due_ms) = look_later(now, one.item_mut()) {
-                note_again(worker, due_ms, one);
+            if let Some(due_ms) = retry_at(now, one.item_mut()) {
+                put_back(worker, due_ms, one);
             }
         }
     }

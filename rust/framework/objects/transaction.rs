@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The book of a device's objects while it is open: what becomes part of a tree, what
-//! depends on what, and what goes.
+//! A transaction on the objects of a device, under their lock: what becomes part of a tree,
+//! what depends on what, and what goes.
 
 use core::sync::atomic::{
     AtomicU32,
@@ -15,13 +15,13 @@ use kernel::{
 };
 
 use super::{
-    named,
-    one,
-    tell_neighbour,
+    handle_tree,
+    object_tree,
+    push_neighbour,
     LayerRecord,
     NeighbourRecord,
     ObjectRecord,
-    Objects,
+    ObjectTable,
     PathRecord,
     State, //
 };
@@ -29,11 +29,11 @@ use crate::{
     framework::{
         intermediate::Layers,
         target::{
+            BlockSlot,
             Host,
             OffloadTarget,
             OffloadTree,
-            Parts,
-            Place, //
+            Parts, //
         }, //
     },
     logic::{
@@ -86,19 +86,19 @@ use crate::{
 /// near, and making the objects costs more than offloading it.
 const IDLE_MS: u64 = 1000;
 
-/// Where a connection's frames go.
-pub(in crate::framework) struct Way<'a> {
+/// By what the path of a connection's frames is found, or made.
+pub(in crate::framework) struct PathKey<'a> {
     /// The device that its route leaves through.
     pub(in crate::framework) dev: &'a NetDevice,
     /// The layers between that and the target's device.
     pub(in crate::framework) layers: Option<&'a Arc<Layers>>,
     pub(in crate::framework) hop: &'a Hop,
     pub(in crate::framework) tuple: &'a Tuple,
-    /// What [`Objects::knows`] says of its neighbour.
+    /// What [`ObjectTable::knows`] says of its neighbour.
     pub(in crate::framework) known: Option<Hwid>,
 }
 
-impl PartialEq for Way<'_> {
+impl PartialEq for PathKey<'_> {
     /// Returns whether the path is the same.
     fn eq(&self, other: &Self) -> bool {
         core::ptr::eq(self.dev, other.dev)
@@ -108,9 +108,9 @@ impl PartialEq for Way<'_> {
     }
 }
 
-/// A path in the book, and in a tree.
+/// A path, and its block in a tree.
 #[derive(Clone)]
-pub(in crate::framework) struct Placed {
+pub(in crate::framework) struct PathBlock {
     pub(in crate::framework) path: Hwid,
     pub(in crate::framework) block: BlockId,
     /// The layers as the target has them.
@@ -133,7 +133,7 @@ fn insert<T: ObjectRecord>(
     })
 }
 
-impl Way<'_> {
+impl PathKey<'_> {
     fn neighbour(&self) -> NeighbourConst {
         NeighbourConst {
             device: self.dev.ifindex() as u32,
@@ -144,63 +144,63 @@ impl Way<'_> {
     }
 }
 
-/// The book while it is open.
-pub(in crate::framework) struct Book<'o> {
-    pub(super) objects: &'o Objects,
+/// A transaction: the table's lock, held.
+pub(in crate::framework) struct Transaction<'o> {
+    pub(super) objects: &'o ObjectTable,
     /// Something in the tree is to be made.
     pub(super) news: bool,
     pub(super) state: SpinLockBhGuard<'o, State>,
 }
 
-impl Book<'_> {
+impl Transaction<'_> {
     /// Runs `f` with room for the tree of one connection; `None` within another such call.
     #[inline]
-    pub(in crate::framework) fn with_few<'a, R>(
+    pub(in crate::framework) fn with_spare<'a, R>(
         &mut self,
-        f: impl FnOnce(&mut Self, &mut [Place<'a>]) -> R,
+        f: impl FnOnce(&mut Self, &mut [BlockSlot<'a>]) -> R,
     ) -> Option<R> {
-        let mut few = self.state.few.take()?;
-        let result = f(self, &mut *few.lend::<_, ONE_CONNECTION>(|| None));
-        self.state.few = Some(few);
+        let mut spare = self.state.spare.take()?;
+        let result = f(self, &mut *spare.lend::<_, ONE_CONNECTION>(|| None));
+        self.state.spare = Some(spare);
         Some(result)
     }
 
-    /// Puts the path of `way` into a tree, with what it lies on, unless the target has
+    /// Puts the path of `key` into a tree, with what it lies on, unless the target has
     /// them or they are there already. What is made is charged to the cgroup of `sk`.
     // Not inlined, as what makes objects: each of them has its state on the stack.
     #[inline(never)]
-    pub(in crate::framework) fn place<'a>(
+    pub(in crate::framework) fn add_path<'a>(
         &mut self,
         target: &dyn OffloadTarget,
         tree: &mut OffloadTree<'_, 'a>,
-        way: &Way<'a>,
+        key: &PathKey<'a>,
         sk: &Sock,
-    ) -> Result<Placed, Refusal> {
+    ) -> Result<PathBlock, Refusal> {
         let guard = self.state.rcu();
         let objects = self.objects;
-        let state = PathConst::new(way.tuple, way.hop.mark);
-        let wanted = way.neighbour();
-        let known = match way.known.and_then(|id| objects.neighbours.get(&guard, id)) {
+        let state = PathConst::new(key.tuple, key.hop.mark);
+        let wanted = key.neighbour();
+        let known = match key.known.and_then(|id| objects.neighbours.get(&guard, id)) {
             Some(neighbour) => Some(neighbour),
             // It may have come since.
-            None => objects.find_neighbour(&guard, way.dev, wanted.family, wanted.hop),
+            None => objects.find_neighbour(&guard, key.dev, wanted.family, wanted.hop),
         };
         let Some(neighbour) = known else {
             self.news = true;
             let _charge = Charge::to(sk);
-            let id = self.new_neighbour(tree, way, wanted)?;
+            let id = self.new_neighbour(tree, key, wanted)?;
             let neighbour = objects.neighbours.get(&guard, id);
             let neighbour = neighbour.ok_or(Refusal::NoMemory)?;
-            return self.new_path(tree, &neighbour, state, way.hop.mtu);
+            return self.new_path(tree, &neighbour, state, key.hop.mtu);
         };
         if neighbour.state.source != wanted.source {
             // Its connections are being uploaded; then it is made anew.
             return Err(Refusal::DeviceDown);
         }
-        if neighbour.told() == NeighbourWord::INVALID {
-            let now = way.dev.neighbour(wanted.family, wanted.hop);
+        if neighbour.pushed() == NeighbourWord::INVALID {
+            let now = key.dev.neighbour(wanted.family, wanted.hop);
             let cached = now.map_err(|_| Refusal::Neighbour)?;
-            tell_neighbour(target, &neighbour, NeighbourWord::new(cached));
+            push_neighbour(target, &neighbour, NeighbourWord::new(cached));
         }
         let on = neighbour.links.id();
         let path = objects.paths.find(&guard, state.hash(on), |path| {
@@ -209,13 +209,13 @@ impl Book<'_> {
         let Some(path) = path else {
             self.news = true;
             let _charge = Charge::to(sk);
-            return self.new_path(tree, &neighbour, state, way.hop.mtu);
+            return self.new_path(tree, &neighbour, state, key.hop.mtu);
         };
         let block = self.block_of(tree, None, &path.refs, Level::Path)?;
-        if path.told.load(Relaxed) != way.hop.mtu {
-            tell_mtu(target, &path, way.hop.mtu);
+        if path.pushed.load(Relaxed) != key.hop.mtu {
+            push_mtu(target, &path, key.hop.mtu);
         }
-        Ok(Placed {
+        Ok(PathBlock {
             path: path.links.id(),
             block,
             layers: neighbour.layers.clone(),
@@ -274,7 +274,7 @@ impl Book<'_> {
         neighbour: &NeighbourRecord,
         state: PathConst,
         mtu: u32,
-    ) -> Result<Placed, Refusal> {
+    ) -> Result<PathBlock, Refusal> {
         let below = self.block_of(tree, None, &neighbour.refs, Level::Neighbour)?;
         let on = neighbour.links.id();
         let paths = &self.objects.paths;
@@ -284,10 +284,10 @@ impl Book<'_> {
             idle_ms: AtomicU64::new(0),
             state,
             on,
-            told: AtomicU32::new(mtu),
+            pushed: AtomicU32::new(mtu),
         })?;
         let block = self.add_new(tree, Some(below), paths, path, Parts::Plain)?;
-        Ok(Placed {
+        Ok(PathBlock {
             path,
             block,
             layers: neighbour.layers.clone(),
@@ -298,14 +298,14 @@ impl Book<'_> {
     fn new_neighbour<'a>(
         &self,
         tree: &mut OffloadTree<'_, 'a>,
-        way: &Way<'a>,
+        key: &PathKey<'a>,
         state: NeighbourConst,
     ) -> Result<Hwid, Refusal> {
-        let cached = way
+        let cached = key
             .dev
             .neighbour(state.family, state.hop)
             .map_err(|_| Refusal::Neighbour)?;
-        let layers = way.layers.cloned();
+        let layers = key.layers.cloned();
         let uppermost = match &layers {
             Some(layers) => self.layers(tree, layers)?,
             None => None,
@@ -315,21 +315,22 @@ impl Book<'_> {
         let id = insert(neighbours, state.hash(), |links| NeighbourRecord {
             links,
             refs: RefState::default(),
-            dev: DevRef::new(way.dev),
+            dev: DevRef::new(key.dev),
             state,
             layers: layers.clone(),
             on,
-            told: AtomicU64::new(NeighbourWord::new(cached).raw()),
+            pushed: AtomicU64::new(NeighbourWord::new(cached).raw()),
         })?;
         let parts = Parts::Neighbour {
-            dev: way.dev,
+            dev: key.dev,
             layers,
         };
         self.add_new(tree, layer_block, neighbours, id, parts)?;
         Ok(id)
     }
 
-    /// The layers of a way, from the lowest up: the uppermost one, if there are any.
+    /// Puts layers into a tree, from the lowest up. Returns the uppermost one, if there are
+    /// any.
     fn layers(
         &self,
         tree: &mut OffloadTree<'_, '_>,
@@ -471,15 +472,15 @@ fn new(host: &Host<'_>) -> Option<Hwid> {
     }
 }
 
-/// The target gives an object up. The book is open.
+/// The target gives an object up. Within a transaction.
 fn terminate(target: &dyn OffloadTarget, handle: Handle) {
-    let mut place = [None];
-    target.terminate(&mut named(&mut place, handle));
+    let mut slot = [None];
+    target.terminate(&mut handle_tree(&mut slot, handle));
 }
 
-/// The records while the book is open.
+/// The records, within a transaction.
 struct Records<'b> {
-    objects: &'b Objects,
+    objects: &'b ObjectTable,
     guard: ReadGuard<'b>,
 }
 
@@ -534,13 +535,13 @@ impl objects::Records for Records<'_> {
     }
 }
 
-/// The route of a path has another MTU. The book is open.
+/// The route of a path has another MTU. Within a transaction.
 #[cold]
-fn tell_mtu(target: &dyn OffloadTarget, path: &PathRecord, mtu: u32) {
-    path.told.store(mtu, Relaxed);
+fn push_mtu(target: &dyn OffloadTarget, path: &PathRecord, mtu: u32) {
+    path.pushed.store(mtu, Relaxed);
     if let Some(handle) = path.refs.handle(Level::Path) {
-        let mut place = [None];
-        target.update(&mut one(&mut place, path.object(), handle));
+        let mut slot = [None];
+        target.update(&mut object_tree(&mut slot, path.object(), handle));
         target.device().stats().updated(Update::PathMtu);
     }
 }

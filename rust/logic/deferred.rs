@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Payload that is held while no user buffer is posted for it, because the target
-//! has asked for one.
+//! Payload that is deferred while no user buffer is posted for it, because the target has
+//! asked for one.
 //!
-//! A held frame has not been received as far as TCP is concerned: nothing of it is
-//! in the connection data, and it is not acknowledged. Every frame is therefore
-//! processed later as if it arrived then. This file only decides how long that may
-//! wait.
+//! A deferred frame has not been received as far as TCP is concerned: nothing of it is in
+//! the connection data, and it is not acknowledged. Every frame is therefore processed
+//! later as if it arrived then. This file only decides how long that may wait.
 //!
 //! Claims: Documentation/networking/toe-claims.rst
 
@@ -19,22 +18,22 @@ use super::{
     wire::Segment, //
 };
 
-/// Frames held at most, whatever they carry: bounds their memory and the time it
-/// takes to process them.
+/// Frames that are deferred at most, whatever they carry: bounds their memory and the time
+/// it takes to process them.
 pub const MAX_FRAMES: u32 = 64;
 
-/// How a device holds payload.
+/// How a device defers payload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rule {
-    /// How long it waits for the buffer it asked for, in ms; 0: nothing is held.
+    /// How long it waits for the buffer it asked for, in ms; 0: nothing is deferred.
     pub request_ms: u32,
     /// The amount of payload, in bytes, with which it no longer waits.
     pub high_water: u32,
 }
 
 impl Rule {
-    /// Nothing is held: a sleeping reader gets the data at once, but one that asks with
-    /// `poll()` while data is held is told late.
+    /// Nothing is deferred: a sleeping reader gets the data at once, but one that asks with
+    /// `poll()` while data is deferred would learn of it late.
     pub const DEFAULT: Self = Self {
         request_ms: 0,
         high_water: 64 << 10,
@@ -51,16 +50,16 @@ pub enum Verdict {
     /// It waits; it is the first one, so a buffer is to be asked for.
     Ask,
     /// It waits behind others.
-    Hold,
-    /// It is processed now, after those held.
+    Defer,
+    /// It is processed now, after those that are deferred.
     Pass,
     /// As `Pass`, because with it the mark is reached.
     HighWater,
 }
 
-/// What is held of a connection.
+/// What is deferred of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Held {
+pub struct Deferred {
     /// Payload, in bytes.
     bytes: u32,
     frames: u32,
@@ -72,14 +71,14 @@ pub struct Held {
     reader: bool,
 }
 
-impl Held {
+impl Deferred {
     /// Decides about a segment of a delegated connection at `now_ms`. `idle`: no reader
     /// waits for its payload, everything before was read, and nothing about the socket is
     /// special.
     ///
-    /// It is held if the engine would finish it after those that are held, and if it
-    /// brings payload and nothing else: an ACK or a window must not wait. PSH is no
-    /// reason to pass: it asks to wake a reader, and there is none.
+    /// It is deferred if the engine would finish it after those that are, and if it brings
+    /// payload and nothing else: an ACK or a window must not wait. PSH is no reason to
+    /// pass: it asks to wake a reader, and there is none.
     pub fn offer(
         &mut self,
         rule: &Rule,
@@ -112,17 +111,17 @@ impl Held {
             self.due_ms = now_ms.saturating_add(rule.request_ms.into());
             Verdict::Ask
         } else {
-            Verdict::Hold
+            Verdict::Defer
         }
     }
 
-    /// Returns whether anything is held.
+    /// Returns whether anything is deferred.
     pub const fn any(&self) -> bool {
         self.frames != 0
     }
 
     /// All of it is processed now.
-    pub fn taken(&mut self) {
+    pub fn clear(&mut self) {
         self.bytes = 0;
         self.frames = 0;
     }
@@ -133,7 +132,7 @@ impl Held {
         self.reader = true;
     }
 
-    /// When the time of what is held is up.
+    /// When the time of what is deferred is up.
     pub const fn due_ms(&self) -> u64 {
         self.due_ms
     }
@@ -149,12 +148,12 @@ impl Held {
     }
 
     /// Its time is up at once.
-    pub fn hurry(&mut self) {
+    pub fn expire_now(&mut self) {
         self.due_ms = 0;
     }
 
-    /// The timer expired at `now_ms`. `Some`: it has to run again until then, for
-    /// what is held came later.
+    /// The timer expired at `now_ms`. `Some`: it has to run again until then, for what is
+    /// deferred came later.
     pub fn expired(&mut self, now_ms: u64) -> Option<u64> {
         let again = self.any() && now_ms < self.due_ms;
         self.armed = again;
@@ -163,7 +162,7 @@ impl Held {
 }
 
 #[cfg(any(test, CONFIG_KUNIT = "y"))]
-#[cfg_attr(not(test), kernel::macros::kunit_tests(toe_hold))]
+#[cfg_attr(not(test), kernel::macros::kunit_tests(toe_deferred))]
 mod tests {
     use super::super::conn::ConnDelegated;
     use super::{
@@ -215,26 +214,26 @@ mod tests {
         }
     }
 
-    fn offer(held: &mut Held, s: &Segment) -> Verdict {
-        held.offer(&RULE, (&conn(), s), &VIEW, true, 50)
+    fn offer(deferred: &mut Deferred, s: &Segment) -> Verdict {
+        deferred.offer(&RULE, (&conn(), s), &VIEW, true, 50)
     }
 
     #[test]
     fn in_order_payload_waits() {
-        let mut held = Held::default();
-        assert!(offer(&mut held, &seg(0, 300)) == Verdict::Ask);
-        assert_eq!(held.due_ms(), 60);
-        assert!(offer(&mut held, &seg(300, 300)) == Verdict::Hold);
+        let mut deferred = Deferred::default();
+        assert!(offer(&mut deferred, &seg(0, 300)) == Verdict::Ask);
+        assert_eq!(deferred.due_ms(), 60);
+        assert!(offer(&mut deferred, &seg(300, 300)) == Verdict::Defer);
         // Again, a gap, and one that goes on with it.
-        let twice = held;
-        assert!(offer(&mut held, &seg(300, 300)) == Verdict::Pass);
-        assert!(offer(&mut held, &seg(700, 10)) == Verdict::Pass);
-        assert!(held == twice);
-        assert!(offer(&mut held, &seg(600, 399)) == Verdict::Hold);
-        assert!(offer(&mut held, &seg(999, 1)) == Verdict::HighWater);
-        held.taken();
-        assert!(!held.any());
-        assert!(offer(&mut held, &seg(0, 1000)) == Verdict::HighWater);
+        let twice = deferred;
+        assert!(offer(&mut deferred, &seg(300, 300)) == Verdict::Pass);
+        assert!(offer(&mut deferred, &seg(700, 10)) == Verdict::Pass);
+        assert!(deferred == twice);
+        assert!(offer(&mut deferred, &seg(600, 399)) == Verdict::Defer);
+        assert!(offer(&mut deferred, &seg(999, 1)) == Verdict::HighWater);
+        deferred.clear();
+        assert!(!deferred.any());
+        assert!(offer(&mut deferred, &seg(0, 1000)) == Verdict::HighWater);
     }
 
     #[test]
@@ -255,58 +254,58 @@ mod tests {
             Segment { ip_ecn: 3, ..s },
         ];
         for other in others {
-            assert!(offer(&mut Held::default(), &other) == Verdict::Pass);
+            assert!(offer(&mut Deferred::default(), &other) == Verdict::Pass);
         }
-        let busy = Held::default().offer(&RULE, (&conn(), &s), &VIEW, false, 50);
+        let busy = Deferred::default().offer(&RULE, (&conn(), &s), &VIEW, false, 50);
         assert!(busy == Verdict::Pass);
         let off = Rule {
             request_ms: 0,
             ..RULE
         };
-        let never = Held::default().offer(&off, (&conn(), &s), &VIEW, true, 50);
+        let never = Deferred::default().offer(&off, (&conn(), &s), &VIEW, true, 50);
         assert!(never == Verdict::Pass);
     }
 
     #[test]
     fn a_reader_has_the_next_payload() {
-        let mut held = Held::default();
-        held.reader_comes();
-        assert!(offer(&mut held, &seg(0, 0)) == Verdict::Pass);
-        assert!(offer(&mut held, &seg(0, 300)) == Verdict::Pass);
-        assert!(offer(&mut held, &seg(0, 300)) == Verdict::Ask);
+        let mut deferred = Deferred::default();
+        deferred.reader_comes();
+        assert!(offer(&mut deferred, &seg(0, 0)) == Verdict::Pass);
+        assert!(offer(&mut deferred, &seg(0, 300)) == Verdict::Pass);
+        assert!(offer(&mut deferred, &seg(0, 300)) == Verdict::Ask);
     }
 
     #[test]
     fn a_small_window_and_many_frames() {
         let mut small = conn();
         small.rcv_wnd = 400;
-        let mut held = Held::default();
-        let first = held.offer(&RULE, (&small, &seg(0, 199)), &VIEW, true, 50);
+        let mut deferred = Deferred::default();
+        let first = deferred.offer(&RULE, (&small, &seg(0, 199)), &VIEW, true, 50);
         assert!(first == Verdict::Ask);
-        let next = held.offer(&RULE, (&small, &seg(199, 1)), &VIEW, true, 50);
+        let next = deferred.offer(&RULE, (&small, &seg(199, 1)), &VIEW, true, 50);
         assert!(next == Verdict::HighWater);
 
-        let mut held = Held::default();
+        let mut deferred = Deferred::default();
         for i in 0..MAX_FRAMES - 1 {
             assert!(matches!(
-                offer(&mut held, &seg(i, 1)),
-                Verdict::Ask | Verdict::Hold
+                offer(&mut deferred, &seg(i, 1)),
+                Verdict::Ask | Verdict::Defer
             ));
         }
-        assert!(offer(&mut held, &seg(MAX_FRAMES - 1, 1)) == Verdict::HighWater);
+        assert!(offer(&mut deferred, &seg(MAX_FRAMES - 1, 1)) == Verdict::HighWater);
     }
 
     #[test]
     fn one_timer() {
-        let mut held = Held::default();
-        assert!(offer(&mut held, &seg(0, 1)) == Verdict::Ask && held.unarmed());
-        held.arm();
-        held.taken();
+        let mut deferred = Deferred::default();
+        assert!(offer(&mut deferred, &seg(0, 1)) == Verdict::Ask && deferred.unarmed());
+        deferred.arm();
+        deferred.clear();
         // Later ones wait for their own time.
-        let next = held.offer(&RULE, (&conn(), &seg(0, 1)), &VIEW, true, 55);
-        assert!(next == Verdict::Ask && !held.unarmed());
-        assert!(held.expired(60) == Some(65) && !held.unarmed());
-        held.hurry();
-        assert!(held.expired(60).is_none() && held.unarmed());
+        let next = deferred.offer(&RULE, (&conn(), &seg(0, 1)), &VIEW, true, 55);
+        assert!(next == Verdict::Ask && !deferred.unarmed());
+        assert!(deferred.expired(60) == Some(65) && !deferred.unarmed());
+        deferred.expire_now();
+        assert!(deferred.expired(60).is_none() && deferred.unarmed());
     }
 }

@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// What is cheap to read.
-pub(crate) struct RuleFacts {
+pub(crate) struct SockMeta {
     /// `SO_MARK`.
     pub(crate) mark: u32,
     /// The owner, as the user namespace of the socket's network namespace has it.
@@ -44,12 +44,12 @@ pub(crate) struct RuleFacts {
 
 impl LockedSock<'_> {
     /// Any context under the socket lock.
-    pub(crate) fn rule_facts(&self) -> RuleFacts {
-        let mut c = bindings::toe_rule_facts::default();
+    pub(crate) fn sock_meta(&self) -> SockMeta {
+        let mut c = bindings::toe_sock_meta::default();
         // SAFETY: live and locked by the type invariant, so that it has a namespace, and with it
         // that one's user namespace; `c` is ours to fill in.
-        unsafe { bindings::toe_sk_rule_facts(self.as_ptr(), &mut c) };
-        RuleFacts {
+        unsafe { bindings::toe_sk_meta(self.as_ptr(), &mut c) };
+        SockMeta {
             mark: c.mark,
             uid: c.uid_known.then_some(c.uid),
             direction: if c.passive {

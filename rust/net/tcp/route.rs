@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The path of a socket's frames: route, next hop, header fields that come from
-//! the socket, and what looks at frames on the way.
+//! Where a socket's frames go: route, next hop, header fields that come from the socket,
+//! and what keeps a frame from being sent or must see it before.
 
 use kernel::{
     ffi::c_int,
@@ -107,9 +107,9 @@ impl LockedSock<'_> {
         if dev.is_null() {
             return None;
         }
-        // SAFETY: a route has a reference to its device, and the socket one to the route, which
-        // this context alone can make it drop: `reroute()` and `path()` do so only if it
-        // is not valid. RCU readers keep both besides.
+        // SAFETY: a route has a reference to its device, and the socket one to the route,
+        // which this context alone can make it drop: `reroute()` and `tx_blockers()` do so
+        // only if it is not valid. RCU readers keep both besides.
         Some((unsafe { NetDevice::from_raw(dev) }, xfrm))
     }
 
@@ -157,11 +157,11 @@ impl LockedSock<'_> {
     /// What keeps a frame from leaving by `dev`: a filter that [`Sock::filters`] would find,
     /// or another route. Called for every frame.
     #[inline(always)]
-    pub(crate) fn path(&self, dev: &NetDevice, _bh: &Bh) -> Path {
+    pub(crate) fn tx_blockers(&self, dev: &NetDevice, _bh: &Bh) -> TxBlockers {
         // SAFETY: live and locked by the type invariant, the device live by that of
         // `NetDevice`. `_bh` is an RCU read section, which keeps the hooks, the qdisc and the
         // programs that the callee looks for.
-        Path(unsafe { bindings::toe_sk_path(self.as_ptr(), dev.as_ptr()) })
+        TxBlockers(unsafe { bindings::toe_sk_tx_blockers(self.as_ptr(), dev.as_ptr()) })
     }
 }
 
@@ -178,15 +178,15 @@ impl Sock {
     /// The filters that would not see the socket's frames if `dev` had the connection. Any
     /// context; the lock need not be held.
     pub(crate) fn filters(&self, dev: &NetDevice) -> Filters {
-        self.way_filters(dev).union(self.own_filters())
+        self.egress_filters(dev).union(self.own_filters())
     }
 
     /// Those filters that belong to the device or the namespace: the same for all
     /// sockets that carry the same family.
-    pub(crate) fn way_filters(&self, dev: &NetDevice) -> Filters {
+    pub(crate) fn egress_filters(&self, dev: &NetDevice) -> Filters {
         // SAFETY: live by the invariants of both types; the callee has an RCU section for what
         // may change at any time.
-        Filters::from_bits(unsafe { bindings::toe_way_filters(self.as_ptr(), dev.as_ptr()) })
+        Filters::from_bits(unsafe { bindings::toe_egress_filters(self.as_ptr(), dev.as_ptr()) })
     }
 
     /// Those filters that belong to this socket, or its cgroup.
@@ -197,25 +197,25 @@ impl Sock {
     }
 }
 
-/// See [`LockedSock::path`]: a set of `enum toe_path`.
+/// See [`LockedSock::tx_blockers`]: a set of `enum toe_tx_blockers`.
 #[derive(Clone, Copy)]
-pub(crate) struct Path(u32);
+pub(crate) struct TxBlockers(u32);
 
-impl Path {
-    /// Nothing is in the way.
+impl TxBlockers {
+    /// Returns whether nothing keeps a frame from being sent.
     #[inline(always)]
     pub(crate) fn is_clear(self) -> bool {
         self.0 == 0
     }
 
-    /// The route is no longer valid.
+    /// Returns whether the route is no longer valid.
     pub(crate) fn is_invalid(self) -> bool {
-        self.0 & bindings::toe_path_TOE_PATH_INVALID != 0
+        self.0 & bindings::toe_tx_blockers_TOE_TX_INVALID != 0
     }
 
-    /// It leaves through another device, or this one is down.
+    /// Returns whether the route leaves through another device, or this one is down.
     pub(crate) fn is_elsewhere(self) -> bool {
-        self.0 & bindings::toe_path_TOE_PATH_ELSEWHERE != 0
+        self.0 & bindings::toe_tx_blockers_TOE_TX_ELSEWHERE != 0
     }
 }
 

@@ -2,11 +2,11 @@
 
 //! Filters that are installed when connections are already offloaded.
 //!
-//! The kernel has no notification for most of what can be put into a frame's way:
-//! netfilter hooks, qdiscs, tc, XDP and cgroup programs. A target looks before each
-//! frame that it sends (`LockedSock::path()`). For what it receives, and for idle
-//! connections, a worker looks at each device that has connections, every [`PERIOD_MS`], and
-//! takes those connections back whose frames something new would see.
+//! The kernel has no notification for most of what can be put into a frame's way: netfilter
+//! hooks, qdiscs, tc, XDP and cgroup programs. A target checks before each frame that it
+//! sends (`LockedSock::tx_blockers()`). For what it receives, and for idle connections, a
+//! worker scans each device that has connections, every [`PERIOD_MS`], and uploads the
+//! connections whose frames something new would see.
 
 use core::sync::atomic::{
     fence,
@@ -59,39 +59,39 @@ use crate::{
     }, //
 };
 
-/// Time between two looks, in ms. What the documentation promises is four times that.
+/// Time between two scans, in ms. What the documentation promises is four times that.
 const PERIOD_MS: u64 = 25;
 
 /// The devices that have connections. The lock is a leaf.
 #[pin_data]
-pub(crate) struct Watch {
+pub(crate) struct FilterScan {
     #[pin]
     devices: SpinLockBh<Fifo<DevRef>>,
 }
 
-static WATCH: Slot<Worker<Watch>> = Slot::new();
+static FILTER_SCAN: Slot<Worker<FilterScan>> = Slot::new();
 
-/// Devices are looked after from here on, until the returned value is dropped: by then
-/// nothing more may be offloaded.
-pub(crate) fn start() -> Result<Published<Worker<Watch>>> {
-    let watch = pin_init!(Watch { devices <- new_spinlock_bh!(Fifo::new()) });
-    WATCH.publish(KBox::pin_init(Worker::new(watch), GFP_KERNEL)?)
+/// Devices are scanned from here on, until the returned value is dropped: by then nothing
+/// more may be offloaded.
+pub(crate) fn start() -> Result<Published<Worker<FilterScan>>> {
+    let scan = pin_init!(FilterScan { devices <- new_spinlock_bh!(Fifo::new()) });
+    FILTER_SCAN.publish(KBox::pin_init(Worker::new(scan), GFP_KERNEL)?)
 }
 
 /// The target in `dev` has taken a connection, or given the last one up: the device is
-/// looked after for as long as it has any, or what they leave behind. Any context.
+/// scanned for as long as it has any, or something that they left behind. Any context.
 pub(super) fn add(dev: &NetDevice, target: &dyn OffloadTarget) -> Result<(), Refusal> {
-    // The connection was counted before: see `Watch::is_idle()`.
+    // The connection was counted before: see `FilterScan::is_idle()`.
     fence(Ordering::SeqCst);
     let device = target.device();
-    if device.watched() {
+    if device.scanned() {
         return Ok(());
     }
-    let added = WATCH.with(|worker| {
+    let added = FILTER_SCAN.with(|worker| {
         let mut devices = worker.job().devices.lock();
-        if !device.watched() {
+        if !device.scanned() {
             devices.push(Queued::new(DevRef::new(dev))?);
-            device.set_watched(true);
+            device.set_scanned(true);
             if devices.len() == 1 {
                 worker.run_in(PERIOD_MS);
             }
@@ -104,63 +104,64 @@ pub(super) fn add(dev: &NetDevice, target: &dyn OffloadTarget) -> Result<(), Ref
     }
 }
 
-impl Watch {
+impl FilterScan {
     /// Takes the devices out, or puts them back.
     fn with_devices<R>(&self, f: impl FnOnce(&mut Fifo<DevRef>) -> R) -> R {
         f(&mut self.devices.lock())
     }
 
-    /// Looks at a device, and returns whether to look again. Sets `any` if something is there.
-    fn look_at_device(dev: &NetDevice, any: &mut bool) -> bool {
+    /// Scans a device, and returns whether to do so again. Sets `any` if something is
+    /// there.
+    fn scan_device(dev: &NetDevice, any: &mut bool) -> bool {
         let Some((target, _)) = registry::target_of(dev) else {
             return false;
         };
         let device = target.device();
-        let idle = Watch::is_idle(target);
+        let idle = FilterScan::is_idle(target);
         let left = device.objects().sweep(target, false);
         if !idle {
-            *any |= look(dev, target);
+            *any |= scan(dev, target);
             return true;
         }
-        // What connections leave behind is looked after for a while. As in `is_idle()`,
-        // `add()` may be quicker.
-        left && !device.set_watched(true)
+        // What connections leave behind stays for a while. As in `is_idle()`, `add()` may
+        // be quicker.
+        left && !device.set_scanned(true)
     }
 
     /// Returns whether the target has no connections left, so that the device can be
-    /// forgotten. One that it takes now either is seen here, or [`add`] sees that the device
-    /// is not watched.
+    /// forgotten. One that it takes now either is seen here, or [`add`] sees that the
+    /// device is not scanned.
     fn is_idle(target: &dyn OffloadTarget) -> bool {
         if target.connections() != 0 {
             return false;
         }
-        target.device().set_watched(false);
+        target.device().set_scanned(false);
         fence(Ordering::SeqCst);
         // If `add()` was quicker, the device is in the list a second time.
-        target.connections() == 0 || target.device().set_watched(true)
+        target.connections() == 0 || target.device().set_scanned(true)
     }
 }
 
 /// Returns whether there is anything that some connection of the device must not skip. If
-/// that is new, all its connections are looked at. Process context.
-fn look(dev: &NetDevice, target: &dyn OffloadTarget) -> bool {
+/// that is new, all its connections are checked. Process context.
+fn scan(dev: &NetDevice, target: &dyn OffloadTarget) -> bool {
     let device = target.device();
     let bypassed = device.bypassed();
     // In this order: what comes between is seen the next time.
     let sign = dev.filters_sign() ^ u64::from(bypassed.bits());
     let any = dev.any_filters().without(bypassed).first().is_some();
     if device.set_filters_sign(sign) != sign && any {
-        target.for_each(&mut |hwid, sk| look_at(hwid, &sk));
+        target.for_each(&mut |hwid, sk| check_connection(hwid, &sk));
     }
     any
 }
 
-/// Connections that are looked at in one go.
+/// Connections that are checked in one go.
 const ROOM: usize = 16;
 
-/// Looks at the connections that `next` gives to what it is called with: how many.
+/// Checks the connections that `next` passes to what it is called with. Returns how many.
 #[inline(never)]
-fn look_at_some(next: impl FnOnce(&mut dyn FnMut(&Record, &Sock)) -> usize) -> usize {
+fn check_some(next: impl FnOnce(&mut dyn FnMut(&Record, &Sock)) -> usize) -> usize {
     let mut some: [Option<(Hwid, ARef<Sock>)>; ROOM] = [const { None }; ROOM];
     let mut places = some.iter_mut();
     let found = next(&mut |conn, sk| {
@@ -169,20 +170,20 @@ fn look_at_some(next: impl FnOnce(&mut dyn FnMut(&Record, &Sock)) -> usize) -> u
         }
     });
     for (hwid, sk) in some.into_iter().flatten() {
-        look_at(hwid, &sk);
+        check_connection(hwid, &sk);
     }
     found
 }
 
-/// Looks at the connections that were handed over since the last time, and at a few of
-/// the others: what is installed in the place of something else, where it was, within one
+/// Checks the connections that were handed over since the last scan, and a few of the
+/// others: what is installed in the place of something else, where it was, within one
 /// period, is found in time, too.
-fn look_at_new() {
-    while look_at_some(|f| record::new_ones::<Delegated>(ROOM, f)) == ROOM {}
-    look_at_some(|f| record::next_ones::<Delegated>(ROOM, f));
+fn check_new() {
+    while check_some(|f| record::new_ones::<Delegated>(ROOM, f)) == ROOM {}
+    check_some(|f| record::next_ones::<Delegated>(ROOM, f));
 }
 
-fn look_at(hwid: Hwid, sk: &Sock) {
+fn check_connection(hwid: Hwid, sk: &Sock) {
     if filtered(sk).is_none() {
         return;
     }
@@ -205,22 +206,22 @@ fn filtered(sk: &Sock) -> Option<Filter> {
     connection::of_now(sk, &guard)?.filtered(sk)
 }
 
-impl Job for Watch {
+impl Job for FilterScan {
     fn run(worker: &Worker<Self>) {
-        let watch = worker.job();
+        let scan = worker.job();
         let mut any = false;
         let mut left = Fifo::new();
-        for dev in watch.with_devices(Fifo::take) {
-            if Watch::look_at_device(dev.get(), &mut any) {
+        for dev in scan.with_devices(Fifo::take) {
+            if FilterScan::scan_device(dev.get(), &mut any) {
                 left.push(dev);
             }
         }
         match any {
-            true => look_at_new(),
+            true => check_new(),
             // Whatever comes from now on is new.
             false => record::pass_new(),
         }
-        let again = watch.with_devices(|devices| {
+        let again = scan.with_devices(|devices| {
             // What came meanwhile has had the worker run already.
             left.take().for_each(|dev| devices.push(dev));
             devices.len() != 0

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Frames that wait for a user buffer, in front of the rest of the receive engine. The
-//! decisions are `logic/hold.rs`'s.
+//! Frames that wait for a user buffer, in front of the rest of the receive engine.
+//! `logic/deferred.rs` decides.
 //!
 //! Claims: Documentation/networking/toe-claims.rst
 
@@ -13,8 +13,8 @@ use super::{
 use crate::{
     framework::host,
     logic::{
-        hold::{
-            Held,
+        deferred::{
+            Deferred,
             Verdict, //
         },
         wire::Segment, //
@@ -41,19 +41,19 @@ pub(super) fn process<N: Nic>(
     seg: &Segment,
     bh: &Bh,
 ) {
-    match hold(sk, entry, skb, seg) {
+    match defer(sk, entry, skb, seg) {
         None => {}
-        Some(skb) if entry.held.with(sk, Held::any) => {
+        Some(skb) if entry.deferred.with(sk, Deferred::any) => {
             flush(sk, entry, bh);
             // Nothing may be as it was.
-            rx::again(sk, skb, &ReadGuard::within(bh), bh, rx::finish::<N>);
+            rx::redeliver(sk, skb, &ReadGuard::within(bh), bh, rx::finish::<N>);
         }
         Some(skb) => rx::finish(sk, entry, skb, seg, bh),
     }
 }
 
-/// The frame comes back if it is not held.
-fn hold<N: Nic>(
+/// The frame comes back if it is not deferred.
+fn defer<N: Nic>(
     sk: LockedSock<'_>,
     entry: &Entry<N>,
     skb: SkBuff,
@@ -72,10 +72,10 @@ fn hold<N: Nic>(
         entry.load(sk, data);
         *data
     });
-    let (verdict, unarmed, due_ms) = entry.held.with_mut(sk, |held| {
-        let rule = device.hold_rule();
-        let verdict = held.offer(&rule, (&data, seg), &view, idle, time::now_ms());
-        (verdict, held.unarmed(), held.due_ms())
+    let (verdict, unarmed, due_ms) = entry.deferred.with_mut(sk, |deferred| {
+        let rule = device.defer_rule();
+        let verdict = deferred.offer(&rule, (&data, seg), &view, idle, time::now_ms());
+        (verdict, deferred.unarmed(), deferred.due_ms())
     });
     match verdict {
         Verdict::Pass => return Some(skb),
@@ -85,44 +85,48 @@ fn hold<N: Nic>(
         }
         Verdict::Ask => {
             if unarmed && !host::expire_at(sk, due_ms) {
-                entry.held.with_mut(sk, Held::taken);
+                entry.deferred.with_mut(sk, Deferred::clear);
                 return Some(skb);
             }
-            entry.held.with_mut(sk, Held::arm);
+            entry.deferred.with_mut(sk, Deferred::arm);
             entry.deferring.set();
             host::request_buffer(device.stats());
         }
-        Verdict::Hold => {}
+        Verdict::Defer => {}
     }
-    entry.held_frames.with_mut(sk, |held| held.push(skb));
+    entry
+        .deferred_frames
+        .with_mut(sk, |deferred| deferred.push(skb));
     None
 }
 
-/// Processes all that is held, in order. Under the socket lock, nothing of the host
+/// Processes all that is deferred, in order. Under the socket lock, nothing of the host
 /// stack below us.
 pub(super) fn flush<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, bh: &Bh) {
-    if !entry.held.with(sk, Held::any) {
+    if !entry.deferred.with(sk, Deferred::any) {
         return;
     }
-    let mut frames = entry.held_frames.replace(sk, FrameList::new());
-    entry.held.with_mut(sk, Held::taken);
+    let mut frames = entry.deferred_frames.replace(sk, FrameList::new());
+    entry.deferred.with_mut(sk, Deferred::clear);
     entry.deferring.take();
     while let Some(skb) = frames.pop() {
-        // One may be a special case, or the last straw.
-        rx::again(sk, skb, &ReadGuard::within(bh), bh, rx::finish::<N>);
+        // One of them may be a special case, or one special case too many.
+        rx::redeliver(sk, skb, &ReadGuard::within(bh), bh, rx::finish::<N>);
     }
 }
 
-/// The time of what is held may be up. As [`flush`].
+/// The time of what is deferred may be up. As [`flush`].
 pub(super) fn expired<N: Nic>(
     sk: LockedSock<'_>,
     entry: &Entry<N>,
     now_ms: u64,
     bh: &Bh,
 ) -> Option<u64> {
-    let again = entry.held.with_mut(sk, |held| held.expired(now_ms));
-    if again.is_none() && entry.held.with(sk, Held::any) {
-        let late = entry.held.with(sk, |held| held.due_ms() != 0);
+    let again = entry
+        .deferred
+        .with_mut(sk, |deferred| deferred.expired(now_ms));
+    if again.is_none() && entry.deferred.with(sk, Deferred::any) {
+        let late = entry.deferred.with(sk, |deferred| deferred.due_ms() != 0);
         if late {
             entry.nic.engine().stats().buffers.request_timer();
         }
@@ -131,21 +135,21 @@ pub(super) fn expired<N: Nic>(
     again
 }
 
-/// The host stack works on the connection from here on: what is held is processed
-/// soon, and before any other frame. Under the socket lock, any context.
-pub(super) fn hurry<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>) {
-    if entry.held.with(sk, Held::any) {
-        entry.held.with_mut(sk, Held::hurry);
+/// The host stack works on the connection from here on: what is deferred is processed soon,
+/// and before any other frame. Under the socket lock, any context.
+pub(super) fn expire_now<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>) {
+    if entry.deferred.with(sk, Deferred::any) {
+        entry.deferred.with_mut(sk, Deferred::expire_now);
         // If there is no memory, the timer that runs will do.
         host::expire_at(sk, 0);
     }
 }
 
 /// The entry goes. Under the socket lock, any context.
-pub(super) fn leave<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>) {
-    if entry.held.with(sk, Held::any) {
-        let frames = entry.held_frames.replace(sk, FrameList::new());
-        entry.held.with_mut(sk, Held::taken);
+pub(super) fn requeue_on_removal<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>) {
+    if entry.deferred.with(sk, Deferred::any) {
+        let frames = entry.deferred_frames.replace(sk, FrameList::new());
+        entry.deferred.with_mut(sk, Deferred::clear);
         entry.deferring.take();
         host::requeue(sk, frames);
     }

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Payload that a target holds while it waits for a user buffer it asked for.
+//! Payload that a target defers while it waits for a user buffer it asked for.
 //!
-//! The target keeps the frames ([`dct`](crate::dct)); here are the request, the
-//! timer that ends the wait, and frames whose connection left the target where
-//! nothing of them could be processed. A worker looks after both, under the lock of
-//! each socket.
+//! The target keeps the frames ([`dct`](crate::dct)); here are the request for a buffer,
+//! the timer that ends the wait, and frames whose connection left the target where none of
+//! them could be processed. A worker serves both, under the lock of each socket.
 //!
 //! Claims: Documentation/networking/toe-claims.rst
 
@@ -20,13 +19,13 @@ use kernel::{
 };
 
 use super::{
-    agenda::Agenda,
     connection,
     counted::{
         self,
         Flag,
         Kind, //
     },
+    delayed_queue::DelayedQueue,
     stats::Stats,
     target::{
         ConnRef,
@@ -34,7 +33,7 @@ use super::{
     }, //
 };
 use crate::{
-    logic::hold::Rule,
+    logic::deferred::Rule,
     net::{
         memcg::Charge,
         proto,
@@ -66,10 +65,11 @@ impl Kind for Deferred {
     }
 }
 
-/// Of a connection: set while its target holds payload of it.
+/// Of a connection: set while its target defers payload of it.
 pub(crate) type Deferring = Flag<Deferred>;
 
-/// Returns whether anything could be held, or have to be. Asked for every frame.
+/// Returns whether any connection may have deferred payload, or will. Asked for every
+/// frame.
 #[inline(always)]
 pub(crate) fn may_defer() -> bool {
     counted::any::<Deferred>()
@@ -120,10 +120,10 @@ impl Drop for Knobs {
     }
 }
 
-/// A socket that somebody owned is looked at again after so long.
+/// After this time a socket that somebody owned is tried again, in ms.
 const BUSY_MS: u64 = 5;
 
-/// A socket that the worker has to look at.
+/// A socket that the worker has something to do for.
 struct Item {
     sk: ARef<Sock>,
     /// Frames that its connection left behind in the target.
@@ -133,7 +133,7 @@ struct Item {
 impl Item {
     /// Does what is due at `now_ms`. `Some`: again at that time. Process context; does not
     /// wait.
-    fn look(&mut self, now_ms: u64) -> Option<u64> {
+    fn run(&mut self, now_ms: u64) -> Option<u64> {
         let frames = &mut self.frames;
         self.sk.with_lock(
             |sk| {
@@ -151,23 +151,22 @@ impl Item {
 }
 
 #[pin_data(PinnedDrop)]
-pub(crate) struct Hold {
+pub(crate) struct DeferredSockets {
     #[pin]
-    sockets: Agenda<Item>,
+    queue: DelayedQueue<Item>,
 }
 
-static HOLD: Slot<Worker<Hold>> = Slot::new();
+static DEFERRED_SOCKETS: Slot<Worker<DeferredSockets>> = Slot::new();
 
-/// Targets can hold payload from here on, until the returned value is dropped: by
-/// then no connection is in a target any more.
-pub(crate) fn start() -> Result<Published<Worker<Hold>>> {
-    let hold = pin_init!(Hold { sockets <- Agenda::new() });
-    HOLD.publish(KBox::pin_init(Worker::new(hold), GFP_KERNEL)?)
+/// Targets can defer payload from here on, until the returned value is dropped: by then no
+/// connection is in a target.
+pub(crate) fn start() -> Result<Published<Worker<DeferredSockets>>> {
+    let sockets = pin_init!(DeferredSockets { queue <- DelayedQueue::new() });
+    DEFERRED_SOCKETS.publish(KBox::pin_init(Worker::new(sockets), GFP_KERNEL)?)
 }
 
-/// The target asks for a user buffer: it is going to hold payload.
-/// Nobody is woken; a reader that comes with a buffer finds out. Socket lock held,
-/// any context.
+/// The target asks for a user buffer: it is going to defer payload. Nobody is woken; a
+/// reader that comes with a buffer finds out. Socket lock held, any context.
 pub(crate) fn request_buffer(stats: &Stats) {
     stats.buffers.requested();
 }
@@ -178,28 +177,29 @@ pub(crate) fn expire_at(sk: LockedSock<'_>, due_ms: u64) -> bool {
     note(sk, due_ms, FrameList::new())
 }
 
-/// The connection leaves the target, and `frames` were held. They go the way of
-/// frames from the backlog soon. If there is no memory for that, the peer sends them
-/// again. Socket lock held, any context.
+/// The connection leaves the target, and `frames` were deferred. They are processed soon,
+/// as frames from the backlog. If there is no memory for that, the peer sends them again.
+/// Socket lock held, any context.
 #[cold]
 pub(crate) fn requeue(sk: LockedSock<'_>, frames: FrameList) {
     note(sk, 0, frames);
 }
 
 fn note(sk: LockedSock<'_>, due_ms: u64, frames: FrameList) -> bool {
-    HOLD.with(|worker| {
-        let Some(held) = sk.sock().try_hold() else {
-            return false;
-        };
-        let agenda = &worker.job().sockets;
-        let _charge = Charge::to(&sk);
-        let item = Item { sk: held, frames };
-        agenda.add(worker, due_ms, item, usize::MAX).is_ok()
-    })
-    .unwrap_or(false)
+    DEFERRED_SOCKETS
+        .with(|worker| {
+            let Some(sk_ref) = sk.sock().try_hold() else {
+                return false;
+            };
+            let queue = &worker.job().queue;
+            let _charge = Charge::to(&sk);
+            let item = Item { sk: sk_ref, frames };
+            queue.add(worker, due_ms, item, usize::MAX).is_ok()
+        })
+        .unwrap_or(false)
 }
 
-/// Everything that the connection's target holds is processed now. Socket lock held,
+/// Everything that the connection's target has deferred is processed now. Socket lock held,
 /// nothing of the host stack below us.
 #[inline]
 pub(crate) fn flush(sk: LockedSock<'_>) {
@@ -226,28 +226,28 @@ fn with_target(sk: LockedSock<'_>, f: impl FnOnce(&dyn OffloadTarget, ConnRef<'_
     }
 }
 
-impl Job for Hold {
+impl Job for DeferredSockets {
     fn run(worker: &Worker<Self>) {
         let now = time::now_ms();
-        let agenda = &worker.job().sockets;
-        for mut due in agenda.take() {
+        let queue = &worker.job().queue;
+        for mut due in queue.take() {
             if due.get().ms <= now {
-                match due.get_mut().item.look(now) {
+                match due.get_mut().item.run(now) {
                     Some(again) => due.get_mut().ms = again,
                     None => continue,
                 }
             }
             // There is always room.
-            let _ = agenda.put(worker, due, usize::MAX);
+            let _ = queue.put(worker, due, usize::MAX);
         }
     }
 }
 
 #[pinned_drop]
-impl PinnedDrop for Hold {
+impl PinnedDrop for DeferredSockets {
     fn drop(self: Pin<&mut Self>) {
-        for mut due in self.sockets.take() {
-            due.get_mut().item.look(u64::MAX);
+        for mut due in self.queue.take() {
+            due.get_mut().item.run(u64::MAX);
         }
     }
 }

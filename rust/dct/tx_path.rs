@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The path of the target's frames: route, next hop and path MTU are the host's, and
+//! Whether and where the target can send: route, next hop and path MTU are the host's, and
 //! cached in the objects that the entry lies on. What has changed there gets into the
-//! entry's frames here, with the connection in the target; where that cannot be, the
-//! host stack goes on.
+//! entry's frames here, while the connection stays in the target; where that is impossible,
+//! the host stack goes on.
 //!
 //! Claims: Documentation/networking/toe-claims.rst
 
@@ -35,19 +35,19 @@ use crate::{
         context::Bh,
         sock::LockedSock,
         sync::rcu::ReadGuard,
-        tcp::Path, //
+        tcp::TxBlockers, //
     }, //
 };
 
 /// Why the target cannot send for now.
-pub(super) enum Detour {
+pub(super) enum TxFallback {
     /// The host stack has something to do, and will be done soon.
     Legacy(SpecialCase),
-    /// There is no way for the target's frames.
+    /// The target's frames cannot be sent.
     Upload(UploadReason),
 }
 
-impl Detour {
+impl TxFallback {
     /// The host stack has the connection when this returns. Any context under the
     /// socket lock.
     #[cold]
@@ -59,26 +59,26 @@ impl Detour {
     }
 }
 
-const ELSEWHERE: Detour = Detour::Upload(UploadReason::RouteChange);
+const ELSEWHERE: TxFallback = TxFallback::Upload(UploadReason::RouteChange);
 
 /// The NIC to send by, if route and next hop are as the entry has them, or it can be
 /// brought up to date, and nothing that would look at the frame was installed. Any
 /// context under the socket lock.
 #[inline]
-pub(super) fn path<'e, N: Nic>(
+pub(super) fn tx_path<'e, N: Nic>(
     sk: LockedSock<'_>,
     entry: &'e Entry<N>,
     bh: &Bh,
-) -> Result<&'e N, Detour> {
+) -> Result<&'e N, TxFallback> {
     let nic = &*entry.nic;
-    let way = sk.path(&entry.path_dev, bh);
-    if !way.is_clear() {
-        look_at_way(sk, entry, way)?;
+    let blockers = sk.tx_blockers(&entry.path_dev, bh);
+    if !blockers.is_clear() {
+        check_blockers(sk, entry, blockers)?;
     }
     let changes = nic.engine().objects.changes();
     let second = next_hop::second(sk.clock_us());
     if !entry.next_hop.get(sk).is_current(changes, second) {
-        look_at_objects(sk, entry, changes, second)?;
+        refresh_next_hop(sk, entry, changes, second)?;
     }
     Ok(nic)
 }
@@ -86,17 +86,21 @@ pub(super) fn path<'e, N: Nic>(
 /// Something is in the way, or may be. A new xfrm policy also makes the route invalid:
 /// filters are named first.
 #[cold]
-fn look_at_way<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, way: Path) -> Result<(), Detour> {
+fn check_blockers<N: Nic>(
+    sk: LockedSock<'_>,
+    entry: &Entry<N>,
+    blockers: TxBlockers,
+) -> Result<(), TxFallback> {
     let guard = ReadGuard::new();
     let conn = host::of(sk, &guard);
     if let Some(filter) = conn.and_then(|conn| conn.filtered(&sk)) {
-        return Err(Detour::Upload(filter.upload()));
+        return Err(TxFallback::Upload(filter.upload()));
     }
     drop(guard);
-    if way.is_elsewhere() {
+    if blockers.is_elsewhere() {
         return Err(ELSEWHERE);
     }
-    match way.is_invalid() {
+    match blockers.is_invalid() {
         true => reroute(sk, entry),
         false => Ok(()),
     }
@@ -105,17 +109,17 @@ fn look_at_way<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, way: Path) -> Resul
 /// This route, or any other of the namespace, has changed. It may still lead to the same
 /// device.
 #[cold]
-fn reroute<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>) -> Result<(), Detour> {
+fn reroute<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>) -> Result<(), TxFallback> {
     sk.reroute().map_err(|_| ELSEWHERE)?;
     let xfrm = match sk.route() {
         Some((dev, xfrm)) if core::ptr::eq(dev, &*entry.path_dev) && dev.is_up() => xfrm,
         _ => return Err(ELSEWHERE),
     };
     if xfrm && !entry.nic.engine().device().bypassed().has(Filter::Xfrm) {
-        return Err(Detour::Upload(Filter::Xfrm.upload()));
+        return Err(TxFallback::Upload(Filter::Xfrm.upload()));
     }
     host::rerouted(sk, &entry.path_dev).map_err(|reason| match reason {
-        Refusal::Neighbour => Detour::Upload(UploadReason::Neighbour),
+        Refusal::Neighbour => TxFallback::Upload(UploadReason::Neighbour),
         _ => ELSEWHERE,
     })?;
     check_mtu(sk)
@@ -123,13 +127,13 @@ fn reroute<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>) -> Result<(), Detour> {
 
 /// An object below the connection may have changed, or time has passed.
 #[cold]
-fn look_at_objects<N: Nic>(
+fn refresh_next_hop<N: Nic>(
     sk: LockedSock<'_>,
     entry: &Entry<N>,
     changes: u32,
     second: u32,
-) -> Result<(), Detour> {
-    const UNKNOWN: Detour = Detour::Upload(UploadReason::Neighbour);
+) -> Result<(), TxFallback> {
+    const UNKNOWN: TxFallback = TxFallback::Upload(UploadReason::Neighbour);
 
     let path = entry.path.with(sk, Arc::clone);
     let neighbour = &path.neighbour;
@@ -137,7 +141,7 @@ fn look_at_objects<N: Nic>(
     if entry.next_hop.get(sk).progressed(snd_una) {
         neighbour.progressed(second);
     }
-    if neighbour.asks(second) && !host::look_at_neighbour(sk, neighbour.has_progress(second)) {
+    if neighbour.asks(second) && !host::resolve_neighbour(sk, neighbour.has_progress(second)) {
         return Err(UNKNOWN);
     }
     let mac = neighbour.cached().ok_or(UNKNOWN)?.mac;
@@ -145,15 +149,15 @@ fn look_at_objects<N: Nic>(
         return Err(ELSEWHERE);
     }
     entry.change_template(sk, |t| t.set_dst_mac(mac));
-    let looked = NextHop::looked(changes, second, snd_una);
-    entry.next_hop.set(sk, looked);
+    let checked = NextHop::checked(changes, second, snd_una);
+    entry.next_hop.set(sk, checked);
     check_mtu(sk)
 }
 
 /// Checks that the MSS is that of the path; only the host stack can change it.
-fn check_mtu(sk: LockedSock<'_>) -> Result<(), Detour> {
+fn check_mtu(sk: LockedSock<'_>) -> Result<(), TxFallback> {
     match sk.mtu_current() {
         true => Ok(()),
-        false => Err(Detour::Legacy(SpecialCase::PathMtu)),
+        false => Err(TxFallback::Legacy(SpecialCase::PathMtu)),
     }
 }

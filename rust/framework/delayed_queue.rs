@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Things for a worker to do, each at its time: noted in contexts that must not do
-//! more, and done by the worker when it runs.
+//! A queue of things for a worker to do, each at its time: added in contexts that must not
+//! do more, and done by the worker when it runs.
 
 use kernel::prelude::*;
 
@@ -30,10 +30,10 @@ pub(super) struct Due<T> {
     pub(super) item: T,
 }
 
-/// It, with its memory: from when it is noted first until it is done.
-pub(super) type Noted<T> = Queued<Due<T>>;
+/// It, with its memory: from when it is added first until it is done.
+pub(super) type Delayed<T> = Queued<Due<T>>;
 
-impl<T> Noted<T> {
+impl<T> Delayed<T> {
     pub(super) fn item_mut(&mut self) -> &mut T {
         &mut self.get_mut().item
     }
@@ -44,18 +44,18 @@ struct Waiting<T> {
     list: Fifo<Due<T>>,
     /// `u64::MAX`: it does not.
     next_ms: u64,
-    /// Nothing more is noted.
+    /// Nothing more is added.
     closed: bool,
 }
 
 /// See the module's documentation. The lock is a leaf.
 #[pin_data]
-pub(super) struct Agenda<T> {
+pub(super) struct DelayedQueue<T> {
     #[pin]
     waiting: SpinLockBh<Waiting<T>>,
 }
 
-impl<T> Agenda<T> {
+impl<T> DelayedQueue<T> {
     pub(super) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             waiting <- new_spinlock_bh!(Waiting {
@@ -66,8 +66,8 @@ impl<T> Agenda<T> {
         })
     }
 
-    /// Notes `item` and has `worker`, which this belongs to, run for it at `due_ms`. It is
-    /// dropped, which is told, if there are `most` already, or no memory. Any context.
+    /// Adds `item`, and has `worker`, which this belongs to, run for it at `due_ms`. It is
+    /// dropped, with an error, if there are `most` already, or no memory. Any context.
     pub(super) fn add<J: Job>(
         &self,
         worker: &Worker<J>,
@@ -80,11 +80,11 @@ impl<T> Agenda<T> {
     }
 
     /// As [`add`](Self::add), of what was taken: there is memory.
-    pub(super) fn put<J: Job>(&self, worker: &Worker<J>, due: Noted<T>, most: usize) -> Result {
+    pub(super) fn put<J: Job>(&self, worker: &Worker<J>, due: Delayed<T>, most: usize) -> Result {
         let due_ms = due.get().ms;
         let mut waiting = self.waiting.lock();
         if waiting.closed || waiting.list.len() >= most {
-            // What it holds must not be let go with the lock.
+            // What it refers to must not be dropped under the lock.
             drop(waiting);
             return Err(ENOSPC);
         }
@@ -103,7 +103,7 @@ impl<T> Agenda<T> {
         waiting.list.take()
     }
 
-    /// Nothing more is noted. Any context.
+    /// Nothing more is added. Any context.
     pub(super) fn close(&self) {
         self.waiting.lock().closed = true;
     }
