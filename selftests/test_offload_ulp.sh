@@ -59,11 +59,13 @@ t_entry() { # FAMILY
 	expect_no_entries
 }
 
-# A tail loss probe takes a connection back for a moment, so that the target does
+# A special case takes a connection back for a moment, so that the target does
 # not see all of it: one of these transfers has none. What is left to the host is
 # what was sent before the hand-over and after one end's FIN, which is chance.
 t_whole_life_delegated() { # FAMILY
 	local i disturbed
+	# A probe for a loss says that the machine is slow to answer.
+	no_timers a && no_timers b
 	for i in 1 2 3 4 5; do
 		snap_loss a
 		snap a
@@ -83,6 +85,7 @@ t_whole_life_delegated() { # FAMILY
 	expect_ge "$(delta_max toe_tx_bytes)" $(($(kib 2048) / 2)) "bytes sent by the target"
 	expect_ge "$(delta_max toe_rx_bytes)" $(($(kib 2048) / 2)) "bytes received by the target"
 	note "transfer $i was undisturbed"
+	no_timers a 0 && no_timers b 0
 }
 
 t_many() { # FAMILY
