@@ -21,8 +21,8 @@ mod transaction;
 
 pub(super) use transaction::{
     PathBlock,
-    PathKey, //
-    Transaction,
+    PathKey,
+    Transaction, //
 };
 
 use core::sync::atomic::{
