@@ -27,7 +27,6 @@ mod engine;
 #[cfg(toe_engine_tests)]
 mod fake;
 mod legacy;
-mod objects;
 pub(crate) mod rx;
 mod tx;
 mod tx_path;
@@ -51,7 +50,8 @@ use crate::{
         host::{
             AwaitRelease,
             Deferring,
-            Layers, //
+            Layers,
+            PathObject, //
         },
         target::Counters, //
     },
@@ -90,7 +90,6 @@ use crate::{
 };
 
 use audit::Audit;
-use objects::PathObject;
 
 pub(crate) use command::offload_target;
 pub(crate) use engine::Engine;

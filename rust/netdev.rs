@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The emulated TOE NIC: pairs of devices, `ip link add toe0 type toe`.
+//! NICs whose devices come in pairs, as veth's: the emulated TOE NIC (`ip link add toe0 type
+//! toe`), and whatever else is a [`Kind`] of them.
 //!
 //! A frame sent by one device of a pair is put into a queue of the other, whose
 //! NAPI instance gives it to that side's offload engine or network stack.
@@ -17,17 +18,21 @@ use kernel::{
 };
 
 use crate::{
-    dct::{
-        self,
-        Engine, //
+    framework::{
+        host,
+        target::OffloadTarget, //
     },
-    framework::host,
     net::{
         context::{
             Bh,
             Rtnl, //
         },
         errno,
+        ethtool::{
+            EthtoolTable,
+            Names,
+            Values, //
+        },
         ndo::{
             DeviceOps,
             Driver,
@@ -42,8 +47,10 @@ use crate::{
             NetDevice, //
         },
         peer::PeerLink,
+        qstats::QueueStatsTable,
         rtnl,
-        skb::SkBuff, //
+        skb::SkBuff,
+        sysfs::Group, //
     }, //
 };
 
@@ -52,20 +59,20 @@ mod ethtool;
 mod link;
 mod queue;
 mod stats;
+mod toe;
 mod xmit;
 
+use link::Link;
 use queue::{
     RxQueues,
     TxQueue, //
 };
 
-use link::Link;
-
-/// The kind's name.
-const KIND: &CStr = c"toe";
-
-/// Most queues of each kind that a device gets on its own.
-const DEFAULT_MAX_QUEUES: u32 = 16;
+pub(crate) use crate::dct::{
+    rx::Source,
+    SendError, //
+};
+pub(crate) use toe::Toe;
 
 const FEATURES: u64 = features::SG
     | features::FRAGLIST
@@ -74,32 +81,103 @@ const FEATURES: u64 = features::SG
     | features::SCTP_CRC
     | features::HIGHDMA
     | features::GSO_SOFTWARE
-    | features::GSO_ENCAP_ALL
-    | features::VLAN_CTAG
-    | features::VLAN_STAG;
+    | features::GSO_ENCAP_ALL;
+
+/// What makes devices those of one kind: the engine that has a device's connections, and
+/// processes their frames.
+///
+/// Each kind implements [`OffloadTarget`] for its [`Port`], and its methods here for itself
+/// alone: what a generic implementation reaches is not inlined (see
+/// [`offload_target`](crate::dct::offload_target)).
+pub(crate) trait Kind: Sized + Send + Sync + 'static {
+    /// See the trait's documentation.
+    type Engine: Send + Sync;
+
+    /// What stands after `type`.
+    const NAME: &'static CStr;
+    /// The name of a peer that the request does not name, with `%d` for a number.
+    const PEER: &'static CStr;
+    /// The most queues of each kind that a device gets on its own.
+    const MAX_QUEUES: u32;
+    /// Frames that a queue holds unless `ethtool -G` says otherwise.
+    const RING: u32;
+    /// Features that a device has besides those of every kind.
+    const FEATURES: u64;
+
+    /// Its tables of operations; `static TABLES: Tables<Self> = Tables::new()`.
+    fn tables() -> &'static Tables<Self>;
+
+    /// The files of `/sys/class/net/<dev>/toe/`: the framework's, unless it has more.
+    fn files() -> &'static Group {
+        &host::GROUP
+    }
+
+    /// The engine of a device about to be registered. Process context, rtnl held.
+    fn engine() -> impl PinInit<Self::Engine, Error>;
+
+    /// What the framework has to do with.
+    fn target(port: &Port<Self>) -> &dyn OffloadTarget;
+
+    /// Returns whether a frame could be of interest. Called for every frame.
+    fn has_entries(port: &Port<Self>) -> bool {
+        Self::target(port).connections() != 0
+    }
+
+    /// A frame that came in, its first byte the Ethernet header; given back if it is not a
+    /// delegated connection's, or must take the ordinary way. Bottom halves off, no socket's
+    /// spin lock held.
+    fn input(port: &Port<Self>, from: Source<'_>, skb: SkBuff, bh: &Bh) -> Option<SkBuff>;
+
+    /// There is room again after [`Port::send`] refused a frame. Softirq.
+    fn tx_room(port: &Port<Self>, bh: &Bh);
+
+    /// Names of counters besides the queues'. Process context.
+    fn stat_names(port: &Port<Self>, names: &mut Names<'_>) {
+        Self::target(port).device().stats().names(names);
+    }
+
+    /// Their values, in the same order.
+    fn stat_values(port: &Port<Self>, values: &mut Values<'_>) {
+        Self::target(port).device().stats().values(values);
+    }
+}
+
+/// The tables of operations of a kind's devices.
+pub(crate) struct Tables<K: Kind> {
+    ops: DeviceOps<Port<K>>,
+    ethtool: EthtoolTable<Port<K>>,
+    queues: QueueStatsTable<Port<K>>,
+}
+
+impl<K: Kind> Tables<K> {
+    pub(crate) const fn new() -> Self {
+        Tables {
+            ops: DeviceOps::new(),
+            ethtool: EthtoolTable::new(),
+            queues: QueueStatsTable::new(),
+        }
+    }
+}
 
 /// One device of a pair.
 #[pin_data]
-pub(crate) struct Port {
+pub(crate) struct Port<K: Kind> {
     own: OwnDevice,
     /// The device at the other end.
     #[pin]
     peer: PeerLink,
     tx: KVVec<TxQueue>,
-    rx: RxQueues,
+    rx: RxQueues<K>,
     /// The connections that it has, and what processes their frames.
     #[pin]
-    engine: Engine<Port>,
+    pub(crate) engine: K::Engine,
 }
 
-static OPS: DeviceOps<Port> = DeviceOps::new();
-
-dct::offload_target!(Port);
-
 #[vtable]
-impl Driver for Port {
+impl<K: Kind> Driver for Port<K> {
+    #[inline(always)]
     fn ops() -> &'static DeviceOps<Self> {
-        &OPS
+        &K::tables().ops
     }
 
     fn init(dev: &NetDevice, own: OwnDevice, rtnl: &Rtnl) -> impl PinInit<Self, Error> {
@@ -114,7 +192,7 @@ impl Driver for Port {
                 TxQueue::array(tx)?
             },
             rx: RxQueues::new(rx)?,
-            engine <- Engine::new(),
+            engine <- K::engine(),
         })
     }
 
@@ -135,7 +213,7 @@ impl Driver for Port {
         if let Some(peer) = self.peer.get_rtnl(rtnl) {
             peer.carrier_off();
             if let Some(port) = Port::of(peer) {
-                host::link_down(port, rtnl);
+                host::link_down(K::target(port), rtnl);
             }
         }
         self.rx.stop(dev, 0..dev.num_rx_queues(), rtnl);
@@ -156,11 +234,11 @@ impl Driver for Port {
     }
 }
 
-impl Port {
+impl<K: Kind> Port<K> {
     /// The port that a device is, if it is one of ours.
     #[inline(always)]
-    pub(crate) fn of(dev: &NetDevice) -> Option<&Port> {
-        dev.driver::<Port>()
+    pub(crate) fn of(dev: &NetDevice) -> Option<&Self> {
+        dev.driver::<Self>()
     }
 
     /// The device.
@@ -171,36 +249,38 @@ impl Port {
 
     /// Sets a new device up before it is registered.
     fn setup(dev: &mut DeviceSetup<'_>) {
-        let inherited = FEATURES & !(features::VLAN_CTAG | features::VLAN_STAG);
         dev.virtual_ethernet()
             .features(
+                FEATURES | K::FEATURES,
                 FEATURES,
-                inherited,
                 features::HW_CSUM | features::GSO_SOFTWARE,
             )
             .mtu_range(device::ETH_MIN_MTU, device::ETH_MAX_MTU)
             .any_tso_size()
-            .ethtool::<Port>()
-            .queue_stats::<Port>()
-            .sysfs_group(&attrs::GROUP);
+            .ethtool::<Self>()
+            .queue_stats::<Self>()
+            .sysfs_group(K::files());
     }
 }
 
 /// The driver's registration with the kernel and the framework; deletes all devices when
 /// dropped.
 #[pin_data]
-pub(crate) struct Registration {
+pub(crate) struct Registration<K: Kind> {
     // Fields are dropped in this order: first the devices.
     #[pin]
-    link: rtnl::Registration<Link>,
+    link: rtnl::Registration<Link<K>>,
     targets: host::Registration,
 }
 
-impl Registration {
-    /// Makes `ip link add ... type toe` work.
+impl<K: Kind> Registration<K>
+where
+    Port<K>: OffloadTarget,
+{
+    /// Makes `ip link add ... type` [`NAME`](Kind::NAME) work.
     pub(crate) fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Registration {
-            targets: host::Registration::new::<Port>()?,
+            targets: host::Registration::new::<Port<K>>()?,
             link <- rtnl::Registration::new(),
         })
     }

@@ -51,7 +51,7 @@ struct Toe {
     _ulp: ulp::Registration<SocketHooks>,
     _filter_scan: worker::Published<worker::Worker<filter_scan::FilterScan>>,
     #[pin]
-    nic: netdev::Registration,
+    nic: netdev::Registration<netdev::Toe>,
     #[pin]
     _devices: NetdevRegistration<events::Devices>,
     _files: RootGuard,

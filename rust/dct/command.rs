@@ -25,13 +25,6 @@ use super::{
     host_queue,
     legacy,
     next_stamp,
-    objects::{
-        find,
-        insert,
-        LayerObject,
-        NeighbourObject,
-        PathObject, //
-    },
     rx,
     tx,
     Engine,
@@ -43,57 +36,47 @@ use crate::{
     framework::{
         host::{
             self,
+            below,
             AwaitRelease,
-            Deferring, //
+            Deferring,
+            GivenBack,
+            PathObject,
+            Stored, //
         },
         target::{
             ConnRef,
             Counters,
             Host,
-            OffloadTree,
-            Parts, //
+            OffloadTree, //
         }, //
     },
     logic::{
         buffer::Rule,
-        conn::ConnData,
+        conn::ConnCached,
         deferred::Deferred,
         expect::Expected,
         hwid::Hwid,
         legacy::Legacy,
         next_hop::NextHop,
         reason::Refusal,
-        template::{
-            HeaderTemplate,
-            TemplateParams, //
-        },
         transmit::Push,
         tree::{
             state::{
                 self,
                 Handle,
                 Level,
-                NeighbourWord,
                 Object, //
             },
-            Block,
-            BlockId,
-            Status, //
+            Block, //
         },
-        tuple::{
-            Family,
-            Tuple, //
-        }, //
+        tuple::Family, //
     },
     net::{
         context::{
             Bh,
             BhGuard, //
         },
-        devref::{
-            DevRef,
-            DriverRef, //
-        },
+        devref::DriverRef,
         input::RawSockets,
         memcg::{
             self,
@@ -113,10 +96,8 @@ use crate::{
             sock_cell::SockCell, //
         },
         table::{
-            Full,
             Inserter,
-            Links,
-            Tether, //
+            Links, //
         },
         user_buffer::{
             BufferSlot,
@@ -126,23 +107,6 @@ use crate::{
     }, //
 };
 
-/// The header of the connection's frames, from what the host owns.
-#[inline]
-fn template(tuple: &Tuple, data: &ConnData, neighbour: &NeighbourObject) -> HeaderTemplate {
-    let cached = &data.cached;
-    HeaderTemplate::new(&TemplateParams {
-        src_mac: neighbour.source(),
-        // Without one nothing is sent.
-        dst_mac: neighbour.cached().unwrap_or_default().mac,
-        tuple: *tuple,
-        tos: cached.tos,
-        ttl: cached.ttl,
-        flow_label: cached.flow_label,
-        df: cached.df,
-        ts_ok: data.constant.ts_ok,
-    })
-}
-
 /// The entry of a connection that the framework calls us for.
 #[inline(always)]
 fn entry_of<N: Nic>(conn: ConnRef<'_>) -> Option<&Entry<N>> {
@@ -151,40 +115,8 @@ fn entry_of<N: Nic>(conn: ConnRef<'_>) -> Option<&Entry<N>> {
     entry
 }
 
-/// The level below a block, if it is an object that the target has.
-fn below(tree: &OffloadTree<'_, '_>, id: BlockId) -> Option<Handle> {
-    tree.get(tree.get(id)?.on()?)?.handle
-}
-
 /// What is done for one block of a tree.
 impl<N: Nic> Engine<N> {
-    /// Makes an object below connections.
-    fn make(&self, tree: &OffloadTree<'_, '_>, id: BlockId) -> Result<Hwid, Refusal> {
-        let objects = &self.objects;
-        let block = tree.get(id).ok_or(Refusal::NoMemory)?;
-        let on = below(tree, id);
-        let layer = || find(&objects.layers, on?.id);
-        match (&block.object, &block.host) {
-            (Object::Layer(l), _) => insert(&objects.layers, |handle| {
-                LayerObject::new(handle, l.constant, layer())
-            }),
-            (Object::Neighbour(n), Host::New(_, Parts::Neighbour { dev, layers })) => {
-                let dev = DevRef::new(dev);
-                insert(&objects.neighbours, |handle| {
-                    NeighbourObject::new(handle, n.constant, n.cached, dev, layers.clone(), layer())
-                })
-            }
-            (Object::Path(p), _) => {
-                let neighbour = on.and_then(|on| find(&objects.neighbours, on.id));
-                let neighbour = neighbour.ok_or(Refusal::NoMemory)?;
-                insert(&objects.paths, |_| {
-                    PathObject::new(p.constant, p.cached, neighbour)
-                })
-            }
-            _ => Err(Refusal::NoMemory),
-        }
-    }
-
     /// Makes the entry of a connection on `path`.
     fn make_entry(
         &self,
@@ -205,7 +137,7 @@ impl<N: Nic> Engine<N> {
         let device = nic.dev();
         let queues = device.real_num_tx_queues().max(1);
         let tx_queue = host_queue(*sk, device).unwrap_or((hash % queues) as u16);
-        let changes = self.objects.changes();
+        let changes = self.objects().changes();
         let _charge = Charge::to(sk);
         inserter
             .insert(
@@ -233,7 +165,7 @@ impl<N: Nic> Engine<N> {
                             data: SockCell::new(sock, c.data),
                             audit,
                             legacy: SockCell::new(sock, Legacy::default()),
-                            template: SockCell::new(sock, template(&c.tuple, &c.data, neighbour)),
+                            template: SockCell::new(sock, neighbour.template(&c.tuple, &c.data)),
                             stamp: AtomicU64::new(next_stamp()),
                             known: AtomicU64::new(0),
                             // The first frame looks: it may have changed since.
@@ -251,239 +183,32 @@ impl<N: Nic> Engine<N> {
                     )
                 },
             )
-            .map_err(|e| match e {
-                Full::Table => Refusal::TableFull,
-                Full::Memory => Refusal::NoMemory,
-                Full::Duplicate => Refusal::Duplicate,
-            })
-    }
-
-    /// Brings an object's cached state up to date. `None`: there is no such object.
-    fn update_one(&self, tree: &OffloadTree<'_, '_>, id: BlockId) -> Option<()> {
-        let objects = &self.objects;
-        let block = tree.get(id)?;
-        let handle = block.handle?;
-        match (&block.object, &block.host) {
-            // Only what others belong to from now on.
-            (Object::Named(_), _) => return Some(()),
-            (Object::Layer(_), _) => find(&objects.layers, handle.id)?.set_valid(true),
-            (Object::Neighbour(n), _) => {
-                find(&objects.neighbours, handle.id)?.set(NeighbourWord::new(n.cached));
-            }
-            (Object::Path(p), _) => find(&objects.paths, handle.id)?.set(Some(p.cached)),
-            (Object::Connection(c), Host::Connection(sk)) => {
-                let guard = ReadGuard::new();
-                let entry = self.get(&guard, handle.id)?;
-                if let Some(on) = below(tree, id) {
-                    drop(entry.path.replace(*sk, find(&objects.paths, on.id)?));
-                }
-                entry.data.with_mut(*sk, |data| data.cached = c.data.cached);
-                let (data, path) = (entry.data.get(*sk), entry.path.with(*sk, Arc::clone));
-                let header = template(&entry.tuple, &data, &path.neighbour);
-                entry.change_template(*sk, |t| {
-                    *t = header;
-                    true
-                });
-                // Only this one has to look.
-                let hop = NextHop::unknown(objects.changes(), data.snd_una);
-                entry.next_hop.set(*sk, hop);
-                return Some(());
-            }
-            _ => return None,
-        }
-        objects.changed();
-        Some(())
-    }
-
-    fn invalidate_one(&self, block: &Block<Host<'_>>) -> Option<()> {
-        let objects = &self.objects;
-        let handle = block.handle?;
-        match handle.level {
-            Level::Layer => find(&objects.layers, handle.id)?.set_valid(false),
-            Level::Neighbour => {
-                find(&objects.neighbours, handle.id)?.set(NeighbourWord::INVALID);
-            }
-            Level::Path => find(&objects.paths, handle.id)?.set(None),
-            // Of a connection nothing is invalid but its place in the tree.
-            Level::Connection => return None,
-        }
-        objects.changed();
-        Some(())
-    }
-
-    /// An object's state, whether it is valid, and what it lies on.
-    fn query_one(&self, block: &Block<Host<'_>>) -> Option<(Object, bool, Option<Handle>)> {
-        let objects = &self.objects;
-        let handle = block.handle?;
-        Some(match handle.level {
-            Level::Layer => {
-                let object = find(&objects.layers, handle.id)?;
-                let (layer, valid) = object.query();
-                (Object::Layer(layer), valid, object.below())
-            }
-            Level::Neighbour => {
-                let object = find(&objects.neighbours, handle.id)?;
-                let (neighbour, valid) = object.query();
-                (Object::Neighbour(neighbour), valid, object.below())
-            }
-            Level::Path => {
-                let object = find(&objects.paths, handle.id)?;
-                let (path, valid) = object.query();
-                (Object::Path(path), valid, Some(object.below()))
-            }
-            Level::Connection => {
-                let guard = ReadGuard::new();
-                let entry = self.get(&guard, handle.id)?;
-                let (tuple, data) = (entry.tuple, entry.data.peek());
-                // Its path is the lock's.
-                (
-                    Object::Connection(state::Connection { tuple, data }),
-                    true,
-                    None,
-                )
-            }
-        })
-    }
-
-    fn terminate_one(&self, block: &Block<Host<'_>>) -> Option<()> {
-        let objects = &self.objects;
-        let handle = block.handle?;
-        let there = match (handle.level, &block.host) {
-            (Level::Layer, _) => objects.layers.remove(handle.id),
-            (Level::Neighbour, _) => objects.neighbours.remove(handle.id),
-            (Level::Path, _) => objects.paths.remove(handle.id),
-            (Level::Connection, Host::Connection(sk)) => {
-                let guard = ReadGuard::new();
-                if let Some(entry) = self.get(&guard, handle.id) {
-                    // The host goes on from what the entry says.
-                    entry.data.with_mut(*sk, |data| entry.audited(*sk, data));
-                    buffer::take_back(*sk, &entry);
-                    deferred::requeue_on_removal(*sk, &entry);
-                }
-                self.table().remove(handle.id)
-            }
-            (Level::Connection, _) => false,
-        };
-        there.then_some(())
-    }
-}
-
-/// Says what became of a block.
-fn ended(tree: &mut OffloadTree<'_, '_>, id: BlockId, found: Option<()>) {
-    match found {
-        Some(()) => tree.done(id, None),
-        None => tree.ended(id, Status::Stale),
+            .map_err(Refusal::from)
     }
 }
 
 /// What [`OffloadTarget`](crate::framework::target::OffloadTarget) asks for, whose methods
 /// these are.
 impl<N: Nic> Engine<N> {
-    pub(crate) fn connections(&self) -> u32 {
-        self.table().len()
-    }
-
     pub(crate) fn initiate(&self, nic: &N, tree: &mut OffloadTree<'_, '_>) {
         // Held over connections that follow each other; and the path that they lie on.
         let mut inserter = None;
         let mut path: Option<(Handle, Arc<PathObject>)> = None;
-        let mut at = tree.first();
-        while let Some(id) = at {
-            at = tree.after(id);
-            let Some(block) = tree.get(id) else {
-                continue;
-            };
-            if block.handle.is_some() || matches!(block.status(), Status::Refused(_)) {
-                continue;
+        tree.each_new(|tree, id| {
+            let block = tree.get(id).ok_or(Refusal::NoMemory)?;
+            if block.object.level() != Level::Connection {
+                // One leaf at a time.
+                inserter = None;
+                return self.objects().make(tree, id);
             }
-            let level = block.object.level();
-            let made = match level {
-                Level::Connection => {
-                    let on = below(tree, id);
-                    if path.as_ref().map(|(handle, _)| *handle) != on {
-                        path = on.and_then(|on| Some((on, find(&self.objects.paths, on.id)?)));
-                    }
-                    let inserter = inserter.get_or_insert_with(|| self.table().inserter());
-                    match &path {
-                        Some((_, path)) => self.make_entry(nic, inserter, block, path),
-                        None => Err(Refusal::NoMemory),
-                    }
-                }
-                _ => {
-                    // One leaf at a time.
-                    inserter = None;
-                    self.make(tree, id)
-                }
-            };
-            match made {
-                Ok(hwid) => tree.done(id, Some(Handle { level, id: hwid })),
-                Err(reason) => tree.refuse(id, reason),
+            let on = below(tree, id);
+            if path.as_ref().map(|(handle, _)| *handle) != on {
+                path = on.and_then(|on| Some((on, self.objects().path(on)?)));
             }
-        }
-    }
-
-    pub(crate) fn update(&self, tree: &mut OffloadTree<'_, '_>) {
-        let mut at = tree.first();
-        while let Some(id) = at {
-            let found = self.update_one(tree, id);
-            ended(tree, id, found);
-            at = tree.after(id);
-        }
-    }
-
-    pub(crate) fn query(&self, tree: &mut OffloadTree<'_, '_>) {
-        let mut at = tree.first();
-        while let Some(id) = at {
-            at = tree.after(id);
-            let Some(block) = tree.get_mut(id) else {
-                continue;
-            };
-            let status = match self.query_one(block) {
-                Some((object, valid, below)) => {
-                    block.object = object;
-                    block.below = below;
-                    match valid {
-                        true => Status::Done,
-                        false => Status::Invalid,
-                    }
-                }
-                None => Status::Stale,
-            };
-            tree.ended(id, status);
-        }
-    }
-
-    pub(crate) fn counters(&self, hwid: Hwid) -> Counters {
-        let guard = ReadGuard::new();
-        let entry = self.get(&guard, hwid);
-        entry.map_or_else(Counters::default, |entry| entry.counters.peek())
-    }
-
-    pub(crate) fn invalidate(&self, tree: &mut OffloadTree<'_, '_>) {
-        let mut at = tree.first();
-        while let Some(id) = at {
-            let found = tree.get(id).and_then(|block| self.invalidate_one(block));
-            ended(tree, id, found);
-            at = tree.after(id);
-        }
-    }
-
-    pub(crate) fn terminate(&self, tree: &mut OffloadTree<'_, '_>) {
-        let mut at = tree.first_down();
-        while let Some(id) = at {
-            let found = tree.get(id).and_then(|block| self.terminate_one(block));
-            ended(tree, id, found);
-            at = tree.after_down(id);
-        }
-    }
-
-    pub(crate) fn abandon(&self, hwid: Hwid) {
-        self.table().remove(hwid);
-    }
-
-    pub(crate) fn tether(&self, hwid: Hwid, bh: &Bh) -> Option<Tether> {
-        let guard = ReadGuard::within(bh);
-        self.get(&guard, hwid).map(Tether::new)
+            let inserter = inserter.get_or_insert_with(|| self.table().inserter());
+            let (_, path) = path.as_ref().ok_or(Refusal::NoMemory)?;
+            self.make_entry(nic, inserter, block, path)
+        });
     }
 
     pub(crate) fn send(&self, sk: LockedSock<'_>, conn: ConnRef<'_>, push: Push, bh: &Bh) {
@@ -572,19 +297,42 @@ impl<N: Nic> Engine<N> {
     pub(crate) fn backlog(&self, sk: LockedSock<'_>, skb: SkBuff) {
         rx::backlog::<N>(sk, skb);
     }
+}
 
-    pub(crate) fn for_each(&self, f: &mut dyn FnMut(Hwid, ARef<Sock>)) {
-        let table = &self.table();
-        for index in 0..table.slots() {
-            let guard = ReadGuard::new();
-            let found = table
-                .at(&guard, index)
-                .map(|e| (e.hwid, ARef::clone(&e.sk)));
-            drop(guard);
-            if let Some((hwid, sk)) = found {
-                f(hwid, sk);
-            }
+impl<N: Nic> Stored for Entry<N> {
+    fn sock(&self) -> &ARef<Sock> {
+        &self.sk
+    }
+
+    fn show(&self) -> (state::Connection, Counters) {
+        let (tuple, data) = (self.tuple, self.data.peek());
+        (state::Connection { tuple, data }, self.counters.peek())
+    }
+
+    fn update(&self, sk: LockedSock<'_>, cached: &ConnCached, path: Option<Arc<PathObject>>) {
+        if let Some(path) = path {
+            drop(self.path.replace(sk, path));
         }
+        self.data.with_mut(sk, |data| data.cached = *cached);
+        let (data, path) = (self.data.get(sk), self.path.with(sk, Arc::clone));
+        let header = path.neighbour.template(&self.tuple, &data);
+        self.change_template(sk, |t| {
+            *t = header;
+            true
+        });
+        // Only this one has to look.
+        let changes = self.nic.engine().objects().changes();
+        self.next_hop
+            .set(sk, NextHop::unknown(changes, data.snd_una));
+    }
+
+    fn give_back(&self, sk: LockedSock<'_>) -> GivenBack {
+        // The host goes on from what the entry says: the socket has all state, and all data
+        // that was acknowledged.
+        self.data.with_mut(sk, |data| self.audited(sk, data));
+        buffer::take_back(sk, self);
+        deferred::requeue_on_removal(sk, self);
+        GivenBack::default()
     }
 }
 
@@ -596,14 +344,6 @@ impl<N: Nic> Engine<N> {
 macro_rules! offload_target {
     ($nic:ty) => {
         $crate::dct::command::offload_target!($nic:
-            fn connections() -> u32;
-            fn query(tree: &mut OffloadTree<'_, '_>);
-            fn counters(hwid: Hwid) -> Counters;
-            fn update(tree: &mut OffloadTree<'_, '_>);
-            fn invalidate(tree: &mut OffloadTree<'_, '_>);
-            fn terminate(tree: &mut OffloadTree<'_, '_>);
-            fn abandon(hwid: Hwid);
-            fn tether(hwid: Hwid, bh: &Bh) -> Option<Tether>;
             fn send(sk: LockedSock<'_>, conn: ConnRef<'_>, push: Push, bh: &Bh);
             fn host_frame(
                 sk: LockedSock<'_>,
@@ -624,7 +364,6 @@ macro_rules! offload_target {
                 now_ms: u64,
             ) -> Option<u64>;
             fn released(sk: LockedSock<'_>, conn: ConnRef<'_>);
-            fn for_each(f: &mut dyn FnMut(Hwid, ARef<Sock>));
         );
     };
     ($nic:ty: $(fn $method:ident($($arg:ident: $type:ty),* $(,)?) $(-> $result:ty)?;)*) => {
@@ -632,9 +371,7 @@ macro_rules! offload_target {
             use $crate::dct::command::arguments::*;
 
             impl OffloadTarget for $nic {
-                fn device(&self) -> &Device {
-                    self.engine().device()
-                }
+                $crate::framework::host::stored!(self => self.engine().store);
 
                 fn initiate(&self, tree: &mut OffloadTree<'_, '_>) {
                     self.engine().initiate(self, tree);
@@ -653,33 +390,22 @@ pub(crate) use offload_target;
 
 /// What [`offload_target`] names.
 pub(crate) mod arguments {
-    pub(crate) use kernel::sync::aref::ARef;
-
     pub(crate) use crate::{
         dct::Nic,
-        framework::{
-            host::Device,
-            target::{
-                ConnRef,
-                Counters,
-                OffloadTarget,
-                OffloadTree, //
-            }, //
+        framework::target::{
+            ConnRef,
+            OffloadTarget,
+            OffloadTree, //
         },
         logic::{
             buffer::Rule,
-            hwid::Hwid,
             transmit::Push, //
         },
         net::{
             context::Bh,
             proto::HostFrame,
             skb::SkBuff,
-            sock::{
-                LockedSock,
-                Sock, //
-            },
-            table::Tether,
+            sock::LockedSock,
             user_buffer::Pinned, //
         }, //
     };

@@ -10,7 +10,6 @@ use kernel::{
 
 use super::{
     audit,
-    objects::Objects,
     tx,
     Entry,
     Nic,
@@ -19,7 +18,9 @@ use super::{
 use crate::{
     framework::host::{
         Device,
-        Stats, //
+        Objects,
+        Stats,
+        Store, //
     },
     logic::{
         hwid::Hwid,
@@ -49,14 +50,9 @@ const MAX_WAITING: usize = 4096;
 /// See the module's documentation. Part of a [`Nic`].
 #[pin_data]
 pub(crate) struct Engine<N: Nic> {
-    /// What the framework keeps for each device.
+    /// Its connections, and what they lie on.
     #[pin]
-    device: Device,
-    #[pin]
-    table: Table<Entry<N>>,
-    /// What its connections lie on.
-    #[pin]
-    pub(super) objects: Objects,
+    pub(crate) store: Store<Entry<N>>,
     /// Connections with data to send and no room in the NIC's queue. A leaf
     /// lock, taken with bottom halves off.
     #[pin]
@@ -68,9 +64,7 @@ impl<N: Nic> Engine<N> {
     /// For a device about to be registered. Process context, rtnl held.
     pub(crate) fn new() -> impl PinInit<Self, Error> {
         try_pin_init!(Engine {
-            device <- Device::new(),
-            table <- Table::new(DEFAULT_CAPACITY, MAX_CAPACITY),
-            objects <- Objects::new(),
+            store <- Store::new(DEFAULT_CAPACITY, MAX_CAPACITY),
             waiting <- new_spinlock!(Fifo::new()),
             audit: audit::Counts::default(),
         }? Error)
@@ -78,13 +72,13 @@ impl<N: Nic> Engine<N> {
 
     /// The framework's state of the device.
     pub(crate) fn device(&self) -> &Device {
-        &self.device
+        &self.store.device
     }
 
     /// The device's counters.
     #[inline(always)]
     pub(crate) fn stats(&self) -> &Stats {
-        self.device.stats()
+        self.store.device.stats()
     }
 
     /// How entries were compared with their sockets, in builds that do so: counters as
@@ -97,13 +91,19 @@ impl<N: Nic> Engine<N> {
     /// The connections.
     #[inline(always)]
     pub(crate) fn table(&self) -> &Table<Entry<N>> {
-        &self.table
+        &self.store.table
+    }
+
+    /// What they lie on.
+    #[inline(always)]
+    pub(super) fn objects(&self) -> &Objects {
+        &self.store.objects
     }
 
     /// Whether a frame could be of interest. Called for every frame.
     #[inline(always)]
     pub(crate) fn has_entries(&self) -> bool {
-        self.table.len() != 0
+        self.table().len() != 0
     }
 
     /// The entry a received frame belongs to.
@@ -113,7 +113,7 @@ impl<N: Nic> Engine<N> {
         guard: &'g ReadGuard<'_>,
         tuple: &Tuple,
     ) -> Option<EntryRef<'g, Entry<N>>> {
-        self.table
+        self.table()
             .find(guard, tuple.hash(SEED), |e| e.tuple == *tuple)
     }
 
@@ -125,7 +125,7 @@ impl<N: Nic> Engine<N> {
         guard: &'g ReadGuard<'_>,
         hwid: Hwid,
     ) -> Option<EntryRef<'g, Entry<N>>> {
-        self.table.get(guard, hwid)
+        self.table().get(guard, hwid)
     }
 
     /// Remembers a connection that waits for [`Self::tx_room`]. `false`: there

@@ -294,6 +294,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_on_its_way_is_not_unsent() -> Result {
+        let bench = Bench::new()?;
+        bench.sock.send(&[7; 100])?;
+        bench.with(|sk| {
+            let (una, mss) = (Seq(LOCAL.seq), sk.mss());
+            // If it left at once it is lost: the NIC drops what the host stack sends.
+            sk.unsend(una);
+            let head = sk.send_head().ok_or(ENOENT)?;
+            let clone = sk.clone_head(&head).ok_or(ENOMEM)?;
+            sk.sent(head, mss);
+            // The clone's fragments are those of the socket's buffer.
+            assert_eq!((sk.unsend(una), sk.packets_out()), (0, 1));
+            drop(clone);
+            assert_eq!((sk.unsend(una), sk.packets_out()), (100, 0));
+            assert_eq!(sk.snd_nxt(), una);
+            assert_eq!(sk.send_head().map(|head| head.len), Some(100));
+            Ok(())
+        })?
+    }
+
+    #[test]
     fn payload_that_comes_in_is_the_applications() -> Result {
         let bench = Bench::offloaded()?;
         assert!(bench.comes_in(REMOTE.port, REMOTE.seq, LOCAL.seq, b"from the wire")?);

@@ -25,7 +25,12 @@ use super::{
     Nic, //
 };
 use crate::{
-    framework::host,
+    framework::host::{
+        self,
+        Fallback,
+        Ingress,
+        NotTaken, //
+    },
     logic::{
         hwid::Hwid,
         reason::{
@@ -53,7 +58,6 @@ use crate::{
         },
         proto,
         skb::{
-            Checksum,
             DropReason,
             SkBuff, //
         },
@@ -167,9 +171,7 @@ fn looks_as_expected<N: Nic>(
 /// which may have been anybody's.
 #[inline]
 fn checked<N: Nic>(nic: &N, skb: &mut SkBuff, seg: &Segment, entry: &Entry<N>) -> bool {
-    if matches!(skb.checksum(), Checksum::Partial | Checksum::Unnecessary)
-        || skb.verify_tcp_checksum(seg, entry.tuple.family == Family::V6)
-    {
+    if skb.has_tcp_checksum(seg, entry.tuple.family == Family::V6) {
         return true;
     }
     host::count_special(nic.engine().device(), entry.hwid, SpecialCase::BadChecksum);
@@ -180,82 +182,35 @@ fn deliver<N: Nic>(
     nic: &N,
     from: Source<'_>,
     entry: &Entry<N>,
-    mut skb: SkBuff,
+    skb: SkBuff,
     seg: &Segment,
     guard: &ReadGuard<'_>,
     bh: &Bh,
 ) -> Option<SkBuff> {
     let sk = entry.sk.bh_lock(bh);
-    // The connection may have gone to the host since the look-up. A user that
-    // owns the socket may change this until the backlog is processed, which
-    // looks again.
-    let conn = match host::of_now(sk.sock(), guard) {
-        Some(conn) if conn.hwid() == entry.hwid => conn,
-        _ => {
+    let ingress = Ingress {
+        hwid: entry.hwid,
+        nic: nic.dev(),
+        dev: &entry.path_dev,
+        layers: entry.layers.as_deref(),
+        raw: entry.raw,
+        v6: entry.tuple.family == Family::V6,
+        queue: from.queue,
+        napi_id: from.napi_id,
+    };
+    let stats = nic.engine().stats();
+    let (conn, skb) = match host::take_in(&sk, stats, &ingress, skb, seg, guard, bh) {
+        Ok(taken) => taken,
+        Err(NotTaken::Host(skb)) => {
             drop(sk);
             return Some(skb);
         }
-    };
-    let v6 = entry.tuple.family == Family::V6;
-    skb.received_by(
-        sk.sock(),
-        entry.path_dev.ifindex(),
-        from.queue,
-        from.napi_id,
-    );
-    // Of what the sender said, or of a tag.
-    skb.set_protocol(match v6 {
-        false => wire::ETHERTYPE_IPV4,
-        true => wire::ETHERTYPE_IPV6,
-    });
-    let l3_off = seg.l4_off - if v6 { wire::IPV6_LEN } else { wire::IPV4_LEN } as u16;
-    let arrival = sk.arrival(&entry.path_dev, entry.raw, v6);
-    if !arrival.is_expected() && !skb.is_for_host(&sk, &entry.path_dev, l3_off, v6) {
-        give_up(&sk, entry, UploadReason::RouteChange, bh);
-        return Some(skb);
-    }
-    if sk.sock().is_watched() {
-        if let Some(filter) = conn.filtered(sk.sock()) {
-            // The host shows it the frame, and does with it what that says.
-            give_up(&sk, entry, filter.upload(), bh);
+        Err(NotTaken::Fallback(skb, why)) => {
+            give_up(&sk, entry, why, bh);
             return Some(skb);
         }
-    }
-    match &entry.layers {
-        None if arrival.is_tapped() => nic.dev().tap_incoming(&mut skb, bh),
-        None => {}
-        Some(layers) => layers.received(nic.dev(), &mut skb, l3_off.into(), bh),
-    }
-    // The sender's accounting ends here, as in `ip_rcv_core()`.
-    skb.orphan();
-    if !skb.own_payload() {
-        skb.drop_because(DropReason::Nomem);
-        return None;
-    }
-    let len = skb.len();
-    skb.set_network_header(l3_off);
-    skb.set_transport_header(seg.l4_off);
-    if skb.pull(u32::from(seg.l4_off)).is_err() {
-        skb.drop_because(DropReason::NotSpecified);
-        return None;
-    }
-    if !skb.trim(u32::from(seg.data_off - seg.l4_off) + seg.payload) {
-        skb.drop_because(DropReason::NotSpecified);
-        return None;
-    }
-    if arrival.is_raw() {
-        skb.deliver_raw(&sk, &entry.path_dev, v6);
-    }
-    skb.fill_cb(seg, v6);
-    // As `tcp_v4_rcv()`, also for frames that the host finishes.
-    if seg.hop_limit < LockedSock::least_ttl(sk.sock(), v6) {
-        sk.count_too_far(&skb, &entry.path_dev, len - u32::from(l3_off));
-        skb.drop_because(DropReason::MinTtl);
-        return None;
-    }
-    nic.engine().stats().received(from.queue, len);
-    // As `tcp_v4_rcv()`: under the spin lock, whoever owns the socket.
-    let skb = sk.admit(skb, &entry.path_dev, len - u32::from(l3_off))?;
+        Err(NotTaken::Lost) => return None,
+    };
     entry.audit.admitted(&skb);
     match sk.try_own() {
         Some(locked) if conn.delegated(locked) => process(locked, entry, skb, seg, bh),
@@ -287,14 +242,11 @@ fn own<'a>(lock: BhLock<'a>, bh: &'a Bh) -> Result<LockedSock<'a>, BhLock<'a>> {
 /// The host has to look at a frame of the connection first: from here on it has the
 /// connection, too, or as soon as the socket's owner lets it go.
 #[cold]
-fn give_up<N: Nic>(lock: &BhLock<'_>, entry: &Entry<N>, reason: UploadReason, bh: &Bh) {
-    match lock.try_own() {
-        Some(sk) => {
-            deferred::flush(sk, entry, bh);
-            host::upload(sk, reason);
-        }
-        None => host::ask_owner(lock, entry.hwid, reason),
+fn give_up<N: Nic>(lock: &BhLock<'_>, entry: &Entry<N>, why: Fallback, bh: &Bh) {
+    if let Some(sk) = lock.try_own() {
+        deferred::flush(sk, entry, bh);
     }
+    why.ask(lock, entry.nic.engine().device(), entry.hwid);
 }
 
 /// A frame from the backlog, its first byte the TCP header. It may be one that
@@ -465,14 +417,9 @@ fn answer<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, action: &RxAction, read:
     if action.payload == 0 {
         return;
     }
-    let due = sk.ack_due();
-    // The reader would acknowledge when it has run, but it may sleep on.
-    let now = due.as_ref().is_some_and(|due| due.now) || (read && sk.read_ack_due());
-    if now && sk.defer_ack() {
-        // The owner of the socket sends one for all frames that waited for him.
-    } else if now || (due.is_some() && !sk.delay_ack()) {
+    if let Some(ack) = sk.ack_now(read) {
         match ours {
-            true => tx::ack(sk, entry, due.and_then(|due| due.window), bh),
+            true => tx::ack(sk, entry, ack.window, bh),
             false => sk.send_ack(),
         }
     }

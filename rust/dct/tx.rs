@@ -20,26 +20,26 @@ use kernel::prelude::*;
 use super::{
     legacy,
     tx_path::{
-        tx_path,
-        TxFallback, //
+        self,
+        tx_path, //
     },
     Entry,
     Nic,
     SendError, //
 };
 use crate::{
-    framework::host,
+    framework::host::{
+        self,
+        Fallback,
+        NO_MEMORY, //
+    },
     logic::{
         reason::{
             SpecialCase,
             UploadReason, //
         },
         seq::Seq,
-        template::{
-            HeaderTemplate,
-            TxFields,
-            TCP_CSUM_OFF, //
-        },
+        template::TxFields,
         transmit::{
             self,
             next_send,
@@ -48,7 +48,6 @@ use crate::{
             SendView,
             WaitReason, //
         },
-        tuple::Family,
         wire::{
             self,
             flags,
@@ -78,7 +77,7 @@ pub(crate) fn run<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, push: Push, bh: 
     }
     // Not while more is being written, as tcp_write_xmit().
     if let Some(case) = sk.host_first(push != Push::One) {
-        return go_around(sk, entry, TxFallback::Legacy(case), bh);
+        return go_around(sk, entry, Fallback::Special(case), bh);
     }
     sk.refresh_clock(bh);
     let nic = match tx_path(sk, entry, bh) {
@@ -100,8 +99,8 @@ pub(crate) fn run<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, push: Push, bh: 
 
 /// The host stack has to send what the engine cannot.
 #[cold]
-fn go_around<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, fallback: TxFallback, bh: &Bh) -> bool {
-    fallback.take(sk, entry, bh);
+fn go_around<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, fallback: Fallback, bh: &Bh) -> bool {
+    tx_path::take(fallback, sk, entry, bh);
     sk.resume_host(true);
     false
 }
@@ -110,7 +109,7 @@ fn go_around<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, fallback: TxFallback,
 #[cold]
 pub(crate) fn resume<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, bh: &Bh) {
     if sk.send_head().is_some() && sk.wants_host() {
-        go_around(sk, entry, TxFallback::Upload(UploadReason::Setsockopt), bh);
+        go_around(sk, entry, Fallback::Upload(UploadReason::Setsockopt), bh);
     } else {
         run(sk, entry, Push::Pending, bh);
     }
@@ -126,7 +125,7 @@ fn send_frames<N: Nic>(
     push: Push,
     sent: &mut u32,
     bh: &Bh,
-) -> Result<Option<WaitReason>, TxFallback> {
+) -> Result<Option<WaitReason>, Fallback> {
     let mut max_segs = None;
     loop {
         let mut next = match next_frame(sk, entry, push, &mut max_segs) {
@@ -142,13 +141,13 @@ fn send_frames<N: Nic>(
                 entry.data.with_mut(sk, |data| sk.load_offer(data));
                 return match nic.engine().wait_for_room(entry.hwid, bh) {
                     true => Ok(None),
-                    false => Err(TxFallback::Legacy(SpecialCase::NoMemory)),
+                    false => Err(NO_MEMORY),
                 };
             }
             Err(SendError::Down(skb)) => {
                 skb.drop_because(DropReason::DevReady);
                 entry.data.with_mut(sk, |data| sk.load_offer(data));
-                return Err(TxFallback::Upload(UploadReason::LinkDown));
+                return Err(Fallback::Upload(UploadReason::LinkDown));
             }
         };
         *sent += next.segs;
@@ -234,35 +233,22 @@ fn data_frame<N: Nic>(
     sk: LockedSock<'_>,
     entry: &Entry<N>,
     next: &mut Next,
-) -> Result<SkBuff, TxFallback> {
+) -> Result<SkBuff, Fallback> {
     if next.bytes < next.head.len {
         sk.split(&mut next.head, next.bytes, next.mss)
             .map_err(|e| match e == ENOMEM {
-                true => TxFallback::Legacy(SpecialCase::NoMemory),
-                false => TxFallback::Legacy(SpecialCase::ForeignBuffer),
+                true => NO_MEMORY,
+                false => Fallback::Special(SpecialCase::ForeignBuffer),
             })?;
     }
-    let skb = sk
-        .clone_head(&next.head)
-        .ok_or(TxFallback::Legacy(SpecialCase::NoMemory))?;
+    let skb = sk.clone_head(&next.head).ok_or(NO_MEMORY)?;
     let mut f = flags::ACK;
     if next.head.push || next.segs > 1 {
         f |= flags::PSH;
     }
-    let (tsval, tsecr) = sk.timestamps();
-    let fields = TxFields {
-        seq: next.seq,
-        ack: next.ack,
-        flags: f,
-        window: sk.offer_window(None),
-        tsval,
-        tsecr,
-        payload_len: next.bytes,
-        ip_id: sk.ip_id(next.segs),
-        gso: next.segs > 1,
-    };
+    let fields = sk.frame_fields((next.seq, next.ack), f, None, next.bytes, next.segs);
     let skb = build_frame(sk, entry, skb, &fields, 0);
-    let mut skb = skb.ok_or(TxFallback::Upload(UploadReason::Error))?;
+    let mut skb = skb.ok_or(Fallback::Upload(UploadReason::Error))?;
     if next.segs > 1 {
         skb.set_gso(next.mss as u16, next.segs as u16, sk.gso_type());
     }
@@ -304,7 +290,7 @@ fn build_frame<N: Nic>(
 ) -> Option<SkBuff> {
     let pushed = entry
         .template
-        .with(sk, |t| push_headers(&mut skb, t, fields, skip));
+        .with(sk, |t| skb.push_headers(t, fields, skip));
     if pushed.is_none() {
         skb.drop_because(DropReason::NotSpecified);
         // A window was offered that nobody is told of.
@@ -312,29 +298,6 @@ fn build_frame<N: Nic>(
         return None;
     }
     Some(skb)
-}
-
-/// Writes the headers of `t` in front of `skb`, whose first `skip` bytes are a
-/// TCP header to be replaced.
-fn push_headers(
-    skb: &mut SkBuff,
-    t: &HeaderTemplate,
-    fields: &TxFields,
-    skip: usize,
-) -> Option<()> {
-    let len = t.len();
-    skb.push(len.checked_sub(skip)? as u32).ok()?;
-    t.write(skb.header_mut(len)?, fields)?;
-    skb.reset_mac_header();
-    skb.set_network_header(t.l3_off() as u16);
-    skb.set_transport_header(t.l4_off() as u16);
-    skb.set_mac_len(t.l3_off() as u16);
-    skb.set_protocol(match t.family() {
-        Family::V4 => wire::ETHERTYPE_IPV4,
-        Family::V6 => wire::ETHERTYPE_IPV6,
-    });
-    skb.set_checksum_partial(t.l4_off() as u16, TCP_CSUM_OFF as u16);
-    Some(())
 }
 
 /// Sends a pure ACK. If anything prevents that, the host is asked for the ACK, and finds
@@ -355,18 +318,7 @@ fn send_ack<N: Nic>(
     let nic = tx_path(sk, entry, bh).ok()?;
     let (seq, ack) = sk.ack_numbers()?;
     let skb = sk.header_frame(bh)?;
-    let (tsval, tsecr) = sk.timestamps();
-    let fields = TxFields {
-        seq,
-        ack,
-        flags: flags::ACK,
-        window: sk.offer_window(window),
-        tsval,
-        tsecr,
-        payload_len: 0,
-        ip_id: sk.ip_id(1),
-        gso: false,
-    };
+    let fields = sk.frame_fields((seq, ack), flags::ACK, window, 0, 1);
     let skb = build_frame(sk, entry, skb, &fields, 0)?;
     let len = skb.len() - wire::ETH_LEN as u32;
     let sent = entry.send_frame(nic, skb, bh);
@@ -393,27 +345,6 @@ fn account_tx<N: Nic>(nic: &N, entry: &Entry<N>, sent: Result<(u32, u64), SendEr
     }
 }
 
-/// What a frame of the host stack says about what the host is doing.
-fn host_intention(sk: LockedSock<'_>, flags: u16, seq: Seq, payload: u32) -> Option<SpecialCase> {
-    if flags & flags::URG != 0 {
-        return Some(SpecialCase::Urg);
-    }
-    if flags & !(flags::ACK | flags::PSH) != 0 {
-        return Some(SpecialCase::HostRetransmit);
-    }
-    let nxt = sk.snd_nxt();
-    if seq == nxt {
-        return None;
-    }
-    match (payload != 0, seq.before(nxt)) {
-        (true, true) if sk.in_recovery() => Some(SpecialCase::Rto),
-        (true, true) => Some(SpecialCase::HostRetransmit),
-        (false, true) if sk.send_head().is_some() => Some(SpecialCase::Persist),
-        (false, true) => Some(SpecialCase::Keepalive),
-        (_, false) => None,
-    }
-}
-
 /// The host stack transmits `skb`, which starts at its TCP header, while the target
 /// has the connection. Under the socket lock, any context.
 pub(crate) fn host_frame<N: Nic>(
@@ -433,7 +364,7 @@ pub(crate) fn host_frame<N: Nic>(
         return HostFrame::Pass(skb);
     }
     let case = match delegated {
-        true => host_intention(sk, h.flags, h.seq, h.payload),
+        true => sk.host_intention(&h),
         false => None,
     };
     if let Some(case) = case {
@@ -447,7 +378,7 @@ pub(crate) fn host_frame<N: Nic>(
         Ok(nic) => send_host_frame(sk, entry, nic, skb, &h, bh),
         Err(fallback) => {
             entry.audit.host_has_it(sk);
-            fallback.take(sk, entry, bh);
+            tx_path::take(fallback, sk, entry, bh);
             legacy::transmitted(sk, entry, &h);
             HostFrame::Pass(skb)
         }

@@ -18,7 +18,11 @@ use super::{
     Nic, //
 };
 use crate::{
-    framework::host,
+    framework::host::{
+        self,
+        Fallback,
+        ELSEWHERE, //
+    },
     logic::{
         filter::Filter,
         next_hop::{
@@ -27,39 +31,24 @@ use crate::{
         },
         reason::{
             Refusal,
-            SpecialCase,
             UploadReason, //
         }, //
     },
     net::{
         context::Bh,
         sock::LockedSock,
-        sync::rcu::ReadGuard,
         tcp::TxBlockers, //
     }, //
 };
 
-/// Why the target cannot send for now.
-pub(super) enum TxFallback {
-    /// The host stack has something to do, and will be done soon.
-    Legacy(SpecialCase),
-    /// The target's frames cannot be sent.
-    Upload(UploadReason),
-}
-
-impl TxFallback {
-    /// The host stack has the connection when this returns. Any context under the
-    /// socket lock.
-    #[cold]
-    pub(super) fn take<N: Nic>(self, sk: LockedSock<'_>, entry: &Entry<N>, bh: &Bh) {
-        match self {
-            Self::Legacy(case) => legacy::enter(sk, entry, case, bh),
-            Self::Upload(reason) => host::upload(sk, reason),
-        }
+/// The host stack has the connection when this returns. Any context under the socket lock.
+#[cold]
+pub(super) fn take<N: Nic>(fallback: Fallback, sk: LockedSock<'_>, entry: &Entry<N>, bh: &Bh) {
+    match fallback {
+        Fallback::Special(case) => legacy::enter(sk, entry, case, bh),
+        Fallback::Upload(reason) => host::upload(sk, reason),
     }
 }
-
-const ELSEWHERE: TxFallback = TxFallback::Upload(UploadReason::RouteChange);
 
 /// The NIC to send by, if route and next hop are as the entry has them, or it can be
 /// brought up to date, and nothing that would look at the frame was installed. Any
@@ -69,13 +58,13 @@ pub(super) fn tx_path<'e, N: Nic>(
     sk: LockedSock<'_>,
     entry: &'e Entry<N>,
     bh: &Bh,
-) -> Result<&'e N, TxFallback> {
+) -> Result<&'e N, Fallback> {
     let nic = &*entry.nic;
     let blockers = sk.tx_blockers(&entry.path_dev, bh);
     if !blockers.is_clear() {
         check_blockers(sk, entry, blockers)?;
     }
-    let changes = nic.engine().objects.changes();
+    let changes = nic.engine().objects().changes();
     let second = next_hop::second(sk.clock_us());
     if !entry.next_hop.get(sk).is_current(changes, second) {
         refresh_next_hop(sk, entry, changes, second)?;
@@ -83,23 +72,14 @@ pub(super) fn tx_path<'e, N: Nic>(
     Ok(nic)
 }
 
-/// Something is in the way, or may be. A new xfrm policy also makes the route invalid:
-/// filters are named first.
+/// Something is in the way, or may be.
 #[cold]
 fn check_blockers<N: Nic>(
     sk: LockedSock<'_>,
     entry: &Entry<N>,
     blockers: TxBlockers,
-) -> Result<(), TxFallback> {
-    let guard = ReadGuard::new();
-    let conn = host::of(sk, &guard);
-    if let Some(filter) = conn.and_then(|conn| conn.filtered(&sk)) {
-        return Err(TxFallback::Upload(filter.upload()));
-    }
-    drop(guard);
-    if blockers.is_elsewhere() {
-        return Err(ELSEWHERE);
-    }
+) -> Result<(), Fallback> {
+    host::check_blockers(sk, blockers)?;
     match blockers.is_invalid() {
         true => reroute(sk, entry),
         false => Ok(()),
@@ -109,20 +89,20 @@ fn check_blockers<N: Nic>(
 /// This route, or any other of the namespace, has changed. It may still lead to the same
 /// device.
 #[cold]
-fn reroute<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>) -> Result<(), TxFallback> {
+fn reroute<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>) -> Result<(), Fallback> {
     sk.reroute().map_err(|_| ELSEWHERE)?;
     let xfrm = match sk.route() {
         Some((dev, xfrm)) if core::ptr::eq(dev, &*entry.path_dev) && dev.is_up() => xfrm,
         _ => return Err(ELSEWHERE),
     };
     if xfrm && !entry.nic.engine().device().bypassed().has(Filter::Xfrm) {
-        return Err(TxFallback::Upload(Filter::Xfrm.upload()));
+        return Err(Fallback::Upload(Filter::Xfrm.upload()));
     }
     host::rerouted(sk, &entry.path_dev).map_err(|reason| match reason {
-        Refusal::Neighbour => TxFallback::Upload(UploadReason::Neighbour),
+        Refusal::Neighbour => Fallback::Upload(UploadReason::Neighbour),
         _ => ELSEWHERE,
     })?;
-    check_mtu(sk)
+    host::check_mtu(sk)
 }
 
 /// An object below the connection may have changed, or time has passed.
@@ -132,32 +112,15 @@ fn refresh_next_hop<N: Nic>(
     entry: &Entry<N>,
     changes: u32,
     second: u32,
-) -> Result<(), TxFallback> {
-    const UNKNOWN: TxFallback = TxFallback::Upload(UploadReason::Neighbour);
-
+) -> Result<(), Fallback> {
     let path = entry.path.with(sk, Arc::clone);
-    let neighbour = &path.neighbour;
     let snd_una = entry.data.get(sk).snd_una;
     if entry.next_hop.get(sk).progressed(snd_una) {
-        neighbour.progressed(second);
+        path.neighbour.progressed(second);
     }
-    if neighbour.asks(second) && !host::resolve_neighbour(sk, neighbour.has_progress(second)) {
-        return Err(UNKNOWN);
-    }
-    let mac = neighbour.cached().ok_or(UNKNOWN)?.mac;
-    if !path.is_valid() {
-        return Err(ELSEWHERE);
-    }
+    let mac = host::next_hop(sk, &path, second)?;
     entry.change_template(sk, |t| t.set_dst_mac(mac));
     let checked = NextHop::checked(changes, second, snd_una);
     entry.next_hop.set(sk, checked);
-    check_mtu(sk)
-}
-
-/// Checks that the MSS is that of the path; only the host stack can change it.
-fn check_mtu(sk: LockedSock<'_>) -> Result<(), TxFallback> {
-    match sk.mtu_current() {
-        true => Ok(()),
-        false => Err(TxFallback::Legacy(SpecialCase::PathMtu)),
-    }
+    host::check_mtu(sk)
 }

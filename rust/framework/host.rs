@@ -18,16 +18,16 @@
 //!
 //! By [`of`], under the socket's lock, or [`of_now`] a target gets the framework's record
 //! of a socket's connection. It can give the connection up at any time ([`upload`], or
-//! [`ask_owner`] if a task owns the socket), or leave it to the host stack for a special
-//! case ([`special`]) until that is through with it ([`resynchronised`]); a case after
-//! which nothing changes hands is only counted ([`count_special`]). Each of these may call
-//! the target's `terminate` before it returns.
+//! [`Fallback::ask`] if a task may own the socket), or leave it to the host stack for a
+//! special case ([`special`]) until that is through with it ([`resynchronised`]); a case
+//! after which nothing changes hands is only counted ([`count_special`]). Each of these may
+//! call the target's `terminate` before it returns.
 //!
 //! The objects that a connection lies on are the host's. Before a target sends to a
-//! neighbour that is not known to be reachable, it asks ([`resolve_neighbour`]), and when a
-//! route is no longer valid ([`rerouted`]); the answer comes as an update of the objects
-//! before the call returns. [`Layers`] do to its frames what the devices on top of its own
-//! would have done.
+//! neighbour that is not known to be reachable, it asks ([`next_hop`]), and when a route is
+//! no longer valid ([`rerouted`]); the answer comes as an update of the objects before the
+//! call returns. [`Layers`] do to its frames what the devices on top of its own would have
+//! done.
 //!
 //! # Waiting
 //!
@@ -60,22 +60,41 @@ pub(crate) use super::{
     },
     device::Device,
     events::link_down,
+    fallback::{
+        check_blockers,
+        check_mtu,
+        next_hop,
+        Fallback,
+        ELSEWHERE,
+        NO_MEMORY, //
+    },
+    input::{
+        take_in,
+        Ingress,
+        NotTaken, //
+    },
     intermediate::Layers,
+    lower::{
+        below,
+        Objects,
+        PathObject, //
+    },
     registry::Registration,
     release_cb::AwaitRelease,
     stats::Stats,
+    store::{
+        stored,
+        GivenBack,
+        Store,
+        Stored, //
+    },
     sysfs::{
         group,
         number,
         show,
-        FILES, //
+        FILES,
+        GROUP, //
     },
-    update::{
-        rerouted,
-        resolve_neighbour, //
-    },
-    upload::{
-        ask_owner,
-        upload, //
-    }, //
+    update::rerouted,
+    upload::upload, //
 };

@@ -15,7 +15,10 @@ use pin_init::{
     Init, //
 };
 
-use super::buffers::Buffers;
+use super::{
+    buffers::Buffers,
+    store::GivenBack, //
+};
 use crate::{
     logic::reason::{
         Refusal,
@@ -51,6 +54,9 @@ pub(crate) struct Stats {
     batches: [AtomicU64; 2],
     /// Operations that took several connections back, and those connections.
     back: [AtomicU64; 2],
+    /// Bytes that a target had not sent when it gave their connection back, and frames
+    /// that it had not delivered.
+    given_back: [AtomicU64; 2],
     backlog_drops: AtomicU64,
     refusals: [AtomicU64; Refusal::COUNT],
     uploads: [AtomicU64; UploadReason::COUNT],
@@ -72,6 +78,7 @@ impl Stats {
             offloads: AtomicU64::new(0),
             batches: [const { AtomicU64::new(0) }; 2],
             back: [const { AtomicU64::new(0) }; 2],
+            given_back: [const { AtomicU64::new(0) }; 2],
             backlog_drops: AtomicU64::new(0),
             refusals <- init_array_from_fn(|_| AtomicU64::new(0)),
             uploads <- init_array_from_fn(|_| AtomicU64::new(0)),
@@ -130,6 +137,17 @@ impl Stats {
         if connections > 1 {
             batches.fetch_add(1, Ordering::Relaxed);
             batched.fetch_add(connections as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// A target has given this back, with a connection.
+    pub(crate) fn given_back(&self, what: GivenBack) {
+        let [unsent, undelivered] = &self.given_back;
+        if what.unsent != 0 {
+            unsent.fetch_add(what.unsent.into(), Ordering::Relaxed);
+        }
+        if what.undelivered != 0 {
+            undelivered.fetch_add(what.undelivered.into(), Ordering::Relaxed);
         }
     }
 
@@ -201,6 +219,8 @@ impl Stats {
             ("toe_batched", &self.batches[1]),
             ("toe_back_batches", &self.back[0]),
             ("toe_back_batched", &self.back[1]),
+            ("toe_back_unsent_bytes", &self.given_back[0]),
+            ("toe_back_undelivered_frames", &self.given_back[1]),
         ] {
             f(name, "", c.load(Ordering::Relaxed));
         }

@@ -113,6 +113,11 @@ pub(crate) const fn group<const N: usize>(list: &'static AttributeList<N>) -> Gr
     Group::new(c"toe", list, &LONG_LIST)
 }
 
+static LIST: AttributeList<35> = AttributeList::new(&FILES, &[]);
+
+/// The directory of a driver that has no files of its own.
+pub(crate) static GROUP: Group = group(&LIST);
+
 fn target(dev: &NetDevice) -> Result<&dyn OffloadTarget> {
     registry::target_of(dev)
         .map(|(target, _)| target)

@@ -149,7 +149,8 @@ pub(crate) struct Counters {
 ///
 /// # What is optional
 ///
-/// Methods with a body are for what not every target does: counters, user buffers, and
+/// Methods with a body are for what not every target does: counters, legacy mode, user
+/// buffers, and
 /// connections whose socket a task owns. It does not, unless it says that it does: no
 /// buffer is offered to a target that [wants](Self::wants_buffer) none, and nobody asks for
 /// what it did not [defer](super::host::Deferring) or [await](super::host::AwaitRelease).
@@ -220,8 +221,11 @@ pub(crate) trait OffloadTarget: Send + Sync {
     ) -> HostFrame;
 
     /// The connection is in legacy mode, and about to be used: takes it again if the
-    /// host stack is through with the special case. `true`: it is delegated.
-    fn resynchronise(&self, sk: LockedSock<'_>, conn: ConnRef<'_>) -> bool;
+    /// host stack is through with the special case. `true`: it is delegated. Not for a target
+    /// that has no legacy mode.
+    fn resynchronise(&self, _sk: LockedSock<'_>, _conn: ConnRef<'_>) -> bool {
+        false
+    }
 
     /// A frame of the connection that waited in the socket's backlog.
     fn backlog(&self, sk: LockedSock<'_>, skb: SkBuff);

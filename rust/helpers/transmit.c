@@ -385,6 +385,51 @@ void toe_tcp_sent(struct sock *sk, struct sk_buff *skb, u32 mss)
 	toe_tcp_check_space(sk);
 }
 
+/*
+ * The reverse of toe_tcp_sent(): what is from @snd_nxt on was not sent after all, and is
+ * the head of the write queue again. No buffer is across that. How many bytes are unsent
+ * again.
+ *
+ * Nothing of the host stack is below us. What it is sending has a clone, which has the same
+ * fragments, but lengths of its own; and what is in its write queue the host splits and
+ * appends to (tso_fragment(), tcp_sendmsg()) without looking for clones, as there nothing
+ * has one. Then the clone's length is no longer that of its fragments, and skb_segment()
+ * runs past them. Hence the check: what has a clone all the same stays where it is, as if
+ * it had been sent and lost, and what is before it; and so does all of it if the send head
+ * has one.
+ */
+u32 toe_tcp_unsend(struct sock *sk, u32 snd_nxt)
+{
+	struct tcp_sock *tp = tcp_sk(sk);
+	struct sk_buff *skb;
+	u32 bytes = 0;
+
+	skb = tcp_send_head(sk);
+	if (skb && skb_cloned(skb))
+		return 0;
+	while ((skb = skb_rb_last(&sk->tcp_rtx_queue)) &&
+	       !before(TCP_SKB_CB(skb)->seq, snd_nxt) &&
+	       !skb_cloned(skb) && !TCP_SKB_CB(skb)->sacked) {
+		u32 segs = tcp_skb_pcount(skb);
+
+		if (skb == tp->retransmit_skb_hint)
+			tp->retransmit_skb_hint = NULL;
+		tcp_highest_sack_replace(sk, skb, NULL);
+		list_del(&skb->tcp_tsorted_anchor);
+		tcp_rtx_queue_unlink(skb, sk);
+		INIT_LIST_HEAD(&skb->tcp_tsorted_anchor);
+		__skb_queue_head(&sk->sk_write_queue, skb);
+
+		bytes += skb->len;
+		tp->packets_out -= segs;
+		tp->segs_out -= segs;
+		WRITE_ONCE(tp->data_segs_out, tp->data_segs_out - segs);
+		WRITE_ONCE(tp->bytes_sent, tp->bytes_sent - skb->len);
+		WRITE_ONCE(tp->snd_nxt, TCP_SKB_CB(skb)->seq);
+	}
+	return bytes;
+}
+
 /* tcp_init_cwnd() */
 static u32 toe_tcp_init_cwnd(const struct sock *sk)
 {

@@ -215,6 +215,8 @@ reasons! {
         SockOps = "sock_ops",
         /// Something failed in the target.
         Error = "error",
+        /// A special case, of a target that has no legacy mode.
+        Special = "special",
         /// A VLAN device on the way is down, gone, or not what it was.
         Vlan = "vlan",
         /// The device became a port of another one, which takes its frames.

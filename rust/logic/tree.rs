@@ -31,6 +31,7 @@
 pub mod state;
 
 use super::{
+    hwid::Hwid,
     reason::Refusal,
     vlan::MAX_TAGS, //
 };
@@ -395,6 +396,56 @@ impl<'s, H> Tree<'s, H> {
     pub fn level(&self, level: Level) -> impl Iterator<Item = BlockId> + '_ {
         self.walk()
             .filter(move |id| self.get(*id).is_some_and(|b| b.object.level() == level))
+    }
+
+    /// Does `f` to each block, from the bottom up, which says what became of it: `None` if
+    /// there is no such object.
+    #[inline(always)]
+    pub fn each(&mut self, mut f: impl FnMut(&mut Self, BlockId) -> Option<Status>) {
+        let mut at = self.first();
+        while let Some(id) = at {
+            at = self.after(id);
+            let status = f(self, id).unwrap_or(Status::Stale);
+            self.ended(id, status);
+        }
+    }
+
+    /// As [`each`](Self::each), from the leaves down.
+    #[inline(always)]
+    pub fn each_down(&mut self, mut f: impl FnMut(&mut Self, BlockId) -> Option<Status>) {
+        let mut at = self.first_down();
+        while let Some(id) = at {
+            at = self.after_down(id);
+            let status = f(self, id).unwrap_or(Status::Stale);
+            self.ended(id, status);
+        }
+    }
+
+    /// Makes each object that has no handle yet, from the bottom up; `f` says what it is to
+    /// be known by.
+    #[inline(always)]
+    pub fn each_new(&mut self, mut f: impl FnMut(&Self, BlockId) -> Result<Hwid, Refusal>) {
+        let mut at = self.first();
+        while let Some(id) = at {
+            at = self.after(id);
+            let Some(block) = self.get(id) else {
+                continue;
+            };
+            if block.handle.is_some() || matches!(block.status(), Status::Refused(_)) {
+                continue;
+            }
+            let level = block.object.level();
+            match f(self, id) {
+                Ok(id_at_target) => self.done(
+                    id,
+                    Some(Handle {
+                        level,
+                        id: id_at_target,
+                    }),
+                ),
+                Err(reason) => self.refuse(id, reason),
+            }
+        }
     }
 
     /// The operation is done for the block; `handle` if it has one from now on.

@@ -119,6 +119,15 @@ pub struct Segment {
     pub hop_limit: u8,
 }
 
+impl Segment {
+    /// Offset of the IP header in the frame, of IPv6 or IPv4.
+    #[inline(always)]
+    pub const fn l3_off(&self, v6: bool) -> u16 {
+        let len = if v6 { IPV6_LEN } else { IPV4_LEN };
+        self.l4_off.wrapping_sub(len as u16)
+    }
+}
+
 /// A frame that is no plain TCP segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FrameError {

@@ -5,15 +5,22 @@
 
 use super::{
     net_device::NetDevice,
-    skb::SkBuff,
+    skb::{
+        DropReason,
+        SkBuff, //
+    },
     sock::{
         BhLock,
+        LockedSock,
         Sock, //
     }, //
 };
 use crate::{
     bindings,
-    logic::wire, //
+    logic::wire::{
+        self,
+        Segment, //
+    }, //
 };
 
 /// Where the raw sockets are that may want to see a socket's frames: a chain of the host's
@@ -75,6 +82,53 @@ impl BhLock<'_> {
         // is the socket's spin lock, held with bottom halves off: an RCU read section, which
         // keeps the route that the callee looks at.
         Arrival(unsafe { bindings::toe_sk_arrival(sk, dev.as_ptr(), raw.0, v6) })
+    }
+}
+
+impl BhLock<'_> {
+    /// Takes in a frame of the socket's, at its Ethernet header, as the layers below
+    /// `tcp_v4_rcv()` and that do until the socket has it: it leaves its sender's
+    /// accounting, is at its TCP header and as long as its IP header says, and raw sockets
+    /// have seen it. `None`: it is lost. Bottom halves off.
+    ///
+    /// [`admit`](Self::admit) is what remains.
+    #[inline(always)]
+    pub(crate) fn take_in(
+        &self,
+        mut skb: SkBuff,
+        seg: &Segment,
+        dev: &NetDevice,
+        arrival: Arrival,
+        v6: bool,
+    ) -> Option<SkBuff> {
+        // As `ip_rcv_core()`.
+        skb.orphan();
+        if !skb.own_payload() {
+            skb.drop_because(DropReason::Nomem);
+            return None;
+        }
+        let l3_off = seg.l3_off(v6);
+        let len = skb.len() - u32::from(l3_off);
+        skb.set_network_header(l3_off);
+        skb.set_transport_header(seg.l4_off);
+        if skb.pull(seg.l4_off.into()).is_err()
+            || !skb.trim(u32::from(seg.data_off - seg.l4_off) + seg.payload)
+        {
+            skb.drop_because(DropReason::NotSpecified);
+            return None;
+        }
+        if arrival.is_raw() {
+            skb.deliver_raw(self, dev, v6);
+        }
+        skb.fill_cb(seg, v6);
+        // As `tcp_v4_rcv()`, also for frames that the host finishes: under the spin lock,
+        // whoever owns the socket.
+        if seg.hop_limit < LockedSock::least_ttl(self.sock(), v6) {
+            self.count_too_far(&skb, dev, len);
+            skb.drop_because(DropReason::MinTtl);
+            return None;
+        }
+        Some(skb)
     }
 }
 

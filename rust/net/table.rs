@@ -44,6 +44,7 @@ use crate::{
     bindings,
     logic::{
         hwid::Hwid,
+        reason::Refusal,
         slots::{
             NoSlot,
             Place,
@@ -183,6 +184,16 @@ pub(crate) enum Full {
     Memory,
     /// An equal entry is there.
     Duplicate,
+}
+
+impl From<Full> for Refusal {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Table => Refusal::TableFull,
+            Full::Memory => Refusal::NoMemory,
+            Full::Duplicate => Refusal::Duplicate,
+        }
+    }
 }
 
 /// A reference to an entry, good for one RCU read-side critical section.

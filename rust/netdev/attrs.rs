@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The files of `/sys/class/net/<dev>/toe/` that are the NIC's own.
+//! The files of `/sys/class/net/<dev>/toe/` that are the emulated NIC's own.
 
 use kernel::prelude::*;
 
-use super::Port;
+use super::{
+    Port,
+    Toe, //
+};
 use crate::{
     framework::host::{
         self,
@@ -26,7 +29,7 @@ static FILES: [Attribute; 1] = [Attribute::rw(c"capacity", show_capacity, store_
 static LIST: AttributeList<36> = AttributeList::new(&host::FILES, &FILES);
 pub(super) static GROUP: Group = host::group(&LIST);
 
-fn port(dev: &NetDevice) -> Result<&Port> {
+fn port(dev: &NetDevice) -> Result<&Port<Toe>> {
     Port::of(dev).ok_or(ENODEV)
 }
 

@@ -25,19 +25,18 @@ use crate::net::{
 
 use super::{
     queue::RING_RANGE,
+    Kind,
     Port, //
 };
 
-static TABLE: EthtoolTable<Port> = EthtoolTable::new();
-
 #[vtable]
-impl EthtoolOps for Port {
-    const DRIVER: &'static CStr = super::KIND;
+impl<K: Kind> EthtoolOps for Port<K> {
+    const DRIVER: &'static CStr = K::NAME;
     const VERSION: &'static CStr = c"1.0";
     const MIN_RING: u32 = *RING_RANGE.start();
 
     fn ethtool() -> &'static EthtoolTable<Self> {
-        &TABLE
+        &K::tables().ethtool
     }
 
     fn stat_names(&self, names: &mut Names<'_>, _rtnl: &Rtnl) {
@@ -52,8 +51,7 @@ impl EthtoolOps for Port {
                 names.add(fmt!("tx_queue_{queue}_{name}"));
             }
         }
-        self.engine.stats().names(names);
-        self.engine.audit().names(names);
+        K::stat_names(self, names);
     }
 
     fn stat_values(&self, values: &mut Values<'_>, rtnl: &Rtnl) {
@@ -77,8 +75,7 @@ impl EthtoolOps for Port {
                 values.add(value);
             }
         }
-        self.engine.stats().values(values);
-        self.engine.audit().values(values);
+        K::stat_values(self, values);
     }
 
     fn channels(&self, _rtnl: &Rtnl) -> Amount {

@@ -2,12 +2,17 @@
 
 //! Making pairs and taking them apart, as veth does.
 
+use core::marker::PhantomData;
+
 use kernel::{
     prelude::*,
     str::CStr, //
 };
 
-use super::Port;
+use super::{
+    Kind,
+    Port, //
+};
 use crate::net::{
     context::Rtnl,
     errno,
@@ -26,21 +31,21 @@ use crate::net::{
     rtnl::LinkKind, //
 };
 
-/// `type toe`.
-pub(crate) struct Link;
+/// `type` [`NAME`](Kind::NAME).
+pub(crate) struct Link<K>(PhantomData<fn(K)>);
 
 #[vtable]
-impl LinkKind for Link {
-    type Driver = Port;
+impl<K: Kind> LinkKind for Link<K> {
+    type Driver = Port<K>;
 
-    const KIND: &'static CStr = super::KIND;
+    const KIND: &'static CStr = K::NAME;
 
     fn setup(dev: &mut DeviceSetup<'_>) {
-        Port::setup(dev);
+        Port::<K>::setup(dev);
     }
 
     fn num_queues() -> u32 {
-        device::num_possible_cpus().min(super::DEFAULT_MAX_QUEUES)
+        device::num_possible_cpus().min(K::MAX_QUEUES)
     }
 
     fn validate(attrs: &LinkAttrs<'_>, extack: &mut ExtAck<'_>) -> Result {
@@ -67,7 +72,7 @@ impl LinkKind for Link {
     /// type toe` does not find its name taken by an automatically named peer.
     fn newlink(link: NewLink<'_>, extack: &mut ExtAck<'_>, rtnl: &Rtnl) -> Result {
         let info = link.peer_info();
-        let (dev, peer) = link.create(c"toe%d", extack, rtnl)?;
+        let (dev, peer) = link.create(K::PEER, extack, rtnl)?;
         let dev = dev.register()?;
         let peer = peer.register().inspect_err(|&error| {
             extack.set(if error == EEXIST {
@@ -76,8 +81,8 @@ impl LinkKind for Link {
                 c"the peer could not be registered"
             })
         })?;
-        let a = port(dev.get())?;
-        let b = port(peer.get())?;
+        let a = port::<K>(dev.get())?;
+        let b = port::<K>(peer.get())?;
         peer::attach((dev.get(), &a.peer), (peer.get(), &b.peer), rtnl);
         if let Err(error) = peer.configure(&info) {
             peer::detach((dev.get(), &a.peer), (peer.get(), &b.peer), rtnl);
@@ -89,10 +94,10 @@ impl LinkKind for Link {
     }
 
     fn dellink(dev: &NetDevice, kill: &mut KillList<'_>, rtnl: &Rtnl) {
-        if let Some(port) = Port::of(dev) {
+        if let Some(port) = Port::<K>::of(dev) {
             peer::detach_and_kill(
                 (dev, &port.peer),
-                |peer| Port::of(peer).map(|port| &port.peer),
+                |peer| Port::<K>::of(peer).map(|port| &port.peer),
                 kill,
                 rtnl,
             );
@@ -100,10 +105,10 @@ impl LinkKind for Link {
     }
 
     fn peer<'a>(dev: &'a NetDevice, rtnl: &'a Rtnl) -> Option<&'a NetDevice> {
-        Port::of(dev)?.peer.get_rtnl(rtnl)
+        Port::<K>::of(dev)?.peer.get_rtnl(rtnl)
     }
 }
 
-fn port(dev: &NetDevice) -> Result<&Port> {
-    Port::of(dev).ok_or(ENODEV)
+fn port<K: Kind>(dev: &NetDevice) -> Result<&Port<K>> {
+    Port::<K>::of(dev).ok_or(ENODEV)
 }

@@ -3,6 +3,7 @@
 //! Queues: the receiving side has the frames, the sending side counts.
 
 use core::{
+    marker::PhantomData,
     ops::Range,
     sync::atomic::{
         AtomicBool,
@@ -16,10 +17,12 @@ use core::{
 
 use kernel::prelude::*;
 
-use super::Port;
+use super::{
+    Kind,
+    Port, //
+};
 use crate::{
     dct::rx::{
-        self,
         Recent,
         Source, //
     },
@@ -49,8 +52,6 @@ use crate::{
     }, //
 };
 
-/// Frames that a queue holds unless `ethtool -G` says otherwise.
-pub(super) const DEFAULT_RING: u32 = 1024;
 /// The least and the most that `ethtool -G` may say.
 pub(super) const RING_RANGE: core::ops::RangeInclusive<u32> = 16..=16384;
 
@@ -109,19 +110,20 @@ impl TxQueue {
 
 /// What a receive queue's NAPI instance polls.
 #[pin_data]
-pub(super) struct RxQueue {
+pub(super) struct RxQueue<K: Kind> {
     pub(super) index: u16,
     recent: Recent,
     /// Frames to come that need not be tried in the sender's task.
     rx_backoff: AtomicU32,
     #[pin]
     pub(super) frames: FrameQueue,
+    _kind: PhantomData<fn(K)>,
 }
 
 /// A device's receive queues.
-pub(super) struct RxQueues(KVVec<Pin<KBox<Napi<RxQueue>>>>);
+pub(super) struct RxQueues<K: Kind>(KVVec<Pin<KBox<Napi<RxQueue<K>>>>>);
 
-impl RxQueues {
+impl<K: Kind> RxQueues<K> {
     pub(super) fn new(count: u32) -> Result<Self> {
         let mut queues = KVVec::with_capacity(count as usize, GFP_KERNEL_ACCOUNT)?;
         for index in 0..count {
@@ -129,7 +131,8 @@ impl RxQueues {
                 index: index as u16,
                 recent: Recent::new(),
                 rx_backoff: AtomicU32::new(0),
-                frames <- FrameQueue::new(DEFAULT_RING),
+                frames <- FrameQueue::new(K::RING),
+                _kind: PhantomData,
             }));
             queues.push(
                 KBox::pin_init(queue, GFP_KERNEL_ACCOUNT)?,
@@ -141,7 +144,7 @@ impl RxQueues {
 
     /// The queue `dev` receives by what was sent by transmit queue `tx`.
     #[inline(always)]
-    pub(super) fn for_tx(&self, dev: &NetDevice, tx: u16) -> Option<&Napi<RxQueue>> {
+    pub(super) fn for_tx(&self, dev: &NetDevice, tx: u16) -> Option<&Napi<RxQueue<K>>> {
         let count = dev.real_num_rx_queues();
         let mut index = u32::from(tx);
         if index >= count {
@@ -150,15 +153,15 @@ impl RxQueues {
         Some(&**self.0.get(index as usize)?)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Napi<RxQueue>> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Napi<RxQueue<K>>> {
         self.0.iter().map(|queue| &**queue)
     }
 
-    pub(super) fn get(&self, index: u32) -> Option<&Napi<RxQueue>> {
+    pub(super) fn get(&self, index: u32) -> Option<&Napi<RxQueue<K>>> {
         Some(&**self.0.get(index as usize)?)
     }
 
-    fn range(&self, range: Range<u32>) -> impl Iterator<Item = (u32, &Napi<RxQueue>)> {
+    fn range(&self, range: Range<u32>) -> impl Iterator<Item = (u32, &Napi<RxQueue<K>>)> {
         range.filter_map(|index| Some((index, self.get(index)?)))
     }
 
@@ -180,7 +183,7 @@ impl RxQueues {
     }
 }
 
-impl RxQueues {
+impl<K: Kind> RxQueues<K> {
     /// As `stop`, for queues that are no longer sent to: what they hold moves to the first one,
     /// where all later frames of the same senders go.
     pub(super) fn retire(&self, dev: &NetDevice, range: Range<u32>, rtnl: &Rtnl) {
@@ -188,7 +191,7 @@ impl RxQueues {
             let bh = BhGuard::new();
             let left = queue.frames.close(&bh);
             if let Some(first) = self.get(0) {
-                RxQueue::queue(first, left, &bh);
+                RxQueue::<K>::queue(first, left, &bh);
             }
             drop(bh);
             queue.stop(dev, index, rtnl);
@@ -196,12 +199,12 @@ impl RxQueues {
     }
 }
 
-impl Poll for RxQueue {
+impl<K: Kind> Poll for RxQueue<K> {
     fn poll(napi: &Napi<Self>, budget: u32, bh: &Bh) -> u32 {
         let Some(dev) = napi.dev(bh) else {
             return 0;
         };
-        let Some(port) = Port::of(dev) else {
+        let Some(port) = Port::<K>::of(dev) else {
             return 0;
         };
         let mut frames = napi.frames.take(budget, bh);
@@ -221,7 +224,7 @@ impl Poll for RxQueue {
             // A frame that came meanwhile has it polled again.
             napi.complete(done, bh);
         }
-        if let Some((peer, port)) = peer.and_then(|peer| Some((peer, Port::of(peer)?))) {
+        if let Some((peer, port)) = peer.and_then(|peer| Some((peer, Port::<K>::of(peer)?))) {
             port.room_at_peer(peer, dev, napi.index, bh);
         }
         done
@@ -229,7 +232,7 @@ impl Poll for RxQueue {
 
     #[inline(always)]
     fn receive_here(napi: &Napi<Self>, skb: SkBuff, bh: &Bh) -> Option<SkBuff> {
-        let Some(port) = napi.dev(bh).and_then(Port::of) else {
+        let Some(port) = napi.dev(bh).and_then(Port::<K>::of) else {
             return Some(skb);
         };
         // A lost update of two senders at once does no harm.
@@ -287,13 +290,13 @@ impl Gro {
     }
 }
 
-impl Port {
+impl<K: Kind> Port<K> {
     /// A frame that came in, at its Ethernet header, with `skb->dev` this device:
     /// the engine's if it is of a delegated connection, else given back. `direct`: from the
     /// sender's engine, without a queue between.
     #[inline(always)]
-    fn offer(&self, napi: &Napi<RxQueue>, skb: SkBuff, direct: bool, bh: &Bh) -> Option<SkBuff> {
-        if !self.engine.has_entries() {
+    fn offer(&self, napi: &Napi<RxQueue<K>>, skb: SkBuff, direct: bool, bh: &Bh) -> Option<SkBuff> {
+        if !K::has_entries(self) {
             return Some(skb);
         }
         let from = Source {
@@ -302,14 +305,7 @@ impl Port {
             recent: &napi.recent,
             stamp: if direct { skb.stamp() } else { 0 },
         };
-        self.input(from, skb, bh)
-    }
-
-    /// The engine's part of [`offer`](Self::offer). Not `#[inline]`, as that ends what the
-    /// compiler takes for reachable from other crates (see
-    /// [`offload_target`](crate::dct::offload_target)).
-    fn input(&self, from: Source<'_>, skb: SkBuff, bh: &Bh) -> Option<SkBuff> {
-        rx::input(self, from, skb, bh)
+        K::input(self, from, skb, bh)
     }
 
     /// Wakes those who wait for room in receive queue `rx` of `receiver`, the
@@ -324,7 +320,7 @@ impl Port {
                     tx.woken.add(1);
                 }
                 if tx.starved.load(Relaxed) && tx.starved.swap(false, SeqCst) {
-                    self.engine.tx_room(bh);
+                    K::tx_room(self, bh);
                 }
             }
             queue += step;

@@ -18,12 +18,11 @@ use crate::net::{
 
 use super::{
     queue::TxQueue,
+    Kind,
     Port, //
 };
 
-static TABLE: QueueStatsTable<Port> = QueueStatsTable::new();
-
-impl Port {
+impl<K: Kind> Port<K> {
     /// Of the whole device, all queues it ever used.
     pub(super) fn link_stats(&self, stats: &mut LinkStats) {
         let bh = BhGuard::new();
@@ -58,9 +57,9 @@ impl Port {
     }
 }
 
-impl QueueStats for Port {
+impl<K: Kind> QueueStats for Port<K> {
     fn queue_stats() -> &'static QueueStatsTable<Self> {
-        &TABLE
+        &K::tables().queues
     }
 
     fn rx(&self, queue: u32, _rtnl: &Rtnl) -> RxStats {

@@ -6,14 +6,11 @@ use core::sync::atomic::Ordering::SeqCst;
 
 use super::{
     queue::RxQueue,
-    Port, //
+    Kind,
+    Port,
+    SendError, //
 };
 use crate::{
-    dct::{
-        Engine,
-        Nic,
-        SendError, //
-    },
     framework::host::Layers,
     net::{
         context::Bh,
@@ -33,7 +30,7 @@ use crate::{
     }, //
 };
 
-impl Port {
+impl<K: Kind> Port<K> {
     /// Sends a frame of the host stack.
     #[inline(always)]
     pub(super) fn xmit(&self, mut skb: SkBuff, bh: &Bh) -> Xmit {
@@ -52,7 +49,7 @@ impl Port {
         let Some((peer, rx)) = self
             .peer
             .get(bh)
-            .and_then(|peer| Some((peer, Port::of(peer)?.rx.for_tx(peer, queue)?)))
+            .and_then(|peer| Some((peer, Port::<K>::of(peer)?.rx.for_tx(peer, queue)?)))
         else {
             return dropped(Some(skb), DropReason::DevReady);
         };
@@ -92,18 +89,9 @@ impl Port {
     }
 }
 
-impl Nic for Port {
-    #[inline(always)]
-    fn engine(&self) -> &Engine<Self> {
-        &self.engine
-    }
-
-    #[inline(always)]
-    fn dev(&self) -> &NetDevice {
-        self.own.get()
-    }
-
-    fn send_frame(
+impl<K: Kind> Port<K> {
+    /// Sends a frame of the engine's, see [`Nic::send_frame`](crate::dct::Nic::send_frame).
+    pub(crate) fn send(
         &self,
         mut skb: SkBuff,
         queue: u16,
@@ -116,7 +104,7 @@ impl Nic for Port {
         let (Some(tx), Some(peer)) = (self.tx.get(usize::from(queue)), self.peer.get(bh)) else {
             return Err(SendError::Down(skb));
         };
-        let Some(rx) = Port::of(peer).and_then(|port| port.rx.for_tx(peer, queue)) else {
+        let Some(rx) = Port::<K>::of(peer).and_then(|port| port.rx.for_tx(peer, queue)) else {
             return Err(SendError::Down(skb));
         };
         if !peer.is_up() {
@@ -142,7 +130,7 @@ impl Nic for Port {
         let (packets, bytes) = (frames.len(), frames.bytes());
         let received = match rx.hand_over(frames, bh) {
             Ok(()) => true,
-            Err(frames) => RxQueue::queue(rx, frames, bh),
+            Err(frames) => RxQueue::<K>::queue(rx, frames, bh),
         };
         if received {
             tx.sent(packets.into(), bytes);
@@ -153,7 +141,7 @@ impl Nic for Port {
     }
 }
 
-impl Port {
+impl<K: Kind> Port<K> {
     /// A frame goes through the layers above the device. Kept apart: those that do not
     /// shall not pay for it.
     #[inline(never)]

@@ -42,7 +42,7 @@ impl LockedSock<'_> {
 
     /// Returns whether `recvmsg` would acknowledge now, after taking the payload
     /// (`__tcp_cleanup_rbuf()`). The receive queue is empty.
-    pub(crate) fn read_ack_due(&self) -> bool {
+    pub(super) fn read_ack_due(&self) -> bool {
         // SAFETY: live and locked by the type invariant; a field, read in place.
         let window_clamp = unsafe { (*self.tp()).window_clamp };
         ack::read_due(

@@ -57,6 +57,8 @@ use crate::{
         net_device::NetDevice,
         skb::{
             shinfo,
+            Checksum,
+            DropReason,
             SkBuff, //
         },
         sock::{
@@ -318,6 +320,28 @@ impl LockedSock<'_> {
         }
     }
 
+    /// Queues the payload of a segment that was taken in, in order, before the socket's lock
+    /// was to be had; it starts at its TCP header. `Err`: there is no memory, and it is lost;
+    /// its sequence number.
+    #[cfg_attr(not(toe_example), expect(dead_code, reason = "the example's"))]
+    pub(crate) fn queue_segment(&self, skb: SkBuff) -> Result<(), Seq> {
+        let Some(seg) = wire::parse_tcp(skb.data(), skb.len()) else {
+            return Ok(());
+        };
+        if !self.has_reserved(&skb) && !self.take_space(&skb) {
+            skb.drop_because(DropReason::Nomem);
+            return Err(seg.seq);
+        }
+        self.note_segment(seg.ts, false);
+        let action = RxAction {
+            payload: seg.payload,
+            ..RxAction::default()
+        };
+        let header = u32::from(seg.data_off - seg.l4_off);
+        self.queue_payload(skb, &action, header, seg.flags);
+        Ok(())
+    }
+
     /// Bookkeeping for a data segment that is in the receive queue: delayed-ACK
     /// clock, receive MSS and RTT, window growth. `tcp_event_data_recv()` and
     /// `tcp_rcv_rtt_measure_ts()`.
@@ -449,7 +473,7 @@ impl LockedSock<'_> {
     /// When to acknowledge the data received so far (`__tcp_ack_snd_check()`). `None`: there
     /// is nothing to acknowledge.
     #[inline(always)]
-    pub(crate) fn ack_due(&self) -> Option<AckDue> {
+    fn ack_due(&self) -> Option<AckDue> {
         // SAFETY: live and locked by the type invariant; a field, read in place.
         let rcvlowat = unsafe { (*self.as_ptr()).sk_rcvlowat };
         ack::due(
@@ -461,10 +485,27 @@ impl LockedSock<'_> {
         )
     }
 
+    /// The ACK that goes out now, for data received; else it waits for a timer, or for who
+    /// owns the socket. `read`: the application has all of the data already.
+    #[inline(always)]
+    pub(crate) fn ack_now(&self, read: bool) -> Option<AckDue> {
+        let due = self.ack_due();
+        // The reader would acknowledge when it has run, but it may sleep on.
+        let now = due.as_ref().is_some_and(|due| due.now) || (read && self.read_ack_due());
+        if now && self.defer_ack() {
+            // The owner of the socket sends one for all frames that waited for him.
+            return None;
+        }
+        (now || (due.is_some() && !self.delay_ack())).then(|| AckDue {
+            now: true,
+            window: due.and_then(|due| due.window),
+        })
+    }
+
     /// Returns whether the ACK waits until the task that owns the socket releases it
     /// (`tcp_backlog_ack_defer`). The host sends it then.
     #[inline]
-    pub(crate) fn defer_ack(&self) -> bool {
+    fn defer_ack(&self) -> bool {
         if !self.is_owned() || self.sysctl_tcp_backlog_ack_defer() == 0 {
             return false;
         }
@@ -476,7 +517,7 @@ impl LockedSock<'_> {
 
     /// `tcp_send_delayed_ack()`: the host's own timer sends it. `false`: it would expire
     /// soon, and the ACK is due now.
-    pub(crate) fn delay_ack(&self) -> bool {
+    fn delay_ack(&self) -> bool {
         // SAFETY: live and locked by the type invariant; fields, accessed in place.
         let (ato, pending, srtt_us) = unsafe {
             let ack = addr_of!((*self.icsk()).icsk_ack);
@@ -498,6 +539,13 @@ impl LockedSock<'_> {
 }
 
 impl SkBuff {
+    /// Returns whether the TCP checksum of a frame that came in is right.
+    #[inline(always)]
+    pub(crate) fn has_tcp_checksum(&mut self, seg: &Segment, v6: bool) -> bool {
+        matches!(self.checksum(), Checksum::Partial | Checksum::Unnecessary)
+            || self.verify_tcp_checksum(seg, v6)
+    }
+
     /// Prepares a frame for the socket: its first byte is the TCP header, its
     /// control block says what the TCP header says, as the host stack's receive
     /// function wants it.
@@ -544,7 +592,7 @@ impl SkBuff {
 
     /// Verifies the TCP checksum of a frame, at its Ethernet header, that no
     /// hardware verified.
-    pub(crate) fn verify_tcp_checksum(&mut self, seg: &Segment, v6: bool) -> bool {
+    fn verify_tcp_checksum(&mut self, seg: &Segment, v6: bool) -> bool {
         let len = u32::from(seg.data_off - seg.l4_off) + seg.payload;
         // SAFETY: the frame is ours; parsing found this many bytes in it, and the IP header
         // without options before the TCP header.

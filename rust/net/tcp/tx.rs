@@ -19,6 +19,11 @@ use crate::{
         ack::pending,
         reason::SpecialCase,
         seq::Seq,
+        template::{
+            HeaderTemplate,
+            TxFields,
+            TCP_CSUM_OFF, //
+        },
         transmit::{
             self,
             GoalView,
@@ -27,8 +32,12 @@ use crate::{
             NAGLE_PUSH,
             NSEC_PER_MSEC, //
         },
+        tuple::Family,
         window,
-        wire, //
+        wire::{
+            self,
+            Segment, //
+        }, //
     },
     net::{
         context::Bh,
@@ -351,12 +360,69 @@ impl LockedSock<'_> {
         (!skb.is_null()).then(|| unsafe { SkBuff::from_raw(skb) })
     }
 
+    /// What differs in the headers of a frame that is sent now, of `segs` segments: from
+    /// here on the host takes its `window` for offered, which it computes if there is none.
+    #[inline(always)]
+    pub(crate) fn frame_fields(
+        &self,
+        (seq, ack): (Seq, Seq),
+        flags: u16,
+        window: Option<u32>,
+        payload_len: u32,
+        segs: u32,
+    ) -> TxFields {
+        let (tsval, tsecr) = self.timestamps();
+        TxFields {
+            seq,
+            ack,
+            flags,
+            window: self.offer_window(window),
+            tsval,
+            tsecr,
+            payload_len,
+            ip_id: self.ip_id(segs),
+            gso: segs > 1,
+        }
+    }
+
     /// Moves the send head, which was sent, to the retransmission queue.
     pub(crate) fn sent(&self, head: SendHead, mss: u32) {
         // SAFETY: live and locked by the type invariant; `head` is its send head by its own, and
         // used up here. What it holds is the highest sequence number sent, as the callee wants
         // it: the queue is sent in order.
         unsafe { bindings::toe_tcp_sent(self.as_ptr(), head.skb, mss) }
+    }
+
+    /// What was [`sent`](Self::sent) from `snd_nxt` on never left, and waits to be sent
+    /// again, but for buffers of which somebody has a clone. Returns how many bytes it was.
+    #[cfg_attr(
+        not(any(toe_example, toe_engine_tests)),
+        expect(dead_code, reason = "the example's")
+    )]
+    pub(crate) fn unsend(&self, snd_nxt: Seq) -> u32 {
+        // SAFETY: the socket is live and locked, and with it its queues.
+        unsafe { bindings::toe_tcp_unsend(self.as_ptr(), snd_nxt.0) }
+    }
+
+    /// What a frame of the host stack says about what the host is doing.
+    pub(crate) fn host_intention(&self, h: &Segment) -> Option<SpecialCase> {
+        if h.flags & wire::flags::URG != 0 {
+            return Some(SpecialCase::Urg);
+        }
+        if h.flags & !(wire::flags::ACK | wire::flags::PSH) != 0 {
+            return Some(SpecialCase::HostRetransmit);
+        }
+        let nxt = self.snd_nxt();
+        if h.seq == nxt {
+            return None;
+        }
+        match (h.payload != 0, h.seq.before(nxt)) {
+            (true, true) if self.in_recovery() => Some(SpecialCase::Rto),
+            (true, true) => Some(SpecialCase::HostRetransmit),
+            (false, true) if self.send_head().is_some() => Some(SpecialCase::Persist),
+            (false, true) => Some(SpecialCase::Keepalive),
+            (_, false) => None,
+        }
     }
 
     /// Every frame of ours carries the ACK.
@@ -528,23 +594,6 @@ impl LockedSock<'_> {
     }
 }
 
-impl SkBuff {
-    /// The first `len` linear bytes, to be written, though a clone may share the
-    /// payload behind them. `None` if the header is shared, too.
-    pub(crate) fn header_mut(&mut self, len: usize) -> Option<&mut [u8]> {
-        if self.headlen() < len as u32 {
-            return None;
-        }
-        // SAFETY: the frame is ours by the type invariant. If its header is owned
-        // (`skb_header_cloned()` says no), the `len` linear bytes from `data` on belong to no
-        // other frame; they stay where they are while `self` is borrowed.
-        unsafe {
-            bindings::toe_skb_header_owned(self.as_ptr())
-                .then(|| core::slice::from_raw_parts_mut((*self.as_ptr()).data, len))
-        }
-    }
-}
-
 impl UserLock<'_> {
     /// Appends bytes of `msg` to the send queue, at most until its last buffer
     /// holds `goal`. With `fault` it may sleep in the copy, without bound: until
@@ -595,6 +644,47 @@ impl UserLock<'_> {
             Ok(n as usize)
         } else {
             Err(Error::from_errno(n))
+        }
+    }
+}
+
+impl SkBuff {
+    /// Writes the headers of `t` in front of the frame, whose first `skip` bytes are a
+    /// TCP header to be replaced. `None`: there is no room for them, or somebody shares
+    /// it.
+    pub(crate) fn push_headers(
+        &mut self,
+        t: &HeaderTemplate,
+        fields: &TxFields,
+        skip: usize,
+    ) -> Option<()> {
+        let len = t.len();
+        self.push(len.checked_sub(skip)? as u32).ok()?;
+        t.write(self.header_mut(len)?, fields)?;
+        self.reset_mac_header();
+        self.set_network_header(t.l3_off() as u16);
+        self.set_transport_header(t.l4_off() as u16);
+        self.set_mac_len(t.l3_off() as u16);
+        self.set_protocol(match t.family() {
+            Family::V4 => wire::ETHERTYPE_IPV4,
+            Family::V6 => wire::ETHERTYPE_IPV6,
+        });
+        self.set_checksum_partial(t.l4_off() as u16, TCP_CSUM_OFF as u16);
+        Some(())
+    }
+
+    /// The first `len` linear bytes, to be written, though a clone may share the
+    /// payload behind them. `None` if the header is shared, too.
+    fn header_mut(&mut self, len: usize) -> Option<&mut [u8]> {
+        if self.headlen() < len as u32 {
+            return None;
+        }
+        // SAFETY: the frame is ours by the type invariant. If its header is owned
+        // (`skb_header_cloned()` says no), the `len` linear bytes from `data` on belong to no
+        // other frame; they stay where they are while `self` is borrowed.
+        unsafe {
+            bindings::toe_skb_header_owned(self.as_ptr())
+                .then(|| core::slice::from_raw_parts_mut((*self.as_ptr()).data, len))
         }
     }
 }

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What keeps a target from going on with a connection, and what any target looks for before
+//! it sends.
+
+use super::{
+    connection::{
+        self,
+        count_special, //
+    },
+    device::Device,
+    lower::PathObject,
+    update::resolve_neighbour,
+    upload, //
+};
+use crate::{
+    logic::{
+        hwid::Hwid,
+        reason::{
+            SpecialCase,
+            UploadReason, //
+        }, //
+    },
+    net::{
+        sock::{
+            BhLock,
+            LockedSock, //
+        },
+        sync::rcu::ReadGuard,
+        tcp::TxBlockers, //
+    }, //
+};
+
+/// Why a target cannot go on for now.
+#[derive(Clone, Copy)]
+pub(crate) enum Fallback {
+    /// The host stack has something to do, and will be done soon.
+    Special(SpecialCase),
+    /// The target's frames cannot be sent.
+    Upload(UploadReason),
+}
+
+/// The host stack may find memory, or wait for it.
+pub(crate) const NO_MEMORY: Fallback = Fallback::Special(SpecialCase::NoMemory);
+
+/// The connection's route leaves by another device.
+pub(crate) const ELSEWHERE: Fallback = Fallback::Upload(UploadReason::RouteChange);
+
+impl Fallback {
+    /// The reason for an upload by a target that has no legacy mode.
+    fn reason(self, device: &Device, hwid: Hwid) -> UploadReason {
+        match self {
+            Self::Upload(reason) => reason,
+            Self::Special(case) => {
+                count_special(device, hwid, case);
+                UploadReason::Special
+            }
+        }
+    }
+
+    #[cfg_attr(not(toe_example), expect(dead_code, reason = "the example's"))]
+    /// By a target without legacy mode: the host stack has the connection when this returns.
+    /// Under the socket lock, any context.
+    pub(crate) fn upload(self, sk: LockedSock<'_>, device: &Device, hwid: Hwid) {
+        upload::upload(sk, self.reason(device, hwid));
+    }
+
+    /// The same with the socket's spin lock: if a task owns the socket, as soon as it lets it
+    /// go.
+    pub(crate) fn ask(self, lock: &BhLock<'_>, device: &Device, hwid: Hwid) {
+        let reason = self.reason(device, hwid);
+        match lock.try_own() {
+            Some(sk) => upload::upload(sk, reason),
+            None => upload::ask_owner(lock, hwid, reason),
+        }
+    }
+}
+
+/// Something is in the way of the connection's frames, or may be. A new xfrm policy also
+/// makes the route invalid: filters are named first. Under the socket lock, any context.
+#[cold]
+pub(crate) fn check_blockers(sk: LockedSock<'_>, blockers: TxBlockers) -> Result<(), Fallback> {
+    let guard = ReadGuard::new();
+    let conn = connection::of(sk, &guard);
+    if let Some(filter) = conn.and_then(|conn| conn.filtered(&sk)) {
+        return Err(Fallback::Upload(filter.upload()));
+    }
+    match blockers.is_elsewhere() {
+        true => Err(ELSEWHERE),
+        false => Ok(()),
+    }
+}
+
+/// The link address of the next hop. The host is asked once a second, keeps the neighbour
+/// alive then, and is told whether frames arrive there. Under the socket lock, any context.
+pub(crate) fn next_hop(
+    sk: LockedSock<'_>,
+    path: &PathObject,
+    second: u32,
+) -> Result<[u8; 6], Fallback> {
+    const UNKNOWN: Fallback = Fallback::Upload(UploadReason::Neighbour);
+
+    let neighbour = &path.neighbour;
+    if neighbour.asks(second) && !resolve_neighbour(sk, neighbour.has_progress(second)) {
+        return Err(UNKNOWN);
+    }
+    let mac = neighbour.cached().ok_or(UNKNOWN)?.mac;
+    match path.is_valid() {
+        true => Ok(mac),
+        false => Err(ELSEWHERE),
+    }
+}
+
+/// Checks that the MSS is that of the path; only the host stack can change it. Under the
+/// socket lock, any context.
+pub(crate) fn check_mtu(sk: LockedSock<'_>) -> Result<(), Fallback> {
+    match sk.mtu_current() {
+        true => Ok(()),
+        false => Err(Fallback::Special(SpecialCase::PathMtu)),
+    }
+}
