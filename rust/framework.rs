@@ -12,6 +12,8 @@
 mod buffers;
 mod candidates;
 mod connection;
+#[cfg(toe_example)]
+mod copy;
 mod counted;
 pub(crate) mod debugfs;
 mod decision;

@@ -29,6 +29,8 @@ use net::{
 
 mod bindings;
 mod dct;
+#[cfg(toe_example)]
+mod example;
 mod framework;
 mod logic;
 mod net;
@@ -52,6 +54,9 @@ struct Toe {
     _filter_scan: worker::Published<worker::Worker<filter_scan::FilterScan>>,
     #[pin]
     nic: netdev::Registration<netdev::Toe>,
+    #[cfg(toe_example)]
+    #[pin]
+    example: netdev::Registration<example::Example>,
     #[pin]
     _devices: NetdevRegistration<events::Devices>,
     _files: RootGuard,
@@ -80,6 +85,8 @@ impl kernel::InPlaceModule for Toe {
             _files: debugfs::create(),
             _devices <- NetdevRegistration::new(events::Devices),
             nic <- netdev::Registration::new(),
+            #[cfg(toe_example)]
+            example <- netdev::Registration::new(),
             _ulp: ulp::Registration::new(ULP_NAME, module)?,
             _probe: match tracepoint::Registration::new() {
                 Ok(probe) => Some(probe),

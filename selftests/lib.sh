@@ -2,8 +2,8 @@
 # Sourced by every test: two network namespaces joined by a pair of devices,
 # counters, KTAP. Bash only; no program is needed that a case does not `need`.
 #
-#   TOE_KIND   kind of the pair: toe (default), or veth for a dry run, where
-#              what only a toe device can do is skipped, visibly
+#   TOE_KIND   kind of the pair: toe (default), toe-example (the second target), or
+#              veth for a dry run, where what only a toe device can do is skipped, visibly
 #   TOE_SCALE  volumes are multiplied by this (0.25, 10, ...)
 #   TOE_BIN    where the programs are (default: beside this file)
 #   TOE_LIMIT  seconds one case may take (default 300)
@@ -35,7 +35,9 @@ scale=$((10#${scale/./}))
 
 # ---- results
 
-is_toe() { [ "$TOE_KIND" = toe ]; }
+is_toe() { [[ $TOE_KIND == toe@(|-example) ]]; }
+# The second target, whose connections go back with each special case.
+is_example() { [ "$TOE_KIND" = toe-example ]; }
 
 # Ends the case.
 skip() { echo "$*" >"$WORK/reason"; exit $KSFT_SKIP; }
@@ -441,12 +443,12 @@ delta_max() {
 }
 
 # Uploads of one end since `snap` that nobody asked for and that are not for long: too
-# many special cases, one that lasts, or somebody who wanted the socket's lock in the
+# many special cases, one that lasts, one in a target that has no legacy mode, or somebody who wanted the socket's lock in the
 # moment of the hand-over, which on a busy machine is a frame of the connection itself.
 uploads_in_passing() {
 	local name now sum=0
 	now=$(counters "$1")
-	for name in legacy_often legacy_long contended; do
+	for name in legacy_often legacy_long special contended; do
 		added "$1" "toe_upload_$name" "$now"
 		sum=$((sum + REPLY))
 	done

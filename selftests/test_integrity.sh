@@ -15,6 +15,7 @@ t_flip() { # FAMILY WAIT TX RX CONNS KIB
 	if is_toe; then
 		expect_ge "$(delta a toe_offloads)" "$conns" "offloads"
 		note "$(delta a toe_offloads) offloads, $(delta a toe_uploads) uploads, $(jget client retrans) retransmissions"
+		is_example && note "given back: $(delta a toe_back_unsent_bytes) bytes unsent, $(delta a toe_back_undelivered_frames) frames undelivered"
 	else
 		partial "flipping"
 	fi

@@ -58,9 +58,9 @@ impl Fallback {
         }
     }
 
-    #[cfg_attr(not(toe_example), expect(dead_code, reason = "the example's"))]
     /// By a target without legacy mode: the host stack has the connection when this returns.
     /// Under the socket lock, any context.
+    #[cfg_attr(not(toe_example), expect(dead_code, reason = "the example's"))]
     pub(crate) fn upload(self, sk: LockedSock<'_>, device: &Device, hwid: Hwid) {
         upload::upload(sk, self.reason(device, hwid));
     }

@@ -98,3 +98,9 @@ pub(crate) use super::{
     update::rerouted,
     upload::upload, //
 };
+
+#[cfg(toe_example)]
+pub(crate) use super::copy::{
+    Copied,
+    Delivered, //
+};

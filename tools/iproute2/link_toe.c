@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Teaches an unmodified ip(8) the options of kind toe:
+ * Teaches an unmodified ip(8) the options of kind toe, or another KIND of pairs:
  *
  *	ip link add toe0 type toe peer name toe1 [ netns b ] [ address ... ]
  *
@@ -14,6 +14,10 @@
 
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
+
+#ifndef KIND
+#define KIND		"toe"
+#endif
 
 /* As in rust/net/rtnl.rs. */
 #define TOE_INFO_PEER	1
@@ -48,7 +52,7 @@ int iplink_parse(int argc, char **argv, struct iplink_req *req, char **type);
 
 static void help(FILE *f)
 {
-	fputs("Usage: ... toe [ peer OPTIONS ]\n"
+	fputs("Usage: ... " KIND " [ peer OPTIONS ]\n"
 	      "OPTIONS are those of 'ip link add' itself, such as 'name NAME',\n"
 	      "'netns NETNS', 'address LLADDR', 'mtu MTU'.\n", f);
 }
@@ -77,7 +81,7 @@ static int toe_parse_opt(struct link_util *lu, int argc, char **argv,
 		return -1;
 	}
 	if (strcmp(argv[0], "peer") != 0) {
-		fprintf(stderr, "toe: unknown option \"%s\"\n", argv[0]);
+		fprintf(stderr, KIND ": unknown option \"%s\"\n", argv[0]);
 		help(stderr);
 		return -1;
 	}
@@ -92,7 +96,7 @@ static int toe_parse_opt(struct link_util *lu, int argc, char **argv,
 	if (used < 0)
 		return used;
 	if (type) {
-		fprintf(stderr, "toe: the type is said twice\n");
+		fprintf(stderr, KIND ": the type is said twice\n");
 		return -1;
 	}
 
@@ -103,8 +107,10 @@ static int toe_parse_opt(struct link_util *lu, int argc, char **argv,
 	return argc - 1 - used;
 }
 
+/* A kind's name may have what a name of C may not. */
+extern struct link_util toe_link_util __asm__("\"" KIND "_link_util\"");
 struct link_util toe_link_util = {
-	.id = "toe",
+	.id = KIND,
 	.maxattr = TOE_INFO_MAX,
 	.parse_opt = toe_parse_opt,
 	.print_help = toe_print_help,

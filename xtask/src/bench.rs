@@ -18,6 +18,7 @@ use crate::bail_setup;
 use crate::fail::Exit;
 use crate::flags::Bench;
 use crate::flavour::Flavour;
+use crate::module;
 use crate::paths;
 use crate::setup;
 use crate::ui::{self, Step};
@@ -77,7 +78,7 @@ pub fn run(args: &Bench) -> Result<()> {
     let module = if args.veth {
         None
     } else {
-        Some(setup::module(&ready)?)
+        Some(module::build_plain(&ready.toolchain, &ready.kernel)?)
     };
     let program = compile()?;
 

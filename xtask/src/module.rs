@@ -11,6 +11,9 @@ use crate::paths;
 use crate::toolchain::{self, Toolchain};
 use crate::ui;
 
+/// With the second target.
+const EXAMPLE: &str = "TOE_EXAMPLE=y";
+
 /// Where the module for a kernel is built: kernels do not share objects.
 pub fn dir(kernel: &Kernel, suffix: &str) -> PathBuf {
     let key = paths::fingerprint(&[&kernel.build.to_string_lossy()]);
@@ -22,14 +25,14 @@ pub fn dir(kernel: &Kernel, suffix: &str) -> PathBuf {
     ))
 }
 
-/// Builds the module and returns its file.
+/// Builds the module and returns its file, which has all that the tests need.
 pub fn build(toolchain: &Toolchain, kernel: &Kernel) -> Result<PathBuf> {
     let dir = dir(kernel, "");
     make(
         toolchain,
         kernel,
         &dir,
-        &[],
+        &[EXAMPLE],
         &format!("building toe.ko for the {} kernel", kernel.flavour),
     )?;
     let module = dir.join("toe.ko");
@@ -41,6 +44,18 @@ pub fn build(toolchain: &Toolchain, kernel: &Kernel) -> Result<PathBuf> {
     Ok(module)
 }
 
+/// The same without the second target: with it some functions have two callers, and are
+/// not inlined into the first one's any more. For measurements.
+pub fn build_plain(toolchain: &Toolchain, kernel: &Kernel) -> Result<PathBuf> {
+    let dir = dir(kernel, "-plain");
+    let title = format!(
+        "building toe.ko for the {} kernel, as it is",
+        kernel.flavour
+    );
+    make(toolchain, kernel, &dir, &[], &title)?;
+    Ok(dir.join("toe.ko"))
+}
+
 /// Builds the module with the kernel's clippy settings, into objects of its
 /// own: clippy must see every file anew to say all it has to say.
 pub fn clippy(toolchain: &Toolchain, kernel: &Kernel) -> Result<()> {
@@ -50,7 +65,7 @@ pub fn clippy(toolchain: &Toolchain, kernel: &Kernel) -> Result<()> {
         toolchain,
         kernel,
         &dir,
-        &["CLIPPY=1", "KRUSTFLAGS=-Dwarnings", "W=e"],
+        &[EXAMPLE, "CLIPPY=1", "KRUSTFLAGS=-Dwarnings", "W=e"],
         "clippy on the module",
     )
 }

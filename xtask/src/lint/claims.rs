@@ -233,7 +233,11 @@ impl Tree {
             (path, found)
         } else {
             let path = format!("selftests/{path}.sh");
-            let cases = cases(self.file(&path)?);
+            let script = self.file(&path)?;
+            let cases = match runs(script) {
+                Some(other) => cases(self.file(&format!("selftests/{other}"))?),
+                None => cases(script),
+            };
             let found = match name.strip_suffix('*') {
                 Some(start) => cases.iter().any(|case| case.starts_with(start)),
                 None => cases.contains(&name),
@@ -275,6 +279,12 @@ fn defines(text: &str, kind: &str, name: &str) -> Option<usize> {
             && !line.ends_with(is_word)
             && !text[at + wanted.len()..].starts_with(is_word)
     })
+}
+
+/// The script that one runs in its place, for other devices: its cases are that one's.
+fn runs(script: &str) -> Option<&str> {
+    let (_, name) = script.split_once(" exec \"$(dirname \"$0\")/")?;
+    name.split_once('"').map(|(name, _)| name)
 }
 
 /// The cases that a script gives to `run`, itself or in the array `cases`.
@@ -341,6 +351,10 @@ mod tests {
                 "cases=(\"race a\"\n\t\"race b\")\nmore || cases+=(\"race c\")\nrun \"${cases[@]}\"\n",
             ),
             (
+                "selftests/test_other_x.sh",
+                "TOE_KIND=other exec \"$(dirname \"$0\")/test_x.sh\"\n",
+            ),
+            (
                 "selftests/parity/basic.txt",
                 "# = bulk\n= bulk_write ipv4\npassive\n",
             ),
@@ -379,6 +393,7 @@ mod tests {
             "test_y: race a",
             "test_y: race b",
             "test_y: race c",
+            "test_other_x: one 4",
             "test_parity: basic/bulk_write",
             "logic/seq.rs: order_wraps",
             "model/tree.rs: walks",
@@ -391,6 +406,7 @@ mod tests {
             "test_x: me",
             "test_x: here",
             "test_z: one 4",
+            "test_other_x: race a",
             "test_parity: basic/bulk",
             "test_parity: loss/bulk_write",
             "logic/seq.rs: helper",

@@ -319,7 +319,9 @@ impl Suite<'_> {
                         | "TOE_STALL"
                         | "TOE_VERBOSE"
                         | "TOE_KIND"
-                ) || name.starts_with("PARITY_")
+                ) || ["PARITY_", "TORTURE_"]
+                    .iter()
+                    .any(|prefix| name.starts_with(prefix))
             })
             .collect();
         // A debug kernel under emulation is twenty times slower than the real
