@@ -576,13 +576,15 @@ impl<'a> LockedSock<'a> {
     }
 
     /// Refreshes the socket's clock before a frame is built, or when one has come in:
-    /// `tcp_mstamp_refresh()`.
+    /// `tcp_mstamp_refresh()`. It does not go back, and with it the timestamps that are sent:
+    /// the time of a section that keeps it may be from before the socket's last frame.
     #[inline]
     pub(crate) fn refresh_clock(&self, bh: &Bh) {
-        let ns = bh.clock_ns();
+        let now = bh.clock_ns();
         // SAFETY: live and locked by the type invariant; fields, accessed in place.
         unsafe {
             let tp = self.tp();
+            let ns = now.max((*tp).tcp_clock_cache);
             (*tp).tcp_clock_cache = ns;
             (*tp).tcp_mstamp = ns / NSEC_PER_USEC;
         }
