@@ -222,6 +222,17 @@ int ulp_request(int fd)
 	return errno == EEXIST ? 0 : -errno;
 }
 
+int ulp_insist(int fd)
+{
+	int ret = ulp_request(fd), i;
+
+	for (i = 0; i < 200 && ret == -EOPNOTSUPP; i++) {
+		sleep_ms(10);
+		ret = ulp_request(fd);
+	}
+	return ret;
+}
+
 uint64_t parse_size(const char *text)
 {
 	char *end;

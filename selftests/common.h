@@ -58,6 +58,12 @@ int get_int(int fd, int level, int name);
 /* 0 when the connection is with the target (now, or already), else -errno. */
 int ulp_request(int fd);
 
+/*
+ * The same for a connection that nothing is wrong with. On a slow machine it may be about
+ * to probe for a loss, and is refused for as long as that lasts.
+ */
+int ulp_insist(int fd);
+
 /* Ones' complement sum of `acc` and the data (RFC 1071), not yet complemented. */
 uint16_t csum_add(uint32_t acc, const uint8_t *data, size_t len);
 

@@ -233,7 +233,7 @@ static void many(const char *addr, int port, int count, bool ulp, const char *re
 	for (i = 0; i < count && !slow_start; i++)
 		fds[i] = connect_to(addr, port);
 	for (i = 0; i < count; i++) {
-		errno = ulp ? -ulp_request(fds[i]) : 0;
+		errno = ulp ? -ulp_insist(fds[i]) : 0;
 		if (errno)
 			die("connection %d: TCP_ULP", i);
 	}

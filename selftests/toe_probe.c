@@ -192,7 +192,7 @@ int raw_ulp(int fd, const char *name)
 
 void offload(int fd)
 {
-	int ret = ulp_request(fd), i;
+	int ret = ulp_insist(fd), i;
 
 	if (ret == -ENOENT && p.ulp_try)
 		return;

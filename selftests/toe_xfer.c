@@ -112,7 +112,7 @@ static void request_ulp(struct conn *c)
 
 	if (is_client ? !opt.ulp_client : !opt.ulp_server)
 		return;
-	ret = ulp_request(c->fd);
+	ret = opt.ulp_try || opt.flip || opt.may_break ? ulp_request(c->fd) : ulp_insist(c->fd);
 	if (!ret)
 		me->ulp_ok++;
 	else if (ret == -ENOENT && opt.ulp_try)
