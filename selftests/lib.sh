@@ -443,8 +443,9 @@ delta_max() {
 }
 
 # Uploads of one end since `snap` that nobody asked for and that are not for long: too
-# many special cases, one that lasts, one in a target that has no legacy mode, or somebody who wanted the socket's lock in the
-# moment of the hand-over, which on a busy machine is a frame of the connection itself.
+# many special cases, one that lasts, one in a target that has no legacy mode, or somebody
+# who wanted the socket's lock in the moment of the hand-over, which on a busy machine is a
+# frame of the connection itself.
 uploads_in_passing() {
 	local name now sum=0
 	now=$(counters "$1")
