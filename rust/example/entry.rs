@@ -211,11 +211,11 @@ impl Entry {
             entry.receive(sk, skb, &seg, bh);
             return None;
         }
-        let taken = entry.own.lock().copy.take(&seg, skb, bh);
+        let taken = entry.own.lock().copy.take_early(&lock, &seg, skb, bh);
         match taken {
             Ok(()) => entry.waits.set(),
             // The owner looks at it again: until then more may have come.
-            Err((_, skb)) => {
+            Err(skb) => {
                 if let Err(skb) = skb.add_to_backlog(&lock) {
                     device.stats().backlog_drop();
                     skb.drop_because(DropReason::SocketBacklog);

@@ -28,7 +28,10 @@ use crate::{
             FrameList,
             SkBuff, //
         },
-        sock::LockedSock,
+        sock::{
+            BhLock,
+            LockedSock, //
+        },
         tcp, //
     }, //
 };
@@ -113,6 +116,21 @@ impl Copied {
             _ => self.undelivered.push(skb),
         }
         Ok(())
+    }
+
+    /// The same while a task owns the socket: not past frames that wait for it. Those would
+    /// look old by what this one says.
+    pub(crate) fn take_early(
+        &mut self,
+        lock: &BhLock<'_>,
+        seg: &Segment,
+        skb: SkBuff,
+        bh: &Bh,
+    ) -> Result<(), SkBuff> {
+        match lock.has_backlog_left() {
+            true => Err(skb),
+            false => self.take(seg, skb, bh).map_err(|(_, skb)| skb),
+        }
     }
 
     /// Takes nothing more in, and drops what the socket does not have. The socket's lock need

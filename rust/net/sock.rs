@@ -342,6 +342,15 @@ impl<'a> BhLock<'a> {
         unsafe { !(*self.0.as_ptr()).sk_backlog.tail.is_null() }
     }
 
+    /// Returns whether frames wait for the owner, or it has not processed all of those that
+    /// did: `__release_sock()` zeroes the length when it is through.
+    #[cfg_attr(not(toe_example), expect(dead_code, reason = "the example's"))]
+    pub(crate) fn has_backlog_left(&self) -> bool {
+        // SAFETY: by the type invariant live, and its spin lock, under which the length
+        // changes, held.
+        unsafe { (*self.0.as_ptr()).sk_backlog.len != 0 }
+    }
+
     /// The socket.
     pub(crate) fn sock(&self) -> &'a Sock {
         self.0
