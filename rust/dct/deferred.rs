@@ -74,7 +74,7 @@ fn defer<N: Nic>(
     });
     let (verdict, unarmed, due_ms) = entry.deferred.with_mut(sk, |deferred| {
         let rule = device.defer_rule();
-        let verdict = deferred.offer(&rule, (&data, seg), &view, idle, time::now_ms());
+        let verdict = deferred.offer(&rule, &data, seg, &view, idle, time::now_ms());
         (verdict, deferred.unarmed(), deferred.due_ms())
     });
     match verdict {

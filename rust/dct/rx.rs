@@ -201,10 +201,7 @@ fn deliver<N: Nic>(
     let stats = nic.engine().stats();
     let (conn, skb) = match host::take_in(&sk, stats, &ingress, skb, seg, guard, bh) {
         Ok(taken) => taken,
-        Err(NotTaken::Host(skb)) => {
-            drop(sk);
-            return Some(skb);
-        }
+        Err(NotTaken::Host(skb)) => return Some(skb),
         Err(NotTaken::Fallback(skb, why)) => {
             give_up(&sk, entry, why, bh);
             return Some(skb);

@@ -135,25 +135,40 @@ fn send_frames<N: Nic>(
         let skb = data_frame(sk, entry, &mut next)?;
         let counts = match entry.send_frame(nic, skb, bh) {
             Ok(counts) => counts,
-            Err(SendError::Full(skb)) => {
-                skb.drop_because(DropReason::FullRing);
+            Err(error) => {
                 // Nobody has seen the window, but it is what the socket says.
                 entry.data.with_mut(sk, |data| sk.load_offer(data));
-                return match nic.engine().wait_for_room(entry.hwid, bh) {
-                    true => Ok(None),
-                    false => Err(NO_MEMORY),
-                };
-            }
-            Err(SendError::Down(skb)) => {
-                skb.drop_because(DropReason::DevReady);
-                entry.data.with_mut(sk, |data| sk.load_offer(data));
-                return Err(Fallback::Upload(UploadReason::LinkDown));
+                return not_sent(entry, nic, error, bh);
             }
         };
         *sent += next.segs;
         account_data(sk, entry, nic, next, counts);
         if push == Push::One {
             return Ok(None);
+        }
+    }
+}
+
+/// A data frame had no room, which is waited for, or no way.
+#[cold]
+fn not_sent<N: Nic>(
+    entry: &Entry<N>,
+    nic: &N,
+    error: SendError,
+    bh: &Bh,
+) -> Result<Option<WaitReason>, Fallback> {
+    match error {
+        SendError::Full(skb) => {
+            skb.drop_because(DropReason::FullRing);
+            if nic.engine().wait_for_room(entry.hwid, bh) {
+                Ok(None)
+            } else {
+                Err(NO_MEMORY)
+            }
+        }
+        SendError::Down(skb) => {
+            skb.drop_because(DropReason::DevReady);
+            Err(Fallback::Upload(UploadReason::LinkDown))
         }
     }
 }
@@ -246,7 +261,7 @@ fn data_frame<N: Nic>(
     if next.head.push || next.segs > 1 {
         f |= flags::PSH;
     }
-    let fields = sk.frame_fields((next.seq, next.ack), f, None, next.bytes, next.segs);
+    let fields = sk.frame_fields(next.seq, next.ack, f, None, next.bytes, next.segs);
     let skb = build_frame(sk, entry, skb, &fields, 0);
     let mut skb = skb.ok_or(Fallback::Upload(UploadReason::Error))?;
     if next.segs > 1 {
@@ -318,7 +333,7 @@ fn send_ack<N: Nic>(
     let nic = tx_path(sk, entry, bh).ok()?;
     let (seq, ack) = sk.ack_numbers()?;
     let skb = sk.header_frame(bh)?;
-    let fields = sk.frame_fields((seq, ack), flags::ACK, window, 0, 1);
+    let fields = sk.frame_fields(seq, ack, flags::ACK, window, 0, 1);
     let skb = build_frame(sk, entry, skb, &fields, 0)?;
     let len = skb.len() - wire::ETH_LEN as u32;
     let sent = entry.send_frame(nic, skb, bh);

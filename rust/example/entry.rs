@@ -39,9 +39,9 @@ impl Own {
         flags: u16,
     ) -> Result<SkBuff, Fallback> {
         // Of what the socket does not have, the peer is told nothing.
-        let numbers = (sk.snd_nxt(), sk.rcv_nxt());
+        let (seq, ack) = (sk.snd_nxt(), sk.rcv_nxt());
         let segs = u32::from(skb.gso_segs()).max(1);
-        let fields = sk.frame_fields(numbers, flags, None, skb.len(), segs);
+        let fields = sk.frame_fields(seq, ack, flags, None, skb.len(), segs);
         sk.ack_sent();
         sk.load_offer(&mut self.copy.data);
         match skb.push_headers(&self.template, &fields, 0) {

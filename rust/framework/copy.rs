@@ -127,10 +127,10 @@ impl Copied {
         skb: SkBuff,
         bh: &Bh,
     ) -> Result<(), SkBuff> {
-        match lock.has_backlog_left() {
-            true => Err(skb),
-            false => self.take(seg, skb, bh).map_err(|(_, skb)| skb),
+        if lock.has_backlog_left() {
+            return Err(skb);
         }
+        self.take(seg, skb, bh).map_err(|(_, skb)| skb)
     }
 
     /// Takes nothing more in, and drops what the socket does not have. The socket's lock need

@@ -82,7 +82,8 @@ fn post(
     sk: LockedSock<'_>,
     msg: &Msg<'_>,
     buffer: &Pinned,
-    (len, want): (u32, u32),
+    len: u32,
+    want: u32,
 ) -> Option<(c_long, DevRef)> {
     let timeout = sk.receive_timeout();
     // The host's function could not be told how much time is left, nor that it has
@@ -174,7 +175,7 @@ fn by_buffer(sk: &Sock, msg: &mut Msg<'_>, flags: u32) -> Option<Received> {
     };
     let mut lock = connection::lock(sk, c"recvmsg")?;
     // If not, the socket is let go before the buffer is.
-    let (mut timeout, dev) = post(lock.locked(), msg, &buffer, (len, want))?;
+    let (mut timeout, dev) = post(lock.locked(), msg, &buffer, len, want)?;
     let (next, woken) = wait(&mut lock, &buffer, &mut timeout);
     let placed = buffer.state(lock.locked()).placed();
     count(&dev, next, placed);

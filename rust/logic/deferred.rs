@@ -82,7 +82,8 @@ impl Deferred {
     pub fn offer(
         &mut self,
         rule: &Rule,
-        (c, s): (&ConnData, &Segment),
+        c: &ConnData,
+        s: &Segment,
         h: &HostView,
         idle: bool,
         now_ms: u64,
@@ -215,7 +216,7 @@ mod tests {
     }
 
     fn offer(deferred: &mut Deferred, s: &Segment) -> Verdict {
-        deferred.offer(&RULE, (&conn(), s), &VIEW, true, 50)
+        deferred.offer(&RULE, &conn(), s, &VIEW, true, 50)
     }
 
     #[test]
@@ -256,13 +257,13 @@ mod tests {
         for other in others {
             assert!(offer(&mut Deferred::default(), &other) == Verdict::Pass);
         }
-        let busy = Deferred::default().offer(&RULE, (&conn(), &s), &VIEW, false, 50);
+        let busy = Deferred::default().offer(&RULE, &conn(), &s, &VIEW, false, 50);
         assert!(busy == Verdict::Pass);
         let off = Rule {
             request_ms: 0,
             ..RULE
         };
-        let never = Deferred::default().offer(&off, (&conn(), &s), &VIEW, true, 50);
+        let never = Deferred::default().offer(&off, &conn(), &s, &VIEW, true, 50);
         assert!(never == Verdict::Pass);
     }
 
@@ -280,9 +281,9 @@ mod tests {
         let mut small = conn();
         small.rcv_wnd = 400;
         let mut deferred = Deferred::default();
-        let first = deferred.offer(&RULE, (&small, &seg(0, 199)), &VIEW, true, 50);
+        let first = deferred.offer(&RULE, &small, &seg(0, 199), &VIEW, true, 50);
         assert!(first == Verdict::Ask);
-        let next = deferred.offer(&RULE, (&small, &seg(199, 1)), &VIEW, true, 50);
+        let next = deferred.offer(&RULE, &small, &seg(199, 1), &VIEW, true, 50);
         assert!(next == Verdict::HighWater);
 
         let mut deferred = Deferred::default();
@@ -302,7 +303,7 @@ mod tests {
         deferred.arm();
         deferred.clear();
         // Later ones wait for their own time.
-        let next = deferred.offer(&RULE, (&conn(), &seg(0, 1)), &VIEW, true, 55);
+        let next = deferred.offer(&RULE, &conn(), &seg(0, 1), &VIEW, true, 55);
         assert!(next == Verdict::Ask && !deferred.unarmed());
         assert!(deferred.expired(60) == Some(65) && !deferred.unarmed());
         deferred.expire_now();

@@ -365,7 +365,8 @@ impl LockedSock<'_> {
     #[inline(always)]
     pub(crate) fn frame_fields(
         &self,
-        (seq, ack): (Seq, Seq),
+        seq: Seq,
+        ack: Seq,
         flags: u16,
         window: Option<u32>,
         payload_len: u32,
