@@ -30,6 +30,7 @@ mod input;
 mod intermediate;
 mod lower;
 mod objects;
+mod read;
 mod recvmsg;
 mod registry;
 mod release_cb;

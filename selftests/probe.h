@@ -119,6 +119,7 @@ int race(void);
 int unaccepted(void);
 int nth(const char *what);
 int buffer(const char *name);
+int plain_read(const char *name);
 int hold(const char *name);
 int filter(const char *name);
 int sniff(const char *name);

@@ -15,6 +15,7 @@
  *   nth CALL      each allocation of a call fails, one connection each: offload,
  *                 send, receive, posted (a receive that waits), shutdown, close
  *   buffer NAME   delegated, then read from by calls that wait
+ *   read NAME     delegated, then read from by a plain call that waits
  *   hold NAME     delegated, its payload held until a buffer is posted
  *   filter NAME   a filter that is installed before the offload, or after it; needs
  *                 --table
@@ -625,7 +626,7 @@ int main(int argc, char **argv)
 	if (argc >= 1 && !strcmp(argv[0], "ping"))
 		return ping(argc - 1, argv + 1);
 	if (argc < 2) {
-		fprintf(stderr, "usage: toe_probe [--client-ns NS] [--server-ns NS] [--before CMD] [--expect ok|refused|exists] [--ulp-try] [--both] [--table FILE] [--after CMD] [--bpf KIND] [--dev NAME] [--cgroup DIR] [--slow] [--user] [--rounds N] [--mark N] refuse|upload|inject|legacy|table|race|nth|buffer|hold|filter|sniff|contend|outlive|amount NAME [ADDRESS]\n");
+		fprintf(stderr, "usage: toe_probe [--client-ns NS] [--server-ns NS] [--before CMD] [--expect ok|refused|exists] [--ulp-try] [--both] [--table FILE] [--after CMD] [--bpf KIND] [--dev NAME] [--cgroup DIR] [--slow] [--user] [--rounds N] [--mark N] refuse|upload|inject|legacy|table|race|nth|buffer|read|hold|filter|sniff|contend|outlive|amount NAME [ADDRESS]\n");
 		return 2;
 	}
 	if (argc > 2)
@@ -646,6 +647,8 @@ int main(int argc, char **argv)
 		return nth(argv[1]);
 	if (!strcmp(argv[0], "buffer"))
 		return buffer(argv[1]);
+	if (!strcmp(argv[0], "read"))
+		return plain_read(argv[1]);
 	if (!strcmp(argv[0], "hold"))
 		return hold(argv[1]);
 	if (!strcmp(argv[0], "filter"))

@@ -43,6 +43,7 @@
 #include "filter.h"
 #include "fixture.h"
 #include "input.h"
+#include "recv.h"
 #include "rules.h"
 #include "sock.h"
 #include "vlan.h"

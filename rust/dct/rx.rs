@@ -420,5 +420,5 @@ fn answer<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, action: &RxAction, read:
             false => sk.send_ack(),
         }
     }
-    sk.data_ready();
+    host::data_ready(sk);
 }

@@ -252,7 +252,7 @@ impl Entry {
         let sent = way.and_then(|()| own.transmit(&self.port, sk, push, frames, bh));
         drop(own);
         if frames != 0 {
-            sk.data_ready();
+            host::data_ready(sk);
         }
         sk.check_space();
         if let Err(why) = sent {
@@ -344,7 +344,7 @@ impl Stored for Entry {
         let unsent = sk.unsend(own.copy.data.snd_nxt);
         drop(own);
         if undelivered != 0 {
-            sk.data_ready();
+            host::data_ready(sk);
         }
         sk.check_space();
         GivenBack::new(unsent, undelivered)

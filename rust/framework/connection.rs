@@ -72,6 +72,7 @@ use crate::{
             self,
             InstallError, //
         },
+        reader::ReaderSlot,
         record::{
             self,
             Parts, //
@@ -113,6 +114,8 @@ pub(crate) struct Connection {
     moved_before: (u64, u64),
     /// What the owner of the socket does when it releases the socket.
     at_release: AtRelease,
+    /// A task that sleeps in a read while the target has the delegated state.
+    pub(super) reader: ReaderSlot,
 }
 
 /// Where the connection is: given up when a device leaves, whoever owns the socket.
@@ -166,6 +169,7 @@ pub(super) fn install(sk: LockedSock<'_>, of: Delegation<'_>, bh: &Bh) -> Result
         budget: SockCell::new(sk.sock(), Budget::default()),
         moved_before: sk.transferred(),
         at_release: AtRelease::new(sk.is_owned()),
+        reader: ReaderSlot::new(),
     });
     let attached = Attached {
         dev: DevRef::new(of.dev),
@@ -291,6 +295,12 @@ impl Connection {
     pub(super) fn step(&self, sk: LockedSock<'_>, event: ModeEvent) -> Result {
         let next = self.mode.get(sk).next(event).map_err(|_| EINVAL)?;
         self.mode.set(sk, next);
+        match next {
+            Mode::Delegated => {}
+            // It goes on in the host's function.
+            Mode::Legacy => self.reader.wake(),
+            _ => self.reader.leave(),
+        }
         Ok(())
     }
 }

@@ -12,6 +12,7 @@ use super::{
     connection,
     deferred,
     handover,
+    read,
     recvmsg,
     release_cb,
     sendmsg,
@@ -88,6 +89,11 @@ fn push_options(sk: &Sock) {
 impl Hooks for SocketHooks {
     fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>> {
         sendmsg::sendmsg(sk, msg)
+    }
+
+    #[inline(always)]
+    fn read(sk: &Sock, msg: &mut Msg<'_>) -> Option<usize> {
+        read::read(sk, msg)
     }
 
     fn recvmsg(sk: &Sock, msg: &mut Msg<'_>, flags: u32) -> Received {

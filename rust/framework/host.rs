@@ -79,6 +79,7 @@ pub(crate) use super::{
         Objects,
         PathObject, //
     },
+    read::data_ready,
     registry::Registration,
     release_cb::AwaitRelease,
     stats::Stats,

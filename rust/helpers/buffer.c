@@ -9,26 +9,10 @@
 
 /* --- recvmsg() ----------------------------------------------------------- */
 
-/* Under the socket lock, any context. */
-bool toe_recv_waiter(struct sock *sk)
+/* Under the socket lock. */
+bool toe_recv_is_plain(struct sock *sk, struct msghdr *msg)
 {
-	bool ret;
-
-	rcu_read_lock();
-	ret = rcu_access_pointer(sk->sk_user_data) ||
-	      sock_flag(sk, SOCK_FASYNC) ||
-	      skwq_has_sleeper(rcu_dereference(sk->sk_wq));
-	rcu_read_unlock();
-	return ret;
-}
-
-/* Under the socket lock: does nothing about socket or call need the host's own? */
-bool toe_recv_plain(struct sock *sk, struct msghdr *msg)
-{
-	struct tcp_sock *tp = tcp_sk(sk);
-
-	return !msg->msg_get_inq && !tp->recvmsg_inq && !tp->urg_data &&
-	       !tp->repair && !sk_can_busy_loop(sk) && READ_ONCE(sk->sk_peek_off) < 0;
+	return toe_recv_plain(sk, msg);
 }
 
 int toe_recv_target(struct sock *sk, bool all, size_t len)

@@ -4,7 +4,9 @@
 #define TOE_HELPERS_BUFFER_H
 
 #include <linux/bvec.h>
+#include <linux/tcp.h>
 #include <linux/uio.h>
+#include <net/busy_poll.h>
 
 struct toe_buffer {
 	struct bio_vec *bvec;	/* one for each page, pinned */
@@ -23,9 +25,16 @@ struct toe_recv_view {
 	bool signal;
 };
 
-bool toe_recv_waiter(struct sock *sk);
+/* Under the socket lock: does nothing about socket or call need the host's own? */
+static inline bool toe_recv_plain(struct sock *sk, const struct msghdr *msg)
+{
+	const struct tcp_sock *tp = tcp_sk(sk);
 
-bool toe_recv_plain(struct sock *sk, struct msghdr *msg);
+	return !(msg->msg_get_inq | tp->recvmsg_inq | tp->urg_data | tp->repair) &&
+	       !sk_can_busy_loop(sk) && READ_ONCE(sk->sk_peek_off) < 0;
+}
+
+bool toe_recv_is_plain(struct sock *sk, struct msghdr *msg);
 int toe_recv_target(struct sock *sk, bool all, size_t len);
 long toe_recv_timeo(struct sock *sk);
 void toe_recv_look(struct sock *sk, struct toe_recv_view *view);

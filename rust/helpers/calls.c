@@ -16,6 +16,7 @@
 #include <net/tcp.h>
 
 #include "calls.h"
+#include "recv.h"
 
 #if __has_attribute(musttail)
 #define toe_tail_call __attribute__((musttail)) return
@@ -71,6 +72,21 @@ static noinline int toe_recv_wanted(struct sock *sk, struct msghdr *msg,
 	toe_tail_call READ_ONCE(tcp_prot.recvmsg)(sk, msg, len, flags);
 }
 
+/* A read that wants any bytes there are, and nothing more. */
+static noinline int toe_read(struct sock *sk, struct msghdr *msg, size_t len, int flags)
+{
+	int ret = 0;
+
+	/* It does not sleep: synchronize_rcu_tasks() waits for its end, too. */
+	if (!skb_queue_empty_lockless(&sk->sk_receive_queue))
+		ret = toe_recv_now(sk, msg, len);
+	if (!ret && !(flags & MSG_DONTWAIT))
+		ret = toe_hooks.read(sk, msg, len);
+	if (ret > 0)
+		return ret;
+	toe_tail_call READ_ONCE(tcp_prot.recvmsg)(sk, msg, len, flags);
+}
+
 /* proto::recvmsg of a delegated connection */
 int toe_recvmsg(struct sock *sk, struct msghdr *msg, size_t len, int flags)
 {
@@ -79,6 +95,8 @@ int toe_recvmsg(struct sock *sk, struct msghdr *msg, size_t len, int flags)
 	    sock_rcvlowat(sk, flags & MSG_WAITALL, len) >= READ_ONCE(toe_recv_min) &&
 	    skb_queue_empty_lockless(&sk->sk_receive_queue))
 		toe_tail_call toe_recv_wanted(sk, msg, len, flags);
+	if (likely(!(flags & ~TOE_READ_FLAGS)))
+		toe_tail_call toe_read(sk, msg, len, flags);
 	toe_tail_call READ_ONCE(tcp_prot.recvmsg)(sk, msg, len, flags);
 }
 

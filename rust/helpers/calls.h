@@ -30,6 +30,8 @@ enum {
 
 struct toe_call_hooks {
 	int (*sendmsg)(struct sock *sk, struct msghdr *msg, size_t len);
+	/* A number of bytes, or anything below: the host's method shall do it. */
+	int (*read)(struct sock *sk, struct msghdr *msg, size_t len);
 	int (*recvmsg)(struct sock *sk, struct msghdr *msg, size_t len, int flags);
 	void (*close)(struct sock *sk);
 	int (*setsockopt)(struct sock *sk, int level, int name, sockptr_t val,

@@ -140,12 +140,6 @@ bool toe_tcp_queue_rcv(struct sock *sk, struct sk_buff *skb, u32 hdr_len,
 	return false;
 }
 
-void toe_tcp_data_ready(struct sock *sk)
-{
-	if (tcp_epollin_ready(sk, sk->sk_rcvlowat) || sock_flag(sk, SOCK_DONE))
-		READ_ONCE(sk->sk_data_ready)(sk);
-}
-
 /*
  * tcp_send_delayed_ack()'s tail: arms the host's own delayed-ACK timer. True: it would
  * expire soon, and the ACK is due now.

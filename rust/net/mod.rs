@@ -28,6 +28,7 @@ pub(crate) mod notifier;
 pub(crate) mod peer;
 pub(crate) mod proto;
 pub(crate) mod qstats;
+pub(crate) mod reader;
 pub(crate) mod record;
 pub(crate) mod rtnl;
 pub(crate) mod skb;

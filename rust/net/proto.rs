@@ -96,6 +96,9 @@ pub(crate) enum HostFrame {
 pub(crate) trait Hooks: 'static {
     /// Process context, socket unlocked. `None`: the host's `sendmsg` does it.
     fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>>;
+    /// Process context, socket unlocked: a plain read that has found nothing, and may sleep.
+    /// `None`: the host's `recvmsg` does it.
+    fn read(sk: &Sock, msg: &mut Msg<'_>) -> Option<usize>;
     /// Process context, socket unlocked. A call that no user buffer is posted for
     /// gets here only after [`allow_all`].
     fn recvmsg(sk: &Sock, msg: &mut Msg<'_>, flags: u32) -> Received;
@@ -254,6 +257,7 @@ impl<H: Hooks> Registration<H> {
         ulp::make_identity(name)?;
         let hooks = bindings::toe_call_hooks {
             sendmsg: Some(Adapter::<H>::sendmsg),
+            read: Some(Adapter::<H>::read),
             recvmsg: Some(Adapter::<H>::recvmsg),
             close: Some(Adapter::<H>::close),
             setsockopt: Some(Adapter::<H>::setsockopt),

@@ -119,6 +119,21 @@ impl Sock {
         Some(unsafe { UserLock::assume(self) })
     }
 
+    /// The spin lock, unless a task owns the socket: `lock_sock_fast()` without waiting.
+    /// Process context.
+    #[inline(always)]
+    pub(crate) fn lock_fast(&self) -> Option<FastLock<'_>> {
+        // SAFETY: live by the type invariant; process context, as the caller's is.
+        if !unsafe { bindings::toe_sock_lock_fast(self.as_ptr()) } {
+            return None;
+        }
+        Some(FastLock {
+            sk: self,
+            // SAFETY: the callee has disabled bottom halves, until the value is dropped.
+            section: unsafe { Bh::assume() },
+        })
+    }
+
     /// Runs `f` under the socket's lock, or `busy` if a task owns it; no other task can take
     /// or release the lock during either. Neither may sleep. Process context; does not wait.
     ///
@@ -361,5 +376,47 @@ impl Drop for BhLock<'_> {
     fn drop(&mut self) {
         // SAFETY: by the type invariant this context has the spin lock, and gives it up once.
         unsafe { bindings::toe_bh_unlock_sock(self.0.as_ptr()) }
+    }
+}
+
+/// The socket lock as a system call holds it for a short time, in which it does not sleep.
+///
+/// # Invariants
+///
+/// The socket is live, and its spin lock is held, with no owner, in process context, by the
+/// task that runs.
+pub(crate) struct FastLock<'a> {
+    sk: &'a Sock,
+    section: Bh,
+}
+
+impl<'a> FastLock<'a> {
+    /// The socket, whose lock is not given up by this.
+    #[inline(always)]
+    pub(super) fn into_sock(self) -> &'a Sock {
+        core::mem::ManuallyDrop::new(self).sk
+    }
+
+    /// The proof, for as long as the lock is borrowed.
+    #[inline(always)]
+    pub(crate) fn locked(&self) -> LockedSock<'_> {
+        // SAFETY: by the type invariant the spin lock of a live socket is held, and nobody owns
+        // it, nor can become its owner while `self` is borrowed.
+        unsafe { LockedSock::assume(self.sk) }
+    }
+
+    /// Evidence that bottom halves are off.
+    #[inline(always)]
+    pub(crate) fn bh(&self) -> &Bh {
+        &self.section
+    }
+}
+
+impl Drop for FastLock<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: by the type invariant this task has the spin lock, and gives it up once, with
+        // what disabled bottom halves.
+        unsafe { bindings::toe_sock_unlock_fast(self.sk.as_ptr()) }
     }
 }

@@ -246,7 +246,7 @@ impl LockedSock<'_> {
     pub(crate) fn reads_plainly(&self, msg: &Msg<'_>) -> bool {
         // SAFETY: live and locked by the type invariant; the message is this call's by that of
         // `Msg`. The callee only looks.
-        unsafe { bindings::toe_recv_plain(self.as_ptr(), msg.as_ptr()) }
+        unsafe { bindings::toe_recv_is_plain(self.as_ptr(), msg.as_ptr()) }
     }
 
     /// How long `recvmsg` may wait, in jiffies.

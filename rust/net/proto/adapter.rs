@@ -79,6 +79,30 @@ impl<H: Hooks> Adapter<H> {
 
     /// # Safety
     ///
+    /// Called by `toe_read()`, with its arguments: those of `proto::recvmsg`.
+    pub(super) unsafe extern "C" fn read(
+        sk: *mut bindings::sock,
+        msg: *mut bindings::msghdr,
+        len: usize,
+    ) -> c_int {
+        let _call = InFlight::enter();
+        // SAFETY: a TCP socket, as it has our table; `inet_recvmsg()` has a reference to it,
+        // by a file or of its own, for the call.
+        let sock = unsafe { Sock::from_raw(sk) };
+        let Some(raw) = NonNull::new(msg) else {
+            return 0;
+        };
+        // INVARIANT: the message of this call.
+        let mut msg = Msg {
+            raw,
+            len,
+            _life: PhantomData,
+        };
+        H::read(sock, &mut msg).map_or(0, |n| n as c_int)
+    }
+
+    /// # Safety
+    ///
     /// Called by `toe_recvmsg()`, with its arguments: those of `proto::recvmsg`.
     pub(super) unsafe extern "C" fn recvmsg(
         sk: *mut bindings::sock,

@@ -447,12 +447,6 @@ impl LockedSock<'_> {
         }
     }
 
-    /// Wakes readers if `SO_RCVLOWAT` is reached.
-    pub(crate) fn data_ready(&self) {
-        // SAFETY: live and locked by the type invariant, as `tcp_data_queue()` calls the same.
-        unsafe { bindings::toe_tcp_data_ready(self.as_ptr()) }
-    }
-
     /// What decisions on ACKs read.
     #[inline(always)]
     pub(super) fn ack_view(&self) -> AckView {

@@ -65,7 +65,8 @@ const FUNCTIONS: &[(&str, &str)] = &[
         "tcp_sendmsg_locked tcp_push tcp_skb_entail tcp_stream_alloc_skb \
          tcp_xmit_size_goal tcp_mark_push tcp_mark_urg tcp_wmem_schedule \
          tcp_remove_empty_skb tcp_tx_timestamp tcp_rate_check_app_limited \
-         __tcp_cleanup_rbuf tcp_inbound_hash tcp_inbound_md5_hash",
+         __tcp_cleanup_rbuf tcp_read_done tcp_recvmsg tcp_recvmsg_locked tcp_inbound_hash \
+         tcp_inbound_md5_hash",
     ),
     (
         "net/ipv4/tcp_timer.c",
@@ -215,6 +216,29 @@ const SETTERS: &[(&str, &str)] = &[
     ("ip_select_ident_segs", "inet_id"),
 ];
 
+/// What the module restates because no header for modules has it: file, name, value.
+const RESTATED: &[(&str, &str, &str)] = &[("kernel/sched/sched.h", "WF_SYNC", "0x10")];
+
+/// What `source` has otherwise.
+fn restated(source: &Path, shown: &str) -> Result<Vec<String>> {
+    let mut problems = Vec::new();
+    for (file, name, value) in RESTATED {
+        let text = read(&source.join(file))?;
+        let same = text.lines().any(|line| {
+            let mut words = line.split_whitespace();
+            words.next() == Some("#define")
+                && words.next() == Some(name)
+                && words.next() == Some(value)
+        });
+        if !same {
+            problems.push(format!(
+                "{shown}: {name} of {file} is not {value}, as rust/helpers/ has it"
+            ));
+        }
+    }
+    Ok(problems)
+}
+
 /// Checks the table against the kernel whose source is `source`, and the others that
 /// are in the cache.
 pub fn check(source: &Path, files: &[String]) -> Result<Vec<String>> {
@@ -239,6 +263,7 @@ pub fn check(source: &Path, files: &[String]) -> Result<Vec<String>> {
     let mut words = BTreeSet::new();
     for source in &sources {
         let shown = source.file_name().unwrap_or_default().to_string_lossy();
+        problems.extend(restated(source, &shown)?);
         for (file, names) in FUNCTIONS {
             let code = code_of(&read(&source.join(file))?);
             words.extend(identifiers(&code).map(str::to_owned));
