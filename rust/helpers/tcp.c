@@ -160,7 +160,7 @@ bool toe_tcp_delack(struct sock *sk, u32 ato)
 	}
 	smp_store_release(&icsk->icsk_ack.pending,
 			  icsk->icsk_ack.pending | ICSK_ACK_SCHED | ICSK_ACK_TIMER);
-	sk_reset_timer(sk, &icsk->icsk_delack_timer, timeout);
+	toe_reset_timer(sk, &icsk->icsk_delack_timer, timeout);
 	return false;
 }
 
@@ -375,7 +375,7 @@ void toe_tcp_ack_probe(struct sock *sk)
 
 		when = min_t(u32, max_t(s32, left, TCP_TIMEOUT_MIN), when);
 	}
-	tcp_reset_xmit_timer(sk, ICSK_TIME_PROBE0, when, true);
+	toe_tcp_reset_xmit_timer(sk, ICSK_TIME_PROBE0, when);
 }
 
 /*

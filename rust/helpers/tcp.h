@@ -4,6 +4,7 @@
 #define TOE_HELPERS_TCP_H
 
 #include <net/ipv6.h>
+#include <net/tcp.h>
 
 #include "sock.h"
 
@@ -39,6 +40,26 @@ static inline void toe_tcp_save_flowlabel(struct sock *sk, const struct sk_buff 
 	if (skb->protocol == htons(ETH_P_IPV6))
 		inet_csk(sk)->icsk_ack.lrcv_flowlabel = ntohl(ip6_flowlabel(ipv6_hdr(skb)));
 #endif
+}
+
+/*
+ * sk_reset_timer(). Within one jiffy a connection sets its timers again and again, to the
+ * time that they are set to: then mod_timer() does nothing, which is seen without the call.
+ */
+static inline void toe_reset_timer(struct sock *sk, struct timer_list *timer,
+				   unsigned long expires)
+{
+	if (!timer_pending(timer) || READ_ONCE(timer->expires) != expires)
+		sk_reset_timer(sk, timer, expires);
+}
+
+/* tcp_reset_xmit_timer(), with pacing's delay */
+static inline void toe_tcp_reset_xmit_timer(struct sock *sk, int what,
+					    unsigned long when)
+{
+	when = min_t(unsigned long, when + tcp_pacing_delay(sk), tcp_rto_max(sk));
+	smp_store_release(&inet_csk(sk)->icsk_pending, what);
+	toe_reset_timer(sk, &sk->tcp_retransmit_timer, jiffies + when);
 }
 
 struct sk_buff *toe_header_alloc(void);

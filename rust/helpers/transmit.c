@@ -532,7 +532,7 @@ bool toe_tcp_schedule_loss_probe(struct sock *sk, bool advancing_rto)
 				       tcp_rto_delta_us(sk);
 	if (rto_delta_us > 0)
 		us = min(us, rto_delta_us);
-	tcp_reset_xmit_timer(sk, ICSK_TIME_LOSS_PROBE, usecs_to_jiffies(us), true);
+	toe_tcp_reset_xmit_timer(sk, ICSK_TIME_LOSS_PROBE, usecs_to_jiffies(us));
 	return true;
 }
 
@@ -547,7 +547,7 @@ void toe_tcp_rearm_rto(struct sock *sk)
 
 		rto = usecs_to_jiffies(max_t(int, delta_us, 1));
 	}
-	tcp_reset_xmit_timer(sk, ICSK_TIME_RETRANS, rto, true);
+	toe_tcp_reset_xmit_timer(sk, ICSK_TIME_RETRANS, rto);
 }
 
 /* tcp_cwnd_restart() */
