@@ -4,8 +4,9 @@
  * engine to the other, and a segment of a conversation until it is answered: allocating
  * them each time costs more than building the frame.
  *
- * Each CPU keeps one buffer of either kind. Only the memory is reused: a buffer from here
- * is in the state in which alloc_skb() and alloc_skb_fclone() return one.
+ * Each CPU keeps one buffer for pure ACKs, and for segments as many as one ACK of a stream
+ * of small writes frees. Only the memory is reused: a buffer from here is in the state in
+ * which alloc_skb() and alloc_skb_fclone() return one.
  */
 
 #include <linux/percpu.h>
@@ -14,8 +15,10 @@
 
 #include "tcp.h"
 
+#define TOE_SPARE_SEGMENTS 4
+
 static DEFINE_PER_CPU(struct sk_buff *, toe_spare_header);
-static DEFINE_PER_CPU(struct sk_buff *, toe_spare_segment);
+static DEFINE_PER_CPU(struct sk_buff *, toe_spare_segments[TOE_SPARE_SEGMENTS]);
 
 /* Where the head of a buffer of ours ends: others are not kept. */
 static unsigned int toe_head_end;
@@ -82,11 +85,31 @@ void toe_header_free(struct sk_buff *skb)
 /* A buffer for the send queue, with room for its clone. */
 struct sk_buff *toe_segment_alloc(gfp_t gfp)
 {
-	struct sk_buff *skb = this_cpu_xchg(toe_spare_segment, NULL);
+	struct sk_buff *skb;
+	int i;
 
-	if (likely(skb))
-		return toe_renew(skb, SKB_FCLONE_ORIG);
+	/* The task may be moved, or a softirq take it, at any point. */
+	for (i = 0; i < TOE_SPARE_SEGMENTS; i++) {
+		if (!this_cpu_read(toe_spare_segments[i]))
+			continue;
+		skb = this_cpu_xchg(toe_spare_segments[i], NULL);
+		if (likely(skb))
+			return toe_renew(skb, SKB_FCLONE_ORIG);
+	}
 	return toe_fresh(alloc_skb_fclone(MAX_TCP_HEADER, gfp));
+}
+
+/* Keeps a buffer, if there is a place. Bottom halves are disabled, or it is a task's. */
+static bool toe_keep_segment(struct sk_buff *skb)
+{
+	int i;
+
+	for (i = 0; i < TOE_SPARE_SEGMENTS; i++) {
+		if (!this_cpu_read(toe_spare_segments[i]) &&
+		    !this_cpu_cmpxchg(toe_spare_segments[i], NULL, skb))
+			return true;
+	}
+	return false;
 }
 
 /* __kfree_skb() of a buffer that was in the send queue. */
@@ -96,7 +119,7 @@ void toe_segment_free(struct sk_buff *skb)
 	int i;
 
 	if (skb->fclone != SKB_FCLONE_ORIG || refcount_read(&fclones->fclone_ref) != 1 ||
-	    !toe_may_keep(skb) || this_cpu_read(toe_spare_segment)) {
+	    !toe_may_keep(skb)) {
 		__kfree_skb(skb);
 		return;
 	}
@@ -105,17 +128,18 @@ void toe_segment_free(struct sk_buff *skb)
 	for (i = 0; i < skb_shinfo(skb)->nr_frags; i++)
 		skb_frag_unref(skb, i);
 	skb_shinfo(skb)->nr_frags = 0;
-	if (this_cpu_cmpxchg(toe_spare_segment, NULL, skb))
+	if (!toe_keep_segment(skb))
 		__kfree_skb(skb);
 }
 
 /* The module goes, and no task is left in its code. */
 void toe_spares_free(void)
 {
-	int cpu;
+	int cpu, i;
 
 	for_each_possible_cpu(cpu) {
 		kfree_skb(per_cpu(toe_spare_header, cpu));
-		kfree_skb(per_cpu(toe_spare_segment, cpu));
+		for (i = 0; i < TOE_SPARE_SEGMENTS; i++)
+			kfree_skb(per_cpu(toe_spare_segments[i], cpu));
 	}
 }
