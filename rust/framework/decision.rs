@@ -49,6 +49,7 @@ use crate::{
     net::{
         devref::DevRef,
         net_device::NetDevice,
+        proto,
         sock::LockedSock,
         sync::rcu::ReadGuard,
         tcp::Hop, //
@@ -186,11 +187,10 @@ pub(super) fn check(
     trigger: &mut Trigger,
     group: &mut Group,
 ) -> Result<Eligible, Refusal> {
-    let guard = ReadGuard::new();
-    if connection::of(sk, &guard).is_some() {
+    // A socket with the host's methods has no record.
+    if proto::is_ours(&sk) && connection::of(sk, &ReadGuard::new()).is_some() {
         return Err(Refusal::Already);
     }
-    drop(guard);
     let eligible = group.eligible;
     let checks = DeviceChecks::of(&mut group.checks, sk, path_dev, to)?;
     let tuple = tuple_of(sk, checks.layers.as_deref());

@@ -169,6 +169,12 @@ impl<T: Send + Sync + 'static> RcuSlot<T> {
         unsafe { RcuBox::<T>::from_context(raw) }.map(|value| &**value)
     }
 
+    /// Returns whether there is none at this moment. Any context; needs no section.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.load(Ordering::Relaxed).is_null()
+    }
+
     /// Puts another value there, or none; readers see the one or the other. Any
     /// context.
     pub(crate) fn replace(&self, value: Option<KBox<RcuBox<T>>>) {
