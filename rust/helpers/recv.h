@@ -21,9 +21,9 @@ enum {
 	TOE_READ_SIGNAL = -2,
 };
 
-/* Bytes that are copied under a spin lock at most. */
+/* Bytes that are copied under a spin lock at most: for more a sender had to spin too long. */
 enum {
-	TOE_READ_MAX = 32768,
+	TOE_READ_MAX = 16384,
 };
 
 /* A task that sleeps until payload has come; on its stack. */
