@@ -8,6 +8,7 @@
 #include "probe.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -121,6 +122,41 @@ static void elsewhere(void)
 	segment(p.client_ns, 0);
 }
 
+/* Somebody on the way says that the port is closed: an error for who asks for such. */
+static void port_unreachable(void)
+{
+	uint8_t m[36] = { 3, 3 }, *ip = m + 8;
+	struct sockaddr_in src, dst;
+	socklen_t len = sizeof(src);
+	uint32_t seq = htonl(queue_seq(1));
+	uint16_t sum;
+	int fd;
+
+	getsockname(p.c, (struct sockaddr *)&src, &len);
+	len = sizeof(dst);
+	getpeername(p.c, (struct sockaddr *)&dst, &len);
+	/* The header of the client's segment, and the first bytes of it. */
+	ip[0] = 0x45;
+	ip[3] = 40;
+	ip[8] = 64;
+	ip[9] = IPPROTO_TCP;
+	memcpy(ip + 12, &src.sin_addr, 4);
+	memcpy(ip + 16, &dst.sin_addr, 4);
+	memcpy(ip + 20, &src.sin_port, 2);
+	memcpy(ip + 22, &dst.sin_port, 2);
+	memcpy(ip + 24, &seq, 4);
+	sum = ~csum_add(0, m, sizeof(m));
+	m[2] = sum >> 8;
+	m[3] = sum;
+	if (enter_ns(p.server_ns))
+		fatal("namespace");
+	fd = socket(AF_INET, SOCK_RAW, IPPROTO_ICMP);
+	src.sin_port = 0;
+	if (fd < 0 || sendto(fd, m, sizeof(m), 0, (struct sockaddr *)&src, sizeof(src)) < 0)
+		fatal("ICMP: %m");
+	close(fd);
+}
+
 /* ---- */
 
 static struct {
@@ -139,6 +175,7 @@ static struct {
 	{ "unload", unload, -EINTR, false },
 	{ "out_of_order", beyond_gap, 1000, false },
 	{ "elsewhere", elsewhere, 500, false },
+	{ "icmp", port_unreachable, -ECONNREFUSED, false },
 	{ "munmap", unmap, -EFAULT, true },
 	{ "timeout", no_more, -EAGAIN, false },
 	{ "lowat", some, 1000, false },
@@ -207,11 +244,13 @@ static void prepare(const char *name)
 	struct sigaction sa = { .sa_handler = nothing };
 	/* A call with a limit is the host's. */
 	struct timeval tv = { .tv_usec = strcmp(name, "timeout") ? 0 : 400000 };
-	int lowat = 1000;
+	int lowat = 1000, on = 1;
 
 	sa.sa_flags = !strcmp(name, "restart") ? SA_RESTART : 0;
 	sigaction(SIGUSR1, &sa, NULL);
 	setsockopt(p.c, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
+	if (!strcmp(name, "icmp"))
+		setsockopt(p.c, IPPROTO_IP, IP_RECVERR, &on, sizeof(on));
 	if (!strcmp(name, "lowat"))
 		setsockopt(p.c, SOL_SOCKET, SO_RCVLOWAT, &lowat, sizeof(lowat));
 }

@@ -41,5 +41,5 @@ t_unload() {
 
 run "read some 4" "read some 6" "both some 4" "both some 6" "read shutdown 4" "read fin 4" \
 	"read reset 4" "read signal 4" "read restart 4" taken_back "read out_of_order 4" \
-	"read elsewhere 4" "read munmap 4" "read timeout 4" "read lowat 4" "read readv 4" \
+	"read elsewhere 4" "read icmp 4" "read munmap 4" "read timeout 4" "read lowat 4" "read readv 4" \
 	"both large 6" "both urgent 4" "both poll 4" "read poll 6" "read many 4" "both many 6" unload
