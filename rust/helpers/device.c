@@ -134,11 +134,12 @@ int toe_dev_forward_skb(struct net_device *rcv, struct sk_buff *skb)
 
 /*
  * The same for a frame that an engine made of a buffer of the send queue, or a TCP socket
- * gave it: nothing has been noted in it yet that skb_scrub_packet() would take out, but for
- * its mark and its time.
+ * gave it, and skb_tx_timestamp(): nothing has been noted in it yet that skb_scrub_packet()
+ * would take out, but for its mark and its time.
  */
 int toe_dev_forward_own(struct net_device *rcv, struct sk_buff *skb)
 {
+	skb_tx_timestamp(skb);
 	if (unlikely(skb->_skb_refdst || skb_get_nfct(skb) || skb_has_extensions(skb) ||
 		     skb_zcopy(skb)) ||
 	    unlikely(!__is_skb_forwardable(rcv, skb, true)))

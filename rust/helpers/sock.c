@@ -520,15 +520,6 @@ void toe_cancel_work(struct delayed_work *work)
 
 /* --- header fields ------------------------------------------------------ */
 
-/* ip_select_ident_segs() for a connected socket */
-u16 toe_ip_id(struct sock *sk, u32 segs)
-{
-	int val = atomic_read(&inet_sk(sk)->inet_id);
-
-	atomic_set(&inet_sk(sk)->inet_id, val + segs);
-	return val;
-}
-
 u8 toe_sk_ttl(struct sock *sk)
 {
 	struct dst_entry *dst = __sk_dst_get(sk);

@@ -119,7 +119,6 @@ int toe_sk_reroute(struct sock *sk);
 
 void toe_module_put(struct module *module);
 
-u16 toe_ip_id(struct sock *sk, u32 segs);
 u8 toe_sk_ttl(struct sock *sk);
 u32 toe_sk_tos_flow(struct sock *sk);
 bool toe_sk_df(struct sock *sk);
@@ -127,7 +126,6 @@ bool toe_tcp_quickack(struct sock *sk);
 void toe_tcp_grow_window(struct sock *sk, const struct sk_buff *skb);
 void toe_tcp_resume_host(struct sock *sk, bool stopped);
 
-bool toe_skb_header_owned(const struct sk_buff *skb);
 void toe_tcp_fill_cb(struct sk_buff *skb, u32 seq, u32 end_seq, u32 ack,
 		     u16 flags, u8 dsfield, bool v6);
 u32 toe_tcp_rto_min_us(const struct sock *sk);

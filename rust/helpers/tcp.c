@@ -14,12 +14,6 @@
 
 /* --- receive ----------------------------------------------------------- */
 
-/* May the header in front of the payload be written, though it is a clone? */
-bool toe_skb_header_owned(const struct sk_buff *skb)
-{
-	return !skb_header_cloned(skb);
-}
-
 /* tcp_v4_fill_cb() / tcp_v6_fill_cb() */
 void toe_tcp_fill_cb(struct sk_buff *skb, u32 seq, u32 end_seq, u32 ack,
 		     u16 flags, u8 dsfield, bool v6)

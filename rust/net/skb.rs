@@ -6,7 +6,10 @@
 
 use core::{
     mem::ManuallyDrop,
-    ptr::NonNull, //
+    ptr::{
+        addr_of,
+        NonNull, //
+    }, //
 };
 
 use kernel::{
@@ -262,6 +265,19 @@ impl SkBuff {
             };
     }
 
+    /// Returns whether a clone may write the header, too (`skb_header_cloned()`).
+    #[inline(always)]
+    pub(super) fn is_header_shared(&self) -> bool {
+        const SHIFT: u32 = bindings::SKB_DATAREF_SHIFT;
+        if self.raw().cloned() == 0 {
+            return false;
+        }
+        // SAFETY: as in `gso_segs()`; an aligned integer, which clones change atomically.
+        let refs = unsafe { addr_of!((*self.shinfo()).dataref.counter).read_volatile() } as u32;
+        // Those who have given their header up are counted in the upper half.
+        (refs & ((1 << SHIFT) - 1)).wrapping_sub(refs >> SHIFT) != 1
+    }
+
     /// Segments that the frame stands for; 0 means 1.
     #[inline]
     pub(crate) fn gso_segs(&self) -> u16 {
@@ -373,10 +389,11 @@ impl SkBuff {
         self.forwarded(to, ret)
     }
 
-    /// [`forward_to`](Self::forward_to) for a frame that an engine sends.
+    /// [`tx_timestamp`](Self::tx_timestamp) and [`forward_to`](Self::forward_to) for a frame
+    /// that an engine sends.
     #[inline(always)]
     pub(crate) fn forward_own_to(self, to: &NetDevice, _bh: &Bh) -> Option<SkBuff> {
-        // SAFETY: as in `forward_to()`.
+        // SAFETY: as in `tx_timestamp()` and `forward_to()`.
         let ret = unsafe { bindings::toe_dev_forward_own(to.as_ptr(), self.as_ptr()) };
         self.forwarded(to, ret)
     }

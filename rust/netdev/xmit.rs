@@ -186,9 +186,8 @@ impl<K: Kind> Port<K> {
 
     /// The last steps of a frame before it is the peer's.
     #[inline(always)]
-    fn finish(dev: &NetDevice, peer: &NetDevice, mut skb: SkBuff, frames: &mut FrameList, bh: &Bh) {
+    fn finish(dev: &NetDevice, peer: &NetDevice, skb: SkBuff, frames: &mut FrameList, bh: &Bh) {
         dev.tap_outgoing(&skb, bh);
-        skb.tx_timestamp();
         if let Some(skb) = skb.forward_own_to(peer, bh) {
             frames.push(skb);
         }

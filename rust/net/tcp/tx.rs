@@ -5,7 +5,8 @@
 
 use core::ptr::{
     self,
-    addr_of, //
+    addr_of,
+    addr_of_mut, //
 };
 
 use kernel::{
@@ -462,10 +463,19 @@ impl LockedSock<'_> {
         unsafe { u32::from((*self.as_ptr()).sk_gso_type) }
     }
 
-    /// The next IPv4 identification for a frame of `segs` segments.
+    /// The next IPv4 identification for a frame of `segs` segments (`ip_select_ident_segs()`
+    /// of a connected socket).
+    #[inline]
     pub(crate) fn ip_id(&self, segs: u32) -> u16 {
-        // SAFETY: live and locked by the type invariant: nobody else counts it up meanwhile.
-        unsafe { bindings::toe_ip_id(self.as_ptr(), segs) }
+        let inet = self.as_ptr().cast::<bindings::inet_sock>();
+        // SAFETY: live and locked by the type invariant: nobody else counts it up meanwhile. It
+        // is read and written in one piece, for readers without the lock.
+        unsafe {
+            let id = addr_of_mut!((*inet).inet_id.counter);
+            let next = id.read_volatile();
+            id.write_volatile(next.wrapping_add(segs as i32));
+            next as u16
+        }
     }
 
     /// Arms the host's probe timer if data waits and nothing is in flight, as
@@ -676,16 +686,17 @@ impl SkBuff {
 
     /// The first `len` linear bytes, to be written, though a clone may share the
     /// payload behind them. `None` if the header is shared, too.
+    #[inline(always)]
     fn header_mut(&mut self, len: usize) -> Option<&mut [u8]> {
         if self.headlen() < len as u32 {
             return None;
         }
-        // SAFETY: the frame is ours by the type invariant. If its header is owned
-        // (`skb_header_cloned()` says no), the `len` linear bytes from `data` on belong to no
-        // other frame; they stay where they are while `self` is borrowed.
-        unsafe {
-            bindings::toe_skb_header_owned(self.as_ptr())
-                .then(|| core::slice::from_raw_parts_mut((*self.as_ptr()).data, len))
+        if self.is_header_shared() {
+            return None;
         }
+        // SAFETY: the frame is ours by the type invariant, and its header is nobody else's:
+        // the `len` linear bytes from `data` on belong to no other frame; they stay where they
+        // are while `self` is borrowed.
+        Some(unsafe { core::slice::from_raw_parts_mut((*self.as_ptr()).data, len) })
     }
 }
