@@ -141,9 +141,10 @@ fn send_frames<N: Nic>(
                 return not_sent(entry, nic, error, bh);
             }
         };
+        let last = push == Push::One || !next.head.more;
         *sent += next.segs;
         account_data(sk, entry, nic, next, counts);
-        if push == Push::One {
+        if last {
             return Ok(None);
         }
     }

@@ -198,7 +198,8 @@ pub fn next_send(
         };
     }
     if v.may_defer {
-        if let Some(limit) = should_defer(c, v, mss, window, ack_in_ns) {
+        // A copy: the view need not be in memory for those that come no further than above.
+        if let Some(limit) = should_defer(c, &{ *v }, mss, window, ack_in_ns) {
             return SendVerdict::Wait(WaitReason::Defer(limit));
         }
     }

@@ -88,7 +88,8 @@ pub(crate) enum AppendError {
 
 impl LockedSock<'_> {
     /// `__tcp_select_window()`, which is not exported.
-    pub(super) fn new_window(&self) -> u32 {
+    #[inline(never)]
+    pub(super) fn new_window(self) -> u32 {
         // SAFETY: live and locked by the type invariant; fields, read in place. The callee
         // writes to some of them, of which only `rcv_ssthresh` is read, afterwards.
         let (view, net_shrink) = unsafe {
@@ -119,6 +120,7 @@ impl LockedSock<'_> {
     /// `tcp_select_window()`: the window field of a frame about to be sent; the
     /// offer is recorded in the socket. `new` is [`new_window`](Self::new_window), if it was
     /// asked for just now.
+    #[inline(always)]
     pub(crate) fn offer_window(&self, new: Option<u32>) -> u16 {
         // Data was dropped for want of memory: the peer shall wait.
         // SAFETY: live and locked by the type invariant; a field, read in place.
@@ -208,8 +210,9 @@ impl LockedSock<'_> {
         Ok(())
     }
 
-    /// Moves up to `len` bytes from the buffer behind the send head into it.
-    #[cold]
+    /// Moves up to `len` bytes from the buffer behind the send head into it. Inlined, like
+    /// what else takes a head, which then is in no memory.
+    #[inline(always)]
     pub(crate) fn grow(&self, head: SendHead, len: u32) -> SendHead {
         // SAFETY: live and locked by the type invariant; `head` is its send head by its own. The
         // callee may free the buffer behind it, not this one.
@@ -663,6 +666,7 @@ impl SkBuff {
     /// Writes the headers of `t` in front of the frame, whose first `skip` bytes are a
     /// TCP header to be replaced. `None`: there is no room for them, or somebody shares
     /// it.
+    #[inline(always)]
     pub(crate) fn push_headers(
         &mut self,
         t: &HeaderTemplate,
