@@ -11,10 +11,14 @@
  *	           stream    COUNT writes of SIZE, one way
  *	           connect   connect, offload, a request of SIZE and its answer,
  *	                     close, COUNT times, the server forks for each
+ *	           connect-nofork  the same without the fork: one server for all
  *	           idle      COUNT connections that stay open: what offloading and
  *	                     uploading one costs
  *	           batch     the same, all of them offloaded by the policy, so many in
  *	                     one operation
+ *	           syscall   an empty system call
+ *	           pipe      a message of SIZE there and back through two pipes
+ *	           eventfd   a count there and back through two eventfds
  *	TRANSPORT  tcp       TCP as it is
  *	           ulp       TCP, both ends offloaded by setsockopt(TCP_ULP, "toe")
  *	           unix      AF_UNIX
@@ -24,8 +28,10 @@
  *	all of them), BENCH_REQUESTS (requests per connection of `connect`),
  *	BENCH_POLL (readers wait in poll(2)).
  *
- * Prints one line per round: nanoseconds per operation (`pingpong`,
- * `connect`), per KiB (`stream`). Under icount a nanosecond is an instruction.
+ * Prints one line per round, `round NANOSECONDS SWITCHES OPERATIONS`: nanoseconds per
+ * operation (`pingpong`, `connect`), per KiB (`stream`); context switches of both
+ * processes per operation, `-` for `connect`, whose server's children are many; how many
+ * operations there were. Under icount a nanosecond is an instruction.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -40,8 +46,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -60,6 +68,15 @@ static size_t size, ask = READ;
 static int wait_all, polls;
 static long count, rounds, requests_each = 1;
 static char *buffer;
+/* The other side: the server, or who echoes. */
+static pid_t peer;
+
+/*
+ * Around each measured round, for the profiler (xtask/profile/count.c): instructions that
+ * do nothing, and that no compiler makes.
+ */
+#define WINDOW_OPEN() asm volatile("nopl 0x0badf00d(%%rax)" ::: "memory")
+#define WINDOW_CLOSE() asm volatile("nopl 0x0badf00e(%%rax)" ::: "memory")
 
 static void die(const char *what)
 {
@@ -73,6 +90,53 @@ static unsigned long long now(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return t.tv_sec * 1000000000ULL + t.tv_nsec;
+}
+
+/* Context switches of a process so far, both that it asked for and that it did not. */
+static long switches(pid_t pid)
+{
+	char path[64], line[256];
+	long n, sum = 0;
+	FILE *status;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	status = fopen(path, "r");
+	if (!status)
+		die(path);
+	while (fgets(line, sizeof(line), status))
+		if (sscanf(line, "voluntary_ctxt_switches: %ld", &n) == 1 ||
+		    sscanf(line, "nonvoluntary_ctxt_switches: %ld", &n) == 1)
+			sum += n;
+	fclose(status);
+	return sum;
+}
+
+/* Round 0 warms up: windows, caches, the path's estimates. */
+static void measure(void (*operations)(void), double per)
+{
+	int countable = strcmp(workload, "connect") != 0;
+	unsigned long long took;
+	long round, switched;
+
+	for (round = 0; round <= rounds; round++) {
+		switched = switches(getpid()) + (peer ? switches(peer) : 0);
+		took = now();
+		if (round)
+			WINDOW_OPEN();
+		operations();
+		if (round)
+			WINDOW_CLOSE();
+		took = now() - took;
+		switched = switches(getpid()) + (peer ? switches(peer) : 0) - switched;
+		if (!round)
+			continue;
+		printf("round %.1f ", took / per);
+		if (countable)
+			printf("%.3f", switched / per);
+		else
+			putchar('-');
+		printf(" %.0f\n", per);
+	}
 }
 
 static void enter(const char *name)
@@ -334,7 +398,10 @@ static void server(int ready)
 
 /* ---- the client: measures */
 
-static void pingpong(int fd, long n)
+/* The connection, of those workloads that have one. */
+static int conn = -1;
+
+static void exchange(int fd, long n)
 {
 	while (n--) {
 		put(fd, size);
@@ -343,23 +410,30 @@ static void pingpong(int fd, long n)
 	}
 }
 
-static void stream(int fd)
+static void pingpong(void)
+{
+	exchange(conn, count);
+}
+
+static void stream(void)
 {
 	long i;
 
 	for (i = 0; i < count; i++)
-		put(fd, size);
-	if (!get(fd, 1))
+		put(conn, size);
+	if (!get(conn, 1))
 		die("the server closed");
 }
 
-static void requests(long n)
+static void requests(void)
 {
-	while (n--) {
+	long i;
+
+	for (i = 0; i < count; i++) {
 		int fd = dial();
 
 		offload(fd);
-		pingpong(fd, requests_each);
+		exchange(fd, requests_each);
 		close(fd);
 	}
 }
@@ -463,10 +537,6 @@ static void idle(void)
 
 static void client(void)
 {
-	unsigned long long start;
-	long round;
-	int fd = -1;
-
 	enter("BENCH_CLIENT_NS");
 	if (!strcmp(workload, "idle")) {
 		idle();
@@ -476,25 +546,74 @@ static void client(void)
 		batch();
 		return;
 	}
-	if (strcmp(workload, "connect")) {
-		fd = dial();
-		offload(fd);
+	if (!strncmp(workload, "connect", 7)) {
+		measure(requests, count);
+		return;
 	}
-	/* Round 0 warms up: windows, caches, the path's estimates. */
-	for (round = 0; round <= rounds; round++) {
-		double per = count;
+	conn = dial();
+	offload(conn);
+	if (!strcmp(workload, "stream"))
+		measure(stream, (double)count * size / 1024);
+	else
+		measure(pingpong, count);
+}
 
-		start = now();
-		if (!strcmp(workload, "pingpong") || !strcmp(workload, "special"))
-			pingpong(fd, count);
-		else if (!strcmp(workload, "stream")) {
-			stream(fd);
-			per = (double)count * size / 1024;
-		} else
-			requests(count);
-		if (round)
-			printf("round %.1f\n", (now() - start) / per);
+/* ---- floors: what everything costs that asks the kernel, or sleeps and is woken */
+
+static int there[2], back[2];
+
+static void empty_calls(void)
+{
+	long i;
+
+	for (i = 0; i < count; i++)
+		syscall(SYS_getppid);
+}
+
+static void there_and_back(void)
+{
+	long i;
+
+	for (i = 0; i < count; i++) {
+		put(there[1], size);
+		if (!get(back[0], size))
+			die("the echo ended");
 	}
+}
+
+static void floors(void)
+{
+	if (!strcmp(workload, "syscall")) {
+		measure(empty_calls, count);
+		return;
+	}
+	if (!strcmp(workload, "eventfd")) {
+		size = 8;
+		memcpy(buffer, &(unsigned long long){ 1 }, size);
+		there[0] = there[1] = eventfd(0, 0);
+		back[0] = back[1] = eventfd(0, 0);
+	} else if (pipe(there) || pipe(back)) {
+		die("pipe");
+	}
+	peer = fork();
+	if (peer < 0)
+		die("fork");
+	if (peer == 0)
+		for (;;) {
+			if (!get(there[0], size))
+				_exit(0);
+			put(back[1], size);
+		}
+	measure(there_and_back, count);
+	kill(peer, SIGKILL);
+	waitpid(peer, NULL, 0);
+}
+
+/* Whether the workload has no connection at all. */
+static int is_floor(void)
+{
+	return !strcmp(workload, "syscall") || !strcmp(workload, "pipe") ||
+	       !strcmp(workload, "eventfd");
 }
 
 int main(int argc, char **argv)
@@ -502,10 +621,9 @@ int main(int argc, char **argv)
 	struct rlimit files = { 65536, 65536 };
 	int ready[2];
 	char c;
-	pid_t pid;
 
 	if (argc < 5) {
-		fprintf(stderr, "usage: bench pingpong|special|stream|connect|idle|batch tcp|ulp|unix SIZE COUNT [ROUNDS]\n");
+		fprintf(stderr, "usage: bench WORKLOAD tcp|ulp|unix SIZE COUNT [ROUNDS]\n");
 		return 2;
 	}
 	workload = argv[1];
@@ -527,16 +645,20 @@ int main(int argc, char **argv)
 	setrlimit(RLIMIT_NOFILE, &files);
 	signal(SIGPIPE, SIG_IGN);
 
-	pid = fork();
-	if (pid < 0)
+	if (is_floor()) {
+		floors();
+		return 0;
+	}
+	peer = fork();
+	if (peer < 0)
 		die("fork");
-	if (pid == 0)
+	if (peer == 0)
 		server(ready[1]);
 	close(ready[1]);
 	if (read(ready[0], &c, 1) != 1)
 		return 1;
 	client();
-	kill(pid, SIGKILL);
-	waitpid(pid, NULL, 0);
+	kill(peer, SIGKILL);
+	waitpid(peer, NULL, 0);
 	return 0;
 }

@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # The measurements, inside the guest. Prints `= TRANSPORT WORKLOAD VALUE` for
-# each round; `@` lines are progress.
+# each round, with context switches per operation and the number of operations behind
+# it where a workload has them; `@` lines are progress.
 #
-#   bench.sh BENCH ROUNDS SCALE TRANSPORT...
+#   [BENCH_ONLY="ROW..."] bench.sh BENCH ROUNDS SCALE TRANSPORT...
 #
 # TRANSPORT: veth, unix, toe-host (the pair, nothing offloaded), toe (both ends
-# offloaded). SCALE multiplies the counts.
+# offloaded). SCALE multiplies the counts. The floors, which have no transport, are
+# those of `floor`.
 
 bench=$1
 rounds=$2
@@ -36,6 +38,7 @@ one() { # TRANSPORT NAME WORKLOAD SIZE COUNT
 	case $1 in
 	unix) how=unix ;;
 	veth) BENCH_CLIENT_NS=/run/netns/c-veth BENCH_SERVER_NS=/run/netns/s-veth ;;
+	floor) ;;
 	*) BENCH_CLIENT_NS=/run/netns/c-toe BENCH_SERVER_NS=/run/netns/s-toe ;;
 	esac
 	if [ "$1" = toe ]; then how=ulp; fi
@@ -52,6 +55,8 @@ one() { # TRANSPORT NAME WORKLOAD SIZE COUNT
 
 n() { echo $(($1 * scale / 100)); }
 
+wanted() { [[ " ${BENCH_ONLY:-$1} " == *" $1 "* ]]; }
+
 failed=0
 for t; do
 	case $t in
@@ -63,18 +68,30 @@ done
 
 # The transports take turns, so that what drifts meets all of them alike.
 count=1
+ask_default=${BENCH_READ:-65536}
 for ((round = 1; round <= rounds; round++)); do
 	for spec in "pingpong pingpong 64 5000" "special special 64 2000" "stream-1K stream 1024 16384" \
 		"stream-4K stream 4096 8192" "stream-16K stream 16384 4096" \
-		"stream-64K stream 65536 4096" "stream-256K stream 262144 1024" "connect connect 64 200"; do
-		read -r name workload size times <<<"$spec"
+		"stream-64K stream 65536 4096" "stream-256K stream 262144 1024" \
+		"stream-64K-r256K stream 65536 4096 262144" "stream-256K-r256K stream 262144 1024 262144" \
+		"connect connect 64 200" "connect-nofork connect-nofork 64 200"; do
+		read -r name workload size times ask <<<"$spec"
+		wanted "$name" || continue
+		export BENCH_READ=${ask:-$ask_default}
 		echo "@$name, round $round of $rounds"
 		for t; do
-			[[ $name$t == @(connect|special)unix ]] || one "$t" "$name" "$workload" "$size" "$(n "$times")"
+			[[ $name$t == @(connect|connect-nofork|special)unix ]] ||
+				one "$t" "$name" "$workload" "$size" "$(n "$times")"
 		done
 	done
+	for spec in "syscall 10000" "pipe 2000" "eventfd 2000"; do
+		read -r name times <<<"$spec"
+		wanted "$name" && one floor "$name" "$name" 64 "$(n "$times")"
+	done
 	for t; do
-		[ "$t" = toe ] && one toe offload idle 64 "$(n 500)" && one toe batch batch 64 "$(n 512)"
+		[ "$t" = toe ] || continue
+		wanted offload && one toe offload idle 64 "$(n 500)"
+		wanted batch && one toe batch batch 64 "$(n 512)"
 	done
 done
 exit $failed

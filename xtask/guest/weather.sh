@@ -57,7 +57,8 @@ for ((round = 1; round <= rounds; round++)); do
 			ip netns exec s sh -c "echo $policy >/sys/class/net/b1/toe/policy"
 			out=$("$bench" stream tcp 16384 $((writes * scale / 100)) 1) ||
 				{ echo "@failed: $t $name"; failed=1; continue; }
-			echo "= $t $name ${out#round }"
+			read -r _ value _ <<<"$out"
+			echo "= $t $name $value"
 		done
 	done <<-END
 		clear 1024

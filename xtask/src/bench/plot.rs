@@ -2,10 +2,16 @@
 //! A bar chart in SVG, by hand: a plotting library would be by far the largest
 //! thing this program depends on.
 
+/// One figure: the bar is as long as the ratio, and both are written beside it.
+pub struct Bar {
+    pub ratio: f64,
+    pub value: f64,
+}
+
 /// One group of bars.
 pub struct Row<'a> {
     pub label: &'a str,
-    pub bars: Vec<Option<f64>>,
+    pub bars: Vec<Option<Bar>>,
 }
 
 const COLOURS: &[&str] = &["#9aa5b1", "#e0a458", "#2a6f97"];
@@ -26,7 +32,7 @@ pub fn draw(title: &str, legend: &[&str], rows: &[Row<'_>]) -> String {
     let most = rows
         .iter()
         .flat_map(|row| row.bars.iter().flatten())
-        .copied()
+        .map(|bar| bar.ratio)
         .fold(1.2, f64::max);
     let x = |value: f64| LEFT + value / most * WIDTH;
     #[expect(clippy::cast_precision_loss, reason = "there are few rows")]
@@ -40,7 +46,7 @@ pub fn draw(title: &str, legend: &[&str], rows: &[Row<'_>]) -> String {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0}\" height=\"{height}\" viewBox=\"0 0 {0} {height}\" font-family=\"sans-serif\" font-size=\"12\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
          <text x=\"12\" y=\"24\" font-size=\"15\">{1}</text>\n",
-        LEFT + WIDTH + 60.0,
+        LEFT + WIDTH + 90.0,
         escape(title)
     ));
     for (at, name) in legend.iter().enumerate() {
@@ -60,15 +66,17 @@ pub fn draw(title: &str, legend: &[&str], rows: &[Row<'_>]) -> String {
             top + BAR * n(legend.len()) / 2.0 + 4.0,
             escape(row.label)
         ));
-        for (index, value) in row.bars.iter().enumerate() {
-            let Some(value) = value else { continue };
+        for (index, bar) in row.bars.iter().enumerate() {
+            let Some(Bar { ratio, value }) = bar else {
+                continue;
+            };
             let y = top + BAR * n(index);
             put(format!(
-                "<rect x=\"{LEFT}\" y=\"{y}\" width=\"{:.1}\" height=\"{}\" fill=\"{}\"/><text x=\"{:.1}\" y=\"{}\" font-size=\"10\">{value:.2}</text>\n",
-                x(*value) - LEFT,
+                "<rect x=\"{LEFT}\" y=\"{y}\" width=\"{:.1}\" height=\"{}\" fill=\"{}\"/><text x=\"{:.1}\" y=\"{}\" font-size=\"10\">{ratio:.2} ({value:.0})</text>\n",
+                x(*ratio) - LEFT,
                 BAR - 2.0,
                 COLOURS[index % COLOURS.len()],
-                x(*value) + 4.0,
+                x(*ratio) + 4.0,
                 y + BAR - 4.0
             ));
         }
@@ -89,12 +97,14 @@ mod tests {
 
     #[test]
     fn every_value_gets_a_bar() {
+        let bar = |ratio| Some(Bar { ratio, value: 12.4 });
         let rows = [Row {
             label: "a <b",
-            bars: vec![Some(0.5), None, Some(1.5)],
+            bars: vec![bar(0.5), None, bar(1.5)],
         }];
         let svg = draw("title", &["x", "y", "z"], &rows);
         assert_eq!(svg.matches("<rect").count(), 1 + 3 + 2);
         assert!(svg.contains("a &lt;b"));
+        assert!(svg.contains("0.50 (12)"));
     }
 }

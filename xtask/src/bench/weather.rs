@@ -4,7 +4,7 @@
 
 use anyhow::Result;
 
-use super::Samples;
+use super::samples::Samples;
 use crate::bail_setup;
 
 /// What the router does, in the words of the table.

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The report on the terminal.
+
+use super::rows::{COSTS, FLOORS, HOST_TARGET, TRANSPORTS, WORKLOADS};
+use super::samples::{ratio, spread, value, Measured, Samples};
+
+const LABEL: usize = 36;
+const CELL: usize = 18;
+/// Context switches per operation.
+const SWITCHES: usize = 8;
+
+/// What a special case costs an offloaded connection, from detection to
+/// resynchronisation, beyond what the host stack takes for the same segment.
+fn special_cost(samples: &Samples) -> Option<f64> {
+    let extra = |transport| {
+        Some(value(samples, transport, "special")? - value(samples, transport, "pingpong")?)
+    };
+    Some(extra("toe")? - extra("toe-host")?)
+}
+
+/// The absolute figure, and what part of veth's it is.
+fn cell(samples: &Samples, transport: &str, workload: &str) -> String {
+    match (
+        value(samples, transport, workload),
+        ratio(samples, transport, workload),
+    ) {
+        (Some(value), Some(ratio)) if transport != "veth" => format!("{value:.0} ({ratio:.2})"),
+        (Some(value), _) => format!("{value:.0}"),
+        (None, _) => "-".to_owned(),
+    }
+}
+
+fn switches(samples: &Samples, transport: &str, workload: &str) -> String {
+    match value(samples, transport, workload) {
+        Some(value) => format!("{value:.2}"),
+        None => "-".to_owned(),
+    }
+}
+
+fn verdict(samples: &Samples, workload: &str, target: Option<f64>) -> String {
+    match (target, ratio(samples, "toe", workload)) {
+        (Some(target), Some(ratio)) if ratio <= target => format!("<= {target:.2} met"),
+        (Some(target), Some(_)) => format!("<= {target:.2} MISSED"),
+        (Some(target), None) => format!("<= {target:.2}"),
+        (None, _) => String::new(),
+    }
+}
+
+fn workloads(measured: &Measured, transports: &[&str], unit: &str) {
+    print!("\n{unit:LABEL$}");
+    for (name, label) in TRANSPORTS {
+        if transports.contains(name) {
+            print!("{label:>CELL$}{:>SWITCHES$}", "switch");
+        }
+    }
+    println!("{:>16}", "target");
+    for (workload, label, target) in WORKLOADS {
+        let known = |t: &&str| value(&measured.cost, t, workload).is_some();
+        if !transports.iter().any(known) {
+            continue;
+        }
+        print!("{label:LABEL$}");
+        for transport in transports {
+            print!(
+                "{:>CELL$}{:>SWITCHES$}",
+                cell(&measured.cost, transport, workload),
+                switches(&measured.switches, transport, workload)
+            );
+        }
+        println!("{:>16}", verdict(&measured.cost, workload, *target));
+    }
+}
+
+/// Prints all that was measured. `switch` is context switches of both ends per operation.
+pub fn print(measured: &Measured, transports: &[&str], unit: &str) {
+    let samples = &measured.cost;
+    workloads(measured, transports, unit);
+    if let Some(extra) = special_cost(samples) {
+        println!(
+            "{:LABEL$}{extra:>CELL$.0}",
+            "a special case, beyond the host's work"
+        );
+    }
+    for (name, label) in COSTS {
+        if let Some(value) = value(samples, "toe", name) {
+            println!("{label:LABEL$}{value:>CELL$.0}");
+        }
+    }
+    if FLOORS
+        .iter()
+        .any(|(name, _)| value(samples, "floor", name).is_some())
+    {
+        println!("\n{:LABEL$}{:>CELL$}{:>SWITCHES$}", "floor", unit, "switch");
+    }
+    for (name, label) in FLOORS {
+        if let Some(value) = value(samples, "floor", name) {
+            let switches = switches(&measured.switches, "floor", name);
+            println!("{label:LABEL$}{value:>CELL$.0}{switches:>SWITCHES$}");
+        }
+    }
+    for (workload, label, _) in WORKLOADS {
+        if let Some(ratio) =
+            ratio(samples, "toe-host", workload).filter(|ratio| *ratio > HOST_TARGET)
+        {
+            println!(
+                "un-offloaded: {label} is {ratio:.2} of veth, target <= {HOST_TARGET:.2} MISSED"
+            );
+        }
+    }
+    let worst = transports
+        .iter()
+        .flat_map(|t| {
+            WORKLOADS
+                .iter()
+                .filter_map(|(w, _, _)| spread(samples, t, w))
+        })
+        .fold(0.0, f64::max);
+    if worst > 0.0 {
+        println!(
+            "largest spread of one figure over the rounds: {:.1} %",
+            worst * 100.0
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::Round;
+    use super::*;
+
+    #[test]
+    fn absolute_figures_stand_beside_ratios() {
+        let mut measured = Measured::default();
+        for line in [
+            "= veth pingpong 200 2.5 10",
+            "= toe pingpong 150 2 10",
+            "= toe special 180 - 10",
+        ] {
+            measured.add(&Round::parse(line).unwrap());
+        }
+        let samples = &measured.cost;
+        assert_eq!(cell(samples, "toe", "pingpong"), "150 (0.75)");
+        assert_eq!(cell(samples, "veth", "pingpong"), "200");
+        assert_eq!(cell(samples, "toe", "special"), "180");
+        assert_eq!(cell(samples, "unix", "pingpong"), "-");
+        assert_eq!(switches(&measured.switches, "veth", "pingpong"), "2.50");
+        assert_eq!(switches(&measured.switches, "toe", "special"), "-");
+        assert_eq!(verdict(samples, "pingpong", Some(0.80)), "<= 0.80 met");
+        assert_eq!(verdict(samples, "pingpong", Some(0.70)), "<= 0.70 MISSED");
+        assert_eq!(special_cost(samples), None);
+    }
+}
