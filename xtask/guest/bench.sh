@@ -94,4 +94,8 @@ for ((round = 1; round <= rounds; round++)); do
 		wanted batch && one toe batch batch 64 "$(n 512)"
 	done
 done
+# For the profiler: where the kernel's and the module's functions are.
+if [ -n "$BENCH_SYMBOLS" ]; then
+	cat /proc/kallsyms >"$TOE_OUT/$BENCH_SYMBOLS" || failed=1
+fi
 exit $failed

@@ -3,6 +3,7 @@
 //! that is measured `xtask/guest/bench.c`.
 
 mod plot;
+mod profile;
 mod rows;
 mod samples;
 mod table;
@@ -25,36 +26,49 @@ use crate::paths;
 use crate::setup::{self, Ready};
 use crate::ui::{self, Step};
 use crate::vm::qemu::{Accel, Machine};
-use crate::vm::{self, Outcome, Run, Sink};
+use crate::vm::{self, End, Outcome, Run, Sink};
 use rows::{TRANSPORTS, WORKLOADS};
 use samples::{median, ratio, value, Measured, Round};
 
 pub fn run(args: &Bench) -> Result<()> {
-    if args.weather {
-        weather::check(&args.only)?;
-    } else {
-        rows::check(&args.only)?;
+    match &args.profile {
+        Some(row) => profile::check(row)?,
+        None if args.weather => weather::check(&args.only)?,
+        None => rows::check(&args.only)?,
     }
-    let rounds = args.rounds.unwrap_or(match (args.wall, args.weather) {
-        (_, true) => 8,
-        (true, false) => 7,
-        (false, false) => 3,
+    let rounds = args.rounds.unwrap_or(match args {
+        Bench { weather: true, .. } => 8,
+        Bench { wall: true, .. } => 7,
+        // Each round would count the same.
+        Bench {
+            profile: Some(_), ..
+        } => 1,
+        _ => 3,
     });
     if rounds == 0 {
         bail_setup!("--rounds 0 measures nothing: say --rounds 1 or more");
     }
     let guest = Guest::new(args, rounds)?;
-    let script = match args.weather {
-        true => "weather.sh",
-        false => "bench.sh",
+    let outcome = match &args.profile {
+        Some(row) => {
+            let (measured, outcome) = guest.run("bench.sh", std::slice::from_ref(row))?;
+            if outcome.end == End::Exit(0) {
+                profile::report(row, &measured, &guest.dir)?;
+            }
+            outcome
+        }
+        None if args.weather => {
+            let (measured, outcome) = guest.run("weather.sh", &args.only)?;
+            weather::print(&measured.cost, guest.unit());
+            outcome
+        }
+        None => {
+            let (measured, outcome) = guest.run("bench.sh", &args.only)?;
+            table::print(&measured, &guest.transports, guest.unit());
+            guest.write(&measured)?;
+            outcome
+        }
     };
-    let (measured, outcome) = guest.run(script, &args.only)?;
-    if args.weather {
-        weather::print(&measured.cost, guest.unit());
-    } else {
-        table::print(&measured, &guest.transports, guest.unit());
-        guest.write(&measured)?;
-    }
     match outcome.report(&guest.dir) {
         0 => Ok(()),
         code => Err(Exit(code).into()),
@@ -79,9 +93,11 @@ impl Guest {
     fn new(args: &Bench, rounds: u32) -> Result<Self> {
         setup::workloads()?;
         let ready = setup::ready(&args.kernel.kernel, Flavour::Release)?;
-        let module = match args.veth {
-            true => None,
-            false => Some(module::build_plain(&ready.toolchain, &ready.kernel)?),
+        let module = match &args.module {
+            _ if args.veth => None,
+            Some(file) if file.is_file() => Some(std::path::absolute(file)?),
+            Some(file) => bail_setup!("--module: there is no file {}", file.display()),
+            None => Some(module::build_plain(&ready.toolchain, &ready.kernel)?),
         };
         let transports = TRANSPORTS
             .iter()
@@ -98,7 +114,11 @@ impl Guest {
                     true => Accel::best(),
                     false => Accel::Icount,
                 },
-                cpus: if args.wall { 2 } else { 1 },
+                cpus: args.cpus.unwrap_or(if args.wall { 2 } else { 1 }),
+                plugin: match args.profile {
+                    Some(_) => Some(profile::plugin()?),
+                    None => None,
+                },
                 ..Machine::new(Flavour::Release)
             },
             rounds,
@@ -134,6 +154,11 @@ impl Guest {
             self.scale.to_string(),
         ];
         command.extend(self.transports.iter().map(|&name| name.to_owned()));
+        // Where the guest's functions are, for the profiler.
+        let symbols = match self.machine.plugin {
+            Some(_) => "kallsyms".to_owned(),
+            None => String::new(),
+        };
         let outcome = vm::run(
             &Run {
                 machine: self.machine.clone(),
@@ -141,7 +166,10 @@ impl Guest {
                 module: self.module.clone(),
                 module_args: String::new(),
                 command,
-                env: vec![("BENCH_ONLY".to_owned(), only.join(" "))],
+                env: vec![
+                    ("BENCH_ONLY".to_owned(), only.join(" ")),
+                    ("BENCH_SYMBOLS".to_owned(), symbols),
+                ],
                 timeout: Duration::from_secs(3600),
                 dir: self.dir.clone(),
             },

@@ -214,7 +214,7 @@ pub struct Bench {
     /// Wall-clock time with two CPUs instead of instruction counts
     #[arg(long)]
     pub wall: bool,
-    /// Rounds; more rounds, smaller spread [default: 3, with --wall 7, with --weather 8]
+    /// Rounds; more rounds, smaller spread [default: 3, with --wall 7, with --weather 8, with --profile 1]
     #[arg(long, value_name = "N")]
     pub rounds: Option<u32>,
     /// Goodput under loss, delay, reordering instead, offloaded and not
@@ -226,6 +226,18 @@ pub struct Bench {
     /// Operations of a round, percent of what is usual [default: 100, with --wall 400]
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(1..=10000))]
     pub scale: Option<u32>,
+    /// Where the instructions of this row go: by kind of work and by function
+    ///
+    /// Counted by a plug-in of QEMU, in the module and in the kernel, for each transport.
+    /// All functions: target/bench/profile.json.
+    #[arg(long, value_name = "ROW", conflicts_with_all = ["wall", "weather", "only"])]
+    pub profile: Option<String>,
+    /// With --profile: virtual CPUs, which take turns; what each of them ran is printed
+    #[arg(long, value_name = "N", requires = "profile", value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub cpus: Option<u32>,
+    /// Measure this module file instead of building the repository's
+    #[arg(long, value_name = "FILE", conflicts_with = "veth")]
+    pub module: Option<PathBuf>,
     /// Only the transports that need no module
     #[arg(long, hide = true)]
     pub veth: bool,

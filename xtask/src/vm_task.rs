@@ -56,6 +56,7 @@ pub fn run(args: &Vm) -> Result<()> {
             .collect(),
         tty,
         stdin: !std::io::stdin().is_terminal() && !tty,
+        plugin: None,
     };
     let timeout = args
         .timeout

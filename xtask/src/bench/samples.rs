@@ -15,6 +15,8 @@ pub struct Round<'a> {
     pub cost: f64,
     /// Context switches per operation; those of some workloads are not known.
     pub switches: Option<f64>,
+    /// How many operations there were.
+    pub operations: Option<f64>,
 }
 
 impl<'a> Round<'a> {
@@ -28,6 +30,7 @@ impl<'a> Round<'a> {
             workload: words.next()?,
             cost: words.next()?.parse().ok()?,
             switches: words.next().and_then(|word| word.parse().ok()),
+            operations: words.next().and_then(|word| word.parse().ok()),
         })
     }
 }
@@ -37,6 +40,8 @@ impl<'a> Round<'a> {
 pub struct Measured {
     pub cost: Samples,
     pub switches: Samples,
+    /// Transport and number of operations of each round, as they were run.
+    pub order: Vec<(String, f64)>,
 }
 
 impl Measured {
@@ -45,6 +50,9 @@ impl Measured {
         if let Some(switches) = round.switches {
             let samples = self.switches.entry(key.clone()).or_default();
             samples.push(switches);
+        }
+        if let Some(operations) = round.operations {
+            self.order.push((key.0.clone(), operations));
         }
         self.cost.entry(key).or_default().push(round.cost);
     }
@@ -91,12 +99,25 @@ mod tests {
         let round = Round::parse("= toe pingpong 19427.1 2.000 5000\n").unwrap();
         assert_eq!(round.cost, 19427.1);
         assert_eq!(round.switches, Some(2.0));
+        assert_eq!(round.operations, Some(5000.0));
         let round = Round::parse("= veth connect 349215.0 - 200").unwrap();
-        assert_eq!(round.switches, None);
+        assert_eq!((round.switches, round.operations), (None, Some(200.0)));
         let round = Round::parse("= toe offload 5083.0").unwrap();
-        assert_eq!(round.switches, None);
+        assert_eq!((round.switches, round.operations), (None, None));
         for wrong in ["", "toe pingpong 1", "= toe pingpong", "= toe pingpong x"] {
             assert_eq!(Round::parse(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn rounds_keep_their_order() {
+        let mut measured = Measured::default();
+        for line in ["= veth a 3 1 10", "= toe a 2 - 20", "= veth a 1 2 10"] {
+            measured.add(&Round::parse(line).unwrap());
+        }
+        assert_eq!(measured.cost[&("veth".into(), "a".into())], [3.0, 1.0]);
+        assert_eq!(measured.switches.len(), 1);
+        let order: Vec<_> = measured.order.iter().map(|(t, n)| (&t[..], *n)).collect();
+        assert_eq!(order, [("veth", 10.0), ("toe", 20.0), ("veth", 10.0)]);
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! QEMU's command line and the kernel's.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
@@ -58,6 +58,8 @@ pub struct Machine {
     pub tty: bool,
     /// Standard input is handed to the guest.
     pub stdin: bool,
+    /// A plug-in of QEMU's translator, which writes `profile` into the run directory.
+    pub plugin: Option<PathBuf>,
 }
 
 impl Accel {
@@ -83,6 +85,7 @@ impl Machine {
             cmdline: vec!["kunit.autorun=0".to_owned()],
             tty: false,
             stdin: false,
+            plugin: None,
         }
     }
 }
@@ -115,6 +118,11 @@ fn cmdline(machine: &Machine) -> String {
     }
     words.extend(machine.cmdline.iter().cloned());
     words.join(" ")
+}
+
+/// A path within an option of QEMU, where a comma ends it.
+fn option(path: &Path) -> String {
+    path.display().to_string().replace(',', ",,")
 }
 
 /// The command that runs the machine. `run` is the run directory: the guest
@@ -170,6 +178,13 @@ pub fn command(
             "max,-erms,-fsrm",
         ]),
     };
+    if let Some(plugin) = &machine.plugin {
+        qemu.arg("-plugin").arg(format!(
+            "{},out={}",
+            option(plugin),
+            option(&run.join("profile"))
+        ));
+    }
     qemu.args(["-smp", &machine.cpus.to_string(), "-m", &machine.mem]);
     qemu.arg("-kernel")
         .arg(bzimage)
@@ -207,3 +222,13 @@ pub fn command(
 
 /// The guest's ports: each is a socket in the run's private directory.
 pub const PORTS: [&str; 3] = ["in", "out", "err"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commas_in_paths() {
+        assert_eq!(option(Path::new("/a,b/c")), "/a,,b/c");
+    }
+}
