@@ -12,6 +12,8 @@
  *	           connect   connect, offload, a request of SIZE and its answer,
  *	                     close, COUNT times, the server forks for each
  *	           connect-nofork  the same without the fork: one server for all
+ *	           rpc       COUNT requests of SIZE and their answers, one at a time on
+ *	                     each of BENCH_CONNS connections, both ends use epoll
  *	           idle      COUNT connections that stay open: what offloading and
  *	                     uploading one costs
  *	           batch     the same, all of them offloaded by the policy, so many in
@@ -26,7 +28,7 @@
  *	BENCH_ADDR (server's address), BENCH_DEV (client's device, for `idle`),
  *	BENCH_READ (bytes a stream's reader asks for), BENCH_WAITALL (it waits for
  *	all of them), BENCH_REQUESTS (requests per connection of `connect`),
- *	BENCH_POLL (readers wait in poll(2)).
+ *	BENCH_CONNS (connections of `rpc`), BENCH_POLL (readers wait in poll(2)).
  *
  * Prints one line per round, `round NANOSECONDS SWITCHES OPERATIONS`: nanoseconds per
  * operation (`pingpong`, `connect`), per KiB (`stream`); context switches of both
@@ -46,6 +48,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -66,7 +69,7 @@ static enum transport transport;
 static const char *workload;
 static size_t size, ask = READ;
 static int wait_all, polls;
-static long count, rounds, requests_each = 1;
+static long count, rounds, requests_each = 1, conns = 1;
 static char *buffer;
 /* The other side: the server, or who echoes. */
 static pid_t peer;
@@ -361,6 +364,82 @@ static void serve_one(int fd)
 	}
 }
 
+/* ---- rpc: one outstanding request on each of many connections */
+
+struct call {
+	int fd;
+	size_t got;
+};
+
+/* Makes `conns` connections by `make` and a set of them. */
+static int watch_all(struct call *calls, int (*make)(int), int listening)
+{
+	int set = epoll_create1(0);
+	long i;
+
+	for (i = 0; i < conns; i++) {
+		struct epoll_event event = { .events = EPOLLIN, .data.ptr = &calls[i] };
+
+		calls[i].fd = make(listening);
+		offload(calls[i].fd);
+		if (epoll_ctl(set, EPOLL_CTL_ADD, calls[i].fd, &event))
+			die("epoll_ctl");
+	}
+	return set;
+}
+
+static struct call *new_calls(void)
+{
+	struct call *calls = calloc(conns, sizeof(*calls));
+
+	if (!calls)
+		die("memory");
+	return calls;
+}
+
+/* Waits until some connections can be read. */
+static int readable(int set, struct epoll_event *events, int most)
+{
+	int n = epoll_wait(set, events, most, -1);
+
+	if (n < 0)
+		die("epoll_wait");
+	return n;
+}
+
+/* Takes what is there; returns whether a message is complete. */
+static int message(struct call *call)
+{
+	ssize_t r = read(call->fd, buffer, size - call->got);
+
+	if (r < 0)
+		die("read");
+	if (r == 0)
+		_exit(0);
+	call->got += r;
+	if (call->got < size)
+		return 0;
+	call->got = 0;
+	return 1;
+}
+
+static void serve_calls(int listening)
+{
+	struct epoll_event events[64];
+	int set = watch_all(new_calls(), take, listening);
+
+	for (;;) {
+		int i, n = readable(set, events, 64);
+
+		for (i = 0; i < n; i++) {
+			struct call *call = events[i].data.ptr;
+
+			if (message(call))
+				put(call->fd, size);
+		}
+	}
+}
+
 static void server(int ready)
 {
 	int listening, fd;
@@ -381,6 +460,8 @@ static void server(int ready)
 			}
 			close(fd);
 		}
+	} else if (!strcmp(workload, "rpc")) {
+		serve_calls(listening);
 	} else if (!strcmp(workload, "idle") || !strcmp(workload, "batch")) {
 		for (;;)
 			take(listening);
@@ -436,6 +517,37 @@ static void requests(void)
 		exchange(fd, requests_each);
 		close(fd);
 	}
+}
+
+static struct call *calls;
+static int call_set;
+
+static void call_all(void)
+{
+	struct epoll_event events[64];
+	long sent = 0, answered = 0;
+
+	for (; sent < conns && sent < count; sent++)
+		put(calls[sent].fd, size);
+	while (answered < count) {
+		int i, n = readable(call_set, events, 64);
+
+		for (i = 0; i < n; i++) {
+			struct call *call = events[i].data.ptr;
+
+			if (!message(call))
+				continue;
+			answered++;
+			if (sent++ < count)
+				put(call->fd, size);
+		}
+	}
+}
+
+static int dial_one(int unused)
+{
+	(void)unused;
+	return dial();
 }
 
 static int by_value(const void *a, const void *b)
@@ -550,6 +662,12 @@ static void client(void)
 		measure(requests, count);
 		return;
 	}
+	if (!strcmp(workload, "rpc")) {
+		calls = new_calls();
+		call_set = watch_all(calls, dial_one, -1);
+		measure(call_all, count);
+		return;
+	}
 	conn = dial();
 	offload(conn);
 	if (!strcmp(workload, "stream"))
@@ -637,9 +755,11 @@ int main(int argc, char **argv)
 		wait_all = MSG_WAITALL;
 	if (getenv("BENCH_REQUESTS"))
 		requests_each = strtol(getenv("BENCH_REQUESTS"), NULL, 0);
+	if (getenv("BENCH_CONNS"))
+		conns = strtol(getenv("BENCH_CONNS"), NULL, 0);
 	polls = getenv("BENCH_POLL") != NULL;
 	buffer = calloc(1, size > ask ? size : ask);
-	if (!buffer || !size || count < 1 || requests_each < 1 || pipe(ready))
+	if (!buffer || !size || count < 1 || requests_each < 1 || conns < 1 || pipe(ready))
 		die("start");
 	memset(buffer, 'x', size);
 	setrlimit(RLIMIT_NOFILE, &files);

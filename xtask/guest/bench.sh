@@ -16,21 +16,8 @@ rounds=$2
 scale=$3
 shift 3
 
-pair() { # KIND: a pair of devices between two namespaces
-	local kind=$1
-	ip netns add c-"$kind" && ip netns add s-"$kind" || exit 1
-	ip link add b0 netns c-"$kind" type "$kind" peer name b1 netns s-"$kind" || exit 1
-	ip -n c-"$kind" addr add 192.0.2.1/24 dev b0
-	ip -n s-"$kind" addr add 192.0.2.2/24 dev b1
-	ip -n c-"$kind" link set b0 up
-	ip -n s-"$kind" link set b1 up
-	# So that a special case each round trip stays what it is.
-	if [ "$kind" = toe ]; then
-		ip netns exec c-toe sh -c 'echo 100000000 >/sys/class/net/b0/toe/legacy_falls'
-	fi
-	ip netns exec c-"$kind" ping -q -c 1 -W 5 192.0.2.2 >/dev/null || exit 1
-	export BENCH_ADDR=192.0.2.2
-}
+. "$(dirname "$0")/pairs.sh"
+export BENCH_ADDR=192.0.2.2
 
 one() { # TRANSPORT NAME WORKLOAD SIZE COUNT
 	local how=tcp out run=()
@@ -53,18 +40,12 @@ one() { # TRANSPORT NAME WORKLOAD SIZE COUNT
 	done <<<"$out"
 }
 
-n() { echo $(($1 * scale / 100)); }
-
-wanted() { [[ " ${BENCH_ONLY:-$1} " == *" $1 "* ]]; }
-
 failed=0
-for t; do
-	case $t in
-	veth) pair veth ;;
-	# One pair for both: policy `ulp`, the default, offloads who asks for it.
-	toe | toe-host) [ -e /run/netns/c-toe ] || pair toe ;;
-	esac
-done
+pairs "$@"
+# So that a special case each round trip stays what it is.
+if [ -e /run/netns/c-toe ]; then
+	ip netns exec c-toe sh -c 'echo 100000000 >/sys/class/net/b0/toe/legacy_falls'
+fi
 
 # The transports take turns, so that what drifts meets all of them alike.
 count=1

@@ -4,6 +4,7 @@
 
 mod plot;
 mod profile;
+mod programs;
 mod rows;
 mod samples;
 mod table;
@@ -33,6 +34,7 @@ use samples::{median, ratio, value, Measured, Round};
 pub fn run(args: &Bench) -> Result<()> {
     match &args.profile {
         Some(row) => profile::check(row)?,
+        None if args.programs => programs::check(&args.only)?,
         None if args.weather => weather::check(&args.only)?,
         None => rows::check(&args.only)?,
     }
@@ -42,7 +44,8 @@ pub fn run(args: &Bench) -> Result<()> {
         // Each round would count the same.
         Bench {
             profile: Some(_), ..
-        } => 1,
+        }
+        | Bench { programs: true, .. } => 1,
         _ => 3,
     });
     if rounds == 0 {
@@ -55,6 +58,11 @@ pub fn run(args: &Bench) -> Result<()> {
             if outcome.end == End::Exit(0) {
                 profile::report(row, &measured, &guest.dir)?;
             }
+            outcome
+        }
+        None if args.programs => {
+            let (measured, outcome) = guest.run("programs.sh", &args.only)?;
+            programs::print(&measured, guest.unit());
             outcome
         }
         None if args.weather => {
@@ -92,6 +100,9 @@ struct Guest {
 impl Guest {
     fn new(args: &Bench, rounds: u32) -> Result<Self> {
         setup::workloads()?;
+        if args.programs {
+            programs::packages();
+        }
         let ready = setup::ready(&args.kernel.kernel, Flavour::Release)?;
         let module = match &args.module {
             _ if args.veth => None,
@@ -99,7 +110,11 @@ impl Guest {
             Some(file) => bail_setup!("--module: there is no file {}", file.display()),
             None => Some(module::build_plain(&ready.toolchain, &ready.kernel)?),
         };
-        let transports = TRANSPORTS
+        let columns = match args.programs {
+            true => programs::TRANSPORTS,
+            false => TRANSPORTS,
+        };
+        let transports = columns
             .iter()
             .map(|(name, _)| *name)
             .filter(|name| module.is_some() || !name.starts_with("toe"))
@@ -269,8 +284,11 @@ fn sink(step: Arc<Mutex<Step>>, measured: Arc<Mutex<Measured>>) -> Sink {
         step,
         |step, text| step.message(text),
         move |line| {
+            let mut measured = measured.lock().expect("no panics");
             if let Some(round) = Round::parse(line) {
-                measured.lock().expect("no panics").add(&round);
+                measured.add(&round);
+            } else if let Some((row, reason)) = programs::missing(line) {
+                measured.missing.push((row.to_owned(), reason.to_owned()));
             }
         },
     )

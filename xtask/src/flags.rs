@@ -214,18 +214,25 @@ pub struct Bench {
     /// Wall-clock time with two CPUs instead of instruction counts
     #[arg(long)]
     pub wall: bool,
-    /// Rounds; more rounds, smaller spread [default: 3, with --wall 7, with --weather 8, with --profile 1]
+    /// Rounds; more rounds, smaller spread [default: 3, with --wall 7, with --weather 8, with --profile, --programs 1]
     #[arg(long, value_name = "N")]
     pub rounds: Option<u32>,
     /// Goodput under loss, delay, reordering instead, offloaded and not
     #[arg(long, conflicts_with = "veth")]
     pub weather: bool,
-    /// Only these rows: pingpong,stream-1K; with --weather: loss-1,all
+    /// Only these rows: pingpong,stream-1K; with --weather: loss-1,all; with --programs:
+    /// nginx,rpc-100
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub only: Vec<String>,
     /// Operations of a round, percent of what is usual [default: 100, with --wall 400]
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(1..=10000))]
     pub scale: Option<u32>,
+    /// Requests of ordinary programs instead: redis, nginx, PostgreSQL, iperf3, and
+    /// calls of 1 KiB on many connections by epoll
+    ///
+    /// What a program needs that is not installed and cannot be, is said in its row.
+    #[arg(long, conflicts_with_all = ["wall", "weather", "profile"])]
+    pub programs: bool,
     /// Where the instructions of this row go: by kind of work and by function
     ///
     /// Counted by a plug-in of QEMU, in the module and in the kernel, for each transport.

@@ -42,6 +42,8 @@ pub struct Measured {
     pub switches: Samples,
     /// Transport and number of operations of each round, as they were run.
     pub order: Vec<(String, f64)>,
+    /// Rows that could not be measured, and why.
+    pub missing: Vec<(String, String)>,
 }
 
 impl Measured {

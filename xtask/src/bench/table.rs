@@ -19,7 +19,7 @@ fn special_cost(samples: &Samples) -> Option<f64> {
 }
 
 /// The absolute figure, and what part of veth's it is.
-fn cell(samples: &Samples, transport: &str, workload: &str) -> String {
+pub fn cell(samples: &Samples, transport: &str, workload: &str) -> String {
     match (
         value(samples, transport, workload),
         ratio(samples, transport, workload),
