@@ -18,6 +18,8 @@
  *	                     uploading one costs
  *	           batch     the same, all of them offloaded by the policy, so many in
  *	                     one operation
+ *	           memory    COUNT connections that stay open: what the client's end takes
+ *	                     once it is offloaded, in bytes
  *	           syscall   an empty system call
  *	           pipe      a message of SIZE there and back through two pipes
  *	           eventfd   a count there and back through two eventfds
@@ -112,6 +114,23 @@ static long switches(pid_t pid)
 			sum += n;
 	fclose(status);
 	return sum;
+}
+
+/* A line of /proc/meminfo, in bytes. */
+static long meminfo(const char *name)
+{
+	FILE *file = fopen("/proc/meminfo", "r");
+	size_t n = strlen(name);
+	char line[256];
+	long kib = -1;
+
+	if (!file)
+		die("/proc/meminfo");
+	while (fgets(line, sizeof(line), file))
+		if (!strncmp(line, name, n) && line[n] == ':')
+			kib = strtol(line + n + 1, NULL, 10);
+	fclose(file);
+	return kib * 1024;
 }
 
 /* Round 0 warms up: windows, caches, the path's estimates. */
@@ -462,7 +481,8 @@ static void server(int ready)
 		}
 	} else if (!strcmp(workload, "rpc")) {
 		serve_calls(listening);
-	} else if (!strcmp(workload, "idle") || !strcmp(workload, "batch")) {
+	} else if (!strcmp(workload, "idle") || !strcmp(workload, "batch") ||
+		   !strcmp(workload, "memory")) {
 		for (;;)
 			take(listening);
 	} else {
@@ -625,6 +645,21 @@ static void batch(void)
 	knob("policy", "ulp");
 }
 
+static void memory(void)
+{
+	int *fds = dial_all();
+	long slab, free, i;
+
+	usleep(50000);
+	slab = meminfo("Slab");
+	free = meminfo("MemFree");
+	for (i = 0; i < count; i++)
+		offload(fds[i]);
+	usleep(50000);
+	printf("memory_slab %.1f\n", (double)(meminfo("Slab") - slab) / count);
+	printf("memory_all %.1f\n", (double)(free - meminfo("MemFree")) / count);
+}
+
 static void idle(void)
 {
 	unsigned long long *took = calloc(count, sizeof(*took)), start, sum = 0;
@@ -656,6 +691,10 @@ static void client(void)
 	}
 	if (!strcmp(workload, "batch")) {
 		batch();
+		return;
+	}
+	if (!strcmp(workload, "memory")) {
+		memory();
 		return;
 	}
 	if (!strncmp(workload, "connect", 7)) {

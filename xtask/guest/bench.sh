@@ -73,6 +73,7 @@ for ((round = 1; round <= rounds; round++)); do
 		[ "$t" = toe ] || continue
 		wanted offload && one toe offload idle 64 "$(n 500)"
 		wanted batch && one toe batch batch 64 "$(n 512)"
+		wanted memory && one toe memory memory 64 "$(n 2000)"
 	done
 done
 # For the profiler: where the kernel's and the module's functions are.

@@ -49,6 +49,8 @@ pub const COSTS: &[(&str, &str)] = &[
     ("batch_8", "offload by the policy, 8 at a time"),
     ("batch_64", "offload by the policy, 64 at a time"),
     ("batch_512", "offload by the policy, 512 at a time"),
+    ("memory_slab", "memory of an idle end, slab, bytes"),
+    ("memory_all", "the same, all that is taken"),
 ];
 
 /// What no transport can be cheaper than.
@@ -59,7 +61,7 @@ pub const FLOORS: &[(&str, &str)] = &[
 ];
 
 /// What measures more than one of `COSTS`.
-const GROUPS: &[&str] = &["offload", "batch"];
+const GROUPS: &[&str] = &["offload", "batch", "memory"];
 
 /// The rows whose rounds are one operation after the other.
 pub fn repeated() -> impl Iterator<Item = &'static str> {
