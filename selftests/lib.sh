@@ -357,6 +357,24 @@ probe() {
 	[ $rc = 0 ] || fail "toe_probe $group $name, IPv$fam: $(cat "$WORK/err")"
 }
 
+# The module can be taken out and put back.
+can_reload() {
+	need_toe
+	[ -d /sys/module/toe ] || skip "toe is built in"
+	modinfo toe >/dev/null 2>&1 || [ -r "$TOE_KO" ] || skip "TOE_KO does not say where toe.ko is"
+}
+
+reload() {
+	modprobe toe 2>/dev/null || insmod "${TOE_KO:?where is toe.ko? set TOE_KO}" || fail "insmod"
+}
+
+# The module goes while a probe's call waits.
+unloaded_during() { # GROUP PROBE
+	probe "$1" "$2" 4 --before "timeout 60 rmmod toe"
+	[ ! -d /sys/module/toe ] || fail "still loaded"
+	reload
+}
+
 # A probe of group upload, and the reason that brought the connection back
 # ("-": whatever it is, if at all).
 asked() { # PROBE REASON FAMILY [OPTION...]

@@ -120,6 +120,8 @@ int unaccepted(void);
 int nth(const char *what);
 int buffer(const char *name);
 int plain_read(const char *name);
+/* Several threads read what comes; every other one waits for all it asks for, or none. */
+void many_readers(bool wait_all);
 int hold(const char *name);
 int filter(const char *name);
 int sniff(const char *name);

@@ -185,15 +185,6 @@ t_owner() { # recv|send|recv_program COMMAND
 
 # ---- after rmmod
 
-can_reload() {
-	[ -d /sys/module/toe ] || skip "toe is built in"
-	modinfo toe >/dev/null 2>&1 || [ -r "$TOE_KO" ] || skip "TOE_KO does not say where toe.ko is"
-}
-
-reload() {
-	modprobe toe 2>/dev/null || insmod "${TOE_KO:?where is toe.ko? set TOE_KO}" || fail "insmod"
-}
-
 # Once more for a moment: a device's last references go in a grace period.
 rmmod_cmd() { echo "for i in 1 2 3 4 5 6 7 8 9 10; do rmmod toe 2>/dev/null; [ -d /sys/module/toe ] || exit 0; sleep 0.2; done; exit 1"; }
 

@@ -58,13 +58,9 @@ t_held_device_gone() {
 	probe hold host 4 --before "ip -n $A link del $DA"
 }
 t_held_unload() {
-	need_toe
-	[ -d /sys/module/toe ] || skip "toe is built in"
-	modinfo toe >/dev/null 2>&1 || [ -r "$TOE_KO" ] || skip "TOE_KO does not say where toe.ko is"
+	can_reload
 	holding 1000 0
-	probe hold host 4 --before "timeout 60 rmmod toe"
-	[ ! -d /sys/module/toe ] || fail "still loaded"
-	modprobe toe 2>/dev/null || insmod "$TOE_KO" || fail "insmod"
+	unloaded_during hold host
 }
 
 # Nothing is held by default.

@@ -29,14 +29,10 @@ t_taken_back() {
 
 # The module goes while a reader sleeps: it goes on in the host stack.
 t_unload() {
-	need_toe
-	[ -d /sys/module/toe ] || skip "toe is built in"
-	modinfo toe >/dev/null 2>&1 || [ -r "$TOE_KO" ] || skip "TOE_KO does not say where toe.ko is"
+	can_reload
 	fresh
 	# Its devices go with it, so that nothing comes any more: a signal ends the call.
-	probe read unload 4 --before "timeout 60 rmmod toe"
-	[ ! -d /sys/module/toe ] || fail "still loaded"
-	modprobe toe 2>/dev/null || insmod "$TOE_KO" || fail "insmod"
+	unloaded_during read unload
 }
 
 run "read some 4" "read some 6" "both some 4" "both some 6" "read shutdown 4" "read fin 4" \

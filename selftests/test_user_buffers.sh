@@ -145,13 +145,9 @@ t_device_gone() {
 
 # The module goes while a reader waits: it goes on in the host stack.
 t_unload() {
-	need_toe
-	[ -d /sys/module/toe ] || skip "toe is built in"
-	modinfo toe >/dev/null 2>&1 || [ -r "$TOE_KO" ] || skip "TOE_KO does not say where toe.ko is"
+	can_reload
 	buffers
-	probe buffer unload 4 --before "timeout 60 rmmod toe"
-	[ ! -d /sys/module/toe ] || fail "still loaded"
-	modprobe toe 2>/dev/null || insmod "$TOE_KO" || fail "insmod"
+	unloaded_during buffer unload
 }
 
 # Streams with every byte checked, while the connections come and go.

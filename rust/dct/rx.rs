@@ -420,5 +420,5 @@ fn answer<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, action: &RxAction, read:
             false => sk.send_ack(),
         }
     }
-    host::data_ready(sk);
+    host::data_ready(sk, &ReadGuard::within(bh));
 }

@@ -252,7 +252,7 @@ impl Entry {
         let sent = way.and_then(|()| own.transmit(&self.port, sk, push, frames, bh));
         drop(own);
         if frames != 0 {
-            host::data_ready(sk);
+            host::data_ready(sk, &ReadGuard::within(bh));
         }
         sk.check_space();
         if let Err(why) = sent {
@@ -344,7 +344,7 @@ impl Stored for Entry {
         let unsent = sk.unsend(own.copy.data.snd_nxt);
         drop(own);
         if undelivered != 0 {
-            host::data_ready(sk);
+            host::data_ready(sk, &ReadGuard::new());
         }
         sk.check_space();
         GivenBack::new(unsent, undelivered)

@@ -134,6 +134,10 @@ pub(crate) struct Delegated;
 impl Parts for Delegated {
     type Value = Connection;
     type Attached = Attached;
+
+    fn leaves(value: &Connection) {
+        value.reader.leave();
+    }
 }
 
 /// A record, as it is found.
@@ -295,11 +299,9 @@ impl Connection {
     pub(super) fn step(&self, sk: LockedSock<'_>, event: ModeEvent) -> Result {
         let next = self.mode.get(sk).next(event).map_err(|_| EINVAL)?;
         self.mode.set(sk, next);
-        match next {
-            Mode::Delegated => {}
+        if next != Mode::Delegated {
             // It goes on in the host's function.
-            Mode::Legacy => self.reader.wake(),
-            _ => self.reader.leave(),
+            self.reader.wake();
         }
         Ok(())
     }

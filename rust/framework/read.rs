@@ -42,8 +42,7 @@ pub(super) fn read(sk: &Sock, msg: &mut Msg<'_>) -> Option<usize> {
 /// Payload has come into the receive queue of a delegated connection. Any context under the
 /// socket lock.
 #[inline(always)]
-pub(crate) fn data_ready(sk: LockedSock<'_>) {
-    let guard = ReadGuard::new();
-    let conn = connection::of(sk, &guard);
+pub(crate) fn data_ready(sk: LockedSock<'_>, guard: &ReadGuard<'_>) {
+    let conn = connection::of(sk, guard);
     sk.data_ready(conn.map(|conn| &conn.value().reader));
 }

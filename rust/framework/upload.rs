@@ -175,7 +175,6 @@ fn upload_lost(sk: LockedSock<'_>, target: &dyn OffloadTarget, hwid: Hwid, reaso
         target.terminate(&mut connection::connection_tree(&mut slot, sk, hwid));
         forget_path(conn, target);
         count(conn, target, reason);
-        conn.value().reader.leave();
         proto::remove::<SocketHooks, _>(sk, conn);
         sk.resume_host(false);
         // Somebody who saved our methods may put them back: from here on each release
@@ -236,14 +235,12 @@ impl Drop for Recall {
                     upload(sk, UploadReason::DeviceGone);
                     let guard = ReadGuard::new();
                     record::search::<Delegated, _>(&guard, of_it, |conn| {
-                        conn.value().reader.leave();
                         proto::remove::<SocketHooks, _>(sk, conn);
                     });
                 },
                 |lock| {
                     let guard = ReadGuard::new();
                     record::search::<Delegated, _>(&guard, of_it, |conn| {
-                        conn.value().reader.leave();
                         proto::remove_under_owner::<SocketHooks, _>(lock, conn);
                     });
                 },

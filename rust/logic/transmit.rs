@@ -198,8 +198,7 @@ pub fn next_send(
         };
     }
     if v.may_defer {
-        // A copy: the view need not be in memory for those that come no further than above.
-        if let Some(limit) = should_defer(c, &{ *v }, mss, window, ack_in_ns) {
+        if let Some(limit) = should_defer(c, *v, mss, window, ack_in_ns) {
             return SendVerdict::Wait(WaitReason::Defer(limit));
         }
     }
@@ -211,11 +210,12 @@ pub fn next_send(
 }
 
 /// Returns what to wait for if a frame of more than one segment should wait until more
-/// fits in (`tcp_tso_should_defer()`).
+/// fits in (`tcp_tso_should_defer()`). `v` is a copy, so that it need not be in memory for the
+/// frames of which this is not asked.
 #[inline(never)]
 fn should_defer(
     c: &ConnData,
-    v: &SendView,
+    v: SendView,
     mss: u32,
     window: u32,
     ack_in_ns: impl FnOnce() -> Option<i64>,

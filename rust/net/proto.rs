@@ -158,6 +158,22 @@ pub(crate) struct Msg<'a> {
 }
 
 impl Msg<'_> {
+    /// `None` if there is no message.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is null, or the `msghdr` of the call that runs, which wants `len` bytes; it is
+    /// nobody else's as long as the value lives.
+    #[inline(always)]
+    unsafe fn of_call(raw: *mut bindings::msghdr, len: usize) -> Option<Self> {
+        // INVARIANT: as the caller promises.
+        Some(Msg {
+            raw: NonNull::new(raw)?,
+            len,
+            _life: PhantomData,
+        })
+    }
+
     /// Bytes asked for.
     pub(crate) fn len(&self) -> usize {
         self.len
@@ -474,6 +490,7 @@ pub(crate) fn heal(sk: LockedSock<'_>) {
 
 /// The socket is locked: `remove` and `remove_under_owner` have the proof of it.
 fn put_back<H: Hooks, P: Parts>(sk: &Sock, record: &Record<P>) {
+    P::leaves(record.value());
     let (of, to) = methods::<H>(sk);
     let record_ptr = ptr::from_ref(record).cast();
     let ulp = ulp::of(sk);

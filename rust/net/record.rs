@@ -65,6 +65,10 @@ pub(crate) trait Parts: 'static {
     type Value: Send + Sync;
     /// Can be taken away before, by [`detach`].
     type Attached: Send + Sync;
+
+    /// The record leaves its socket, whose spin lock is held, or whose owner runs this: what
+    /// the value has there goes, too. Any context.
+    fn leaves(value: &Self::Value);
 }
 
 /// A record; made by [`Record::new`], and given to a socket by

@@ -3,10 +3,7 @@
 //! The replaced methods as C calls them: each finds the framework's [`Hooks`], and then
 //! the host's own method.
 
-use core::{
-    marker::PhantomData,
-    ptr::NonNull, //
-};
+use core::marker::PhantomData;
 
 use kernel::{
     ffi::{
@@ -60,21 +57,13 @@ impl<H: Hooks> Adapter<H> {
         // SAFETY: a TCP socket, as it has our table; `inet_sendmsg()` has a reference to it,
         // by a file or of its own, for the call.
         let sock = unsafe { Sock::from_raw(sk) };
-        if let Some(raw) = NonNull::new(msg) {
-            // INVARIANT: the message of this call.
-            let mut m = Msg {
-                raw,
-                len,
-                _life: PhantomData,
-            };
-            if let Some(ret) = H::sendmsg(sock, &mut m) {
-                return match ret {
-                    Ok(n) => n as c_int,
-                    Err(e) => e.to_errno(),
-                };
-            }
+        // SAFETY: the message of this call.
+        let msg = unsafe { Msg::of_call(msg, len) };
+        match msg.and_then(|mut msg| H::sendmsg(sock, &mut msg)) {
+            Some(Ok(n)) => n as c_int,
+            Some(Err(e)) => e.to_errno(),
+            None => bindings::TOE_CALL_HOST,
         }
-        bindings::TOE_CALL_HOST
     }
 
     /// # Safety
@@ -89,16 +78,10 @@ impl<H: Hooks> Adapter<H> {
         // SAFETY: a TCP socket, as it has our table; `inet_recvmsg()` has a reference to it,
         // by a file or of its own, for the call.
         let sock = unsafe { Sock::from_raw(sk) };
-        let Some(raw) = NonNull::new(msg) else {
-            return 0;
-        };
-        // INVARIANT: the message of this call.
-        let mut msg = Msg {
-            raw,
-            len,
-            _life: PhantomData,
-        };
-        H::read(sock, &mut msg).map_or(0, |n| n as c_int)
+        // SAFETY: the message of this call.
+        let msg = unsafe { Msg::of_call(msg, len) };
+        msg.and_then(|mut msg| H::read(sock, &mut msg))
+            .map_or(0, |n| n as c_int)
     }
 
     /// # Safety
@@ -114,14 +97,9 @@ impl<H: Hooks> Adapter<H> {
         // SAFETY: a TCP socket, as it has our table; `inet_recvmsg()` has a reference to it,
         // by a file or of its own, for the call.
         let sock = unsafe { Sock::from_raw(sk) };
-        let Some(raw) = NonNull::new(msg) else {
+        // SAFETY: the message of this call.
+        let Some(mut msg) = (unsafe { Msg::of_call(msg, len) }) else {
             return bindings::TOE_CALL_HOST;
-        };
-        // INVARIANT: the message of this call.
-        let mut msg = Msg {
-            raw,
-            len,
-            _life: PhantomData,
         };
         match H::recvmsg(sock, &mut msg, flags as u32) {
             Received::Done(Ok(n)) => n as c_int,
