@@ -691,18 +691,24 @@ captured() { # NAME...
 	done
 }
 
-# Sum of the payload sent by an address, from one capture. A segment that the
-# device refused is seen twice: it counts once.
+# Payload sent by an address, from one capture: each byte of each connection once, for what
+# the device refused is seen again, and so is what a probe or a timeout sends a second time,
+# in segments of other lengths.
 payload() { # NAME ADDRESS
 	awk -v from="$2." '
 		match($0, /[^ ]+ > [^ ]+: Flags/) && index(substr($0, RSTART), from) == 1 {
+			flow = substr($0, RSTART, RLENGTH)
 			sub(/.*: Flags/, "")
-			match($0, /seq [0-9]+:[0-9]+/)
-			if (RSTART == 0 || substr($0, RSTART, RLENGTH) in seen) next
-			seen[substr($0, RSTART, RLENGTH)] = 1
-			if (match($0, /, length [0-9]+(: |$)/)) n += substr($0, RSTART + 9)
+			if (!match($0, /seq [0-9]+:/)) next
+			seq = substr($0, RSTART + 4, RLENGTH - 5)
+			if (match($0, /, length [0-9]+(: |$)/)) print flow, seq, substr($0, RSTART + 9) + 0
+		}' "$WORK/$1.txt" | sort -k1,3 -k5,5n | awk '
+		$1 $3 != flow { flow = $1 $3; end = 0 }
+		{
+			if ($5 < end) { $6 -= end - $5; $5 = end }
+			if ($6 > 0) { n += $6; end = $5 + $6 }
 		}
-		END { print n + 0 }' "$WORK/$1.txt"
+		END { print n + 0 }'
 }
 
 # Length of the longest frame.
