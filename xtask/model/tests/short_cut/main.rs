@@ -8,6 +8,7 @@
 //! A run is a pure function of its seed, which a failure names. `TOE_SEEDS=N` sets how many
 //! seeds are tried.
 
+mod first_stage;
 mod section;
 mod short_cut;
 mod tcp;
@@ -70,6 +71,30 @@ fn frames_and_short_cut_alternate() {
     assert_clear(&sum);
     assert!(sum.passed > 1000 && sum.pulled > 100 && sum.settled > 100 && sum.compared > 100);
     assert!(sum.frames > 1000);
+}
+
+#[test]
+fn first_stage() {
+    let config = |seed| Config {
+        first_stage: true,
+        ..Config::new(seed)
+    };
+    assert_clear(&all(config));
+    let sum = all(|seed| Config {
+        events: false,
+        ..config(seed)
+    });
+    assert_clear(&sum);
+    assert!(sum.passed > 1000 && sum.pulled == 0);
+    let sum = all(|seed| Config {
+        write_first: true,
+        ..config(seed)
+    });
+    assert_clear(&sum);
+    all(|seed| Config {
+        lossy: true,
+        ..config(seed)
+    });
 }
 
 #[test]

@@ -4,9 +4,10 @@
 //! what follows a read. Each section is compared with frames.
 
 use crate::{
+    first_stage as first,
     short_cut::{
-        after_read, buffer_size, clear, keeps, pass, room, AfterRead, End, Memory, Room, Sizes,
-        Source, Why,
+        after_read, buffer_size, clear, keeps, pass, room, AfterRead, End, Memory, Room, Settled,
+        Sizes, Source, Why,
     },
     tcp::{Buffer, Frame, Tcp},
     world::{byte, Fail, Fault, World},
@@ -54,6 +55,18 @@ fn by_frames(ends: &[Tcp; 2], from: usize, room: Room, source: Source, bytes: &[
     b.put_unsent(&b_rest);
     [a, b]
 }
+/// Whether bytes may pass in the first stage.
+fn first_clear(from: &End<'_>, to: &End<'_>) -> Result<(), Why> {
+    let [from, to] = [from, to].map(|end| first::End {
+        data: end.data,
+        write_seq: end.write_seq,
+    });
+    first::clear(&from, &to).map_err(|why| match why {
+        first::Why::Queued => Why::Queued,
+        first::Why::OnTheWay => Why::OnTheWay,
+    })
+}
+
 impl World {
     fn view(&self, end: usize) -> End<'_> {
         let tcp = &self.ends[end];
@@ -76,7 +89,14 @@ impl World {
             a.write_seq = a_data.snd_nxt;
         }
         (a.data, b.data) = (&a_data, &b_data);
-        clear(&a, &b, source)
+        clear(&a, &b, source)?;
+        if !self.config.first_stage {
+            return Ok(());
+        }
+        match source {
+            Source::Call => first_clear(&a, &b),
+            Source::Queue => Err(Why::Queued),
+        }
     }
 
     /// One section under both locks: up to `wanted` bytes from the end `from`.
@@ -99,10 +119,11 @@ impl World {
             return Err(Why::Window);
         }
         let standing = source == Source::Call;
-        let before = match self.config.faults.is_empty() && self.rng.one_in(4) {
-            true => Some(self.ends.clone()),
-            false => None,
-        };
+        let before =
+            match self.config.faults.is_empty() && !self.config.first_stage && self.rng.one_in(4) {
+                true => Some(self.ends.clone()),
+                false => None,
+            };
         room.bytes = self.find_memory(to, room, standing)?;
         let bytes = self.take_bytes(from, source, room.bytes);
         self.move_numbers(from, source, room);
@@ -113,7 +134,7 @@ impl World {
                 .expect("both ends say what frames would have made them say");
             self.out.compared += 1;
         }
-        if !self.has(Fault::NotResumed) {
+        if !self.has(Fault::NotResumed) && !self.config.first_stage {
             for end in [from, to] {
                 let mut frames = Vec::new();
                 self.ends[end].send(&mut frames);
@@ -184,6 +205,7 @@ impl World {
 
     /// Both ends say that the bytes have passed.
     fn move_numbers(&mut self, from: usize, source: Source, room: Room) {
+        let first_stage = self.config.first_stage;
         let keep = self.has(Fault::Predicted);
         let stale = self.has(Fault::StaleWindow) && room.offer.is_none();
         let space = self.has(Fault::EdgeFromSpace);
@@ -193,7 +215,13 @@ impl World {
             _ => (second, first),
         };
         let edge = a.data.wnd_end();
-        let settled = pass(&mut a.data, &mut b.data, room);
+        let settled = match first_stage {
+            true => {
+                first::pass(&mut a.data, &mut b.data, room);
+                Settled::default()
+            }
+            false => pass(&mut a.data, &mut b.data, room),
+        };
         self.out.settled += u64::from(settled.from != 0) + u64::from(settled.to != 0);
         let moved = match source {
             Source::Call => {
@@ -205,7 +233,10 @@ impl World {
         a.bytes_sent += u64::from(room.bytes);
         a.free_acked(settled.from + moved);
         b.free_acked(settled.to);
-        (a.pending, b.pending) = (0, 0);
+        b.pending = 0;
+        if !first_stage {
+            a.pending = 0;
+        }
         if !keep {
             (a.predicted, b.predicted) = (None, None);
         }
@@ -216,8 +247,8 @@ impl World {
             b.data.rcv_wnd = b.limits.rcvbuf.saturating_sub(b.charged()) / 2;
             a.data.snd_wnd = b.data.rcv_wnd;
         }
-        b.told = b.data.rcv_nxt.add(b.data.rcv_wnd);
-        a.told = a.data.rcv_nxt.add(a.data.rcv_wnd);
+        b.told = b.edge();
+        a.told = a.edge();
     }
 
     fn put_bytes(&mut self, to: usize, bytes: &[u8], standing: bool) {

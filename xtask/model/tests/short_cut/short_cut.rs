@@ -13,6 +13,9 @@
 //! They are here, not in `rust/logic`, while no part of the module calls them, and use only
 //! what `rust/logic` has: then they move there as they are.
 //!
+//! `first_stage.rs` has less of it: what needs neither a second spin lock nor any work when the
+//! numbers have moved.
+//!
 //! # What must hold
 //!
 //! `each_rule_is_needed` in `main.rs` takes one of these away at a time, and the model fails:
@@ -191,7 +194,7 @@ pub fn room(to: &ConnData, wanted: u32, anew: impl FnOnce() -> Offer) -> Room {
 }
 
 /// What the other end can be told of a window.
-fn told(receiver: &ConnData, window: u32) -> u32 {
+pub fn told(receiver: &ConnData, window: u32) -> u32 {
     window.min(u32::from(u16::MAX) << receiver.constant.rcv_wscale.min(MAX_WSCALE))
 }
 

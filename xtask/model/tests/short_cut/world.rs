@@ -72,6 +72,8 @@ pub struct Config {
     /// Taps, uploads and owners come and go.
     pub events: bool,
     pub faults: &'static [Fault],
+    /// By `first_stage.rs`.
+    pub first_stage: bool,
     /// Windows and memory are checked after each step, not only bytes and progress.
     pub strict: bool,
 }
@@ -85,6 +87,7 @@ impl Config {
             write_first: false,
             events: true,
             faults: &[],
+            first_stage: false,
             strict: true,
         }
     }
