@@ -28,6 +28,7 @@ mod engine;
 mod fake;
 mod legacy;
 pub(crate) mod rx;
+mod short_cut;
 mod tx;
 mod tx_path;
 
@@ -114,6 +115,11 @@ pub(crate) trait Nic: Driver {
     /// The device.
     fn dev(&self) -> &NetDevice;
 
+    /// The NIC at the other end of the link, if it is on this machine, and of the same kind.
+    fn peer<'a>(&self, _bh: &'a Bh) -> Option<&'a Self> {
+        None
+    }
+
     /// Sends a frame that the engine built: complete from its Ethernet header
     /// on, with its network header set, maybe to be segmented or checksummed.
     ///
@@ -178,6 +184,8 @@ pub(crate) struct Entry<N: Nic> {
     stamp: AtomicU64,
     /// The stamp of the peer's frames, once one of them was compared with what is expected.
     known: AtomicU64,
+    /// The hwid of the other end's entry, in the peer's table, once it was looked up.
+    other: AtomicU64,
     /// When the objects below it were checked.
     next_hop: SockCell<NextHop>,
     /// Connection buffer: the user buffer that is posted.

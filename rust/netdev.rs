@@ -241,6 +241,12 @@ impl<K: Kind> Port<K> {
         dev.driver::<Self>()
     }
 
+    /// The port at the other end.
+    #[inline(always)]
+    fn peer_port<'a>(&self, bh: &'a Bh) -> Option<&'a Self> {
+        self.peer.get(bh).and_then(Self::of)
+    }
+
     /// The device.
     #[inline(always)]
     pub(crate) fn dev(&self) -> &NetDevice {

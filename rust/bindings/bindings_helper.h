@@ -45,5 +45,6 @@
 #include "input.h"
 #include "recv.h"
 #include "rules.h"
+#include "short.h"
 #include "sock.h"
 #include "vlan.h"

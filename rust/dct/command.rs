@@ -26,6 +26,7 @@ use super::{
     legacy,
     next_stamp,
     rx,
+    short_cut,
     tx,
     Engine,
     Entry,
@@ -82,7 +83,10 @@ use crate::{
             self,
             Charge, //
         },
-        proto::HostFrame,
+        proto::{
+            HostFrame,
+            Msg, //
+        },
         skb::{
             FrameList,
             SkBuff, //
@@ -168,6 +172,7 @@ impl<N: Nic> Engine<N> {
                             template: SockCell::new(sock, neighbour.template(&c.tuple, &c.data)),
                             stamp: AtomicU64::new(next_stamp()),
                             known: AtomicU64::new(0),
+                            other: AtomicU64::new(0),
                             // The first frame looks: it may have changed since.
                             next_hop: SockCell::new(
                                 sock,
@@ -215,6 +220,17 @@ impl<N: Nic> Engine<N> {
         if let Some(entry) = entry_of::<N>(conn) {
             tx::run(sk, entry, push, bh);
         }
+    }
+
+    pub(crate) fn pass(
+        &self,
+        sk: LockedSock<'_>,
+        conn: ConnRef<'_>,
+        msg: &mut Msg<'_>,
+        left: usize,
+        bh: &Bh,
+    ) -> usize {
+        entry_of::<N>(conn).map_or(0, |entry| short_cut::pass(sk, entry, msg, left, bh))
     }
 
     pub(crate) fn host_frame(
@@ -345,6 +361,13 @@ macro_rules! offload_target {
     ($nic:ty) => {
         $crate::dct::command::offload_target!($nic:
             fn send(sk: LockedSock<'_>, conn: ConnRef<'_>, push: Push, bh: &Bh);
+            fn pass(
+                sk: LockedSock<'_>,
+                conn: ConnRef<'_>,
+                msg: &mut Msg<'_>,
+                left: usize,
+                bh: &Bh,
+            ) -> usize;
             fn host_frame(
                 sk: LockedSock<'_>,
                 conn: ConnRef<'_>,
@@ -403,7 +426,10 @@ pub(crate) mod arguments {
         },
         net::{
             context::Bh,
-            proto::HostFrame,
+            proto::{
+                HostFrame,
+                Msg, //
+            },
             skb::SkBuff,
             sock::LockedSock,
             user_buffer::Pinned, //

@@ -67,6 +67,7 @@ pub(crate) struct Device {
     stats: Stats,
     /// [`Rule`]'s fields.
     user_buffer: [AtomicU32; 2],
+    short_cut: AtomicBool,
     hold: deferred::Knobs,
     #[pin]
     rules: Rules,
@@ -93,6 +94,7 @@ impl Device {
             scanned: AtomicBool::new(false),
             filters_sign: AtomicU64::new(0),
             stats <- Stats::new(),
+            short_cut: AtomicBool::new(false),
             user_buffer: [
                 AtomicU32::new(Rule::DEFAULT.min),
                 AtomicU32::new(Rule::DEFAULT.frames),
@@ -199,6 +201,17 @@ impl Device {
     /// What [`filter_scan`](super::filter_scan) found now, and what before.
     pub(super) fn set_filters_sign(&self, sign: u64) -> u64 {
         self.filters_sign.swap(sign, Ordering::Relaxed)
+    }
+
+    /// Whether bytes may go to the other end without frames.
+    #[inline(always)]
+    pub(crate) fn short_cut(&self) -> bool {
+        self.short_cut.load(Ordering::Relaxed)
+    }
+
+    /// Changes that.
+    pub(crate) fn set_short_cut(&self, on: bool) {
+        self.short_cut.store(on, Ordering::Relaxed);
     }
 
     /// Which calls a user buffer is posted for.

@@ -20,11 +20,14 @@ use super::{
     store::GivenBack, //
 };
 use crate::{
-    logic::reason::{
-        Refusal,
-        SpecialCase,
-        Update,
-        UploadReason, //
+    logic::{
+        reason::{
+            Refusal,
+            SpecialCase,
+            Update,
+            UploadReason, //
+        },
+        short_cut::Why, //
     },
     net::ethtool::{
         Names,
@@ -67,6 +70,9 @@ pub(crate) struct Stats {
     /// counted at resynchronisation.
     legacy_rx: AtomicU64,
     legacy_tx: AtomicU64,
+    /// Sections of the short cut and their bytes, and why it was left.
+    short: [AtomicU64; 2],
+    short_left: [AtomicU64; Why::COUNT],
     pub(crate) buffers: Buffers,
 }
 
@@ -87,6 +93,8 @@ impl Stats {
             resyncs: AtomicU64::new(0),
             legacy_rx: AtomicU64::new(0),
             legacy_tx: AtomicU64::new(0),
+            short: [const { AtomicU64::new(0) }; 2],
+            short_left: [const { AtomicU64::new(0) }; Why::COUNT],
             buffers: Buffers::default(),
         })
     }
@@ -111,6 +119,22 @@ impl Stats {
         if let Some(t) = self.set(queue) {
             t.tx_frames.fetch_add(u64::from(frames), Ordering::Relaxed);
             t.tx_bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes of a write went to the other end without a frame.
+    #[inline(always)]
+    pub(crate) fn passed(&self, bytes: u32) {
+        let [sections, all] = &self.short;
+        sections.fetch_add(1, Ordering::Relaxed);
+        all.fetch_add(u64::from(bytes), Ordering::Relaxed);
+    }
+
+    /// The rest of a write, or all of it, goes by frames.
+    #[inline(always)]
+    pub(crate) fn not_passed(&self, why: Why) {
+        if let Some(count) = self.short_left.get(why as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -223,6 +247,15 @@ impl Stats {
             ("toe_back_undelivered_frames", &self.given_back[1]),
         ] {
             f(name, "", c.load(Ordering::Relaxed));
+        }
+        for (name, c) in ["toe_short_writes", "toe_short_bytes"]
+            .into_iter()
+            .zip(&self.short)
+        {
+            f(name, "", c.load(Ordering::Relaxed));
+        }
+        for (name, c) in Why::NAMES.into_iter().zip(&self.short_left) {
+            f("toe_short_left_", name, c.load(Ordering::Relaxed));
         }
         f("toe_uploads", "", uploads);
         f("toe_refusals", "", refusals);

@@ -45,7 +45,7 @@ use crate::{
 };
 
 /// The files of one value.
-pub(crate) static FILES: [Attribute; 35] = [
+pub(crate) static FILES: [Attribute; 36] = [
     Attribute::rw(c"policy", show_policy, store_policy),
     Attribute::wo(c"upload_all", store_upload_all),
     Attribute::wo(c"offload_all", store_offload_all),
@@ -95,6 +95,7 @@ pub(crate) static FILES: [Attribute; 35] = [
     ),
     Attribute::rw(c"buffer_request_ms", show_request_ms, store_request_ms),
     Attribute::rw(c"buffer_high_water", show_high_water, store_high_water),
+    Attribute::rw(c"short_cut", show_short_cut, store_short_cut),
     Attribute::ro(c"rules_error", show_rules_error),
     Attribute::rw(c"rules_test", show_rules_test, store_rules_test),
     Attribute::ro(c"connections", show_connections),
@@ -113,7 +114,7 @@ pub(crate) const fn group<const N: usize>(list: &'static AttributeList<N>) -> Gr
     Group::new(c"toe", list, &LONG_LIST)
 }
 
-static LIST: AttributeList<35> = AttributeList::new(&FILES, &[]);
+static LIST: AttributeList<36> = AttributeList::new(&FILES, &[]);
 
 /// The directory of a driver that has no files of its own.
 pub(crate) static GROUP: Group = group(&LIST);
@@ -277,6 +278,23 @@ bypass!(
     Filter::CgroupBpf
 );
 bypass!(show_bypass_socket, store_bypass_socket, Filter::Socket);
+
+fn show_short_cut(dev: &NetDevice, page: &mut Page<'_>) -> Result {
+    let on = device(dev)?.short_cut();
+    writeln!(page, "{}", if on { "auto" } else { "off" })?;
+    Ok(())
+}
+
+/// `off`, or `auto`: wherever nothing is in the way.
+fn store_short_cut(dev: &NetDevice, text: &str) -> Result {
+    let on = match text {
+        "off" => false,
+        "auto" => true,
+        _ => return Err(EINVAL),
+    };
+    device(dev)?.set_short_cut(on);
+    Ok(())
+}
 
 /// A field of the rule for user buffers: its `show` and `store` functions.
 macro_rules! buffer_rule {

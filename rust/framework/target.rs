@@ -30,7 +30,10 @@ use crate::{
     net::{
         context::Bh,
         net_device::NetDevice,
-        proto::HostFrame,
+        proto::{
+            HostFrame,
+            Msg, //
+        },
         skb::SkBuff,
         sock::{
             LockedSock,
@@ -209,6 +212,19 @@ pub(crate) trait OffloadTarget: Send + Sync {
     /// There is unsent data in the socket's send queue. `push` may override the
     /// socket's Nagle setting for this call (`TCP_NAGLE_*`).
     fn send(&self, sk: LockedSock<'_>, conn: ConnRef<'_>, push: Push, bh: &Bh);
+
+    /// Bytes of `msg`, of which `left` are left, that go to the other end without frames, on the
+    /// same machine. The task owns the socket; nothing waits in its send queue.
+    fn pass(
+        &self,
+        _sk: LockedSock<'_>,
+        _conn: ConnRef<'_>,
+        _msg: &mut Msg<'_>,
+        _left: usize,
+        _bh: &Bh,
+    ) -> usize {
+        0
+    }
 
     /// The host stack transmits on the connection by itself: some frame while it is
     /// `delegated`, every frame in legacy mode.

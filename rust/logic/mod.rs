@@ -34,6 +34,7 @@ pub mod receive;
 pub mod rtt;
 pub mod rules;
 pub mod seq;
+pub mod short_cut;
 pub mod slots;
 pub mod sockopt;
 pub mod state;

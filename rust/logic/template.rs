@@ -229,6 +229,12 @@ impl HeaderTemplate {
         self.l4_off as usize
     }
 
+    /// The neighbour's MAC address.
+    #[inline(always)]
+    pub fn dst_mac(&self) -> Option<&[u8; 6]> {
+        self.bytes.first_chunk()
+    }
+
     /// Changes the neighbour's MAC address. `true`: it was another one.
     pub fn set_dst_mac(&mut self, mac: [u8; 6]) -> bool {
         let another = self.bytes.first_chunk() != Some(&mac);

@@ -85,10 +85,6 @@ impl Tuple {
     }
 
     /// The same connection as the peer sees it.
-    #[cfg_attr(
-        all(MODULE, not(CONFIG_KUNIT = "y")),
-        expect(dead_code, reason = "tests are both ends of a connection")
-    )]
     pub fn reversed(&self) -> Self {
         Self {
             family: self.family,

@@ -324,7 +324,7 @@ impl NetDevice {
     /// Returns whether a packet tap sees what this device sends and receives
     /// (`dev_nit_active_rcu()`).
     #[inline(always)]
-    fn has_taps(&self, _bh: &Bh) -> bool {
+    pub(crate) fn has_taps(&self, _bh: &Bh) -> bool {
         let dev = self.as_ptr();
         // SAFETY: the device is live by the type invariant. A namespace that it leaves
         // meanwhile is freed after a grace period, and `_bh` is an RCU read section. Both

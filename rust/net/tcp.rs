@@ -8,6 +8,7 @@
 mod direct;
 mod route;
 mod rx;
+mod short;
 mod tx;
 
 pub(crate) use route::{

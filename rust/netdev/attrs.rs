@@ -26,7 +26,7 @@ use crate::{
 };
 
 static FILES: [Attribute; 1] = [Attribute::rw(c"capacity", show_capacity, store_capacity)];
-static LIST: AttributeList<36> = AttributeList::new(&host::FILES, &FILES);
+static LIST: AttributeList<37> = AttributeList::new(&host::FILES, &FILES);
 pub(super) static GROUP: Group = host::group(&LIST);
 
 fn port(dev: &NetDevice) -> Result<&Port<Toe>> {

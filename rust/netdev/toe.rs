@@ -110,6 +110,11 @@ impl Nic for Port<Toe> {
         Port::dev(self)
     }
 
+    #[inline(always)]
+    fn peer<'a>(&self, bh: &'a Bh) -> Option<&'a Self> {
+        Port::peer_port(self, bh)
+    }
+
     fn send_frame(
         &self,
         skb: SkBuff,

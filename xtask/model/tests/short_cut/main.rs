@@ -8,7 +8,6 @@
 //! A run is a pure function of its seed, which a failure names. `TOE_SEEDS=N` sets how many
 //! seeds are tried.
 
-mod first_stage;
 mod section;
 mod short_cut;
 mod tcp;
@@ -85,7 +84,7 @@ fn first_stage() {
         ..config(seed)
     });
     assert_clear(&sum);
-    assert!(sum.passed > 1000 && sum.pulled == 0);
+    assert!(sum.passed > 500 && sum.bytes > 500_000 && sum.pulled == 0);
     let sum = all(|seed| Config {
         write_first: true,
         ..config(seed)

@@ -4,7 +4,6 @@
 //! what follows a read. Each section is compared with frames.
 
 use crate::{
-    first_stage as first,
     short_cut::{
         after_read, buffer_size, clear, keeps, pass, room, AfterRead, End, Memory, Room, Settled,
         Sizes, Source, Why,
@@ -12,6 +11,7 @@ use crate::{
     tcp::{Buffer, Frame, Tcp},
     world::{byte, Fail, Fault, World},
 };
+use toe_model::logic::short_cut as first;
 
 /// Standing buffers, an eighth of what the module would have.
 const SIZES: Sizes = Sizes {
@@ -63,8 +63,28 @@ fn first_clear(from: &End<'_>, to: &End<'_>) -> Result<(), Why> {
     });
     first::clear(&from, &to).map_err(|why| match why {
         first::Why::Queued => Why::Queued,
-        first::Why::OnTheWay => Why::OnTheWay,
+        _ => Why::OnTheWay,
     })
+}
+
+/// The size of a buffer in the first stage.
+fn first_size(bytes: u32, unread: u32, memory: &Memory) -> Option<u32> {
+    let sizes = first::Sizes {
+        small: SIZES.small,
+        large: SIZES.large,
+        overhead: 0,
+    };
+    let Memory {
+        limit,
+        charged,
+        promised,
+    } = *memory;
+    let memory = first::Memory {
+        limit,
+        charged,
+        promised,
+    };
+    first::buffer_size(bytes, unread, &memory, &sizes)
 }
 
 impl World {
@@ -150,6 +170,7 @@ impl World {
     /// How many of the bytes there is memory for, at the tail of the receive queue or in a new
     /// buffer there.
     fn find_memory(&mut self, to: usize, room: Room, standing: bool) -> Result<u32, Why> {
+        let first_stage = self.config.first_stage;
         let all = self.has(Fault::LargeBuffers) || self.has(Fault::KeptSpares);
         let tcp = &mut self.ends[to];
         if !standing {
@@ -174,7 +195,11 @@ impl World {
                     promised: 2 * window.saturating_sub(room.bytes),
                 };
                 let unread = tcp.unread.len() as u32;
-                buffer_size(room.bytes, unread, &memory, &SIZES).ok_or(Why::Memory)?
+                let size = match first_stage {
+                    true => first_size(room.bytes, unread, &memory),
+                    false => buffer_size(room.bytes, unread, &memory, &SIZES),
+                };
+                size.ok_or(Why::Memory)?
             }
         };
         tcp.buffers.push_back(Buffer {
@@ -217,7 +242,8 @@ impl World {
         let edge = a.data.wnd_end();
         let settled = match first_stage {
             true => {
-                first::pass(&mut a.data, &mut b.data, room);
+                let Room { bytes, offer } = room;
+                first::pass(&mut a.data, &mut b.data, first::Room { bytes, offer });
                 Settled::default()
             }
             false => pass(&mut a.data, &mut b.data, room),

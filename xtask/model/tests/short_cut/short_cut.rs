@@ -13,7 +13,7 @@
 //! They are here, not in `rust/logic`, while no part of the module calls them, and use only
 //! what `rust/logic` has: then they move there as they are.
 //!
-//! `first_stage.rs` has less of it: what needs neither a second spin lock nor any work when the
+//! `rust/logic/short_cut.rs` has less of it: what needs neither a second spin lock nor any work when the
 //! numbers have moved.
 //!
 //! # What must hold
@@ -194,7 +194,7 @@ pub fn room(to: &ConnData, wanted: u32, anew: impl FnOnce() -> Offer) -> Room {
 }
 
 /// What the other end can be told of a window.
-pub fn told(receiver: &ConnData, window: u32) -> u32 {
+fn told(receiver: &ConnData, window: u32) -> u32 {
     window.min(u32::from(u16::MAX) << receiver.constant.rcv_wscale.min(MAX_WSCALE))
 }
 

@@ -72,7 +72,7 @@ pub struct Config {
     /// Taps, uploads and owners come and go.
     pub events: bool,
     pub faults: &'static [Fault],
-    /// By `first_stage.rs`.
+    /// By `rust/logic/short_cut.rs`.
     pub first_stage: bool,
     /// Windows and memory are checked after each step, not only bytes and progress.
     pub strict: bool,
