@@ -122,7 +122,7 @@ fn section<N: Nic>(
     if !plain {
         return Err(Why::Special);
     }
-    transfer(sk, entry, to, &other, msg, want)
+    transfer(sk, entry, to, &other, msg, want, &guard)
 }
 
 /// Both ends are there, and ordinary: their numbers decide.
@@ -134,6 +134,7 @@ fn transfer<N: Nic>(
     other: &Entry<N>,
     msg: &mut Msg<'_>,
     want: u32,
+    guard: &ReadGuard<'_>,
 ) -> Result<u32, Why> {
     entry
         .data
@@ -172,5 +173,5 @@ fn transfer<N: Nic>(
                 Ok(bytes)
             })
         })
-        .inspect(|_| host::data_ready(to))
+        .inspect(|_| host::data_ready(to, guard))
 }
