@@ -222,15 +222,8 @@ impl<N: Nic> Engine<N> {
         }
     }
 
-    pub(crate) fn pass(
-        &self,
-        sk: LockedSock<'_>,
-        conn: ConnRef<'_>,
-        msg: &mut Msg<'_>,
-        left: usize,
-        bh: &Bh,
-    ) -> usize {
-        entry_of::<N>(conn).map_or(0, |entry| short_cut::pass(sk, entry, msg, left, bh))
+    pub(crate) fn pass(&self, sk: &Sock, conn: ConnRef<'_>, msg: &mut Msg<'_>, bh: &Bh) -> usize {
+        entry_of::<N>(conn).map_or(0, |entry| short_cut::pass(sk, entry, msg, bh))
     }
 
     pub(crate) fn host_frame(
@@ -361,13 +354,7 @@ macro_rules! offload_target {
     ($nic:ty) => {
         $crate::dct::command::offload_target!($nic:
             fn send(sk: LockedSock<'_>, conn: ConnRef<'_>, push: Push, bh: &Bh);
-            fn pass(
-                sk: LockedSock<'_>,
-                conn: ConnRef<'_>,
-                msg: &mut Msg<'_>,
-                left: usize,
-                bh: &Bh,
-            ) -> usize;
+            fn pass(sk: &Sock, conn: ConnRef<'_>, msg: &mut Msg<'_>, bh: &Bh) -> usize;
             fn host_frame(
                 sk: LockedSock<'_>,
                 conn: ConnRef<'_>,
@@ -431,7 +418,10 @@ pub(crate) mod arguments {
                 Msg, //
             },
             skb::SkBuff,
-            sock::LockedSock,
+            sock::{
+                LockedSock,
+                Sock, //
+            },
             user_buffer::Pinned, //
         }, //
     };

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The same-host short cut: what an application writes goes to the receive queue of the other
-//! end, if that is an entry of the peer device, without a frame. Off unless the device's knob
-//! `short_cut` says otherwise.
+//! end, if that is an entry of the peer device, without a frame. The device's knob
+//! `short_cut` says whether it may.
 //!
-//! The sender's task owns its socket, as in any write; of the receiver the spin lock is taken,
-//! as at the end of a doorbell. What the numbers of both become is decided in
-//! `logic/short_cut.rs`; anything that is not clear goes by frames. The buffers that bytes are
-//! appended to are ordinary ones of the receive queue, with nothing of ours in them: an
-//! upload has nothing to do.
+//! It is done under the spin locks of both sockets, neither of which a task owns. What the
+//! numbers of both become is decided in `logic/short_cut.rs`; anything that is not clear goes by
+//! frames. The buffers that bytes are appended to are ordinary ones of the receive queue,
+//! with nothing of ours in them: an upload has nothing to do.
 
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -25,43 +24,38 @@ use crate::{
             self,
             End,
             Room,
-            Sizes,
             Why, //
         },
-        transmit::NAGLE_CORK,
         tuple::Family, //
     },
     net::{
         context::Bh,
         proto::Msg,
-        sock::LockedSock,
-        sync::rcu::ReadGuard, //
+        sock::{
+            LockedSock,
+            Sock, //
+        },
+        sock_pair::SockPair,
+        sync::rcu::ReadGuard,
+        tcp::SHORT_SIZES as SIZES, //
     }, //
 };
 
-/// Of what a buffer's head is allocated with: `struct skb_shared_info` is at its end.
-const SIZES: Sizes = Sizes {
-    small: 1024,
-    large: 32 * 1024,
-    overhead: 320,
-};
-
-/// Bytes of `msg`, of which `left` are left, that went past the wire.
-pub(super) fn pass<N: Nic>(
-    sk: LockedSock<'_>,
-    entry: &Entry<N>,
-    msg: &mut Msg<'_>,
-    left: usize,
-    bh: &Bh,
-) -> usize {
+/// Bytes of `msg` that went past the wire.
+pub(super) fn pass<N: Nic>(sk: &Sock, entry: &Entry<N>, msg: &mut Msg<'_>, bh: &Bh) -> usize {
     let stats = entry.nic.engine().stats();
     let mut done = 0;
-    while done < left {
-        let want = (left - done).min(SIZES.large as usize) as u32;
+    let mut refreshed = false;
+    while done < msg.len() {
+        let want = (msg.len() - done).min(SIZES.large as usize) as u32;
         match section(sk, entry, msg, want, bh) {
             Ok(n) => {
                 stats.passed(n);
                 done += n as usize;
+            }
+            Err(Why::Changed) if !refreshed => {
+                refreshed = true;
+                refresh(sk, entry, bh);
             }
             Err(why) => {
                 stats.not_passed(why);
@@ -72,20 +66,30 @@ pub(super) fn pass<N: Nic>(
     done
 }
 
-/// One section under the receiver's lock.
+/// An object below the connection may have changed: looks, as before a frame.
+#[cold]
+fn refresh<N: Nic>(sk: &Sock, entry: &Entry<N>, bh: &Bh) {
+    let lock = sk.bh_lock(bh);
+    let guard = ReadGuard::within(bh);
+    if let Some(sk) = lock.try_own() {
+        if host::of(sk, &guard).is_some_and(|conn| conn.hwid() == entry.hwid) {
+            // What is wrong is said again when frames are sent.
+            let _ = tx_path(sk, entry, bh);
+        }
+    }
+}
+
+/// One section under the locks of both sockets.
+#[inline(always)]
 fn section<N: Nic>(
-    sk: LockedSock<'_>,
+    sk: &Sock,
     entry: &Entry<N>,
     msg: &mut Msg<'_>,
     want: u32,
     bh: &Bh,
 ) -> Result<u32, Why> {
-    let nic = tx_path(sk, entry, bh).map_err(|_| Why::Seen)?;
-    if entry.layers.is_some() || nic.dev().has_taps(bh) {
-        return Err(Why::Seen);
-    }
-    let peer = nic.peer(bh).ok_or(Why::Special)?;
     let guard = ReadGuard::within(bh);
+    let peer = entry.nic.peer(bh).ok_or(Why::Special)?;
     let last = Hwid::from_raw(entry.other.load(Relaxed));
     let other = last.and_then(|hwid| peer.engine().get(&guard, hwid));
     let other = match other {
@@ -97,81 +101,110 @@ fn section<N: Nic>(
             other
         }
     };
-    let addressed = entry.template.with(sk, |t| t.dst_mac() == Some(&other.mac));
-    if !addressed || other.layers.is_some() || !peer.dev().is_up() {
+    let pair = sk.lock_with(&other.sk, bh).ok_or(Why::Owned)?;
+    way(&pair, entry, &other, bh)?;
+    if !is_plain(pair.from(), entry, &guard)
+        || !is_plain(pair.to(), &other, &guard)
+        || !pair.from().gives_bytes()
+        || !pair.to().receives_bytes()
+        || other.buffer.posted(pair.to())
+        || host::may_defer()
+    {
         return Err(Why::Special);
     }
-    let lock = other.sk.bh_lock(bh);
+    let bytes = transfer(&pair, entry, &other, msg, want)?;
+    pair.with_to(|to| host::data_ready(to, &guard));
+    Ok(bytes)
+}
+
+/// Whether nobody would see, judge or change a frame from one end to the other, and it would
+/// get there.
+#[inline(always)]
+fn way<N: Nic>(
+    pair: &SockPair<'_>,
+    entry: &Entry<N>,
+    other: &Entry<N>,
+    bh: &Bh,
+) -> Result<(), Why> {
+    let from = pair.from();
+    let nic = &*entry.nic;
+    if !from.tx_blockers(&entry.path_dev, bh).is_clear()
+        || nic.dev().has_taps(bh)
+        || entry.layers.is_some()
+        || other.layers.is_some()
+    {
+        return Err(Why::Seen);
+    }
+    let changes = nic.engine().objects().changes();
+    if !entry.next_hop.get(from).is_of(changes) {
+        return Err(Why::Changed);
+    }
     let v6 = other.tuple.family == Family::V6;
-    let arrival = lock.arrival(&other.path_dev, other.raw, v6);
+    let arrival = pair.to_lock().arrival(&other.path_dev, other.raw, v6);
     if !arrival.is_expected() || arrival.is_tapped() || arrival.is_raw() || other.sk.is_watched() {
         return Err(Why::Seen);
     }
-    let to = lock.try_own().ok_or(Why::Owned)?;
-    let delegated =
-        host::of(to, &guard).is_some_and(|conn| conn.delegated(to) && conn.hwid() == other.hwid);
-    let plain = delegated
-        && to.receives_bytes()
-        && !to.wants_host()
-        && to.in_order()
-        && !to.in_recovery()
-        && !sk.in_recovery()
-        && !sk.receive_closed()
-        && !other.buffer.posted(to)
-        && !host::may_defer();
-    if !plain {
-        return Err(Why::Special);
+    let addressed = entry
+        .template
+        .with(from, |t| t.dst_mac() == Some(&other.mac));
+    match addressed && other.nic.dev().is_up() {
+        true => Ok(()),
+        false => Err(Why::Special),
     }
-    transfer(sk, entry, to, &other, msg, want, &guard)
+}
+
+/// Whether the target has the end, and nothing about it is out of the ordinary.
+#[inline(always)]
+fn is_plain<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, guard: &ReadGuard<'_>) -> bool {
+    let conn = host::of(sk, guard);
+    conn.is_some_and(|conn| conn.hwid() == entry.hwid && conn.delegated(sk))
+        && !sk.wants_host()
+        && sk.in_order()
+        && !sk.in_recovery()
 }
 
 /// Both ends are there, and ordinary: their numbers decide.
 #[inline(always)]
 fn transfer<N: Nic>(
-    sk: LockedSock<'_>,
+    pair: &SockPair<'_>,
     entry: &Entry<N>,
-    to: LockedSock<'_>,
     other: &Entry<N>,
     msg: &mut Msg<'_>,
     want: u32,
-    guard: &ReadGuard<'_>,
 ) -> Result<u32, Why> {
-    entry
-        .data
-        .with_mut(sk, |a| {
-            other.data.with_mut(to, |b| {
-                entry.load(sk, a);
-                other.load(to, b);
-                let ends = [(&*a, sk), (&*b, to)].map(|(data, sk)| End {
-                    data,
-                    write_seq: sk.write_seq(),
-                });
-                short_cut::clear(&ends[0], &ends[1])?;
-                if a.cached.nonagle & NAGLE_CORK != 0 {
-                    return Err(Why::Special);
-                }
-                let room = short_cut::room(b, want, || to.would_offer());
-                if room.bytes == 0 {
-                    return Err(Why::Window);
-                }
-                let size = match to.receive_tailroom() {
-                    0 => {
-                        let window = room.offer.map_or(b.receive_window(), |offer| offer.wnd);
-                        let memory = to.receive_memory(window.saturating_sub(room.bytes));
-                        short_cut::buffer_size(room.bytes, to.unread(), &memory, &SIZES)
-                            .ok_or(Why::Memory)?
-                    }
-                    _ => 0,
-                };
-                let bytes = to.append_received(msg, room.bytes, size);
-                if bytes == 0 {
-                    return Err(Why::Memory);
-                }
-                short_cut::pass(a, b, Room { bytes, ..room });
-                sk.store_passed(a, bytes);
-                to.store_passed(b, 0);
-                Ok(bytes)
-            })
-        })
-        .inspect(|_| host::data_ready(to, guard))
+    let (from, to) = (pair.from(), pair.to());
+    let (mut a, mut b) = (from.short_end(), to.short_end());
+    short_cut::clear(&a, &b)?;
+    let room = short_cut::room(&b, want, to.window_clamp(), || to.would_offer());
+    if room.bytes == 0 {
+        return Err(Why::Window);
+    }
+    let size = match to.receive_tailroom() {
+        0 => size_of_buffer(to, &b, room)?,
+        _ => 0,
+    };
+    let bytes = to.append_received(msg, room.bytes, size);
+    if bytes == 0 {
+        return Err(Why::Memory);
+    }
+    short_cut::pass(&mut a, &mut b, Room { bytes, ..room });
+    from.store_given(&a, bytes);
+    to.store_taken(&b, bytes);
+    entry.data.with_mut(from, |data| {
+        entry.audited(from, data);
+        a.store(data, bytes, 0);
+    });
+    other.data.with_mut(to, |data| {
+        other.audited(to, data);
+        b.store(data, 0, bytes);
+    });
+    Ok(bytes)
+}
+
+/// The size of a new buffer.
+#[inline(always)]
+fn size_of_buffer(to: LockedSock<'_>, end: &End, room: Room) -> Result<u32, Why> {
+    let window = room.offer.map_or(end.receive_window(), |offer| offer.wnd);
+    let memory = to.receive_memory(window.saturating_sub(room.bytes));
+    short_cut::buffer_size(room.bytes, to.unread(), &memory, &SIZES).ok_or(Why::Memory)
 }

@@ -109,16 +109,12 @@ fn buffer_full(lock: &UserLock<'_>) -> bool {
 }
 
 /// Bytes of `msg` that went to the other end, on the same machine, without frames.
-fn short_cut(lock: &UserLock<'_>, msg: &mut Msg<'_>) -> usize {
-    let sk = lock.locked();
+#[inline(always)]
+fn short_cut(sk: &Sock, msg: &mut Msg<'_>) -> usize {
     let bh = BhGuard::new();
     let guard = ReadGuard::within(&bh);
-    let conn = connection::of(sk, &guard).filter(|conn| conn.delegated(sk));
-    match conn.and_then(|conn| conn.reach()) {
-        Some((target, at)) if target.device().short_cut() => {
-            let left = msg.len();
-            target.pass(sk, at, msg, left, &bh)
-        }
+    match connection::of_now(sk, &guard).and_then(|conn| conn.reach()) {
+        Some((target, at)) if target.device().short_cut() => target.pass(sk, at, msg, &bh),
         _ => 0,
     }
 }
@@ -231,19 +227,22 @@ pub(super) fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>> {
     if flags & !PLAIN != 0 || msg.has_control() || msg.len() == 0 {
         return None;
     }
-    let mut lock = connection::lock(sk, c"sendmsg")?;
-    if !may_write(lock.locked()) {
-        return None;
-    }
     let done = match flags & c::MSG_MORE {
-        0 => short_cut(&lock, msg),
+        0 => short_cut(sk, msg),
         _ => 0,
     };
     if done == msg.len() {
         return Some(Ok(done));
     }
-    lock.locked().check_app_limited();
+    send(sk, msg, flags, done)
+}
 
+/// What is left of `msg` after `done` bytes, by the send queue. `None`: the host's `sendmsg`
+/// does all of it.
+fn send(sk: &Sock, msg: &mut Msg<'_>, flags: u32, done: usize) -> Option<Result<usize>> {
+    let Some(mut lock) = connection::lock(sk, c"sendmsg") else {
+        return (done != 0).then_some(Ok(done));
+    };
     let mut call = Call {
         sk,
         flags,
@@ -251,6 +250,13 @@ pub(super) fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>> {
         timeout: None,
         done,
     };
+    if !may_write(lock.locked()) {
+        return match done {
+            0 => None,
+            _ => call.go_on_in_host(&mut lock, msg),
+        };
+    }
+    lock.locked().check_app_limited();
     match call.append_all(&mut lock, msg) {
         Some(AppendError::Memory | AppendError::Full) => {
             return call.go_on_in_host(&mut lock, msg);

@@ -213,16 +213,10 @@ pub(crate) trait OffloadTarget: Send + Sync {
     /// socket's Nagle setting for this call (`TCP_NAGLE_*`).
     fn send(&self, sk: LockedSock<'_>, conn: ConnRef<'_>, push: Push, bh: &Bh);
 
-    /// Bytes of `msg`, of which `left` are left, that go to the other end without frames, on the
-    /// same machine. The task owns the socket; nothing waits in its send queue.
-    fn pass(
-        &self,
-        _sk: LockedSock<'_>,
-        _conn: ConnRef<'_>,
-        _msg: &mut Msg<'_>,
-        _left: usize,
-        _bh: &Bh,
-    ) -> usize {
+    /// Bytes of `msg`, from its begin, that went to the other end without frames, on the same
+    /// machine. Called for a write, with the socket not locked: whatever is in the way, they go
+    /// by [`send`](Self::send).
+    fn pass(&self, _sk: &Sock, _conn: ConnRef<'_>, _msg: &mut Msg<'_>, _bh: &Bh) -> usize {
         0
     }
 

@@ -12,6 +12,7 @@
 
 #include "buffer.h"
 #include "recv.h"
+#include "short.h"
 
 /*
  * The spin lock, with bottom halves off, unless a task owns the socket: lock_sock_fast()
@@ -74,6 +75,43 @@ static bool toe_recv_odd(const struct sk_buff *skb)
 }
 
 /*
+ * Has tcp_read_done() nothing to do after @len bytes but to let their buffers go: no ACK or
+ * window update to send, nothing to measure (tcp_rcv_space_adjust())?
+ */
+static bool toe_recv_quiet(const struct sock *sk)
+{
+	const struct tcp_sock *tp = tcp_sk(sk);
+	u32 rtt = tp->rcv_rtt_est.rtt_us;
+
+	return !inet_csk_ack_scheduled(sk) && 2 * tcp_receive_window(tp) > tp->window_clamp &&
+	       (!rtt || tcp_stamp_us_delta(tp->tcp_mstamp, tp->rcvq_space.time) < rtt >> 3);
+}
+
+/* tcp_read_done() of @len bytes, all of which are there and of ordinary buffers. */
+static void toe_recv_done(struct sock *sk, u32 len)
+{
+	struct tcp_sock *tp = tcp_sk(sk);
+	u32 end = tp->copied_seq + len;
+	struct sk_buff *skb;
+
+	if (!toe_recv_quiet(sk)) {
+		tcp_read_done(sk, len);
+		return;
+	}
+	while ((skb = skb_peek(&sk->sk_receive_queue)) &&
+	       !after(TCP_SKB_CB(skb)->end_seq, end)) {
+		__skb_unlink(skb, &sk->sk_receive_queue);
+		if (likely(skb->destructor == sock_rfree)) {
+			sock_rfree(skb);
+			skb->destructor = NULL;
+			skb->sk = NULL;
+		}
+		toe_receive_free(skb);
+	}
+	WRITE_ONCE(tp->copied_seq, end);
+}
+
+/*
  * Up to @len bytes of the receive queue, as tcp_recvmsg() would have returned them:
  * their number, which is 0 if there are none, or TOE_READ_HOST. Under the spin lock, with
  * no owner, in process context.
@@ -104,7 +142,7 @@ static int toe_recv_take(struct sock *sk, struct msghdr *msg, size_t len)
 		skb = skb_peek_next(skb, &sk->sk_receive_queue);
 	} while (skb && done < len);
 	pagefault_enable();
-	tcp_read_done(sk, done);
+	toe_recv_done(sk, done);
 	return done;
 
 host:

@@ -17,6 +17,7 @@
 enum { TOE_HZ = HZ };
 enum { TOE_SOCK_RCVTSTAMP = SOCK_RCVTSTAMP };
 enum { TOE_SOCK_KEEPOPEN = SOCK_KEEPOPEN };
+enum { TOE_SOCK_FASYNC = SOCK_FASYNC };
 #endif
 
 /* Fields that are bit fields or sit behind inlines, read in one go. */
@@ -70,6 +71,7 @@ struct toe_keepalive {
 
 void toe_bh_lock_sock(struct sock *sk);
 void toe_bh_unlock_sock(struct sock *sk);
+bool toe_bh_lock_pair(struct sock *a, struct sock *b);
 bool toe_sock_owned(struct sock *sk);
 bool toe_sock_owned_now(const struct sock *sk);
 void toe_lock_sock(struct sock *sk);

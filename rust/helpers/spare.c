@@ -4,21 +4,25 @@
  * engine to the other, and a segment of a conversation until it is answered: allocating
  * them each time costs more than building the frame.
  *
- * Each CPU keeps one buffer for pure ACKs, and for segments as many as one ACK of a stream
- * of small writes frees. Only the memory is reused: a buffer from here is in the state in
- * which alloc_skb() and alloc_skb_fclone() return one.
+ * Each CPU keeps one buffer for pure ACKs, for segments as many as one ACK of a stream
+ * of small writes frees, and one of each size for what goes without frames. Only the memory
+ * is reused: a buffer from here is in the state in which alloc_skb() and alloc_skb_fclone()
+ * return one.
  */
 
 #include <linux/percpu.h>
 #include <linux/skbuff_ref.h>
 #include <net/tcp.h>
 
+#include "short.h"
 #include "tcp.h"
 
 #define TOE_SPARE_SEGMENTS 4
+#define TOE_SPARE_SIZES (ilog2(TOE_RECEIVE_MAX / TOE_RECEIVE_MIN) + 1)
 
 static DEFINE_PER_CPU(struct sk_buff *, toe_spare_header);
 static DEFINE_PER_CPU(struct sk_buff *, toe_spare_segments[TOE_SPARE_SEGMENTS]);
+static DEFINE_PER_CPU(struct sk_buff *, toe_spare_receive[TOE_SPARE_SIZES]);
 
 /* Where the head of a buffer of ours ends: others are not kept. */
 static unsigned int toe_head_end;
@@ -38,7 +42,13 @@ static bool toe_may_keep(struct sk_buff *skb)
 	return refcount_read(&skb->users) == 1 && !skb_cloned(skb) && !skb->head_frag &&
 	       !skb->pfmemalloc && !skb->destructor && !skb->_skb_refdst &&
 	       !skb_has_extensions(skb) && !skb_get_nfct(skb) && !shinfo->flags &&
-	       !shinfo->frag_list && skb_end_offset(skb) == READ_ONCE(toe_head_end);
+	       !shinfo->frag_list;
+}
+
+/* Is its head of the size that those of frames have? */
+static bool toe_head_is_ours(const struct sk_buff *skb)
+{
+	return skb_end_offset(skb) == READ_ONCE(toe_head_end);
 }
 
 /* What __alloc_skb() makes of new memory. */
@@ -78,7 +88,8 @@ struct sk_buff *toe_header_alloc(void)
 void toe_header_free(struct sk_buff *skb)
 {
 	if (skb->fclone != SKB_FCLONE_UNAVAILABLE || skb_shinfo(skb)->nr_frags ||
-	    !toe_may_keep(skb) || this_cpu_cmpxchg(toe_spare_header, NULL, skb))
+	    !toe_head_is_ours(skb) || !toe_may_keep(skb) ||
+	    this_cpu_cmpxchg(toe_spare_header, NULL, skb))
 		napi_consume_skb(skb, 1);
 }
 
@@ -119,7 +130,7 @@ void toe_segment_free(struct sk_buff *skb)
 	int i;
 
 	if (skb->fclone != SKB_FCLONE_ORIG || refcount_read(&fclones->fclone_ref) != 1 ||
-	    !toe_may_keep(skb)) {
+	    !toe_head_is_ours(skb) || !toe_may_keep(skb)) {
 		__kfree_skb(skb);
 		return;
 	}
@@ -132,6 +143,32 @@ void toe_segment_free(struct sk_buff *skb)
 		__kfree_skb(skb);
 }
 
+/*
+ * A buffer for the receive queue, all of it head: @size bytes with what alloc_skb() adds, a
+ * power of two. Bottom halves are disabled.
+ */
+struct sk_buff *toe_receive_alloc(u32 size)
+{
+	struct sk_buff *skb;
+
+	skb = this_cpu_xchg(toe_spare_receive[ilog2(size / TOE_RECEIVE_MIN)], NULL);
+	if (likely(skb))
+		return toe_renew(skb, SKB_FCLONE_UNAVAILABLE);
+	return alloc_skb(SKB_WITH_OVERHEAD(size), GFP_ATOMIC | __GFP_NOWARN);
+}
+
+/* __kfree_skb() of a buffer that was in a receive queue. Bottom halves are disabled. */
+void toe_receive_free(struct sk_buff *skb)
+{
+	u32 size = SKB_HEAD_ALIGN(skb_end_offset(skb));
+
+	if (skb->fclone != SKB_FCLONE_UNAVAILABLE || skb_is_nonlinear(skb) ||
+	    !is_power_of_2(size) || size < TOE_RECEIVE_MIN || size > TOE_RECEIVE_MAX ||
+	    !toe_may_keep(skb) ||
+	    this_cpu_cmpxchg(toe_spare_receive[ilog2(size / TOE_RECEIVE_MIN)], NULL, skb))
+		__kfree_skb(skb);
+}
+
 /* The module goes, and no task is left in its code. */
 void toe_spares_free(void)
 {
@@ -141,5 +178,7 @@ void toe_spares_free(void)
 		kfree_skb(per_cpu(toe_spare_header, cpu));
 		for (i = 0; i < TOE_SPARE_SEGMENTS; i++)
 			kfree_skb(per_cpu(toe_spare_segments[i], cpu));
+		for (i = 0; i < TOE_SPARE_SIZES; i++)
+			kfree_skb(per_cpu(toe_spare_receive[i], cpu));
 	}
 }

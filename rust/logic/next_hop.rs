@@ -46,6 +46,12 @@ impl NextHop {
         self.changes == changes && self.second == second
     }
 
+    /// Returns whether no object was changed since the last check.
+    #[inline(always)]
+    pub const fn is_of(&self, changes: u32) -> bool {
+        self.changes == changes
+    }
+
     /// Returns whether the peer has acknowledged something since the last check: frames
     /// reach it.
     pub const fn progressed(&self, snd_una: Seq) -> bool {

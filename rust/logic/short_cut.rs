@@ -18,18 +18,85 @@ use super::{
     window::Offer, //
 };
 
-/// One end, under its lock.
-#[derive(Clone, Copy, Debug)]
-pub struct End<'a> {
-    /// The connection's state.
-    pub data: &'a ConnData,
+/// The numbers of one end that are looked at, or move, under its lock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct End {
     /// The sequence number after all that was written (`write_seq`).
     pub write_seq: Seq,
+    /// As in [`ConnDelegated`](super::conn::ConnDelegated), and so are the others.
+    pub snd_una: Seq,
+    /// The next one to be sent.
+    pub snd_nxt: Seq,
+    /// The peer's window from `snd_una` on.
+    pub snd_wnd: u32,
+    /// The segment that said so.
+    pub snd_wl1: Seq,
+    /// The largest window that the peer had.
+    pub max_window: u32,
+    /// The next one to be received.
+    pub rcv_nxt: Seq,
+    /// `rcv_nxt` when the window was offered.
+    pub rcv_wup: Seq,
+    /// The window from there on.
+    pub rcv_wnd: u32,
+    /// The scale of that window in a header.
+    pub rcv_wscale: u8,
 }
 
-impl End<'_> {
-    fn has_unsent(&self) -> bool {
-        self.write_seq != self.data.snd_nxt
+impl End {
+    /// Those of a connection.
+    #[cfg(any(test, not(MODULE), CONFIG_KUNIT = "y"))]
+    pub fn of(data: &ConnData, write_seq: Seq) -> Self {
+        Self {
+            write_seq,
+            snd_una: data.snd_una,
+            snd_nxt: data.snd_nxt,
+            snd_wnd: data.snd_wnd,
+            snd_wl1: data.snd_wl1,
+            max_window: data.max_window,
+            rcv_nxt: data.rcv_nxt,
+            rcv_wup: data.rcv_wup,
+            rcv_wnd: data.rcv_wnd,
+            rcv_wscale: data.constant.rcv_wscale,
+        }
+    }
+
+    /// The connection has these, after so many bytes that were sent and acknowledged, or
+    /// received.
+    #[inline(always)]
+    pub fn store(&self, data: &mut ConnData, sent: u32, received: u32) {
+        data.snd_una = self.snd_una;
+        data.snd_nxt = self.snd_nxt;
+        data.snd_wnd = self.snd_wnd;
+        data.snd_wl1 = self.snd_wl1;
+        data.max_window = self.max_window;
+        data.rcv_nxt = self.rcv_nxt;
+        data.rcv_wup = self.rcv_wup;
+        data.rcv_wnd = self.rcv_wnd;
+        data.bytes_acked = data.bytes_acked.wrapping_add(u64::from(sent));
+        data.bytes_received = data.bytes_received.wrapping_add(u64::from(received));
+    }
+
+    /// What is left of the window that was offered (`tcp_receive_window()`).
+    #[inline(always)]
+    pub const fn receive_window(&self) -> u32 {
+        self.rcv_wup
+            .add(self.rcv_wnd)
+            .saturating_dist_from(self.rcv_nxt)
+    }
+
+    /// What the other end can be told of `window`.
+    #[inline(always)]
+    fn told(&self, window: u32) -> u32 {
+        window.min(u32::from(u16::MAX) << self.rcv_wscale.min(MAX_WSCALE))
+    }
+
+    /// Hears of the window of the other end.
+    #[inline(always)]
+    fn hear(&mut self, of: &Self) {
+        let edge = of.rcv_nxt.add(of.told(of.receive_window()));
+        self.snd_wnd = edge.saturating_dist_from(self.snd_una);
+        self.max_window = self.max_window.max(self.snd_wnd);
     }
 }
 
@@ -51,11 +118,13 @@ pub enum Why {
     Window = 5,
     /// No memory is left for them.
     Memory = 6,
+    /// An object below the connection has changed.
+    Changed = 7,
 }
 
 impl Why {
     /// How many there are.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 8;
 
     /// Their names, as counters have them.
     pub const NAMES: [&'static str; Self::COUNT] = [
@@ -66,6 +135,7 @@ impl Why {
         "on_the_way",
         "window",
         "memory",
+        "changed",
     ];
 }
 
@@ -75,11 +145,14 @@ impl Why {
 /// overtaken by more than a window, it would be dropped. What waits in the receiver's own
 /// send queue goes on with a frame, not with bytes that bring it a window.
 #[inline(always)]
-pub fn clear(from: &End<'_>, to: &End<'_>) -> Result<(), Why> {
-    if from.has_unsent() || !from.data.all_acked() || to.has_unsent() {
+pub fn clear(from: &End, to: &End) -> Result<(), Why> {
+    let rest = (from.write_seq.0 ^ from.snd_nxt.0)
+        | (from.snd_una.0 ^ from.snd_nxt.0)
+        | (to.write_seq.0 ^ to.snd_nxt.0);
+    if rest != 0 {
         return Err(Why::Queued);
     }
-    if from.data.snd_nxt != to.data.rcv_nxt || to.data.snd_nxt != from.data.rcv_nxt {
+    if (from.snd_nxt.0 ^ to.rcv_nxt.0) | (to.snd_nxt.0 ^ from.rcv_nxt.0) != 0 {
         return Err(Why::OnTheWay);
     }
     Ok(())
@@ -97,12 +170,14 @@ pub struct Room {
 /// How many of the `wanted` bytes the receiver's window allows, for ends that are
 /// [clear]. The window is the receiver's own, for the bytes bring it to the sender.
 ///
-/// It is offered anew (`anew`: `tcp_select_window()`, which costs something) only if it would
-/// be half used up.
+/// It is offered anew (`anew`: `tcp_select_window()`, which costs something) if less than half
+/// of the largest one (`window_clamp`) would be left, as a read would do by a frame, or if
+/// it would not do.
 #[inline(always)]
-pub fn room(to: &ConnData, wanted: u32, anew: impl FnOnce() -> Offer) -> Room {
-    let left = told(to, to.receive_window());
-    if left / 2 >= wanted {
+pub fn room(to: &End, wanted: u32, clamp: u32, anew: impl FnOnce() -> Offer) -> Room {
+    let left = to.told(to.receive_window());
+    let rest = left.saturating_sub(wanted);
+    if wanted <= left && rest > clamp - clamp / 2 {
         return Room {
             bytes: wanted,
             offer: None,
@@ -110,15 +185,9 @@ pub fn room(to: &ConnData, wanted: u32, anew: impl FnOnce() -> Offer) -> Room {
     }
     let offer = anew();
     Room {
-        bytes: wanted.min(told(to, offer.wnd)),
+        bytes: wanted.min(to.told(offer.wnd)),
         offer: Some(offer),
     }
-}
-
-/// What the other end can be told of a window.
-#[inline(always)]
-fn told(receiver: &ConnData, window: u32) -> u32 {
-    window.min(u32::from(u16::MAX) << receiver.constant.rcv_wscale.min(MAX_WSCALE))
 }
 
 /// `bytes`, more than none, have been appended to the receiver's queue: the numbers of both ends
@@ -127,31 +196,21 @@ fn told(receiver: &ConnData, window: u32) -> u32 {
 /// The bytes bring the windows of both ends, for they make old what is on its way: the
 /// receiver's ACKs by their ACK number, the sender's by their sequence number.
 #[inline(always)]
-pub fn pass(from: &mut ConnData, to: &mut ConnData, room: Room) {
+pub fn pass(from: &mut End, to: &mut End, room: Room) {
     to.snd_wl1 = from.snd_nxt;
-    hear(to, from);
+    to.hear(from);
     if let Some(offer) = room.offer {
         to.rcv_wnd = offer.wnd;
         to.rcv_wup = to.rcv_nxt;
     }
-    let bytes = room.bytes;
-    to.rcv_nxt = to.rcv_nxt.add(bytes);
+    to.rcv_nxt = to.rcv_nxt.add(room.bytes);
     to.rcv_wnd = to.receive_window();
     to.rcv_wup = to.rcv_nxt;
-    to.bytes_received = to.bytes_received.wrapping_add(u64::from(bytes));
+    from.write_seq = to.rcv_nxt;
     from.snd_nxt = to.rcv_nxt;
     from.snd_una = to.rcv_nxt;
     from.snd_wl1 = to.snd_nxt;
-    from.bytes_acked = from.bytes_acked.wrapping_add(u64::from(bytes));
-    hear(from, to);
-}
-
-/// One end hears of the window of the other.
-#[inline(always)]
-fn hear(end: &mut ConnData, of: &ConnData) {
-    let edge = of.rcv_nxt.add(told(of, of.receive_window()));
-    end.snd_wnd = edge.saturating_dist_from(end.snd_una);
-    end.max_window = end.max_window.max(end.snd_wnd);
+    from.hear(to);
 }
 
 /// Receive memory, all in bytes.
@@ -214,35 +273,56 @@ mod tests {
 
     #[test]
     fn numbers_move_together() {
-        let (mut a, mut b) = pair();
-        let wanted = room(&b, 1000, || Offer::SHUT);
+        let (a, b) = pair();
+        let (mut from, mut to) = (End::of(&a, a.snd_nxt), End::of(&b, b.snd_nxt));
+        let wanted = room(&to, 1000, 4096, || Offer::SHUT);
         assert!(wanted.bytes == 1000 && wanted.offer.is_none());
-        pass(&mut a, &mut b, wanted);
+        pass(&mut from, &mut to, wanted);
+        let (mut a, mut b) = pair();
+        from.store(&mut a, 1000, 0);
+        to.store(&mut b, 0, 1000);
         assert!(a.snd_nxt == Seq(1000) && a.all_acked() && a.snd_wnd == 3096);
+        assert!(from.write_seq == Seq(1000) && to.write_seq == Seq(0));
         assert!(b.rcv_nxt == Seq(1000) && b.rcv_wup == b.rcv_nxt && b.rcv_wnd == 3096);
         assert!(a.bytes_acked == 1000 && b.bytes_received == 1000);
+        assert!(a.bytes_received == 0 && b.bytes_acked == 0);
+    }
+
+    #[test]
+    fn the_window_is_offered_anew_when_half_is_used() {
+        let (_, b) = pair();
+        let to = End::of(&b, b.snd_nxt);
+        let anew = || Offer {
+            wnd: 4000,
+            ..Offer::SHUT
+        };
+        for (wanted, clamp, offered, bytes) in [
+            (1000, 4096, false, 1000),
+            (2047, 4096, false, 2047),
+            (2048, 4096, true, 2048),
+            (4096, 0, true, 4000),
+            (5000, 4096, true, 4000),
+            (1, u32::MAX, true, 1),
+        ] {
+            let room = room(&to, wanted, clamp, anew);
+            assert!(room.offer.is_some() == offered && room.bytes == bytes);
+        }
     }
 
     #[test]
     fn what_is_not_clear_has_a_name() {
-        let (mut a, mut b) = pair();
-        let ask = |a: &ConnData, b: &ConnData, written| {
-            let from = End {
-                data: a,
-                write_seq: Seq(written),
-            };
-            let to = End {
-                data: b,
-                write_seq: b.snd_nxt,
-            };
-            clear(&from, &to)
-        };
-        assert!(ask(&a, &b, 0) == Ok(()));
-        assert!(ask(&a, &b, 1) == Err(Why::Queued));
-        b.delegated.snd_nxt = Seq(1);
-        assert!(ask(&a, &b, 0) == Err(Why::OnTheWay));
-        a.delegated.snd_nxt = Seq(1);
-        assert!(ask(&a, &b, 1) == Err(Why::Queued));
+        let (a, b) = pair();
+        let (mut from, mut to) = (End::of(&a, Seq(0)), End::of(&b, Seq(0)));
+        assert!(clear(&from, &to) == Ok(()));
+        from.write_seq = Seq(1);
+        assert!(clear(&from, &to) == Err(Why::Queued));
+        from.write_seq = Seq(0);
+        to.snd_nxt = Seq(1);
+        assert!(clear(&from, &to) == Err(Why::Queued));
+        to.write_seq = Seq(1);
+        assert!(clear(&from, &to) == Err(Why::OnTheWay));
+        (from.snd_nxt, from.write_seq) = (Seq(1), Seq(1));
+        assert!(clear(&from, &to) == Err(Why::Queued));
     }
 
     #[test]

@@ -34,6 +34,7 @@ pub(crate) mod rtnl;
 pub(crate) mod skb;
 pub(crate) mod sock;
 pub(crate) mod sock_meta;
+pub(crate) mod sock_pair;
 pub(crate) mod spare;
 pub(crate) mod sync;
 pub(crate) mod sysfs;

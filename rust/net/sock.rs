@@ -332,6 +332,16 @@ impl Drop for UserLock<'_> {
 pub(crate) struct BhLock<'a>(&'a Sock);
 
 impl<'a> BhLock<'a> {
+    /// # Safety
+    ///
+    /// This context holds the spin lock, with bottom halves off for all of `'a`, and gives it
+    /// up by this value.
+    #[inline(always)]
+    pub(super) unsafe fn assume(sk: &'a Sock) -> Self {
+        // INVARIANT: live for `'a`, as `sk` is, and locked, as the caller promises.
+        BhLock(sk)
+    }
+
     /// The right to touch the connection, if no user owns it meanwhile.
     pub(crate) fn try_own(&self) -> Option<LockedSock<'_>> {
         // SAFETY: live by the type invariant, and its spin lock held, as lockdep asserts.

@@ -15,6 +15,7 @@ pub(crate) use route::{
     Hop,
     TxBlockers, //
 };
+pub(crate) use short::SIZES as SHORT_SIZES;
 pub(crate) use tx::{
     AppendError,
     SendHead, //

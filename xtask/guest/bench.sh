@@ -8,7 +8,7 @@
 #   [BENCH_ONLY="ROW..."] bench.sh BENCH ROUNDS SCALE TRANSPORT...
 #
 # TRANSPORT: veth, unix, toe-host (the pair, nothing offloaded), toe (both ends
-# offloaded). SCALE multiplies the counts. The floors, which have no transport, are
+# offloaded, by frames), toe-short (the same, with the short cut). SCALE multiplies the counts. The floors, which have no transport, are
 # those of `floor`.
 
 bench=$1
@@ -28,7 +28,10 @@ one() { # TRANSPORT NAME WORKLOAD SIZE COUNT
 	floor) ;;
 	*) BENCH_CLIENT_NS=/run/netns/c-toe BENCH_SERVER_NS=/run/netns/s-toe ;;
 	esac
-	if [ "$1" = toe ]; then how=ulp; fi
+	case $1 in
+	toe) how=ulp && short_cut off ;;
+	toe-short) how=ulp && short_cut auto ;;
+	esac
 	# /sys shows the devices of the namespace it was mounted in.
 	if [[ $3 == @(idle|batch) ]]; then run=(ip netns exec c-toe) BENCH_CLIENT_NS=; fi
 	out=$("${run[@]}" "$bench" "$3" $how "$4" "$5" "$count") || { echo "@failed: $1 $2"; failed=1; return; }

@@ -15,16 +15,22 @@ pair() { # KIND: veth or toe
 	ip netns exec c-"$kind" ping -q -c 1 -W 5 192.0.2.2 >/dev/null || exit 1
 }
 
-# The pairs of the transports: one for both of the module's, for policy `ulp`, the
+# The pairs of the transports: one for all of the module's, for policy `ulp`, the
 # default, offloads who asks for it.
 pairs() { # TRANSPORT...
 	local t
 	for t; do
 		case $t in
 		veth) pair veth ;;
-		toe | toe-host) [ -e /run/netns/c-toe ] || pair toe ;;
+		toe | toe-host | toe-short) [ -e /run/netns/c-toe ] || pair toe ;;
 		esac
 	done
+}
+
+# Whether offloaded connections of that pair may go without frames.
+short_cut() { # off|auto
+	ip netns exec c-toe sh -c "echo $1 >/sys/class/net/b0/toe/short_cut"
+	ip netns exec s-toe sh -c "echo $1 >/sys/class/net/b1/toe/short_cut"
 }
 
 wanted() { [[ " ${BENCH_ONLY:-$1} " == *" $1 "* ]]; }

@@ -9,12 +9,19 @@ use core::ptr::{
     write_volatile, //
 };
 
+use super::{
+    jiffies32,
+    ESTABLISHED, //
+};
 use crate::{
     bindings,
     logic::{
-        conn::ConnData,
         seq::Seq,
-        short_cut::Memory,
+        short_cut::{
+            End,
+            Memory,
+            Sizes, //
+        },
         window::{
             self,
             Offer,
@@ -27,20 +34,80 @@ use crate::{
     }, //
 };
 
+/// What a buffer's head is allocated with: `struct skb_shared_info` is at its end.
+pub(crate) const SIZES: Sizes = Sizes {
+    small: bindings::TOE_RECEIVE_MIN as u32,
+    large: bindings::TOE_RECEIVE_MAX as u32,
+    overhead: bindings::TOE_RECEIVE_OVERHEAD as u32,
+};
+
 impl LockedSock<'_> {
-    /// The sequence number after all that was written.
+    /// Returns whether the connection is established in both directions, without an error and
+    /// without urgent data.
     #[inline(always)]
-    pub(crate) fn write_seq(&self) -> Seq {
-        // SAFETY: live and locked by the type invariant; a field, read in place.
-        Seq(unsafe { (*self.tp()).write_seq })
+    fn is_established(&self) -> bool {
+        let (sk, tp) = (self.as_ptr(), self.tp());
+        // SAFETY: live and locked by the type invariant; fields, read in place, of which the
+        // error may be set by others as a single word.
+        unsafe {
+            let mut odd = usize::from((*sk).__sk_common.skc_state ^ ESTABLISHED);
+            odd |= usize::from((*sk).sk_shutdown);
+            odd |= read_volatile(addr_of!((*sk).sk_err)) as usize;
+            odd |= usize::from((*tp).urg_data);
+            odd == 0
+        }
     }
 
-    /// Returns whether bytes may be appended to the receive queue without a frame, as far as the
-    /// socket's own state goes.
+    /// Returns whether the socket may take in bytes without a frame, as far as its own state
+    /// goes. Security modules judge frames (`security_sock_rcv_skb()`), and users in the
+    /// kernel, who say so in `sk_user_data`, may want some.
     #[inline(always)]
     pub(crate) fn receives_bytes(&self) -> bool {
-        // SAFETY: live and locked by the type invariant; the callee reads fields.
-        unsafe { bindings::toe_short_receives(self.as_ptr()) }
+        // SAFETY: live and locked by the type invariant; a pointer that is compared with null.
+        let used = unsafe { read_volatile(addr_of!((*self.as_ptr()).sk_user_data)) };
+        !cfg!(CONFIG_SECURITY_NETWORK) && used.is_null() && self.is_established()
+    }
+
+    /// The same of the socket that bytes come from: it holds nothing back, and nobody wants to
+    /// hear of room by a signal (`SOCKWQ_ASYNC_NOSPACE`).
+    #[inline(always)]
+    pub(crate) fn gives_bytes(&self) -> bool {
+        const FASYNC: usize = 1 << bindings::TOE_SOCK_FASYNC;
+        // SAFETY: live and locked by the type invariant; fields, read in place, of which the
+        // flags may be changed by others as a single word.
+        unsafe {
+            let flags = addr_of!((*self.as_ptr()).__sk_common.__bindgen_anon_5.skc_flags);
+            let corked = u32::from((*self.tp()).nonagle()) & bindings::TCP_NAGLE_CORK;
+            read_volatile(flags) & FASYNC == 0 && corked == 0 && self.is_established()
+        }
+    }
+
+    /// The numbers that move.
+    #[inline(always)]
+    pub(crate) fn short_end(&self) -> End {
+        let tp = self.tp();
+        // SAFETY: live and locked by the type invariant; fields, read in place.
+        unsafe {
+            End {
+                write_seq: Seq((*tp).write_seq),
+                snd_una: Seq((*tp).snd_una),
+                snd_nxt: Seq((*tp).snd_nxt),
+                snd_wnd: (*tp).snd_wnd,
+                snd_wl1: Seq((*tp).snd_wl1),
+                max_window: (*tp).max_window,
+                rcv_nxt: Seq((*tp).rcv_nxt),
+                rcv_wup: Seq((*tp).rcv_wup),
+                rcv_wnd: (*tp).rcv_wnd,
+                rcv_wscale: (*tp).rx_opt.rcv_wscale() as u8,
+            }
+        }
+    }
+
+    /// The largest window that may be offered.
+    #[inline(always)]
+    pub(crate) fn window_clamp(&self) -> u32 {
+        // SAFETY: live and locked by the type invariant; a field, read in place.
+        unsafe { (*self.tp()).window_clamp }
     }
 
     /// Bytes that were received and not read.
@@ -74,6 +141,7 @@ impl LockedSock<'_> {
     }
 
     /// What [`offer_window`](Self::offer_window) would offer.
+    #[cold]
     pub(crate) fn would_offer(&self) -> Offer {
         let new = self.new_window();
         let tp = self.tp();
@@ -91,36 +159,70 @@ impl LockedSock<'_> {
         window::offer(new, &last)
     }
 
-    /// Appends up to `want` bytes of `msg` to the receive queue, to a new buffer of `size` if the
-    /// last one has no room. Fewer if there is no memory, or if that of the sender has to be
-    /// faulted in.
+    /// Appends up to `want` bytes of `msg` to the receive queue: to a new buffer of `size`, or
+    /// if that is 0 to the last one, which has [room](Self::receive_tailroom). Fewer if there is
+    /// no memory, or if that of the sender has to be faulted in. Bottom halves off.
     #[inline(always)]
     pub(crate) fn append_received(&self, msg: &mut Msg<'_>, want: u32, size: u32) -> u32 {
+        debug_assert!(size == 0 || (SIZES.small..=SIZES.large).contains(&size));
         // SAFETY: live and locked by the type invariant, and with it the receive queue, to which
         // the callee appends what it has charged; the message is the running call's by the
         // invariant of `Msg`, and its memory is not faulted in.
-        let n = unsafe { bindings::toe_short_append(self.as_ptr(), msg.as_ptr(), want, size) };
-        n.max(0) as u32
+        unsafe { bindings::toe_short_append(self.as_ptr(), msg.as_ptr(), want, size) }
     }
 
-    /// The numbers after bytes have passed: `sent` of them by this socket, or received if 0.
+    /// The numbers of the end that so many bytes came from.
     #[inline(always)]
-    pub(crate) fn store_passed(&self, c: &ConnData, sent: u32) {
-        self.store_rx(c);
+    pub(crate) fn store_given(&self, end: &End, bytes: u32) {
         // SAFETY: live and locked by the type invariant: the fields are this context's, and
         // written in place; those with lockless readers as single words.
         unsafe {
             let tp = self.tp();
-            (*tp).rcv_wup = c.rcv_wup.0;
-            (*tp).rcv_wnd = c.rcv_wnd;
-            if sent != 0 {
-                write_volatile(addr_of_mut!((*tp).write_seq), c.snd_nxt.0);
-                write_volatile(addr_of_mut!((*tp).snd_nxt), c.snd_nxt.0);
-                (*tp).pushed_seq = c.snd_nxt.0;
-                (*tp).snd_up = c.snd_nxt.0;
-                (*tp).bytes_sent = (*tp).bytes_sent.wrapping_add(u64::from(sent));
-            }
-            bindings::toe_short_moved(self.as_ptr(), sent != 0);
+            write_volatile(addr_of_mut!((*tp).write_seq), end.write_seq.0);
+            write_volatile(addr_of_mut!((*tp).snd_nxt), end.snd_nxt.0);
+            (*tp).pushed_seq = end.snd_nxt.0;
+            (*tp).bytes_sent = (*tp).bytes_sent.wrapping_add(u64::from(bytes));
+            (*tp).bytes_acked = (*tp).bytes_acked.wrapping_add(u64::from(bytes));
+            (*tp).snd_up = end.snd_una.0;
+            (*tp).lsndtime = self.store_heard(end);
         }
+    }
+
+    /// The numbers of the end that so many bytes have come to.
+    #[inline(always)]
+    pub(crate) fn store_taken(&self, end: &End, bytes: u32) {
+        // SAFETY: live and locked by the type invariant: the fields are this context's, and
+        // written in place; those with lockless readers as single words.
+        unsafe {
+            let tp = self.tp();
+            write_volatile(addr_of_mut!((*tp).rcv_nxt), end.rcv_nxt.0);
+            (*tp).rcv_wup = end.rcv_wup.0;
+            (*tp).rcv_wnd = end.rcv_wnd;
+            let edge = end.rcv_wup.add(end.rcv_wnd);
+            if edge.after(Seq((*tp).rcv_mwnd_seq)) {
+                (*tp).rcv_mwnd_seq = edge.0;
+            }
+            (*tp).bytes_received = (*tp).bytes_received.wrapping_add(u64::from(bytes));
+            (*self.icsk()).icsk_ack.lrcvtime = self.store_heard(end);
+        }
+    }
+
+    /// What both ends have heard of each other by that; the time. The next frame is not compared
+    /// with what was expected, for the window has changed.
+    #[inline(always)]
+    fn store_heard(&self, end: &End) -> u32 {
+        let now = jiffies32();
+        // SAFETY: live and locked by the type invariant: the fields are this context's, and
+        // written in place; those with lockless readers as single words.
+        unsafe {
+            let tp = self.tp();
+            write_volatile(addr_of_mut!((*tp).snd_una), end.snd_una.0);
+            (*tp).snd_wl1 = end.snd_wl1.0;
+            (*tp).snd_wnd = end.snd_wnd;
+            (*tp).max_window = end.max_window;
+            (*tp).rcv_tstamp = now;
+            (*tp).pred_flags = 0;
+        }
+        now
     }
 }

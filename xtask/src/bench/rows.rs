@@ -37,7 +37,8 @@ pub const TRANSPORTS: &[(&str, &str)] = &[
     ("veth", "veth TCP"),
     ("unix", "AF_UNIX"),
     ("toe-host", "toe, host stack"),
-    ("toe", "toe, offloaded"),
+    ("toe", "toe, by frames"),
+    ("toe-short", "toe, short cut"),
 ];
 
 /// What the offloaded pair is measured for alone.

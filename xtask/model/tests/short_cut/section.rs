@@ -55,16 +55,22 @@ fn by_frames(ends: &[Tcp; 2], from: usize, room: Room, source: Source, bytes: &[
     b.put_unsent(&b_rest);
     [a, b]
 }
+
 /// Whether bytes may pass in the first stage.
 fn first_clear(from: &End<'_>, to: &End<'_>) -> Result<(), Why> {
-    let [from, to] = [from, to].map(|end| first::End {
-        data: end.data,
-        write_seq: end.write_seq,
-    });
+    let [from, to] = [from, to].map(|end| first::End::of(end.data, end.write_seq));
     first::clear(&from, &to).map_err(|why| match why {
         first::Why::Queued => Why::Queued,
         _ => Why::OnTheWay,
     })
+}
+
+/// What the window allows in the first stage.
+fn first_room(to: &Tcp, wanted: u32) -> Room {
+    let end = first::End::of(&to.data, to.write_seq);
+    let clamp = to.limits.rcvbuf / 2;
+    let first::Room { bytes, offer } = first::room(&end, wanted, clamp, || to.would_offer());
+    Room { bytes, offer }
 }
 
 /// The size of a buffer in the first stage.
@@ -125,7 +131,10 @@ impl World {
         let to = 1 - from;
         let mut room = {
             let to = &self.ends[to];
-            room(&to.data, wanted, || to.would_offer())
+            match self.config.first_stage {
+                true => first_room(to, wanted),
+                false => room(&to.data, wanted, || to.would_offer()),
+            }
         };
         if self.has(Fault::NoWindow) {
             room.bytes = wanted;
@@ -243,7 +252,11 @@ impl World {
         let settled = match first_stage {
             true => {
                 let Room { bytes, offer } = room;
-                first::pass(&mut a.data, &mut b.data, first::Room { bytes, offer });
+                let mut from = first::End::of(&a.data, a.write_seq);
+                let mut to = first::End::of(&b.data, b.write_seq);
+                first::pass(&mut from, &mut to, first::Room { bytes, offer });
+                from.store(&mut a.data, bytes, 0);
+                to.store(&mut b.data, 0, bytes);
                 Settled::default()
             }
             false => pass(&mut a.data, &mut b.data, room),
