@@ -103,10 +103,10 @@ fn section<N: Nic>(
     };
     let pair = sk.lock_with(&other.sk, bh).ok_or(Why::Owned)?;
     way(&pair, entry, &other, bh)?;
-    if !is_plain(pair.from(), entry, &guard)
-        || !is_plain(pair.to(), &other, &guard)
+    if !is_delegated(pair.from(), entry, &guard)
+        || !is_delegated(pair.to(), &other, &guard)
         || !pair.from().gives_bytes()
-        || !pair.to().receives_bytes()
+        || !pair.to().takes_bytes(other.tuple.family == Family::V6)
         || other.buffer.posted(pair.to())
         || host::may_defer()
     {
@@ -153,14 +153,11 @@ fn way<N: Nic>(
     }
 }
 
-/// Whether the target has the end, and nothing about it is out of the ordinary.
+/// Whether the target has the end.
 #[inline(always)]
-fn is_plain<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, guard: &ReadGuard<'_>) -> bool {
+fn is_delegated<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, guard: &ReadGuard<'_>) -> bool {
     let conn = host::of(sk, guard);
     conn.is_some_and(|conn| conn.hwid() == entry.hwid && conn.delegated(sk))
-        && !sk.wants_host()
-        && sk.in_order()
-        && !sk.in_recovery()
 }
 
 /// Both ends are there, and ordinary: their numbers decide.
@@ -173,9 +170,9 @@ fn transfer<N: Nic>(
     want: u32,
 ) -> Result<u32, Why> {
     let (from, to) = (pair.from(), pair.to());
-    let (mut a, mut b) = (from.short_end(), to.short_end());
+    let (a, b) = (from.short_end(), to.short_end());
     short_cut::clear(&a, &b)?;
-    let room = short_cut::room(&b, want, to.window_clamp(), || to.would_offer());
+    let room = short_cut::room(&b, want, to.largest_window(), || to.would_offer());
     if room.bytes == 0 {
         return Err(Why::Window);
     }
@@ -187,6 +184,11 @@ fn transfer<N: Nic>(
     if bytes == 0 {
         return Err(Why::Memory);
     }
+    if size != 0 {
+        to.grow_window(bytes, size);
+    }
+    // Nothing has changed; read once more, the numbers need not be kept across the calls.
+    let (mut a, mut b) = (from.short_end(), to.short_end());
     short_cut::pass(&mut a, &mut b, Room { bytes, ..room });
     from.store_given(&a, bytes);
     to.store_taken(&b, bytes);

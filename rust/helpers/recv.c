@@ -81,9 +81,11 @@ static bool toe_recv_odd(const struct sk_buff *skb)
 static bool toe_recv_quiet(const struct sock *sk)
 {
 	const struct tcp_sock *tp = tcp_sk(sk);
-	u32 rtt = tp->rcv_rtt_est.rtt_us;
+	u32 rtt = tp->rcv_rtt_est.rtt_us, largest;
 
-	return !inet_csk_ack_scheduled(sk) && 2 * tcp_receive_window(tp) > tp->window_clamp &&
+	/* __tcp_select_window() offers no more, but for rounding. */
+	largest = min(tp->window_clamp, tp->rcv_ssthresh + (1U << tp->rx_opt.rcv_wscale));
+	return !inet_csk_ack_scheduled(sk) && 2 * tcp_receive_window(tp) > largest &&
 	       (!rtt || tcp_stamp_us_delta(tp->tcp_mstamp, tp->rcvq_space.time) < rtt >> 3);
 }
 

@@ -23,7 +23,7 @@ enum {
 
 /* Bytes that are copied under a spin lock at most: for more a sender had to spin too long. */
 enum {
-	TOE_READ_MAX = 16384,
+	TOE_READ_MAX = 65536,
 };
 
 /* A task that sleeps until payload has come; on its stack. */

@@ -171,13 +171,12 @@ pub struct Room {
 /// [clear]. The window is the receiver's own, for the bytes bring it to the sender.
 ///
 /// It is offered anew (`anew`: `tcp_select_window()`, which costs something) if less than half
-/// of the largest one (`window_clamp`) would be left, as a read would do by a frame, or if
-/// it would not do.
+/// of the `largest` one would be left, as a read would do by a frame, or if it would not do.
 #[inline(always)]
-pub fn room(to: &End, wanted: u32, clamp: u32, anew: impl FnOnce() -> Offer) -> Room {
+pub fn room(to: &End, wanted: u32, largest: u32, anew: impl FnOnce() -> Offer) -> Room {
     let left = to.told(to.receive_window());
     let rest = left.saturating_sub(wanted);
-    if wanted <= left && rest > clamp - clamp / 2 {
+    if wanted <= left && rest > largest - largest / 2 {
         return Room {
             bytes: wanted,
             offer: None,
@@ -225,8 +224,15 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// Whether there is room for a buffer.
     #[inline(always)]
     const fn allows(&self, size: u32) -> bool {
+        self.charged as u64 + size as u64 <= self.limit as u64
+    }
+
+    /// Whether there is without what is promised.
+    #[inline(always)]
+    const fn spares(&self, size: u32) -> bool {
         self.charged as u64 + size as u64 + self.promised as u64 <= self.limit as u64
     }
 }
@@ -242,20 +248,33 @@ pub struct Sizes {
     pub overhead: u32,
 }
 
+impl Sizes {
+    /// The least size that has room for `bytes`, or the largest.
+    #[inline(always)]
+    const fn holds(&self, bytes: u32) -> u32 {
+        let size = bytes.saturating_add(self.overhead);
+        if size <= self.small {
+            return self.small;
+        }
+        if size >= self.large {
+            return self.large;
+        }
+        size.next_power_of_two()
+    }
+}
+
 /// The size of a new buffer for `bytes`, when `unread` wait in the queue: a power of two. It
-/// grows with what is unread, for then more will come. `None`: the memory is promised, to frames
-/// that may come.
+/// grows with what is unread, for then more will come; but not into memory that the window
+/// promised to frames. What the bytes alone need is charged as that of a frame would be, to
+/// which the window is promised, too. `None`: the receive buffer is full.
 #[inline(always)]
 pub fn buffer_size(bytes: u32, unread: u32, memory: &Memory, sizes: &Sizes) -> Option<u32> {
-    let holds = |bytes: u32| {
-        let size = bytes.saturating_add(sizes.overhead);
-        size.checked_next_power_of_two()
-            .unwrap_or(sizes.large)
-            .clamp(sizes.small, sizes.large)
-    };
-    [holds(bytes.max(unread)), holds(bytes), sizes.small]
-        .into_iter()
-        .find(|size| memory.allows(*size))
+    let needed = sizes.holds(bytes);
+    let grown = sizes.holds(bytes.max(unread));
+    if grown > needed && memory.spares(grown) {
+        return Some(grown);
+    }
+    memory.allows(needed).then_some(needed)
 }
 
 #[cfg(any(test, CONFIG_KUNIT = "y"))]
@@ -341,8 +360,13 @@ mod tests {
         assert!(buffer_size(1000, 0, &memory(0), &sizes) == Some(2048));
         assert!(buffer_size(1000, 5000, &memory(0), &sizes) == Some(8192));
         assert!(buffer_size(1000, 5000, &memory(7000), &sizes) == Some(2048));
-        assert!(buffer_size(1000, 5000, &memory(13_000), &sizes) == Some(1024));
-        assert!(buffer_size(1000, 5000, &memory(14_000), &sizes).is_none());
-        assert!(buffer_size(u32::MAX, 1, &memory(0), &sizes) == Some(1024));
+        assert!(buffer_size(1000, 5000, &memory(20_000), &sizes) == Some(2048));
+        let full = |charged| Memory {
+            charged,
+            ..memory(0)
+        };
+        assert!(buffer_size(1000, 0, &full(20_000 - 2048), &sizes) == Some(2048));
+        assert!(buffer_size(1000, 0, &full(20_000 - 2047), &sizes).is_none());
+        assert!(buffer_size(u32::MAX, 1, &full(0), &sizes) == Some(16_384));
     }
 }

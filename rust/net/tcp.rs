@@ -296,6 +296,12 @@ impl<'a> LockedSock<'a> {
     /// the engines check.
     #[inline]
     pub(crate) fn wants_host(&self) -> bool {
+        self.host_only() != 0
+    }
+
+    /// What of that is set, in whatever bits.
+    #[inline(always)]
+    fn host_only(&self) -> usize {
         const RCVTSTAMP: c_ulong = 1 << bindings::TOE_SOCK_RCVTSTAMP;
         let sk = self.as_ptr();
         let tp = self.tp();
@@ -322,10 +328,12 @@ impl<'a> LockedSock<'a> {
             {
                 any |= (*tp).ao_info as usize;
             }
-            any != 0
-                || ca.cong_avoid.is_none()
-                || (u32::from(self.family()) == bindings::AF_INET6
-                    && (!(*(*inet).pinet6).opt.is_null() || (*(*inet).pinet6).rxopt.all != 0))
+            any |= usize::from(ca.cong_avoid.is_none());
+            if u32::from(self.family()) == bindings::AF_INET6 {
+                any |= (*(*inet).pinet6).opt as usize;
+                any |= usize::from((*(*inet).pinet6).rxopt.all);
+            }
+            any
         }
     }
 
@@ -594,14 +602,21 @@ impl<'a> LockedSock<'a> {
 
     /// Returns whether the host stack is in loss recovery, or has retransmitted.
     pub(crate) fn in_recovery(&self) -> bool {
+        self.recovery() != 0
+    }
+
+    /// What says so, in whatever bits.
+    #[inline(always)]
+    fn recovery(&self) -> u32 {
+        const { assert!(CA_OPEN == 0) };
         // SAFETY: live and locked by the type invariant; fields, accessed in place.
         unsafe {
             let (tp, icsk) = (self.tp(), self.icsk());
-            (*icsk).icsk_ca_state() != CA_OPEN
-                || (*tp).sacked_out != 0
-                || (*tp).lost_out != 0
-                || (*tp).retrans_out != 0
-                || (*icsk).icsk_retransmits != 0
+            u32::from((*icsk).icsk_ca_state())
+                | (*tp).sacked_out
+                | (*tp).lost_out
+                | (*tp).retrans_out
+                | u32::from((*icsk).icsk_retransmits)
         }
     }
 

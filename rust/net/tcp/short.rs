@@ -16,6 +16,7 @@ use super::{
 use crate::{
     bindings,
     logic::{
+        rcv_mss,
         seq::Seq,
         short_cut::{
             End,
@@ -42,30 +43,33 @@ pub(crate) const SIZES: Sizes = Sizes {
 };
 
 impl LockedSock<'_> {
-    /// Returns whether the connection is established in both directions, without an error and
-    /// without urgent data.
+    /// What is out of the ordinary about the connection, in whatever bits: it is not established
+    /// in both directions, has an error, urgent data, a gap, a loss, or something that only the
+    /// host stack can do.
     #[inline(always)]
-    fn is_established(&self) -> bool {
+    fn oddities(&self) -> usize {
         let (sk, tp) = (self.as_ptr(), self.tp());
+        let odd = self.host_only() | self.recovery() as usize;
         // SAFETY: live and locked by the type invariant; fields, read in place, of which the
         // error may be set by others as a single word.
         unsafe {
-            let mut odd = usize::from((*sk).__sk_common.skc_state ^ ESTABLISHED);
-            odd |= usize::from((*sk).sk_shutdown);
-            odd |= read_volatile(addr_of!((*sk).sk_err)) as usize;
-            odd |= usize::from((*tp).urg_data);
-            odd == 0
+            odd | usize::from((*sk).__sk_common.skc_state ^ ESTABLISHED)
+                | usize::from((*sk).sk_shutdown)
+                | read_volatile(addr_of!((*sk).sk_err)) as usize
+                | usize::from((*tp).urg_data)
+                | (*tp).out_of_order_queue.rb_node as usize
         }
     }
 
     /// Returns whether the socket may take in bytes without a frame, as far as its own state
-    /// goes. Security modules judge frames (`security_sock_rcv_skb()`), and users in the
-    /// kernel, who say so in `sk_user_data`, may want some.
+    /// goes. Security modules judge frames (`security_sock_rcv_skb()`), users in the
+    /// kernel, who say so in `sk_user_data`, may want some, and so may who looks at their TTL.
     #[inline(always)]
-    pub(crate) fn receives_bytes(&self) -> bool {
+    pub(crate) fn takes_bytes(&self, v6: bool) -> bool {
+        let odd = self.oddities() | usize::from(Self::least_ttl(self.sock(), v6));
         // SAFETY: live and locked by the type invariant; a pointer that is compared with null.
-        let used = unsafe { read_volatile(addr_of!((*self.as_ptr()).sk_user_data)) };
-        !cfg!(CONFIG_SECURITY_NETWORK) && used.is_null() && self.is_established()
+        let user = unsafe { read_volatile(addr_of!((*self.as_ptr()).sk_user_data)) };
+        !cfg!(CONFIG_SECURITY_NETWORK) && odd | user as usize == 0
     }
 
     /// The same of the socket that bytes come from: it holds nothing back, and nobody wants to
@@ -78,7 +82,7 @@ impl LockedSock<'_> {
         unsafe {
             let flags = addr_of!((*self.as_ptr()).__sk_common.__bindgen_anon_5.skc_flags);
             let corked = u32::from((*self.tp()).nonagle()) & bindings::TCP_NAGLE_CORK;
-            read_volatile(flags) & FASYNC == 0 && corked == 0 && self.is_established()
+            (read_volatile(flags) & FASYNC) | corked as usize | self.oddities() == 0
         }
     }
 
@@ -103,11 +107,11 @@ impl LockedSock<'_> {
         }
     }
 
-    /// The largest window that may be offered.
+    /// The largest window that `tcp_select_window()` would offer.
     #[inline(always)]
-    pub(crate) fn window_clamp(&self) -> u32 {
-        // SAFETY: live and locked by the type invariant; a field, read in place.
-        unsafe { (*self.tp()).window_clamp }
+    pub(crate) fn largest_window(&self) -> u32 {
+        // SAFETY: live and locked by the type invariant; fields, read in place.
+        unsafe { (*self.tp()).window_clamp.min((*self.tp()).rcv_ssthresh) }
     }
 
     /// Bytes that were received and not read.
@@ -169,6 +173,33 @@ impl LockedSock<'_> {
         // the callee appends what it has charged; the message is the running call's by the
         // invariant of `Msg`, and its memory is not faulted in.
         unsafe { bindings::toe_short_append(self.as_ptr(), msg.as_ptr(), want, size) }
+    }
+
+    /// So many bytes are in a new buffer of `size`. The window was computed for buffers that are
+    /// less full, and follows as with frames (`tcp_measure_rcv_mss()`, `tcp_grow_window()`); it
+    /// becomes less again by those.
+    #[inline(always)]
+    pub(crate) fn grow_window(&self, bytes: u32, size: u32) {
+        /// Less says nothing of what will come.
+        const LEAST: u32 = 1024;
+
+        if bytes < LEAST {
+            return;
+        }
+        let ratio = rcv_mss::scaling_ratio(bytes, size);
+        // SAFETY: live and locked by the type invariant; fields, accessed in place.
+        unsafe {
+            let tp = self.tp();
+            if ratio > (*tp).scaling_ratio {
+                (*tp).scaling_ratio = ratio;
+                (*tp).window_clamp = (*tp).window_clamp.max(self.full_space() as u32);
+            }
+            if (*tp).rcv_ssthresh < (*tp).window_clamp {
+                let most = ((*tp).window_clamp as i32).min(self.space());
+                let room = most - (*tp).rcv_ssthresh as i32;
+                (*tp).rcv_ssthresh += (2 * bytes).min(room.max(0) as u32);
+            }
+        }
     }
 
     /// The numbers of the end that so many bytes came from.
