@@ -10,12 +10,14 @@
 #   TOE_STALL  seconds without progress that make a transfer fail (default 60)
 #   TOE_VERBOSE  1: show the output of cases that pass, too
 #   TOE_CASES  run only the cases that match this pattern (bash's extglob)
+#   TOE_SHORT_CUT  off (default) or auto: the knob short_cut of both devices, where there is one
 
 shopt -s extglob
 
 TOE_KIND=${TOE_KIND:-toe}
 TOE_LIMIT=${TOE_LIMIT:-300}
 TOE_STALL=${TOE_STALL:-60}
+TOE_SHORT_CUT=${TOE_SHORT_CUT:-off}
 here=$(cd "${BASH_SOURCE[0]%/*}" && pwd)
 BIN=${TOE_BIN:-$here}
 KSFT_SKIP=4
@@ -266,13 +268,23 @@ configure() { # addresses and links of the pair
 		link set $DA up
 		link set lo up
 	END
-	ip -n $B -batch - <<-END
+	ip -n $B -batch - <<-END &&
 		addr add $B4/24 dev $DB
 		addr add $B6/64 dev $DB nodad
 		link set $DB up
 		link set lo up
 	END
+		set_short_cut
 }
+
+# What a device starts with, "" without the knob: nothing is written that is there.
+short_cut_first=
+set_short_cut() {
+	[ -z "$short_cut_first" ] || [ "$short_cut_first" = "$TOE_SHORT_CUT" ] ||
+		{ knob a short_cut "$TOE_SHORT_CUT" && knob b short_cut "$TOE_SHORT_CUT"; }
+}
+# With the short cut bytes may pass without frames, which then are not counted.
+is_short() { [ -n "$short_cut_first" ] && [ "$TOE_SHORT_CUT" != off ]; }
 
 make_ns() {
 	ip -batch - <<-END || return 1
@@ -754,4 +766,5 @@ if ! make_ns || ! make_pair 2>"$WORK/err"; then
 	reason=$(head -1 "$WORK/err")
 	skip_all "no devices of kind $TOE_KIND: ${reason:-is the module loaded?}"
 fi
+[ "$TOE_KIND" != toe ] || short_cut_first=$(knob a short_cut 2>/dev/null)
 pair_down

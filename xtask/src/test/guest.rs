@@ -319,6 +319,7 @@ impl Suite<'_> {
                         | "TOE_STALL"
                         | "TOE_VERBOSE"
                         | "TOE_KIND"
+                        | "TOE_SHORT_CUT"
                 ) || ["PARITY_", "TORTURE_"]
                     .iter()
                     .any(|prefix| name.starts_with(prefix))
