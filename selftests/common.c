@@ -10,10 +10,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 #include <linux/bpf.h>
+#include <linux/ethtool.h>
+#include <linux/mount.h>
+#include <linux/sockios.h>
+#include <net/if.h>
 #include <linux/tcp.h>
 
 static uint64_t mix(uint64_t x)
@@ -112,6 +118,70 @@ int enter_ns(const char *name)
 	ret = setns(fd, CLONE_NEWNET) ? -errno : 0;
 	close(fd);
 	return ret;
+}
+
+int open_sys(const char *path, int flags)
+{
+	static const char sys[] = "/sys/";
+	int fs, mount = -1, fd;
+
+	if (strncmp(path, sys, strlen(sys)))
+		return open(path, flags | O_CLOEXEC);
+	fs = syscall(SYS_fsopen, "sysfs", FSOPEN_CLOEXEC);
+	if (fs < 0)
+		return -1;
+	if (!syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0))
+		mount = syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC, 0);
+	close(fs);
+	if (mount < 0)
+		return -1;
+	fd = openat(mount, path + strlen(sys), flags | O_CLOEXEC);
+	close(mount);
+	return fd;
+}
+
+static int ethtool(int fd, struct ifreq *req, void *command)
+{
+	req->ifr_data = command;
+	return ioctl(fd, SIOCETHTOOL, req) ? -errno : 0;
+}
+
+int dev_counters(int fd, const char *dev, void (*each)(const char *name, uint64_t value, void *arg),
+		 void *arg)
+{
+	struct {
+		struct ethtool_sset_info info;
+		uint32_t len;
+	} set = { .info = { .cmd = ETHTOOL_GSSET_INFO, .sset_mask = 1ull << ETH_SS_STATS } };
+	struct ethtool_gstrings *names;
+	struct ethtool_stats *values;
+	struct ifreq req = { 0 };
+	char name[ETH_GSTRING_LEN + 1] = "";
+	uint32_t i;
+	int err;
+
+	if (strlen(dev) >= sizeof(req.ifr_name))
+		return -ENODEV;
+	strcpy(req.ifr_name, dev);
+	err = ethtool(fd, &req, &set);
+	if (err)
+		return err;
+	names = calloc(1, sizeof(*names) + set.len * ETH_GSTRING_LEN);
+	values = calloc(1, sizeof(*values) + set.len * sizeof(uint64_t));
+	names->cmd = ETHTOOL_GSTRINGS;
+	names->string_set = ETH_SS_STATS;
+	values->cmd = ETHTOOL_GSTATS;
+	names->len = values->n_stats = set.len;
+	err = ethtool(fd, &req, names);
+	if (!err)
+		err = ethtool(fd, &req, values);
+	for (i = 0; !err && i < set.len; i++) {
+		memcpy(name, names->data + i * ETH_GSTRING_LEN, ETH_GSTRING_LEN);
+		each(name, values->data[i], arg);
+	}
+	free(names);
+	free(values);
+	return err;
 }
 
 static int make_addr(const char *addr, uint16_t port, struct sockaddr_storage *ss, socklen_t *len)

@@ -43,6 +43,16 @@ void sleep_ms(unsigned int ms);
 /* Moves the calling process into a namespace made by `ip netns add`. */
 int enter_ns(const char *name);
 
+/* Opens a file; what lies below /sys is the namespace's, not that of the mount there. */
+int open_sys(const char *path, int flags);
+
+/*
+ * The counters of a device, as ETHTOOL_GSTATS gives them, in the namespace of the socket
+ * `fd`: 0 or -errno.
+ */
+int dev_counters(int fd, const char *dev, void (*each)(const char *name, uint64_t value, void *arg),
+		 void *arg);
+
 /* Port 0: any. Returns a descriptor or -errno. */
 int tcp_listen(const char *addr, uint16_t port, int backlog);
 int tcp_connect(const char *addr, uint16_t port);

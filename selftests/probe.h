@@ -123,6 +123,7 @@ int plain_read(const char *name);
 /* Several threads read what comes; every other one waits for all it asks for, or none. */
 void many_readers(bool wait_all);
 int hold(const char *name);
+int short_cut(const char *name);
 int filter(const char *name);
 int sniff(const char *name);
 int contend(const char *name);

@@ -14,16 +14,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-#include <linux/ethtool.h>
-#include <linux/mount.h>
-#include <linux/sockios.h>
-#include <net/if.h>
 
 #include "common.h"
 
@@ -33,26 +27,11 @@ static int fail(const char *what)
 	return 1;
 }
 
-/* Opens a file; what lies below /sys is the namespace's, not that of the mount there. */
-static int open_in(const char *path, int flags)
-{
-	static const char sys[] = "/sys/";
-	int fs, mount;
-
-	if (strncmp(path, sys, strlen(sys)))
-		return open(path, flags);
-	fs = syscall(SYS_fsopen, "sysfs", 0);
-	if (fs < 0 || syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0))
-		return -1;
-	mount = syscall(SYS_fsmount, fs, 0, 0);
-	return mount < 0 ? -1 : openat(mount, path + strlen(sys), flags);
-}
-
 static int cat(const char *path)
 {
 	char buf[65536];
 	ssize_t n;
-	int fd = open_in(path, O_RDONLY);
+	int fd = open_sys(path, O_RDONLY);
 
 	if (fd < 0)
 		return fail(path);
@@ -65,7 +44,7 @@ static int cat(const char *path)
 /* In as few writes as there can be: a file of sysfs takes a page in each. */
 static int put(const char *path, const char *text, size_t len)
 {
-	int fd = open_in(path, O_WRONLY | O_TRUNC);
+	int fd = open_sys(path, O_WRONLY | O_TRUNC);
 	ssize_t n;
 
 	if (fd < 0)
@@ -127,44 +106,21 @@ static int kill_all(void)
 	return 0;
 }
 
+static void print_counter(const char *name, uint64_t value, void *arg)
+{
+	(void)arg;
+	printf("     %s: %llu\n", name, (unsigned long long)value);
+}
+
 /* As `ethtool -S` prints them. */
 static int counters(const char *dev)
 {
-	struct {
-		struct ethtool_sset_info info;
-		uint32_t len;
-	} set = { .info = { .cmd = ETHTOOL_GSSET_INFO, .sset_mask = 1ull << ETH_SS_STATS } };
-	struct ethtool_gstrings *names;
-	struct ethtool_stats *values;
-	struct ifreq req = { 0 };
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	uint32_t i;
+	int err, fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-	if (strlen(dev) >= sizeof(req.ifr_name)) {
-		errno = ENODEV;
-		return fail(dev);
-	}
-	strcpy(req.ifr_name, dev);
-	req.ifr_data = (void *)&set;
-	if (ioctl(fd, SIOCETHTOOL, &req))
-		return fail(dev);
-	names = calloc(1, sizeof(*names) + set.len * ETH_GSTRING_LEN);
-	values = calloc(1, sizeof(*values) + set.len * sizeof(uint64_t));
-	names->cmd = ETHTOOL_GSTRINGS;
-	names->string_set = ETH_SS_STATS;
-	values->cmd = ETHTOOL_GSTATS;
-	names->len = values->n_stats = set.len;
-	req.ifr_data = (void *)names;
-	if (ioctl(fd, SIOCETHTOOL, &req))
-		return fail(dev);
-	req.ifr_data = (void *)values;
-	if (ioctl(fd, SIOCETHTOOL, &req))
-		return fail(dev);
 	puts("NIC statistics:");
-	for (i = 0; i < set.len; i++)
-		printf("     %.*s: %llu\n", ETH_GSTRING_LEN, (char *)names->data + i * ETH_GSTRING_LEN,
-		       (unsigned long long)values->data[i]);
-	return 0;
+	err = dev_counters(fd, dev, print_counter, NULL);
+	errno = -err;
+	return err ? fail(dev) : 0;
 }
 
 /* "Tcp: A B" and then "Tcp: 1 2": prints the value of TcpB. */

@@ -16,6 +16,7 @@
  *                 send, receive, posted (a receive that waits), shutdown, close
  *   buffer NAME   delegated, then read from by calls that wait
  *   read NAME     delegated, then read from by a plain call that waits
+ *   short NAME    both ends delegated, and bytes past the wire; needs --dev CLIENT,SERVER
  *   hold NAME     delegated, its payload held until a buffer is posted
  *   filter NAME   a filter that is installed before the offload, or after it; needs
  *                 --table
@@ -626,7 +627,7 @@ int main(int argc, char **argv)
 	if (argc >= 1 && !strcmp(argv[0], "ping"))
 		return ping(argc - 1, argv + 1);
 	if (argc < 2) {
-		fprintf(stderr, "usage: toe_probe [--client-ns NS] [--server-ns NS] [--before CMD] [--expect ok|refused|exists] [--ulp-try] [--both] [--table FILE] [--after CMD] [--bpf KIND] [--dev NAME] [--cgroup DIR] [--slow] [--user] [--rounds N] [--mark N] refuse|upload|inject|legacy|table|race|nth|buffer|read|hold|filter|sniff|contend|outlive|amount NAME [ADDRESS]\n");
+		fprintf(stderr, "usage: toe_probe [--client-ns NS] [--server-ns NS] [--before CMD] [--expect ok|refused|exists] [--ulp-try] [--both] [--table FILE] [--after CMD] [--bpf KIND] [--dev NAME] [--cgroup DIR] [--slow] [--user] [--rounds N] [--mark N] refuse|upload|inject|legacy|table|race|nth|buffer|read|hold|short|filter|sniff|contend|outlive|amount NAME [ADDRESS]\n");
 		return 2;
 	}
 	if (argc > 2)
@@ -651,6 +652,8 @@ int main(int argc, char **argv)
 		return plain_read(argv[1]);
 	if (!strcmp(argv[0], "hold"))
 		return hold(argv[1]);
+	if (!strcmp(argv[0], "short"))
+		return short_cut(argv[1]);
 	if (!strcmp(argv[0], "filter"))
 		return filter(argv[1]);
 	if (!strcmp(argv[0], "sniff"))

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Streams in both directions, by threads, while something changes: each byte is checked.
+ */
+#define _GNU_SOURCE
+#include "probe_short.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <arpa/inet.h>
+#include <sys/time.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+
+#define MOST 30000
+
+static struct stream {
+	pthread_t writer, reader;
+	int from, to;
+	uint64_t seed;
+	size_t most;		/* bytes of a call */
+	unsigned int pause;	/* after so many calls all that was written has to be read */
+	_Atomic uint64_t end, done;
+} streams[2];
+
+static atomic_bool stop;
+/* The connection may break, but not bring wrong bytes. */
+static atomic_bool broken;
+
+static bool ended(const char *what, ssize_t ret)
+{
+	if (broken)
+		return true;
+	fatal("%s: %zd, %m", what, ret);
+}
+
+static void *writer(void *arg)
+{
+	struct stream *s = arg;
+	uint64_t pos = 0, state = s->seed;
+	unsigned int calls = 0;
+	uint8_t buf[MOST];
+	ssize_t ret;
+
+	for (;;) {
+		bool last = stop;
+		size_t n = last ? 1 : rnd_size(&state, s->most);
+
+		stream_fill(s->seed, pos, buf, n);
+		/* Before the reader may wait for more than there will be. */
+		if (last)
+			s->end = pos + 1;
+		ret = send(s->from, buf, n, MSG_NOSIGNAL);
+		if (ret <= 0) {
+			ended("send", ret);
+			return NULL;
+		}
+		pos += ret;
+		if (last)
+			return NULL;
+		if (s->pause && ++calls % s->pause == 0)
+			while (s->done < pos && !broken)
+				sleep_ms(1);
+	}
+}
+
+static void *reader(void *arg)
+{
+	struct stream *s = arg;
+	uint64_t state = s->seed + 1;
+	uint8_t buf[MOST];
+	ssize_t ret;
+
+	while (!s->end || s->done < s->end) {
+		ret = recv(s->to, buf, rnd_size(&state, s->most), 0);
+		if (ret <= 0) {
+			ended("recv", ret);
+			return NULL;
+		}
+		if (stream_check(s->seed, s->done, buf, ret) >= 0)
+			fatal("wrong byte after position %llu", (unsigned long long)s->done);
+		s->done += ret;
+	}
+	return NULL;
+}
+
+static void start(size_t most, unsigned int pause)
+{
+	/* A call with a limit is the host's. */
+	static const struct timeval forever;
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		struct stream *s = &streams[i];
+
+		s->from = i ? p.s : p.c;
+		s->to = i ? p.c : p.s;
+		s->seed = 10 + i;
+		s->most = most;
+		s->pause = pause;
+		setsockopt(s->to, SOL_SOCKET, SO_RCVTIMEO, &forever, sizeof(forever));
+		setsockopt(s->to, SOL_SOCKET, SO_SNDTIMEO, &forever, sizeof(forever));
+		if (pthread_create(&s->writer, NULL, writer, s) ||
+		    pthread_create(&s->reader, NULL, reader, s))
+			fatal("threads");
+	}
+}
+
+static void join(void)
+{
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		pthread_join(streams[i].writer, NULL);
+		pthread_join(streams[i].reader, NULL);
+	}
+}
+
+/* What has arrived in both directions. */
+static uint64_t arrived(void)
+{
+	return streams[0].done + streams[1].done;
+}
+
+/* Waits until so much more has arrived: nothing has stopped. */
+static void move_on(uint64_t n)
+{
+	uint64_t from = arrived(), end = now_ms() + 60000;
+
+	while (arrived() - from < n) {
+		if (now_ms() > end)
+			fatal("%llu bytes in a minute", (unsigned long long)(arrived() - from));
+		sleep_ms(1);
+	}
+}
+
+/* Some of the bytes at least. */
+static void some_passed(const struct moved *from, const char *what)
+{
+	if (short_known() && sum(moved().passed) == sum(from->passed))
+		fatal("%s: none went past the wire", what);
+}
+
+static void stream(size_t most, unsigned int pause, uint64_t n)
+{
+	struct moved from = moved();
+
+	start(most, pause);
+	move_on(n);
+	stop = true;
+	join();
+	some_passed(&from, "streams");
+}
+
+static void small(void) { stream(1000, 8, 100000); }
+static void large(void) { stream(MOST, 0, 8000000); }
+
+/* ---- both ways in turn ---- */
+
+static int knobs[2] = { -1, -1 };
+
+static void open_knobs(void)
+{
+	int i;
+
+	for (i = 0; short_known() && i < 2; i++)
+		knobs[i] = open_knob(i, "short_cut");
+}
+
+static void set_knobs(bool on)
+{
+	const char *text = on ? "auto\n" : "off\n";
+	int i;
+
+	for (i = 0; i < 2; i++)
+		if (knobs[i] >= 0 && pwrite(knobs[i], text, strlen(text), 0) < 0)
+			fatal("the knob: %m");
+}
+
+static int tap_of_all(void)
+{
+	struct sockaddr_ll to = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL) };
+	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 || bind(fd, (struct sockaddr *)&to, sizeof(to)))
+		fatal("packet socket: %m");
+	return fd;
+}
+
+/* Waits until bytes move past the wire, or by frames. */
+static void turn(bool past)
+{
+	struct moved from = moved(), now;
+	uint64_t end = now_ms() + 30000;
+
+	do {
+		resume();
+		move_on(1);
+		now = moved();
+		if (now_ms() > end)
+			fatal("no bytes %s in 30 s", past ? "past the wire" : "by frames");
+	} while (short_known() && (past ? sum(now.passed) == sum(from.passed) :
+				   sum(now.framed) == sum(from.framed)));
+}
+
+/* By the knob and by a tap in turn, --rounds times, while streams run. */
+static void flips(void)
+{
+	unsigned int i;
+
+	open_knobs();
+	start(4000, 5);
+	for (i = 0; i < p.rounds; i++) {
+		int fd = -1;
+
+		turn(true);
+		if (i % 2)
+			fd = tap_of_all();
+		else
+			set_knobs(false);
+		turn(false);
+		if (fd >= 0)
+			close(fd);
+		else
+			set_knobs(true);
+	}
+	stop = true;
+	join();
+	fprintf(stderr, "# note: %u flips, %llu bytes\n", p.rounds, (unsigned long long)arrived());
+}
+
+/* Taken back and offloaded again, --rounds times. */
+static void taken_back(void)
+{
+	struct moved from;
+	unsigned int i;
+
+	start(4000, 5);
+	from = moved();
+	for (i = 0; i < p.rounds; i++) {
+		move_on(20000);
+		if (p.before && system(p.before))
+			fatal("failed: %s", p.before);
+		move_on(20000);
+		resume();
+	}
+	move_on(20000);
+	stop = true;
+	join();
+	some_passed(&from, "streams");
+}
+
+/* Something takes the way away for good. */
+static void cut(void)
+{
+	struct moved from = moved();
+
+	start(4000, 5);
+	move_on(100000);
+	some_passed(&from, "streams");
+	broken = true;
+	if (p.before && system(p.before))
+		fatal("failed: %s", p.before);
+	sleep_ms(200);
+	stop = true;
+	shutdown(p.c, SHUT_RDWR);
+	shutdown(p.s, SHUT_RDWR);
+	join();
+}
+
+static const struct {
+	const char *name;
+	void (*run)(void);
+} probes[] = {
+	{ "small", small },
+	{ "large", large },
+	{ "flips", flips },
+	{ "taken_back", taken_back },
+	{ "cut", cut },
+};
+
+int short_streams(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(probes); i++) {
+		if (strcmp(probes[i].name, name))
+			continue;
+		probes[i].run();
+		return 0;
+	}
+	return -1;
+}
