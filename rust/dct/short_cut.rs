@@ -190,8 +190,6 @@ fn transfer<N: Nic>(
     // Nothing has changed; read once more, the numbers need not be kept across the calls.
     let (mut a, mut b) = (from.short_end(), to.short_end());
     short_cut::pass(&mut a, &mut b, Room { bytes, ..room });
-    from.store_given(&a, bytes);
-    to.store_taken(&b, bytes);
     entry.data.with_mut(from, |data| {
         entry.audited(from, data);
         a.store(data, bytes, 0);
@@ -200,6 +198,8 @@ fn transfer<N: Nic>(
         other.audited(to, data);
         b.store(data, 0, bytes);
     });
+    from.store_given(&a, bytes);
+    to.store_taken(&b, bytes);
     Ok(bytes)
 }
 
