@@ -128,7 +128,9 @@ fn way<N: Nic>(
 ) -> Result<(), Why> {
     let from = pair.from();
     let nic = &*entry.nic;
+    // There would be an ACK, too.
     if !from.tx_blockers(&entry.path_dev, bh).is_clear()
+        || !pair.to().tx_blockers(&other.path_dev, bh).is_clear()
         || nic.dev().has_taps(bh)
         || entry.layers.is_some()
         || other.layers.is_some()

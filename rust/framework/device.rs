@@ -94,7 +94,7 @@ impl Device {
             scanned: AtomicBool::new(false),
             filters_sign: AtomicU64::new(0),
             stats <- Stats::new(),
-            short_cut: AtomicBool::new(false),
+            short_cut: AtomicBool::new(true),
             user_buffer: [
                 AtomicU32::new(Rule::DEFAULT.min),
                 AtomicU32::new(Rule::DEFAULT.frames),

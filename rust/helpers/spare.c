@@ -5,9 +5,9 @@
  * them each time costs more than building the frame.
  *
  * Each CPU keeps one buffer for pure ACKs, for segments as many as one ACK of a stream
- * of small writes frees, and one of each size for what goes without frames. Only the memory
- * is reused: a buffer from here is in the state in which alloc_skb() and alloc_skb_fclone()
- * return one.
+ * of small writes frees, and four of each size for what goes without frames, 252 KiB in all:
+ * pages of order 3 cost more than to copy a KiB. Only the memory is reused: a buffer from here
+ * is in the state in which alloc_skb() and alloc_skb_fclone() return one.
  */
 
 #include <linux/percpu.h>
@@ -18,11 +18,13 @@
 #include "tcp.h"
 
 #define TOE_SPARE_SEGMENTS 4
+#define TOE_SPARE_RECEIVE 4
 #define TOE_SPARE_SIZES (ilog2(TOE_RECEIVE_MAX / TOE_RECEIVE_MIN) + 1)
 
 static DEFINE_PER_CPU(struct sk_buff *, toe_spare_header);
 static DEFINE_PER_CPU(struct sk_buff *, toe_spare_segments[TOE_SPARE_SEGMENTS]);
-static DEFINE_PER_CPU(struct sk_buff *, toe_spare_receive[TOE_SPARE_SIZES]);
+static DEFINE_PER_CPU(struct sk_buff *,
+		      toe_spare_receive[TOE_SPARE_SIZES * TOE_SPARE_RECEIVE]);
 
 /* Where the head of a buffer of ours ends: others are not kept. */
 static unsigned int toe_head_end;
@@ -149,11 +151,18 @@ void toe_segment_free(struct sk_buff *skb)
  */
 struct sk_buff *toe_receive_alloc(u32 size)
 {
+	int i = ilog2(size / TOE_RECEIVE_MIN) * TOE_SPARE_RECEIVE;
+	int end = i + TOE_SPARE_RECEIVE;
 	struct sk_buff *skb;
 
-	skb = this_cpu_xchg(toe_spare_receive[ilog2(size / TOE_RECEIVE_MIN)], NULL);
-	if (likely(skb))
+	for (; i < end; i++) {
+		skb = this_cpu_read(toe_spare_receive[i]);
+		if (!skb)
+			continue;
+		/* Nobody else comes here on this CPU. */
+		this_cpu_write(toe_spare_receive[i], NULL);
 		return toe_renew(skb, SKB_FCLONE_UNAVAILABLE);
+	}
 	return alloc_skb(SKB_WITH_OVERHEAD(size), GFP_ATOMIC | __GFP_NOWARN);
 }
 
@@ -161,12 +170,21 @@ struct sk_buff *toe_receive_alloc(u32 size)
 void toe_receive_free(struct sk_buff *skb)
 {
 	u32 size = SKB_HEAD_ALIGN(skb_end_offset(skb));
+	int i, end;
 
 	if (skb->fclone != SKB_FCLONE_UNAVAILABLE || skb_is_nonlinear(skb) ||
 	    !is_power_of_2(size) || size < TOE_RECEIVE_MIN || size > TOE_RECEIVE_MAX ||
-	    !toe_may_keep(skb) ||
-	    this_cpu_cmpxchg(toe_spare_receive[ilog2(size / TOE_RECEIVE_MIN)], NULL, skb))
-		__kfree_skb(skb);
+	    !toe_may_keep(skb))
+		goto free;
+	i = ilog2(size / TOE_RECEIVE_MIN) * TOE_SPARE_RECEIVE;
+	for (end = i + TOE_SPARE_RECEIVE; i < end; i++) {
+		if (this_cpu_read(toe_spare_receive[i]))
+			continue;
+		this_cpu_write(toe_spare_receive[i], skb);
+		return;
+	}
+free:
+	__kfree_skb(skb);
 }
 
 /* The module goes, and no task is left in its code. */
@@ -178,7 +196,7 @@ void toe_spares_free(void)
 		kfree_skb(per_cpu(toe_spare_header, cpu));
 		for (i = 0; i < TOE_SPARE_SEGMENTS; i++)
 			kfree_skb(per_cpu(toe_spare_segments[i], cpu));
-		for (i = 0; i < TOE_SPARE_SIZES; i++)
+		for (i = 0; i < TOE_SPARE_SIZES * TOE_SPARE_RECEIVE; i++)
 			kfree_skb(per_cpu(toe_spare_receive[i], cpu));
 	}
 }

@@ -147,8 +147,10 @@ def run_iperf():
             now = counters(CLIENT)
             frames = now["device_tx_packets"] - last["device_tx_packets"]
             target = now.get("toe_tx_frames", 0) - last.get("toe_tx_frames", 0)
+            short = now.get("toe_short_bytes", 0) - last.get("toe_short_bytes", 0)
             state = f"{knob(CLIENT, 'connections')} offloaded" if TOE else "not offloaded"
-            progress(f"  connections: {state}; {frames} frames sent in this second, {target} by the target")
+            progress(f"  connections: {state}; {frames} frames sent in this second, {target} by "
+                     f"the target; {short >> 20} MiB without frames")
             last = now
 
     shower = threading.Thread(target=show, daemon=True)
@@ -222,6 +224,9 @@ def report(iperf, iperf_flips, file):
                 whole = now[f"device_{side}_{device}"]
                 print(f"{host[0] + ' ' + word:16}{what:>8}{target:>22}{max(whole - target, 0):>26}"
                       f"{share(target, max(whole, target)):>10}")
+    for host, now in ends:
+        passed = now.get("toe_short_bytes", 0)
+        print(f"{host[0] + ' sent':16}{'bytes':>8}{passed:>22} without frames")
     print()
     for host, now in ends:
         print(f"{host[0]:8} special cases {now.get('toe_specials', 0)} "
@@ -231,8 +236,8 @@ def report(iperf, iperf_flips, file):
               f"({reasons(now, 'toe_refuse_')})")
         if not now.get("toe_offloads"):
             problems.append(f"no connection of the {host[0]} was offloaded")
-        if not now.get("toe_rx_frames") and not now.get("toe_tx_frames"):
-            problems.append(f"the target of the {host[0]} handled no frame")
+        if not any(now.get(f"toe_{what}") for what in ("rx_frames", "tx_frames", "short_bytes")):
+            problems.append(f"the target of the {host[0]} handled nothing")
     if iperf_flips + file_flips < 3:
         problems.append("connections were uploaded in mid-stream fewer than three times")
 
