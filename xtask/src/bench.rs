@@ -252,10 +252,10 @@ impl Guest {
         };
         WORKLOADS
             .iter()
-            .filter(|(name, _, _)| value(&measured.cost, "veth", name).is_some())
-            .map(|(name, label, _)| plot::Row {
-                label,
-                bars: self.compared().map(|t| bar(t, name)).collect(),
+            .filter(|row| value(&measured.cost, "veth", row.name).is_some())
+            .map(|row| plot::Row {
+                label: row.label,
+                bars: self.compared().map(|t| bar(t, row.name)).collect(),
             })
             .collect()
     }

@@ -14,7 +14,7 @@ pub struct Row<'a> {
     pub bars: Vec<Option<Bar>>,
 }
 
-const COLOURS: &[&str] = &["#9aa5b1", "#e0a458", "#2a6f97"];
+const COLOURS: &[&str] = &["#9aa5b1", "#e0a458", "#2a6f97", "#5a8f3c"];
 const LEFT: f64 = 270.0;
 const WIDTH: f64 = 560.0;
 const BAR: f64 = 14.0;

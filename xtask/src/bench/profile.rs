@@ -389,7 +389,7 @@ ffffffffc0000000 t toe_core::dct::run\t[toe]
         measured.add(&Round::parse("= toe pingpong 3 2 1").unwrap());
         let profiles = Profiles::new(&windows, &measured, &symbols).unwrap();
         let labels: Vec<_> = profiles.0.iter().map(|(label, _)| *label).collect();
-        assert_eq!(labels, ["veth TCP", "toe, offloaded"]);
+        assert_eq!(labels, ["veth TCP", "toe, by frames"]);
         let veth = &profiles.0[0].1;
         assert_eq!(veth.sum(|at, _, _| at == Place::Programs), 25.0);
         assert_eq!(veth.sum(|at, _, _| at == Place::Kernel), 24.0);
