@@ -31,11 +31,12 @@ impl Sock {
     /// halves off, no lock of a socket held.
     #[inline(always)]
     pub(crate) fn lock_with<'a>(&'a self, to: &'a Sock, _bh: &'a Bh) -> Option<SockPair<'a>> {
+        if core::ptr::eq(self, to) {
+            return None;
+        }
         // SAFETY: both are live by the type invariant, and two sockets; bottom halves are off,
         // as for locks that softirqs take.
-        if core::ptr::eq(self, to)
-            || !unsafe { bindings::toe_bh_lock_pair(self.as_ptr(), to.as_ptr()) }
-        {
+        if !unsafe { bindings::toe_bh_lock_pair(self.as_ptr(), to.as_ptr()) } {
             return None;
         }
         // SAFETY: the callee has just taken both spin locks, which are given up by the values.

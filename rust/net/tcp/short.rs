@@ -37,9 +37,9 @@ use crate::{
 
 /// What a buffer's head is allocated with: `struct skb_shared_info` is at its end.
 pub(crate) const SIZES: Sizes = Sizes {
-    small: bindings::TOE_RECEIVE_MIN as u32,
-    large: bindings::TOE_RECEIVE_MAX as u32,
-    overhead: bindings::TOE_RECEIVE_OVERHEAD as u32,
+    small: bindings::TOE_RECEIVE_MIN,
+    large: bindings::TOE_RECEIVE_MAX,
+    overhead: bindings::TOE_RECEIVE_OVERHEAD,
 };
 
 impl LockedSock<'_> {
