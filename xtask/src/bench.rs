@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 //! `cargo xtask bench`: the guest's part is `xtask/guest/bench.sh`, the program
-//! that is measured `xtask/guest/bench.c`.
+//! that is measured `xtask/guest/bench*.c`.
 
 mod plot;
 mod profile;
@@ -87,7 +87,7 @@ pub fn run(args: &Bench) -> Result<()> {
 struct Guest {
     ready: Ready,
     module: Option<PathBuf>,
-    /// `bench.c`, compiled.
+    /// `bench*.c`, compiled.
     program: PathBuf,
     machine: Machine,
     rounds: u32,
@@ -261,6 +261,9 @@ impl Guest {
     }
 }
 
+/// What the measured program is made of.
+const SOURCES: [&str; 2] = ["bench.c", "bench_old.c"];
+
 /// Builds the program, for the guest runs the host's binaries.
 fn compile() -> Result<PathBuf> {
     let program = paths::target().join("bench/bench");
@@ -270,7 +273,7 @@ fn compile() -> Result<PathBuf> {
     // processes which make few calls.
     cc.args(["-O2", "-Wall", "-Wextra", "-Wl,-z,now", "-o"])
         .arg(&program)
-        .arg(paths::repo().join("xtask/guest/bench.c"));
+        .args(SOURCES.map(|name| paths::repo().join("xtask/guest").join(name)));
     ui::run_logged(
         &mut cc,
         "compiling the measured program",
