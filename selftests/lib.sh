@@ -291,20 +291,24 @@ make_ns() {
 		netns add $A
 		netns add $B
 	END
-	# Connections whose device a case deletes hold their data, and with it TCP's
-	# memory, for minutes: let them give up soon. Elsewhere data that waits when
-	# the application closes must survive more than one loss.
+	orphans
+}
+
+# Connections whose device a case deletes hold their data, and with it TCP's
+# memory, for minutes: let them give up soon. Elsewhere data that waits when
+# the application closes must survive more than one loss.
+orphans() {
 	[ -z "$DELETES_DEVICES" ] || {
 		set_sysctl a net.ipv4.tcp_orphan_retries 1
 		set_sysctl b net.ipv4.tcp_orphan_retries 1
 	}
 }
 
-pair_up() {
-	make_ns && make_pair && configure || return 1
-	# No solicitation in the middle of a case, and both neighbours known.
-	resolve
-}
+# down|up|fresh: the pair with its namespaces and addresses, both neighbours known, in
+# one program.
+pair() { "$BIN/toe_ns" pair "$1" $A $B $DA $DB "$TOE_KIND" $A4 $B4 $A6 $B6; }
+
+pair_up() { pair up && set_short_cut && orphans; }
 
 resolve() {
 	pings a $B4 2>/dev/null
@@ -312,18 +316,10 @@ resolve() {
 	true
 }
 
-pair_down() {
-	kill_ns
-	ip -n $A link del $DA 2>/dev/null
-	ip -force -batch - <<-END 2>/dev/null
-		netns del $A
-		netns del $B
-	END
-	true
-}
+pair_down() { pair down; true; }
 
 # A fresh pair, whatever the case before left.
-fresh() { pair_down; pair_up || fail "cannot make a pair of kind $TOE_KIND"; }
+fresh() { pair fresh && set_short_cut && orphans || fail "cannot make a pair of kind $TOE_KIND"; }
 
 in_place=
 in_a() { $in_place ip netns exec $A "$@"; }
@@ -354,7 +350,7 @@ ns_cat() {
 pings() {
 	local ns dev
 	end_of "$1"
-	"$BIN/toe_probe" ping $ns "$2" "${3:-1}" "${4:-56}" $5
+	"$BIN/toe_ns" $ns ping "$2" "${3:-1}" "${4:-56}" $5
 }
 
 # probe GROUP NAME [FAMILY [OPTION...]]; exit code 4 of toe_probe: skip.

@@ -111,7 +111,6 @@ const char *ulp_name(int fd);
 /* One message by io_uring's zero-copy send, as send(). */
 ssize_t uring_send_zc(int sock, const void *buf, size_t len);
 
-int ping(int argc, char **argv);
 int inject(const char *name);
 int legacy(const char *name);
 int table(const char *name);

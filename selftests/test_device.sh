@@ -76,7 +76,7 @@ t_netns_move() {
 	ip -n $A link set $DA netns $A-2 || { ip netns del $A-2; fail "cannot move"; }
 	ip -n $A-2 addr add $A4/24 dev $DA
 	ip -n $A-2 link set $DA up
-	if ! "$BIN/toe_probe" ping $A-2 $B4 2 56; then
+	if ! "$BIN/toe_ns" $A-2 ping $B4 2 56; then
 		ip netns del $A-2
 		fail "no ping after the move"
 	fi

@@ -165,7 +165,7 @@ t_equal_tuples() { # FAMILY
 	ip -n $C addr add $A4/24 dev v200 && ip -n $C addr add $A6/64 dev v200 nodad
 	ip -n $D addr add $B4/24 dev v200 && ip -n $D addr add $B6/64 dev v200 nodad
 	ip -n $C link set v200 up && ip -n $D link set v200 up
-	"$BIN/toe_probe" ping $C "$(addr b "$1")" 1 56
+	"$BIN/toe_ns" $C ping "$(addr b "$1")" 1 56
 	for ns in $A $B $C $D; do
 		# The server takes the odd port, the client the even one.
 		ip netns exec $ns sh -c 'echo 40000 40001 >/proc/sys/net/ipv4/ip_local_port_range'

@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -20,8 +21,9 @@
 #include <unistd.h>
 
 #include "common.h"
+#include "ns.h"
 
-static int fail(const char *what)
+int fail(const char *what)
 {
 	fprintf(stderr, "%s: %s\n", what, strerror(errno));
 	return 1;
@@ -84,25 +86,57 @@ static int put_input(const char *path)
 	return put(path, buf, len);
 }
 
-/* Ends all processes of the namespace that this one has entered. */
-static int kill_all(void)
+/* Has the process ended, or does it so within this time? */
+static void wait_for(pid_t pid, uint64_t until)
 {
-	struct stat own, other;
-	struct dirent *entry;
-	char path[64];
-	DIR *proc = opendir("/proc");
-	pid_t pid;
+	int fd = syscall(SYS_pidfd_open, pid, 0);
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	uint64_t now = now_ms();
 
-	if (!proc || stat("/proc/self/ns/net", &own))
+	if (fd < 0)
+		return;
+	poll(&p, 1, until > now ? until - now : 0);
+	close(fd);
+}
+
+int kill_all(const char *const *ns, int count)
+{
+	struct stat spaces[2], other;
+	static pid_t killed[4096];
+	struct dirent *entry;
+	size_t n = 0, i;
+	uint64_t until;
+	char path[256];
+	DIR *proc;
+	pid_t pid;
+	int k;
+
+	for (k = 0; k < count; k++) {
+		snprintf(path, sizeof(path), "/run/netns/%s", ns[k]);
+		/* No other file has the numbers of one of the kernel's. */
+		if (stat(path, &spaces[k]))
+			spaces[k] = (struct stat){ 0 };
+	}
+	proc = opendir("/proc");
+	if (!proc)
 		return fail("/proc");
 	while ((entry = readdir(proc))) {
 		pid = atoi(entry->d_name);
 		snprintf(path, sizeof(path), "/proc/%d/ns/net", pid);
-		if (pid > 1 && pid != getpid() && !stat(path, &other) &&
-		    own.st_ino == other.st_ino && own.st_dev == other.st_dev)
-			kill(pid, SIGKILL);
+		if (pid <= 1 || pid == getpid() || stat(path, &other))
+			continue;
+		for (k = 0; k < count; k++) {
+			if (spaces[k].st_ino != other.st_ino || spaces[k].st_dev != other.st_dev)
+				continue;
+			if (!kill(pid, SIGKILL) && n < ARRAY_SIZE(killed))
+				killed[n++] = pid;
+		}
 	}
 	closedir(proc);
+	/* One that the kernel does not let go is not waited for long. */
+	until = now_ms() + 2000;
+	for (i = 0; i < n; i++)
+		wait_for(killed[i], until);
 	return 0;
 }
 
@@ -178,35 +212,48 @@ static int snmp(const char *name)
 	return 1;
 }
 
+static int usage(void)
+{
+	fprintf(stderr, "usage: toe_ns NS cat FILE | put FILE TEXT | write FILE | counters DEV | snmp NAME | kill all\n"
+		"       toe_ns NS ping ADDRESS COUNT SIZE [df]\n"
+		"       toe_ns NS exec PROGRAM ARGUMENT...\n"
+		"       toe_ns pair down|up|fresh NS NS DEV DEV KIND ADDR4 ADDR4 ADDR6 ADDR6\n");
+	return 2;
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 3 ? argv[2] : "";
 	int err;
 
-	if (argc == 4 || (argc == 5 && !strcmp(what, "put")) || !strcmp(what, "exec")) {
-		err = enter_ns(argv[1]);
-		if (err) {
-			errno = -err;
-			return fail(argv[1]);
-		}
-		if (!strcmp(what, "cat"))
-			return cat(argv[3]);
-		if (!strcmp(what, "put") && argc == 5)
-			return put_line(argv[3], argv[4]);
-		if (!strcmp(what, "write"))
-			return put_input(argv[3]);
-		if (!strcmp(what, "kill") && !strcmp(argv[3], "all"))
-			return kill_all();
-		if (!strcmp(what, "counters"))
-			return counters(argv[3]);
-		if (!strcmp(what, "snmp"))
-			return snmp(argv[3]);
-		if (!strcmp(what, "exec")) {
-			execvp(argv[3], argv + 3);
-			return fail(argv[3]);
-		}
+	if (argc == 12 && !strcmp(argv[1], "pair"))
+		return pair(argv[2], argv + 3);
+	if (argc == 4 && !strcmp(what, "kill") && !strcmp(argv[3], "all"))
+		return kill_all((const char *const *)&argv[1], 1);
+	if (argc < 4)
+		return usage();
+	err = enter_ns(argv[1]);
+	if (err) {
+		errno = -err;
+		return fail(argv[1]);
 	}
-	fprintf(stderr, "usage: toe_ns NS cat FILE | put FILE TEXT | write FILE | counters DEV | snmp NAME | kill all\n"
-		"       toe_ns NS exec PROGRAM ARGUMENT...\n");
-	return 2;
+	if (!strcmp(what, "exec")) {
+		execvp(argv[3], argv + 3);
+		return fail(argv[3]);
+	}
+	if (!strcmp(what, "ping") && (argc == 6 || argc == 7))
+		return echoes(argv[3], atoi(argv[4]), atoi(argv[5]), argc == 7);
+	if (!strcmp(what, "put") && argc == 5)
+		return put_line(argv[3], argv[4]);
+	if (argc != 4)
+		return usage();
+	if (!strcmp(what, "cat"))
+		return cat(argv[3]);
+	if (!strcmp(what, "write"))
+		return put_input(argv[3]);
+	if (!strcmp(what, "counters"))
+		return counters(argv[3]);
+	if (!strcmp(what, "snmp"))
+		return snmp(argv[3]);
+	return usage();
 }

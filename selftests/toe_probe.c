@@ -26,7 +26,6 @@
  *   outlive NAME  what others keep of a delegated connection, and use when it is with
  *                 the host again, or when the module is gone (--before)
  *   sniff NAME    raw and packet sockets see what it receives; needs --dev and --table
- *   ping NS ADDR COUNT SIZE [df]
  *
  * Exit code: 0 as expected, 1 not, 2 wrong use, 4 the kernel lacks what the
  * probe needs (a line says what).
@@ -624,8 +623,6 @@ int main(int argc, char **argv)
 	}
 	argv += optind;
 	argc -= optind;
-	if (argc >= 1 && !strcmp(argv[0], "ping"))
-		return ping(argc - 1, argv + 1);
 	if (argc < 2) {
 		fprintf(stderr, "usage: toe_probe [--client-ns NS] [--server-ns NS] [--before CMD] [--expect ok|refused|exists] [--ulp-try] [--both] [--table FILE] [--after CMD] [--bpf KIND] [--dev NAME] [--cgroup DIR] [--slow] [--user] [--rounds N] [--mark N] refuse|upload|inject|legacy|table|race|nth|buffer|read|hold|short|filter|sniff|contend|outlive|amount NAME [ADDRESS]\n");
 		return 2;
