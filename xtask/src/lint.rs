@@ -8,6 +8,8 @@ mod parity;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
+use std::thread;
 
 use anyhow::{Context, Result};
 
@@ -37,20 +39,33 @@ const NO_SPDX: &[&str] = &[
     "proptest-regressions",
 ];
 
+/// What the checks found so far.
+#[derive(Default)]
+struct Report {
+    failed: Mutex<Vec<&'static str>>,
+}
+
+impl Report {
+    fn check(&self, name: &'static str, result: Result<Vec<String>>) {
+        let problems = result.unwrap_or_else(|error| vec![format!("{error:#}")]);
+        if problems.is_empty() {
+            return;
+        }
+        ui::aside(|| {
+            for problem in &problems {
+                println!("{name}: {problem}");
+            }
+        });
+        self.failed.lock().expect("no panics").push(name);
+    }
+}
+
 pub fn run(args: &Lint) -> Result<()> {
     // Against the kernel of the tests: one that is there, or soon needed.
     let ready = setup::ready(&args.kernel.kernel, Flavour::Debug)?;
     let files = files()?;
-    let mut failed = Vec::new();
-    let mut check = |name: &'static str, result: Result<Vec<String>>| {
-        let problems = result.unwrap_or_else(|error| vec![format!("{error:#}")]);
-        for problem in &problems {
-            println!("{name}: {problem}");
-        }
-        if !problems.is_empty() {
-            failed.push(name);
-        }
-    };
+    let report = Report::default();
+    let check = |name, result| report.check(name, result);
     check("rules", rules(&files));
     check("claims", claims::check(&files));
     check("counters", counters::check());
@@ -59,25 +74,31 @@ pub fn run(args: &Lint) -> Result<()> {
         "parity",
         source(&ready).and_then(|dir| parity::check(&dir, &files)),
     );
-    for name in ["xtask", "xtask/model"] {
-        check("clippy", clippy(&ready.toolchain, name));
-    }
-    check(
-        "clippy",
-        module::clippy(&ready.toolchain, &ready.kernel).map(|()| Vec::new()),
-    );
-    // Of the module that the tests load into the release kernel.
-    match setup::ready(&args.kernel.kernel, Flavour::Release) {
-        Ok(ready) => {
-            check("frames", frames(&ready));
-            check("doc", doc::check(&ready));
+    thread::scope(|scope| {
+        // The compiler of one crate keeps little more than one processor busy: two of
+        // them at a time are the module's clippy and all the rest.
+        scope.spawn(|| {
+            let result = module::clippy(&ready.toolchain, &ready.kernel);
+            check("clippy", result.map(|()| Vec::new()));
+        });
+        for name in ["xtask", "xtask/model"] {
+            check("clippy", clippy(&ready.toolchain, name));
         }
-        Err(error) => check("frames", Err(error)),
-    }
+        // Of the module that the tests load into the release kernel.
+        match setup::ready(&args.kernel.kernel, Flavour::Release) {
+            Ok(ready) => {
+                check("frames", frames(&ready));
+                check("doc", doc::check(&ready));
+            }
+            Err(error) => check("frames", Err(error)),
+        }
+    });
+    let mut failed = report.failed.into_inner().expect("no panics");
     if failed.is_empty() {
         println!("lint: all well");
         return Ok(());
     }
+    failed.sort_unstable();
     failed.dedup();
     println!("lint: failed: {}", failed.join(", "));
     Err(Exit(1).into())
@@ -254,7 +275,8 @@ fn clippy(toolchain: &Toolchain, dir: &str) -> Result<Vec<String>> {
     if !manifest.is_file() {
         return Ok(vec![format!("{dir}: no Cargo.toml")]);
     }
-    let target = paths::target().join("clippy");
+    // Dependencies that were checked here rustdoc need not check.
+    let target = paths::target().join("rustdoc");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command

@@ -7,10 +7,12 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, IsTerminal, Write};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::paths;
 
@@ -20,6 +22,12 @@ const HEARTBEAT: Duration = Duration::from_secs(60);
 
 /// How much of a failed command's log is shown.
 const TAIL_LINES: usize = 25;
+
+/// The lines of steps that run at the same time.
+static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// How many they are.
+static STEPS: AtomicUsize = AtomicUsize::new(0);
 
 /// One step of a task. Says what it does while it runs and how long it took.
 pub struct Step {
@@ -34,7 +42,7 @@ impl Step {
     pub fn new(title: impl Into<String>) -> Self {
         let title = title.into();
         let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new_spinner();
+            let bar = BARS.add(ProgressBar::new_spinner());
             // The template is a constant: it parses or it never did.
             if let Ok(style) =
                 ProgressStyle::with_template("{spinner} {prefix} ({elapsed}) {wide_msg}")
@@ -48,6 +56,7 @@ impl Step {
         if bar.is_none() {
             eprintln!("==> {title}");
         }
+        STEPS.fetch_add(1, Ordering::Relaxed);
         let now = Instant::now();
         Self {
             bar,
@@ -63,16 +72,18 @@ impl Step {
             bar.set_message(text.to_owned());
         } else if self.beat.elapsed() >= HEARTBEAT {
             self.beat = Instant::now();
-            eprintln!("    {} s: {text}", self.start.elapsed().as_secs());
+            let took = self.start.elapsed().as_secs();
+            // Whose line it is goes without saying where there is but one step.
+            match STEPS.load(Ordering::Relaxed) {
+                1 => eprintln!("    {took} s: {text}"),
+                _ => eprintln!("    {}, {took} s: {text}", self.title),
+            }
         }
     }
 
     /// Runs `f`, which prints, with the terminal to itself.
     pub fn suspend(&self, f: impl FnOnce()) {
-        match &self.bar {
-            Some(bar) => bar.suspend(f),
-            None => f(),
-        }
+        aside(f);
     }
 
     /// Prints a line.
@@ -88,13 +99,19 @@ impl Step {
         }
         // A step nobody had to wait for is not worth a line.
         if took > Duration::from_secs(2) {
-            eprintln!("    {}: {} s", self.title, took.as_secs());
+            aside(|| eprintln!("    {}: {} s", self.title, took.as_secs()));
         }
     }
 }
 
+/// Runs `f`, which prints, with the terminal to itself: for what belongs to no step.
+pub fn aside(f: impl FnOnce()) {
+    BARS.suspend(f);
+}
+
 impl Drop for Step {
     fn drop(&mut self) {
+        STEPS.fetch_sub(1, Ordering::Relaxed);
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
@@ -118,9 +135,11 @@ pub fn run_logged(command: &mut Command, title: &str, log: &Path) -> Result<()> 
         return Ok(());
     }
     drop(step);
-    for line in &tail {
-        eprintln!("    {line}");
-    }
+    aside(|| {
+        for line in &tail {
+            eprintln!("    {line}");
+        }
+    });
     let name = command.get_program().to_string_lossy();
     anyhow::bail!(
         "{title}: {name} failed ({status}); the whole log is {}",
