@@ -6,30 +6,31 @@
 //! guest's part is `xtask/guest/run-tests`. After a fault that blinds the
 //! kernel's checkers, or ends the guest, the rest runs in another guest.
 
-use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use super::judge::{before, complete, evaluate, judge, read, Progress, Told};
 use super::select::{by_log, checked, on_request, select, selftests, shown, COUNTED};
 use super::{announce, Count, Entry};
 use crate::flavour::Flavour;
 use crate::kernel::Kernel;
-use crate::ktap::{self, Verdict};
+use crate::ktap::Verdict;
 use crate::paths;
 use crate::setup;
-use crate::splat;
+use crate::toolchain;
 use crate::ui::{self, Step};
 use crate::vm::qemu::{kvm_works, Accel, Machine};
 use crate::vm::{self, End, Outcome, Run, Sink, Stream};
 
 /// The longest a guest may take, for all of its tests.
-const GUEST_LIMIT: Duration = Duration::from_secs(60 * 60);
+pub const GUEST_LIMIT: Duration = Duration::from_secs(60 * 60);
 
 /// The longest a program may take, unless selftests/settings says otherwise:
 /// the kselftests' own convention.
@@ -50,7 +51,7 @@ const MAX_BOOTS: usize = 3;
 /// Two emulated processors get the kernel's patching of its own code wrong about
 /// once in a hundred guests: one of them runs into a breakpoint that is no longer
 /// there. Nothing else leads to this trap: a panic or `BUG()` is another one.
-const EMULATOR_FAULT: &str = "Oops: int3";
+pub const EMULATOR_FAULT: &str = "Oops: int3";
 
 /// Runs what `filter` selects, all on the kernel of `flavour`, or each on the one
 /// it is made for.
@@ -82,55 +83,44 @@ pub fn run(
         .partition(|test| COUNTED.contains(&test.as_str()));
     let (checked, others): (Vec<_>, Vec<_>) = tests.into_iter().partition(|test| checked(test));
     // The release kernel has no kmemleak: one guest does there.
-    let queues = match flavour {
+    let mut queues = match flavour {
         Some(Flavour::Release) => {
             let all = others.into_iter().chain(checked).collect();
-            vec![
-                ("plain", Flavour::Release, all),
-                ("counted", Flavour::Release, counted),
-            ]
+            vec![("plain", Flavour::Release, all)]
         }
         Some(Flavour::Debug) => vec![
             ("checked", Flavour::Debug, checked),
             ("plain", Flavour::Debug, others),
-            ("counted", Flavour::Debug, counted),
         ],
         None => vec![
             ("plain", Flavour::Release, others),
-            ("counted", Flavour::Release, counted),
             ("checked", Flavour::Debug, checked),
         ],
     };
-    let mut ready: Vec<(&str, Ground, Vec<String>)> = Vec::new();
-    for (name, flavour, tests) in queues {
-        if tests.is_empty() {
-            continue;
-        }
-        let same = ready
-            .iter()
-            .find(|(_, ground, _)| ground.flavour == flavour);
-        let ground = match same {
-            Some((_, ground, _)) => ground.clone(),
-            None => Ground::new(series, flavour)?,
-        };
-        ready.push((name, ground, tests));
+    queues.retain(|(_, _, tests): &(_, _, Vec<String>)| !tests.is_empty());
+    let counted_on = flavour.unwrap_or(Flavour::Release);
+    let mut kernels: Vec<_> = queues
+        .iter()
+        .map(|(_, flavour, tests)| format!("{} on the {flavour} kernel", tests.len()))
+        .collect();
+    if !counted.is_empty() {
+        kernels.push(format!("{} by counted instructions", counted.len()));
     }
-    let Some((_, first, _)) = ready.first() else {
-        return Ok(entries);
+    let title = format!("{total} test(s): {}", kernels.join(", "));
+
+    let mut grounds = Grounds::new(series);
+    let first = match queues.first() {
+        Some((_, flavour, _)) if counted.is_empty() => *flavour,
+        _ => counted_on,
     };
-    let source = first
+    let source = grounds
+        .get(first)?
         .kernel
         .build
         .join("source")
         .canonicalize()
         .context("the kernel's source")?;
     compile(&source, &mut entries);
-
-    let kernels: Vec<_> = ready
-        .iter()
-        .map(|(_, ground, tests)| format!("{} on the {} kernel", tests.len(), ground.flavour))
-        .collect();
-    let title = format!("{total} test(s): {}", kernels.join(", "));
     let suite = Suite {
         source: &source,
         total,
@@ -138,12 +128,53 @@ pub fn run(
         step: Arc::new(Mutex::new(Step::new(title))),
         begun: Arc::new(AtomicUsize::new(0)),
     };
-    // One after the other: two guests of two CPUs each make tests wait for time
-    // that others take, where there is no KVM, and are not done earlier.
-    for (name, ground, tests) in ready {
-        entries.extend(suite.queue(name, &ground, tests)?);
+    thread::scope(|scope| {
+        // One that counts instructions does not mind what the machine does meanwhile: the
+        // other module is built.
+        let beside = if counted.is_empty() {
+            None
+        } else {
+            let (suite, ground) = (&suite, grounds.get(counted_on)?);
+            Some(scope.spawn(move || suite.queue("counted", &ground, counted)))
+        };
+        for (_, flavour, _) in &queues {
+            grounds.get(*flavour)?;
+        }
+        if let Some(guest) = beside {
+            entries.extend(guest.join().expect("no panics")?);
+        }
+        // One after the other: two guests of two CPUs each make tests wait for time
+        // that others take, where there is no KVM, and are not done earlier.
+        for (name, flavour, tests) in queues {
+            entries.extend(suite.queue(name, &grounds.get(flavour)?, tests)?);
+        }
+        Ok(entries)
+    })
+}
+
+/// The kernels of a run, each made ready once.
+struct Grounds<'a> {
+    series: &'a str,
+    ready: Vec<Ground>,
+}
+
+impl<'a> Grounds<'a> {
+    fn new(series: &'a str) -> Self {
+        Self {
+            series,
+            ready: Vec::new(),
+        }
     }
-    Ok(entries)
+
+    fn get(&mut self, flavour: Flavour) -> Result<Ground> {
+        let known = self.ready.iter().find(|ground| ground.flavour == flavour);
+        if let Some(ground) = known {
+            return Ok(ground.clone());
+        }
+        let ground = Ground::new(self.series, flavour)?;
+        self.ready.push(ground.clone());
+        Ok(ground)
+    }
 }
 
 /// A kernel, and the module built for it.
@@ -387,6 +418,7 @@ fn compile(source: &Path, entries: &mut Vec<Entry>) {
         let mut make = Command::new("make");
         make.arg("-C")
             .arg(selftests())
+            .arg(toolchain::jobs())
             .arg(format!("KSRC={}", source.display()))
             .arg(target);
         make.env_remove("MAKEFLAGS");
@@ -403,17 +435,6 @@ fn compile(source: &Path, entries: &mut Vec<Entry>) {
         }
     }
 }
-
-/// What the guest's runner said of one test.
-#[derive(Clone, Default)]
-struct Told {
-    code: Option<i32>,
-    /// By the host's clock, for a guest's may count instructions.
-    begun: Option<Instant>,
-    seconds: u64,
-}
-
-type Progress = HashMap<String, Told>;
 
 /// One line of the runner's output.
 fn follow(
@@ -460,350 +481,5 @@ fn follow(
             );
         }),
         _ => {}
-    }
-}
-
-/// How many of the tests had ended when their guest did.
-fn complete(tests: &[String], progress: &Progress) -> usize {
-    tests
-        .iter()
-        .take_while(|test| progress.get(*test).is_some_and(|told| told.code.is_some()))
-        .count()
-}
-
-/// The lines of `log` before the first that has `word` in it.
-fn before(log: &str, word: &str) -> String {
-    log.lines()
-        .take_while(|line| !line.contains(word))
-        .flat_map(|line| [line, "\n"])
-        .collect()
-}
-
-/// The guest's whole run: results, and how many tests are dealt with.
-fn evaluate(
-    tests: &[String],
-    outcome: &Outcome,
-    progress: &Progress,
-    dir: &Path,
-) -> (Vec<Entry>, usize) {
-    let parts = parts(&outcome.log);
-    let mut entries = Vec::new();
-    let mut done = 0;
-    for test in tests {
-        let Some(told) = progress.get(test) else {
-            break;
-        };
-        done += 1;
-        let log = parts.get(test.as_str()).map_or("", String::as_str);
-        let results = judge(
-            test,
-            told,
-            &read(&dir.join("tests").join(test)),
-            log,
-            &outcome.end,
-        );
-        // One that the guest died in has not been announced either.
-        if by_log(test) || told.code.is_none() {
-            announce(
-                &shown(test),
-                Count::of(&results),
-                Duration::from_secs(told.seconds),
-            );
-        }
-        entries.extend(results);
-    }
-    // Between tests nothing of ours runs, but somebody has to answer for it.
-    for splat in parts.get("").map_or(Vec::new(), |log| splat::find(log)) {
-        entries.push(Entry::new(
-            "kernel/outside_of_tests",
-            Verdict::Fail,
-            splat.lines,
-        ));
-    }
-    if done == 0 {
-        let mut notes: Vec<_> = outcome
-            .log
-            .lines()
-            .rev()
-            .take(30)
-            .map(str::to_owned)
-            .collect();
-        notes.reverse();
-        notes.extend(read(&dir.join("errors")).lines().map(str::to_owned));
-        entries.push(Entry::new("kernel/boot", Verdict::Fail, notes));
-        // Another guest would not do better.
-        entries.extend(
-            tests
-                .iter()
-                .map(|test| Entry::fail(shown(test), "not run: the guest did not get that far")),
-        );
-        done = tests.len();
-    }
-    (entries, done)
-}
-
-/// The kernel's log cut by test; what lies between tests is under "".
-fn parts(log: &str) -> HashMap<&str, String> {
-    let mut parts: HashMap<&str, String> = HashMap::new();
-    let mut current = "";
-    for line in log.lines() {
-        let text = splat::text(line);
-        if let Some(mark) = text.strip_prefix("toe-test: ") {
-            // Work that a test left to the kernel is still its own: not the
-            // mark of its end but the next one's beginning ends its part.
-            if let Some(test) = mark.strip_prefix("begin ") {
-                current = test;
-            }
-            continue;
-        }
-        let part = parts.entry(current).or_default();
-        part.push_str(line);
-        part.push('\n');
-    }
-    parts
-}
-
-/// The results of one test, from its output and its part of the kernel's log.
-fn judge(test: &str, told: &Told, output: &str, log: &str, end: &End) -> Vec<Entry> {
-    let name = shown(test);
-    let splats = splat::find(log);
-    let lines = || output.lines().map(str::to_owned).collect::<Vec<_>>();
-    let Some(code) = told.code else {
-        let why = match end {
-            End::Timeout => format!(
-                "the guest's time of {} s was up in this test",
-                GUEST_LIMIT.as_secs()
-            ),
-            _ => "the guest died in this test".to_owned(),
-        };
-        let mut notes = lines();
-        notes.push(why);
-        notes.extend(splats.iter().flat_map(|splat| splat.lines.clone()));
-        return vec![Entry::new(name, Verdict::Fail, notes)];
-    };
-
-    if test == ":signs" {
-        return planted(&name, code, output, log);
-    }
-    // The controls are the other way round: what they plant must be seen.
-    if test == ":warn" || test == ":leak" {
-        let seen = match test {
-            ":warn" => code == 0 && !splats.is_empty(),
-            _ => code == 1 && output.contains("unreferenced object"),
-        };
-        let verdict = match (seen, code) {
-            (true, _) => Verdict::Pass,
-            (false, 4) => Verdict::Skip("the kernel has no kmemleak".into()),
-            (false, _) => Verdict::Fail,
-        };
-        let mut notes = lines();
-        notes.push("the planted fault was not reported".to_owned());
-        return vec![Entry::new(name, verdict, notes)];
-    }
-
-    // KUnit's reports are lines of the kernel's log.
-    let report = ktap::parse(output.lines().map(splat::text));
-    let mut entries: Vec<Entry> = report
-        .cases
-        .into_iter()
-        .map(|case| Entry::new(format!("{name}/{}", case.name), case.verdict, case.notes))
-        .collect();
-    entries.extend(
-        report
-            .broken
-            .into_iter()
-            .map(|why| Entry::fail(format!("{name}/plan"), why)),
-    );
-    let failed = entries.iter().any(|entry| entry.verdict == Verdict::Fail);
-    match code {
-        0 if entries.is_empty() && matches!(test, ":kunit" | ":autorun") => {
-            entries.push(Entry::fail(name.clone(), "no suite has reported"));
-        }
-        0 if entries.is_empty() => {
-            entries.push(Entry::new(name.clone(), Verdict::Pass, Vec::new()))
-        }
-        0 => {}
-        4 if test == ":leaks" => {
-            entries.push(Entry::new(
-                name.clone(),
-                Verdict::Skip("the kernel has no kmemleak".into()),
-                Vec::new(),
-            ));
-        }
-        4 => {
-            let reason = report.skipped.unwrap_or_else(|| last_line(output));
-            if entries.is_empty() {
-                entries.push(Entry::new(name.clone(), Verdict::Skip(reason), Vec::new()));
-            }
-        }
-        _ if failed => {}
-        _ => {
-            let mut notes = lines();
-            notes.push(format!("exit code {code}"));
-            entries.push(Entry::new(name.clone(), Verdict::Fail, notes));
-        }
-    }
-    for splat in splats {
-        entries.push(Entry::new(
-            format!("{name}/kernel_report"),
-            Verdict::Fail,
-            splat.lines,
-        ));
-    }
-    entries
-}
-
-/// Checks that each sign that was planted fails the test whose log it is in.
-fn planted(name: &str, code: i32, output: &str, log: &str) -> Vec<Entry> {
-    let told = Told {
-        code: Some(0),
-        ..Told::default()
-    };
-    let mut notes: Vec<String> = output.lines().map(str::to_owned).collect();
-    let mut missed = code != 0;
-    for (n, sign) in splat::signs().enumerate() {
-        let mark = format!("toe-sign: {n}");
-        let part: String = log
-            .lines()
-            .skip_while(|line| splat::text(line) != mark)
-            .skip(1)
-            .take_while(|line| !splat::text(line).starts_with("toe-sign: "))
-            .flat_map(|line| [line, "\n"])
-            .collect();
-        let results = judge("planted", &told, "", &part, &End::Exit(0));
-        if Count::of(&results).failed == 0 {
-            missed = true;
-            notes.push(format!("planted and not seen: {}", sign.words));
-        }
-    }
-    let verdict = match missed {
-        true => Verdict::Fail,
-        false => Verdict::Pass,
-    };
-    vec![Entry::new(name, verdict, notes)]
-}
-
-fn last_line(text: &str) -> String {
-    text.lines()
-        .last()
-        .unwrap_or_default()
-        .trim_start_matches(['#', ' '])
-        .to_owned()
-}
-
-fn read(path: &Path) -> String {
-    fs::read(path)
-        .map(|data| String::from_utf8_lossy(&data).into_owned())
-        .unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn told(code: i32) -> Told {
-        Told {
-            code: Some(code),
-            ..Told::default()
-        }
-    }
-
-    fn verdicts(test: &str, code: i32, output: &str, log: &str) -> Vec<(String, Verdict)> {
-        judge(test, &told(code), output, log, &End::Exit(0))
-            .into_iter()
-            .map(|entry| (entry.name, entry.verdict))
-            .collect()
-    }
-
-    #[test]
-    fn a_report_of_the_kernel_fails_a_test_that_passed() {
-        let got = verdicts(
-            "test_x.sh",
-            0,
-            "KTAP version 1\n1..1\nok 1 a\n",
-            "[ 1.0] BUG: bad\n",
-        );
-        assert_eq!(got[0], ("kselftest/test_x/a".into(), Verdict::Pass));
-        assert_eq!(
-            got[1],
-            ("kselftest/test_x/kernel_report".into(), Verdict::Fail)
-        );
-    }
-
-    #[test]
-    fn an_exit_code_without_a_failed_case_is_a_failure() {
-        let got = verdicts("test_x", 1, "KTAP version 1\n1..1\nok 1 a\n", "");
-        assert_eq!(got[1], ("kselftest/test_x".into(), Verdict::Fail));
-    }
-
-    #[test]
-    fn suites_of_kunit_that_say_nothing_are_a_failure() {
-        assert_eq!(verdicts(":kunit", 0, "", "")[0].1, Verdict::Fail);
-        let log = "[ 1.0] KTAP version 1\n[ 1.0] 1..1\n[ 1.1] ok 1 toe_seq\n";
-        let got = verdicts(":kunit", 0, log, "");
-        assert_eq!(got, [("kunit/toe_seq".into(), Verdict::Pass)]);
-    }
-
-    #[test]
-    fn controls_pass_only_when_the_fault_is_seen() {
-        assert_eq!(
-            verdicts(":warn", 0, "", "[ 1.0] WARNING: planted\n")[0].1,
-            Verdict::Pass
-        );
-        assert_eq!(
-            verdicts(":warn", 0, "", "[ 1.0] fine\n")[0].1,
-            Verdict::Fail
-        );
-        assert_eq!(
-            verdicts(":leak", 1, "# unreferenced object 0x1\n", "")[0].1,
-            Verdict::Pass
-        );
-        assert_eq!(verdicts(":leak", 0, "", "")[0].1, Verdict::Fail);
-        assert_eq!(verdicts(":leak", 5, "# no plant\n", "")[0].1, Verdict::Fail);
-    }
-
-    #[test]
-    fn each_sign_fails_the_test_that_it_is_in() {
-        let mut log = String::new();
-        for (n, sign) in splat::signs().enumerate() {
-            log += &format!("[ 1.0] toe-sign: {n}\n[ 1.0] {} planted\n", sign.words);
-            let line = format!("[ 1.0] {}\n", sign.words);
-            assert_eq!(
-                verdicts("test_x", 0, "", &line).last().map(|v| v.1.clone()),
-                Some(Verdict::Fail),
-                "{}",
-                sign.words
-            );
-        }
-        assert_eq!(verdicts(":signs", 0, "", &log)[0].1, Verdict::Pass);
-        assert_eq!(verdicts(":signs", 1, "", &log)[0].1, Verdict::Fail);
-        let one_less = log.replacen("refcount_t", "refcount", 1);
-        assert_eq!(verdicts(":signs", 0, "", &one_less)[0].1, Verdict::Fail);
-    }
-
-    #[test]
-    fn a_guest_that_died_fails_its_test() {
-        let got = judge("test_x", &Told::default(), "", "", &End::Died);
-        assert_eq!(got[0].verdict, Verdict::Fail);
-    }
-
-    #[test]
-    fn what_had_ended_before_the_emulators_fault_counts() {
-        let tests = ["a", "b", "c"].map(String::from);
-        let mut progress = Progress::new();
-        progress.insert("a".into(), told(0));
-        progress.insert("b".into(), Told::default());
-        assert_eq!(complete(&tests, &progress), 1);
-        let log = "[ 1.0] x\n[ 1.1] Oops: int3: 0000 [#1]\n[ 1.2] Call Trace:\n";
-        assert_eq!(before(log, EMULATOR_FAULT), "[ 1.0] x\n");
-    }
-
-    #[test]
-    fn the_log_is_cut_by_marks() {
-        let log = "[ 0.1] boot\n[ 1.0] toe-test: begin a\n[ 1.1] x\n[ 1.2] toe-test: end a\n[ 1.3] late\n[ 2.0] toe-test: begin b\n[ 2.1] y\n";
-        let parts = parts(log);
-        assert_eq!(parts[""], "[ 0.1] boot\n");
-        assert_eq!(parts["a"], "[ 1.1] x\n[ 1.3] late\n");
-        assert_eq!(parts["b"], "[ 2.1] y\n");
     }
 }

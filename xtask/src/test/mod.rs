@@ -3,6 +3,7 @@
 
 mod guest;
 mod host;
+mod judge;
 mod packetdrill;
 mod select;
 
