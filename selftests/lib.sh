@@ -279,8 +279,9 @@ configure() { # addresses and links of the pair
 
 # What a device starts with, "" without the knob: nothing is written that is there.
 short_cut_first=
+moves_short_cut() { [ -n "$short_cut_first" ] && [ "$short_cut_first" != "$TOE_SHORT_CUT" ]; }
 set_short_cut() {
-	[ -z "$short_cut_first" ] || [ "$short_cut_first" = "$TOE_SHORT_CUT" ] ||
+	! moves_short_cut ||
 		{ knob a short_cut "$TOE_SHORT_CUT" && knob b short_cut "$TOE_SHORT_CUT"; }
 }
 # With the short cut bytes may pass without frames, which then are not counted.
@@ -306,9 +307,13 @@ orphans() {
 
 # down|up|fresh: the pair with its namespaces and addresses, both neighbours known, in
 # one program.
-pair() { "$BIN/toe_ns" pair "$1" $A $B $DA $DB "$TOE_KIND" $A4 $B4 $A6 $B6; }
+pair() {
+	local -a knobs=()
+	! moves_short_cut || knobs=("short_cut=$TOE_SHORT_CUT")
+	"$BIN/toe_ns" pair "$1" $A $B $DA $DB "$TOE_KIND" $A4 $B4 $A6 $B6 "${knobs[@]}"
+}
 
-pair_up() { pair up && set_short_cut && orphans; }
+pair_up() { pair up && orphans; }
 
 resolve() {
 	pings a $B4 2>/dev/null
@@ -319,7 +324,7 @@ resolve() {
 pair_down() { pair down; true; }
 
 # A fresh pair, whatever the case before left.
-fresh() { pair fresh && set_short_cut && orphans || fail "cannot make a pair of kind $TOE_KIND"; }
+fresh() { pair fresh && orphans || fail "cannot make a pair of kind $TOE_KIND"; }
 
 in_place=
 in_a() { $in_place ip netns exec $A "$@"; }

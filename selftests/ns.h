@@ -14,7 +14,10 @@ int echoes(const char *addr, unsigned int count, unsigned int size, bool df);
 /* Ends all processes in so many namespaces, and waits until they are gone. */
 int kill_all(const char *const *ns, int count);
 
-/* down|up|fresh NS NS DEV DEV KIND ADDR4 ADDR4 ADDR6 ADDR6 */
+/*
+ * down|up|fresh NS NS DEV DEV KIND ADDR4 ADDR4 ADDR6 ADDR6 [KNOB=VALUE...]: files of both
+ * devices' toe directories.
+ */
 int pair(const char *what, char **argv);
 
 #endif

@@ -196,7 +196,25 @@ static int configure(const char *dev, const char *addr4, const char *addr6)
 	       set_up(dev) || set_up("lo");
 }
 
-static int up(char **ns, char **dev, const char *kind, char **addr4, char **addr6)
+/* NAME=VALUE... up to a null pointer */
+static int set_knobs(const char *dev, char **knobs)
+{
+	char path[256];
+	size_t name;
+	int fd;
+
+	for (; *knobs; knobs++) {
+		name = strcspn(*knobs, "=");
+		snprintf(path, sizeof(path), "/sys/class/net/%s/toe/%.*s", dev, (int)name, *knobs);
+		fd = open_sys(path, O_WRONLY);
+		if (fd < 0 || write(fd, *knobs + name + 1, strlen(*knobs) - name - 1) < 0)
+			return fail(path);
+		close(fd);
+	}
+	return 0;
+}
+
+static int up(char **ns, char **dev, const char *kind, char **addr4, char **addr6, char **knobs)
 {
 	int own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC), i;
 
@@ -209,7 +227,8 @@ static int up(char **ns, char **dev, const char *kind, char **addr4, char **addr
 	if (add_pair(ns, dev, kind))
 		return 1;
 	for (i = 0; i < 2; i++)
-		if (enter_ns(ns[i]) || configure(dev[i], addr4[i], addr6[i]))
+		if (enter_ns(ns[i]) || configure(dev[i], addr4[i], addr6[i]) ||
+		    set_knobs(dev[i], knobs))
 			return 1;
 	if (enter_ns(ns[0]))
 		return 1;
@@ -245,6 +264,6 @@ int pair(const char *what, char **argv)
 	if (fresh || !strcmp(what, "down"))
 		down(argv, argv[2]);
 	if (fresh || !strcmp(what, "up"))
-		return up(argv, argv + 2, argv[4], argv + 5, argv + 7);
+		return up(argv, argv + 2, argv[4], argv + 5, argv + 7, argv + 9);
 	return 0;
 }

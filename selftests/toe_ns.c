@@ -217,7 +217,7 @@ static int usage(void)
 	fprintf(stderr, "usage: toe_ns NS cat FILE | put FILE TEXT | write FILE | counters DEV | snmp NAME | kill all\n"
 		"       toe_ns NS ping ADDRESS COUNT SIZE [df]\n"
 		"       toe_ns NS exec PROGRAM ARGUMENT...\n"
-		"       toe_ns pair down|up|fresh NS NS DEV DEV KIND ADDR4 ADDR4 ADDR6 ADDR6\n");
+		"       toe_ns pair down|up|fresh NS NS DEV DEV KIND ADDR4 ADDR4 ADDR6 ADDR6 [KNOB=VALUE...]\n");
 	return 2;
 }
 
@@ -226,7 +226,7 @@ int main(int argc, char **argv)
 	const char *what = argc > 3 ? argv[2] : "";
 	int err;
 
-	if (argc == 12 && !strcmp(argv[1], "pair"))
+	if (argc >= 12 && !strcmp(argv[1], "pair"))
 		return pair(argv[2], argv + 3);
 	if (argc == 4 && !strcmp(what, "kill") && !strcmp(argv[3], "all"))
 		return kill_all((const char *const *)&argv[1], 1);
