@@ -278,6 +278,10 @@ t_path_mtu() {
 	ip -n $A route add 198.51.100.9 via $B4
 	B4=198.51.100.9
 	held_conns 4 12 ulp
+	# One that stays, and with it the path, however long it takes to look at that.
+	rm -f "$WORK/keep"
+	bg in_a "$BIN/toe_conn" one to=$B4 port=7100 ask=1 hold="$WORK/keep"
+	until_ok 20 sh -c "[ \$(cat $(table_path $DA) | grep -c delegated) = 13 ]" || fail "not offloaded"
 	snap a
 	tree $DA | grep -q '^path .*mtu 1500' || fail "the path: $(tree $DA)"
 	capture path a $DA -s 100 src $A4 and tcp
@@ -286,6 +290,7 @@ t_path_mtu() {
 	expect_eq "$(delta a toe_update_path_mtu)" 1 "updates of the path"
 	# As the target has it, who depends on it or not.
 	tree $DA | grep -q '^path .*mtu 900' || fail "the path: $(tree $DA)"
+	touch "$WORK/keep"
 	expect_ge "$(delta a toe_special_path_mtu)" 1 "connections that adapted"
 	expect_eq "$(delta a toe_upload_route_change)" 0 "uploads"
 	expect_ge "$(delta a toe_tx_bytes)" $((12 * MANY_BYTES / 2)) "bytes sent by the target"
