@@ -50,7 +50,6 @@ use crate::{
     framework::{
         host::{
             AwaitRelease,
-            Deferring,
             Layers,
             PathObject, //
         },
@@ -58,7 +57,6 @@ use crate::{
     },
     logic::{
         conn::ConnData,
-        deferred::Deferred,
         expect::Expected,
         hwid::Hwid,
         legacy::Legacy,
@@ -75,10 +73,7 @@ use crate::{
         input::RawSockets,
         ndo::Driver,
         net_device::NetDevice,
-        skb::{
-            FrameList,
-            SkBuff, //
-        },
+        skb::SkBuff,
         sock::{
             LockedSock,
             Sock, //
@@ -91,6 +86,7 @@ use crate::{
 };
 
 use audit::Audit;
+use deferred::Held;
 
 pub(crate) use command::offload_target;
 pub(crate) use engine::Engine;
@@ -147,11 +143,8 @@ pub(crate) struct Entry<N: Nic> {
     links: Links<Entry<N>>,
     /// Connection match. `local` is this end.
     tuple: Tuple,
-    hwid: Hwid,
     /// Our link address, to which frames must be addressed.
     mac: [u8; 6],
-    /// What such frames look like.
-    expected: Expected,
     /// Transmit queue: the one of the host's frames, which the engine's must not
     /// overtake.
     queue: AtomicU16,
@@ -190,11 +183,8 @@ pub(crate) struct Entry<N: Nic> {
     next_hop: SockCell<NextHop>,
     /// Connection buffer: the user buffer that is posted.
     buffer: BufferSlot,
-    /// Without one: what is deferred, and its frames.
-    deferred: SockCell<Deferred>,
-    deferred_frames: SockCell<FrameList>,
-    /// Set while there are any.
-    deferring: Deferring,
+    /// Without one: what is deferred. Made when it is needed, which is seldom.
+    deferred: SockCell<Option<KBox<Held>>>,
     /// What the engines did for it.
     counters: SockCell<Counters>,
 }
@@ -202,6 +192,18 @@ pub(crate) struct Entry<N: Nic> {
 crate::net::table::node!(N: Nic => Entry<N>, links);
 
 impl<N: Nic> Entry<N> {
+    /// What host and target call it.
+    #[inline(always)]
+    fn hwid(&self) -> Hwid {
+        self.links.id()
+    }
+
+    /// What frames to it look like.
+    #[inline(always)]
+    fn expected(&self) -> Expected<'_> {
+        Expected::new(&self.mac, &self.tuple)
+    }
+
     /// The transmit queue of its frames.
     #[inline]
     fn queue(&self) -> u16 {
@@ -237,7 +239,7 @@ impl<N: Nic> Entry<N> {
     #[inline(always)]
     fn audited(&self, sk: LockedSock<'_>, data: &mut ConnData) {
         let counts = self.nic.engine().audit();
-        self.audit.used(sk, self.hwid, data, counts);
+        self.audit.used(sk, self.hwid(), data, counts);
     }
 
     /// Changes the header of its frames; `f` says whether it is another one then.

@@ -39,7 +39,6 @@ use crate::{
             self,
             below,
             AwaitRelease,
-            Deferring,
             GivenBack,
             PathObject,
             Stored, //
@@ -54,8 +53,6 @@ use crate::{
     logic::{
         buffer::Rule,
         conn::ConnCached,
-        deferred::Deferred,
-        expect::Expected,
         hwid::Hwid,
         legacy::Legacy,
         next_hop::NextHop,
@@ -87,10 +84,7 @@ use crate::{
             HostFrame,
             Msg, //
         },
-        skb::{
-            FrameList,
-            SkBuff, //
-        },
+        skb::SkBuff,
         sock::{
             LockedSock,
             Sock, //
@@ -115,7 +109,7 @@ use crate::{
 #[inline(always)]
 fn entry_of<N: Nic>(conn: ConnRef<'_>) -> Option<&Entry<N>> {
     let entry = conn.entry::<Entry<N>>();
-    debug_assert!(entry.is_none_or(|entry| entry.hwid == conn.hwid()));
+    debug_assert!(entry.is_none_or(|entry| entry.hwid() == conn.hwid()));
     entry
 }
 
@@ -154,9 +148,7 @@ impl<N: Nic> Engine<N> {
                         pin_init::init!(Entry {
                             links: Links::new(hash, id),
                             tuple: c.tuple,
-                            hwid: id,
                             mac: neighbour.source(),
-                            expected: Expected::new(neighbour.source(), &c.tuple),
                             queue: AtomicU16::new(tx_queue),
                             kick: AwaitRelease::new(),
                             sk: sock.into(),
@@ -179,9 +171,7 @@ impl<N: Nic> Engine<N> {
                                 NextHop::unknown(changes, c.data.snd_una)
                             ),
                             buffer: BufferSlot::new(sock),
-                            deferred: SockCell::new(sock, Deferred::default()),
-                            deferred_frames: SockCell::new(sock, FrameList::new()),
-                            deferring: Deferring::new(),
+                            deferred: SockCell::new(sock, None),
                             counters: SockCell::new(sock, Counters::default()),
                         }),
                         memcg::atomic(),
@@ -279,7 +269,7 @@ impl<N: Nic> Engine<N> {
 
     pub(crate) fn reader_comes(&self, sk: LockedSock<'_>, conn: ConnRef<'_>) {
         if let Some(entry) = entry_of::<N>(conn) {
-            entry.deferred.with_mut(sk, Deferred::reader_comes);
+            deferred::reader_comes(sk, entry);
         }
     }
 

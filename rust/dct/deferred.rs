@@ -5,13 +5,18 @@
 //!
 //! Claims: Documentation/networking/toe-claims.rst
 
+use kernel::prelude::*;
+
 use super::{
     rx,
     Entry,
     Nic, //
 };
 use crate::{
-    framework::host,
+    framework::host::{
+        self,
+        Deferring, //
+    },
     logic::{
         deferred::{
             Deferred,
@@ -21,6 +26,10 @@ use crate::{
     },
     net::{
         context::Bh,
+        memcg::{
+            self,
+            Charge, //
+        },
         skb::{
             FrameList,
             SkBuff, //
@@ -30,6 +39,61 @@ use crate::{
         time, //
     }, //
 };
+
+/// What an entry has of it, from the first frame that was deferred on.
+pub(super) struct Held {
+    state: Deferred,
+    frames: FrameList,
+    /// Set while there are any.
+    deferring: Deferring,
+}
+
+impl Held {
+    /// Without memory nothing is deferred.
+    #[cold]
+    fn new(sk: LockedSock<'_>) -> Option<KBox<Self>> {
+        let _charge = Charge::to(&sk);
+        let held = Held {
+            state: Deferred::default(),
+            frames: FrameList::new(),
+            deferring: Deferring::new(),
+        };
+        KBox::new(held, memcg::atomic()).ok()
+    }
+
+    /// All of it is about to be processed.
+    fn take(&mut self) -> FrameList {
+        self.state.clear();
+        self.deferring.take();
+        core::mem::replace(&mut self.frames, FrameList::new())
+    }
+}
+
+/// Returns whether anything is deferred.
+fn any<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>) -> bool {
+    let held = |held: &Option<KBox<Held>>| held.as_ref().is_some_and(|held| held.state.any());
+    entry.deferred.with(sk, held)
+}
+
+/// What is deferred, if anything is.
+fn take<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>) -> Option<FrameList> {
+    entry.deferred.with_mut(sk, |held| {
+        let held = held.as_mut().filter(|held| held.state.any())?;
+        Some(held.take())
+    })
+}
+
+/// A reader goes to the host stack: as [`Deferred::reader_comes`].
+pub(super) fn reader_comes<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>) {
+    entry.deferred.with_mut(sk, |held| {
+        if held.is_none() {
+            *held = Held::new(sk);
+        }
+        if let Some(held) = held {
+            held.state.reader_comes();
+        }
+    });
+}
 
 /// Has a segment of a delegated connection wait, or processes it after those that
 /// do. As [`rx::finish`].
@@ -43,7 +107,7 @@ pub(super) fn process<N: Nic>(
 ) {
     match defer(sk, entry, skb, seg) {
         None => {}
-        Some(skb) if entry.deferred.with(sk, Deferred::any) => {
+        Some(skb) if any(sk, entry) => {
             flush(sk, entry, bh);
             // Nothing may be as it was.
             rx::redeliver(sk, skb, &ReadGuard::within(bh), bh, rx::finish::<N>);
@@ -72,11 +136,18 @@ fn defer<N: Nic>(
         entry.load(sk, data);
         *data
     });
-    let (verdict, unarmed, due_ms) = entry.deferred.with_mut(sk, |deferred| {
+    let offered = entry.deferred.with_mut(sk, |held| {
+        if held.is_none() {
+            *held = Held::new(sk);
+        }
+        let deferred = &mut held.as_mut()?.state;
         let rule = device.defer_rule();
         let verdict = deferred.offer(&rule, &data, seg, &view, idle, time::now_ms());
-        (verdict, deferred.unarmed(), deferred.due_ms())
+        Some((verdict, deferred.unarmed(), deferred.due_ms()))
     });
+    let Some((verdict, unarmed, due_ms)) = offered else {
+        return Some(skb);
+    };
     match verdict {
         Verdict::Pass => return Some(skb),
         Verdict::HighWater => {
@@ -85,30 +156,34 @@ fn defer<N: Nic>(
         }
         Verdict::Ask => {
             if unarmed && !host::expire_at(sk, due_ms) {
-                entry.deferred.with_mut(sk, Deferred::clear);
+                take(sk, entry);
                 return Some(skb);
             }
-            entry.deferred.with_mut(sk, Deferred::arm);
-            entry.deferring.set();
+            entry.deferred.with_mut(sk, |held| {
+                if let Some(held) = held {
+                    held.state.arm();
+                    held.deferring.set();
+                }
+            });
             host::request_buffer(device.stats());
         }
         Verdict::Defer => {}
     }
-    entry
-        .deferred_frames
-        .with_mut(sk, |deferred| deferred.push(skb));
-    None
+    entry.deferred.with_mut(sk, |held| match held {
+        Some(held) => {
+            held.frames.push(skb);
+            None
+        }
+        None => Some(skb),
+    })
 }
 
 /// Processes all that is deferred, in order. Under the socket lock, nothing of the host
 /// stack below us.
 pub(super) fn flush<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, bh: &Bh) {
-    if !entry.deferred.with(sk, Deferred::any) {
+    let Some(mut frames) = take(sk, entry) else {
         return;
-    }
-    let mut frames = entry.deferred_frames.replace(sk, FrameList::new());
-    entry.deferred.with_mut(sk, Deferred::clear);
-    entry.deferring.take();
+    };
     while let Some(skb) = frames.pop() {
         // One of them may be a special case, or one special case too many.
         rx::redeliver(sk, skb, &ReadGuard::within(bh), bh, rx::finish::<N>);
@@ -122,11 +197,11 @@ pub(super) fn expired<N: Nic>(
     now_ms: u64,
     bh: &Bh,
 ) -> Option<u64> {
-    let again = entry
-        .deferred
-        .with_mut(sk, |deferred| deferred.expired(now_ms));
-    if again.is_none() && entry.deferred.with(sk, Deferred::any) {
-        let late = entry.deferred.with(sk, |deferred| deferred.due_ms() != 0);
+    let (again, late) = entry.deferred.with_mut(sk, |held| {
+        let deferred = &mut held.as_mut()?.state;
+        Some((deferred.expired(now_ms), deferred.due_ms() != 0))
+    })?;
+    if again.is_none() && any(sk, entry) {
         if late {
             entry.nic.engine().stats().buffers.request_timer();
         }
@@ -138,8 +213,12 @@ pub(super) fn expired<N: Nic>(
 /// The host stack works on the connection from here on: what is deferred is processed soon,
 /// and before any other frame. Under the socket lock, any context.
 pub(super) fn expire_now<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>) {
-    if entry.deferred.with(sk, Deferred::any) {
-        entry.deferred.with_mut(sk, Deferred::expire_now);
+    if any(sk, entry) {
+        entry.deferred.with_mut(sk, |held| {
+            if let Some(held) = held {
+                held.state.expire_now();
+            }
+        });
         // If there is no memory, the timer that runs will do.
         host::expire_at(sk, 0);
     }
@@ -147,10 +226,7 @@ pub(super) fn expire_now<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>) {
 
 /// The entry goes. Under the socket lock, any context.
 pub(super) fn requeue_on_removal<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>) {
-    if entry.deferred.with(sk, Deferred::any) {
-        let frames = entry.deferred_frames.replace(sk, FrameList::new());
-        entry.deferred.with_mut(sk, Deferred::clear);
-        entry.deferring.take();
+    if let Some(frames) = take(sk, entry) {
         host::requeue(sk, frames);
     }
 }

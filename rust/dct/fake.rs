@@ -397,7 +397,7 @@ mod tests {
             .map(Tether::new)
             .ok_or(ENOENT)?;
         drop(guard);
-        let found = tether.get::<Entry<FakeNic>>().map(|entry| entry.hwid);
+        let found = tether.get::<Entry<FakeNic>>().map(|entry| entry.hwid());
         assert!(found == Some(hwid));
         nic.set_wire(Wire::Down);
         bench.sock.send(&[7])?;

@@ -40,7 +40,7 @@ fn connection<'g, N: Nic>(
     entry: &Entry<N>,
     guard: &'g ReadGuard<'_>,
 ) -> Option<&'g Connection> {
-    host::of(sk, guard).filter(|conn| conn.hwid() == entry.hwid)
+    host::of(sk, guard).filter(|conn| conn.hwid() == entry.hwid())
 }
 
 /// A special case: the host stack works from here on. Its state is true, for it
@@ -57,7 +57,7 @@ pub(super) fn enter<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, case: SpecialC
     buffer::take_back(sk, entry);
     deferred::expire_now(sk, entry);
     entry.audit.host_has_it(sk);
-    if let Some(limits) = host::special(sk, entry.hwid, case) {
+    if let Some(limits) = host::special(sk, entry.hwid(), case) {
         entry.data.with_mut(sk, |data| sk.load_delegated(data));
         entry.legacy.set(sk, Legacy::new(time::now_ms(), &limits));
         entry.counters.with_mut(sk, |c| c.specials += 1);
@@ -80,7 +80,7 @@ pub(super) fn enter_unlocked<N: Nic>(nic: &N, entry: &Entry<N>, case: SpecialCas
             deferred::flush(sk, entry, bh);
             enter(sk, entry, case, bh);
         }
-        None => host::count_special(nic.engine().device(), entry.hwid, case),
+        None => host::count_special(nic.engine().device(), entry.hwid(), case),
     }
 }
 
@@ -136,7 +136,7 @@ pub(super) fn resynchronise<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, bh: &B
         Verdict::Resync => {
             entry.data.with_mut(sk, |data| sk.load_delegated(data));
             entry.follow_queue(sk);
-            host::resynchronised(sk, entry.hwid, &stay);
+            host::resynchronised(sk, entry.hwid(), &stay);
             // What could be sent the host stack has sent.
             true
         }

@@ -143,7 +143,7 @@ pub(crate) fn input<N: Nic>(nic: &N, from: Source<'_>, mut skb: SkBuff, bh: &Bh)
         legacy::enter_unlocked(nic, &entry, SpecialCase::BadOption, bh);
         return Some(skb);
     }
-    from.recent.0.store(entry.hwid.raw(), Relaxed);
+    from.recent.0.store(entry.hwid().raw(), Relaxed);
     deliver(nic, from, &entry, skb, &seg, &guard, bh)
 }
 
@@ -158,9 +158,9 @@ fn looks_as_expected<N: Nic>(
 ) -> bool {
     let known = stamp != 0 && entry.known.load(Relaxed) == stamp;
     if known {
-        return entry.expected.read(skb.data(), skb.len(), seg);
+        return entry.expected().read(skb.data(), skb.len(), seg);
     }
-    let expected = entry.expected.parse(skb.data(), skb.len(), seg);
+    let expected = entry.expected().parse(skb.data(), skb.len(), seg);
     if expected && stamp != 0 {
         entry.known.store(stamp, Relaxed);
     }
@@ -174,7 +174,11 @@ fn checked<N: Nic>(nic: &N, skb: &mut SkBuff, seg: &Segment, entry: &Entry<N>) -
     if skb.has_tcp_checksum(seg, entry.tuple.family == Family::V6) {
         return true;
     }
-    host::count_special(nic.engine().device(), entry.hwid, SpecialCase::BadChecksum);
+    host::count_special(
+        nic.engine().device(),
+        entry.hwid(),
+        SpecialCase::BadChecksum,
+    );
     false
 }
 
@@ -189,7 +193,7 @@ fn deliver<N: Nic>(
 ) -> Option<SkBuff> {
     let sk = entry.sk.bh_lock(bh);
     let ingress = Ingress {
-        hwid: entry.hwid,
+        hwid: entry.hwid(),
         nic: nic.dev(),
         dev: &entry.path_dev,
         layers: entry.layers.as_deref(),
@@ -243,7 +247,7 @@ fn give_up<N: Nic>(lock: &BhLock<'_>, entry: &Entry<N>, why: Fallback, bh: &Bh) 
     if let Some(sk) = lock.try_own() {
         deferred::flush(sk, entry, bh);
     }
-    why.ask(lock, entry.nic.engine().device(), entry.hwid);
+    why.ask(lock, entry.nic.engine().device(), entry.hwid());
 }
 
 /// A frame from the backlog, its first byte the TCP header. It may be one that

@@ -72,7 +72,7 @@ fn refresh<N: Nic>(sk: &Sock, entry: &Entry<N>, bh: &Bh) {
     let lock = sk.bh_lock(bh);
     let guard = ReadGuard::within(bh);
     if let Some(sk) = lock.try_own() {
-        if host::of(sk, &guard).is_some_and(|conn| conn.hwid() == entry.hwid) {
+        if host::of(sk, &guard).is_some_and(|conn| conn.hwid() == entry.hwid()) {
             // What is wrong is said again when frames are sent.
             let _ = tx_path(sk, entry, bh);
         }
@@ -97,7 +97,7 @@ fn section<N: Nic>(
         None => {
             let other = peer.engine().find(&guard, &entry.tuple.reversed());
             let other = other.ok_or(Why::Special)?;
-            entry.other.store(other.hwid.raw(), Relaxed);
+            entry.other.store(other.hwid().raw(), Relaxed);
             other
         }
     };
@@ -159,7 +159,7 @@ fn way<N: Nic>(
 #[inline(always)]
 fn is_delegated<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, guard: &ReadGuard<'_>) -> bool {
     let conn = host::of(sk, guard);
-    conn.is_some_and(|conn| conn.hwid() == entry.hwid && conn.delegated(sk))
+    conn.is_some_and(|conn| conn.hwid() == entry.hwid() && conn.delegated(sk))
 }
 
 /// Both ends are there, and ordinary: their numbers decide.

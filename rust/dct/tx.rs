@@ -161,7 +161,7 @@ fn not_sent<N: Nic>(
     match error {
         SendError::Full(skb) => {
             skb.drop_because(DropReason::FullRing);
-            if nic.engine().wait_for_room(entry.hwid, bh) {
+            if nic.engine().wait_for_room(entry.hwid(), bh) {
                 Ok(None)
             } else {
                 Err(NO_MEMORY)
@@ -465,7 +465,7 @@ pub(crate) fn kick<N: Nic>(entry: &Entry<N>, bh: &Bh) {
         return;
     };
     match lock.try_own() {
-        Some(sk) if conn.delegated(sk) && conn.hwid() == entry.hwid => {
+        Some(sk) if conn.delegated(sk) && conn.hwid() == entry.hwid() => {
             resume(sk, entry, bh);
         }
         Some(_) => {}

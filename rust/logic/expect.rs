@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Header prediction for whole headers: what the frames of one connection have
-//! in common, so that a few comparisons of words recognise one.
+//! in common, so that a few comparisons recognise one.
 //!
 //! A prediction covers the two layouts that nearly all frames have: IPv4 or IPv6
 //! without options, TCP with just a timestamp in its usual place. Whatever does
@@ -30,85 +30,12 @@ pub const V4_LEN: usize = ETH_LEN + IPV4_LEN + TCP_LEN + TS_LEN;
 /// Length of all headers over IPv6.
 pub const V6_LEN: usize = ETH_LEN + IPV6_LEN + TCP_LEN + TS_LEN;
 
-/// Words that are compared; the last bytes of a header are a timestamp.
-const V4_WORDS: usize = V4_LEN / 8;
-const V6_WORDS: usize = V6_LEN / 8;
-
-/// Which bits of a frame are compared.
-const V4_MASK: [u64; V4_WORDS] = words(mask::<V4_LEN>(Family::V4));
-const V6_MASK: [u64; V6_WORDS] = words(mask::<V6_LEN>(Family::V6));
-
-/// What the frames to one end of a connection look like.
+/// What the frames to one end of a connection look like. It has no words of its own: to
+/// compare the fields of the tuple costs as much, and an entry has one already.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Expected {
-    family: Family,
-    words: [u64; V6_WORDS],
-}
-
-/// The first bytes as words.
-const fn words<const LEN: usize, const N: usize>(bytes: [u8; LEN]) -> [u64; N] {
-    let mut out = [0; N];
-    let mut i = 0;
-    while i < N * 8 {
-        out[i / 8] |= (bytes[i] as u64) << (i % 8 * 8);
-        i += 1;
-    }
-    out
-}
-
-/// Offset of the TCP header.
-const fn l4_off(family: Family) -> usize {
-    match family {
-        Family::V4 => ETH_LEN + IPV4_LEN,
-        Family::V6 => ETH_LEN + IPV6_LEN,
-    }
-}
-
-/// The bits that are the same in all frames of a connection.
-const fn mask<const LEN: usize>(family: Family) -> [u8; LEN] {
-    let mut m = [0; LEN];
-    let l4 = l4_off(family);
-    let mut i = 0;
-    while i < LEN {
-        m[i] = match (i, family) {
-            // Destination, ethertype.
-            (0..6 | 12..14, _) => 0xff,
-            // Version and header length, fragment, protocol, addresses.
-            (14 | 21 | 23, Family::V4) => 0xff,
-            (20, Family::V4) => 0x3f,
-            (26..34, Family::V4) => 0xff,
-            // Version, next header, addresses.
-            (14, Family::V6) => 0xf0,
-            (20, Family::V6) => 0xff,
-            (22..54, Family::V6) => 0xff,
-            _ => 0,
-        };
-        // Ports, header length, first word of the options.
-        if (i >= l4 && i < l4 + 4) || (i >= l4 + TCP_LEN && i < l4 + TCP_LEN + 4) {
-            m[i] = 0xff;
-        }
-        if i == l4 + 12 {
-            m[i] = 0xf0;
-        }
-        i += 1;
-    }
-    m
-}
-
-/// Returns whether the words of `frame` have the expected bits.
-#[inline(always)]
-fn same<const LEN: usize, const N: usize>(
-    frame: &[u8; LEN],
-    expected: &[u64; V6_WORDS],
-    mask: &[u64; N],
-) -> bool {
-    let mut odd = 0;
-    for ((bytes, expected), mask) in frame.chunks_exact(8).zip(expected).zip(mask) {
-        if let Some(bytes) = bytes.first_chunk::<8>() {
-            odd |= (u64::from_le_bytes(*bytes) ^ expected) & mask;
-        }
-    }
-    odd == 0
+pub struct Expected<'a> {
+    mac: &'a [u8; 6],
+    tuple: &'a Tuple,
 }
 
 #[inline(always)]
@@ -127,52 +54,72 @@ fn be32<const LEN: usize>(frame: &[u8; LEN], at: usize) -> u32 {
     }
 }
 
-impl Expected {
+/// The bytes at `at` as they lie in memory; all ones beyond the header, where nothing is.
+#[inline(always)]
+fn raw<const N: usize, const LEN: usize>(header: &[u8; LEN], at: usize) -> [u8; N] {
+    let bytes = header.get(at..).and_then(|rest| rest.first_chunk::<N>());
+    bytes.copied().unwrap_or([0xff; N])
+}
+
+#[inline(always)]
+fn raw32<const LEN: usize>(header: &[u8; LEN], at: usize) -> u32 {
+    u32::from_ne_bytes(raw(header, at))
+}
+
+/// 0 if the first bytes of a frame are `mac`.
+#[inline(always)]
+fn other_station<const LEN: usize>(h: &[u8; LEN], mac: &[u8; 6]) -> u32 {
+    (raw32(h, 0) ^ raw32(mac, 0))
+        | u32::from(u16::from_ne_bytes(raw(h, 4)) ^ u16::from_ne_bytes(raw(mac, 4)))
+}
+
+/// 0 if the TCP header at `l4` has the ports of `tuple`, and a timestamp in its usual place.
+#[inline(always)]
+fn other_tcp<const LEN: usize>(h: &[u8; LEN], l4: usize, tuple: &Tuple) -> u32 {
+    const DATA_OFF: u8 = ((TCP_LEN + TS_LEN) as u8) << 2;
+    let ports = u32::from(tuple.rport) << 16 | u32::from(tuple.lport);
+    let [off] = raw(h, l4 + 12);
+    (be32(h, l4) ^ ports)
+        | u32::from((off ^ DATA_OFF) & 0xf0)
+        | (raw32(h, l4 + TCP_LEN) ^ u32::from_ne_bytes(wire::TS_ALIGNED))
+}
+
+impl<'a> Expected<'a> {
     /// The frames of `tuple`, whose local end has link address `mac`, without their
     /// VLAN tags: what a NIC has taken out of a frame, its user compares.
-    pub fn new(mac: [u8; 6], tuple: &Tuple) -> Self {
-        let mut h = [0; V6_LEN];
-        let l4 = l4_off(tuple.family);
-        let mut put = |at: usize, bytes: &[u8]| {
-            if let Some(to) = h.get_mut(at..at + bytes.len()) {
-                to.copy_from_slice(bytes);
-            }
-        };
-        put(0, &mac);
-        match tuple.family {
-            Family::V4 => {
-                put(12, &wire::ETHERTYPE_IPV4.to_be_bytes());
-                put(14, &[0x45]);
-                put(23, &[wire::IPPROTO_TCP]);
-                put(26, &tuple.remote[..4]);
-                put(30, &tuple.local[..4]);
-            }
-            Family::V6 => {
-                put(12, &wire::ETHERTYPE_IPV6.to_be_bytes());
-                put(14, &[0x60]);
-                put(20, &[wire::IPPROTO_TCP]);
-                put(22, &tuple.remote);
-                put(38, &tuple.local);
-            }
-        }
-        put(l4, &tuple.rport.to_be_bytes());
-        put(l4 + 2, &tuple.lport.to_be_bytes());
-        put(l4 + 12, &[((TCP_LEN + TS_LEN) as u8) << 2]);
-        put(l4 + TCP_LEN, &wire::TS_ALIGNED);
-        let mask: &[u64] = match tuple.family {
-            Family::V4 => &V4_MASK,
-            Family::V6 => &V6_MASK,
-        };
-        let mut words = [0; V6_WORDS];
-        for ((word, bytes), mask) in words.iter_mut().zip(h.chunks_exact(8)).zip(mask) {
-            if let Some(bytes) = bytes.first_chunk::<8>() {
-                *word = u64::from_le_bytes(*bytes) & mask;
-            }
-        }
-        Self {
-            family: tuple.family,
-            words,
-        }
+    #[inline(always)]
+    pub const fn new(mac: &'a [u8; 6], tuple: &'a Tuple) -> Self {
+        Self { mac, tuple }
+    }
+
+    #[inline(always)]
+    fn same_v4(&self, h: &[u8; V4_LEN]) -> bool {
+        const IP: usize = ETH_LEN;
+        let (local, remote) = (raw32(&self.tuple.local, 0), raw32(&self.tuple.remote, 0));
+        let odd = other_station(h, self.mac)
+            // Ethertype; version and header length.
+            | u32::from(be16(h, IP - 2) ^ wire::ETHERTYPE_IPV4)
+            | u32::from(h[IP] ^ 0x45)
+            // No fragment; protocol.
+            | u32::from(be16(h, IP + 6) & 0x3fff)
+            | u32::from(h[IP + 9] ^ wire::IPPROTO_TCP)
+            | (raw32(h, IP + 12) ^ remote)
+            | (raw32(h, IP + 16) ^ local)
+            | other_tcp(h, ETH_LEN + IPV4_LEN, self.tuple);
+        odd == 0
+    }
+
+    #[inline(always)]
+    fn same_v6(&self, h: &[u8; V6_LEN]) -> bool {
+        const IP: usize = ETH_LEN;
+        let (local, remote) = (&self.tuple.local, &self.tuple.remote);
+        let odd = other_station(h, self.mac)
+            // Ethertype; version; next header.
+            | u32::from(be16(h, IP - 2) ^ wire::ETHERTYPE_IPV6)
+            | u32::from((h[IP] ^ 0x60) & 0xf0)
+            | u32::from(h[IP + 6] ^ wire::IPPROTO_TCP)
+            | other_tcp(h, ETH_LEN + IPV6_LEN, self.tuple);
+        odd == 0 && raw(h, IP + 8) == *remote && raw(h, IP + 24) == *local
     }
 
     /// Parses a frame that looks as expected: `true` if it does, and then `out`
@@ -182,13 +129,13 @@ impl Expected {
     /// `frame` and `frame_len` are as for `parse_into`; `out` is the default.
     #[inline(always)]
     pub fn parse(&self, frame: &[u8], frame_len: u32, out: &mut Segment) -> bool {
-        match self.family {
+        match self.tuple.family {
             Family::V4 => match frame.first_chunk::<V4_LEN>() {
-                Some(h) if same(h, &self.words, &V4_MASK) => parse_v4::<true>(h, frame_len, out),
+                Some(h) if self.same_v4(h) => parse_v4::<true>(h, frame_len, out),
                 _ => false,
             },
             Family::V6 => match frame.first_chunk::<V6_LEN>() {
-                Some(h) if same(h, &self.words, &V6_MASK) => parse_v6(h, frame_len, out),
+                Some(h) if self.same_v6(h) => parse_v6(h, frame_len, out),
                 _ => false,
             },
         }
@@ -199,7 +146,7 @@ impl Expected {
     /// this one since it was written.
     #[inline(always)]
     pub fn read(&self, frame: &[u8], frame_len: u32, out: &mut Segment) -> bool {
-        match self.family {
+        match self.tuple.family {
             Family::V4 => match frame.first_chunk::<V4_LEN>() {
                 Some(h) => parse_v4::<false>(h, frame_len, out),
                 None => false,
@@ -271,6 +218,14 @@ mod tests {
 
     const MAC: [u8; 6] = [2, 0, 0, 0, 0, 7];
 
+    /// Offset of the TCP header.
+    const fn l4_off(family: Family) -> usize {
+        match family {
+            Family::V4 => ETH_LEN + IPV4_LEN,
+            Family::V6 => ETH_LEN + IPV6_LEN,
+        }
+    }
+
     /// A frame to the local end of `tuple` with 3 bytes of payload.
     fn frame(tuple: &Tuple, out: &mut [u8; V6_LEN + 3]) -> usize {
         let l4 = l4_off(tuple.family);
@@ -325,7 +280,7 @@ mod tests {
         for tuple in tuples() {
             let mut bytes = [0; V6_LEN + 3];
             let len = frame(&tuple, &mut bytes);
-            let expected = Expected::new(MAC, &tuple);
+            let expected = Expected::new(&MAC, &tuple);
             let (mut fast, mut slow) = (Segment::default(), Segment::default());
             assert!(expected.parse(&bytes[..len], len as u32, &mut fast));
             assert!(wire::parse_into(&bytes[..len], len as u32, &mut slow).is_ok());
@@ -346,7 +301,7 @@ mod tests {
         for tuple in tuples() {
             let mut bytes = [0; V6_LEN + 3];
             let len = frame(&tuple, &mut bytes);
-            let expected = Expected::new(MAC, &tuple);
+            let expected = Expected::new(&MAC, &tuple);
             for at in 0..len - 3 {
                 for flip in [1, 0x10, 0x80, 0xff] {
                     let mut bytes = bytes;
@@ -370,7 +325,7 @@ mod tests {
         for tuple in tuples() {
             let mut bytes = [0; V6_LEN + 3];
             let len = frame(&tuple, &mut bytes);
-            let expected = Expected::new(MAC, &tuple);
+            let expected = Expected::new(&MAC, &tuple);
             let mut out = Segment::default();
             for short in 0..len {
                 assert!(!expected.parse(&bytes[..short.min(len)], short as u32, &mut out));

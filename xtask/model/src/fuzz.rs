@@ -120,7 +120,7 @@ fn check_expected(s: &Segment, frame: &[u8], frame_len: u32) {
         return;
     };
     let mut fast = Segment::default();
-    if Expected::new(*mac, &s.tuple).parse(frame, frame_len, &mut fast) {
+    if Expected::new(mac, &s.tuple).parse(frame, frame_len, &mut fast) {
         fast.tuple = s.tuple;
         assert_eq!(fast, *s);
     }

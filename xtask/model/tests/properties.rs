@@ -184,7 +184,7 @@ proptest! {
         prop_assert_eq!(s.hop_limit, p.ttl);
 
         let mut fast = wire::Segment::default();
-        let expected = Expected::new(p.dst_mac, &s.tuple);
+        let expected = Expected::new(&p.dst_mac, &s.tuple);
         let plain = p.ts_ok && tags == 0;
         prop_assert_eq!(expected.parse(&out, out.len() as u32, &mut fast), plain);
         if plain {
@@ -192,8 +192,8 @@ proptest! {
             prop_assert_eq!(fast, s);
             // Another station's, or another connection's.
             for wrong in [
-                Expected::new(p.src_mac, &s.tuple),
-                Expected::new(p.dst_mac, &p.tuple),
+                Expected::new(&p.src_mac, &s.tuple),
+                Expected::new(&p.dst_mac, &p.tuple),
             ] {
                 let taken = wrong.parse(&out, out.len() as u32, &mut wire::Segment::default());
                 prop_assert_eq!(taken, wrong == expected);
