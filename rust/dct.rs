@@ -74,6 +74,10 @@ use crate::{
         ndo::Driver,
         net_device::NetDevice,
         skb::SkBuff,
+        slab::{
+            self,
+            InSlab, //
+        },
         sock::{
             LockedSock,
             Sock, //
@@ -138,6 +142,11 @@ pub(crate) trait Nic: Driver {
 /// was chosen by both ends already, and a chain is bounded by the table.
 const SEED: u32 = 0x9e37_79b9;
 
+/// The cache of all entries.
+pub(crate) struct Entries;
+
+slab::kind!(Entries);
+
 /// One delegated connection.
 pub(crate) struct Entry<N: Nic> {
     links: Links<Entry<N>>,
@@ -189,7 +198,7 @@ pub(crate) struct Entry<N: Nic> {
     counters: SockCell<Counters>,
 }
 
-crate::net::table::node!(N: Nic => Entry<N>, links);
+crate::net::table::node!(N: Nic => Entry<N>, links, InSlab<Entries>);
 
 impl<N: Nic> Entry<N> {
     /// What host and target call it.

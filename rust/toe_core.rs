@@ -13,6 +13,7 @@ use framework::{
         SocketHooks,
         ULP_NAME, //
     },
+    host,
     upload, //
 };
 use net::{
@@ -21,7 +22,9 @@ use net::{
     netevent,
     notifier::NetdevRegistration,
     proto,
+    record,
     skb,
+    slab,
     sync::worker,
     tracepoint,
     ulp, //
@@ -68,12 +71,17 @@ struct Toe {
     _quiet: calls::Quiesce,
     _proto: proto::Registration<SocketHooks>,
     _spares: skb::Spares,
+    // Nothing is left in them when they go: there was a grace period.
+    _entries: slab::Cache<dct::Entries>,
+    _records: slab::Cache<record::Records>,
 }
 
 impl kernel::InPlaceModule for Toe {
     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         // Initialised in this order, so that what may be called is there first.
         try_pin_init!(Toe {
+            _records: slab::Cache::of::<host::Connection>(c"toe_record")?,
+            _entries: slab::Cache::of::<dct::Entry<netdev::Port<netdev::Toe>>>(c"toe_entry")?,
             _spares: skb::Spares,
             _proto: proto::Registration::new(ULP_NAME)?,
             _quiet: calls::Quiesce,

@@ -46,5 +46,6 @@
 #include "recv.h"
 #include "rules.h"
 #include "short.h"
+#include "slab.h"
 #include "sock.h"
 #include "vlan.h"

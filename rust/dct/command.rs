@@ -85,6 +85,7 @@ use crate::{
             Msg, //
         },
         skb::SkBuff,
+        slab::SlabBox,
         sock::{
             LockedSock,
             Sock, //
@@ -144,7 +145,7 @@ impl<N: Nic> Engine<N> {
                 |id| {
                     let (sock, audit) = (sk.sock(), Audit::new(*sk));
                     // In place, because it has hundreds of bytes.
-                    KBox::init(
+                    SlabBox::init(
                         pin_init::init!(Entry {
                             links: Links::new(hash, id),
                             tuple: c.tuple,

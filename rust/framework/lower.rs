@@ -545,7 +545,7 @@ fn insert<N: ObjectNode>(
             |_| false,
             |id| {
                 let object = Arc::new(make(id), memcg::atomic())?;
-                Ok(KBox::new(
+                Ok(Box::new(
                     N::new(Links::new(hash, id), object),
                     memcg::atomic(),
                 )?)

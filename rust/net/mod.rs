@@ -32,6 +32,7 @@ pub(crate) mod reader;
 pub(crate) mod record;
 pub(crate) mod rtnl;
 pub(crate) mod skb;
+pub(crate) mod slab;
 pub(crate) mod sock;
 pub(crate) mod sock_meta;
 pub(crate) mod sock_pair;

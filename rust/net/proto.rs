@@ -45,7 +45,8 @@ use super::{
     record::{
         self,
         Parts,
-        Record, //
+        Record,
+        RecordBox, //
     },
     skb::SkBuff,
     sock::{
@@ -407,7 +408,7 @@ pub(crate) enum InstallError {
 /// `sk_callback_lock`.
 pub(crate) fn install<H: Hooks, P: Parts>(
     sk: LockedSock<'_>,
-    record: KBox<Record<P>>,
+    record: RecordBox<P>,
     bh: &Bh,
 ) -> Result<(), InstallError> {
     let icsk = sk.as_ptr().cast::<bindings::inet_connection_sock>();
@@ -423,17 +424,17 @@ pub(crate) fn install<H: Hooks, P: Parts>(
     if to.prot.is_null() || identity.is_null() {
         return Err(InstallError::Memory);
     }
-    let raw = KBox::into_raw(record);
+    let raw = RecordBox::into_raw(record);
     // SAFETY: live by the invariant of `Sock`, and locked, as `sk` proves; `bh` is evidence of
     // bottom halves being off, as `sk_callback_lock` wants it. Tables, sign and record are
     // complete, and stay until `remove()` has put the host's back and a grace period is over.
     if !unsafe { bindings::toe_sk_claim(sk.as_ptr(), &to, identity, raw.cast(), base(&sk)) } {
-        // SAFETY: from `KBox::into_raw()`, and nobody has seen it: nothing was claimed.
-        drop(unsafe { KBox::from_raw(raw) });
+        // SAFETY: from `Box::into_raw()`, and nobody has seen it: nothing was claimed.
+        drop(unsafe { RecordBox::from_raw(raw) });
         return Err(InstallError::Taken);
     }
     if let Some(record) = NonNull::new(raw) {
-        // SAFETY: from `KBox::into_raw()`, given to the socket above, and listed here only.
+        // SAFETY: from `Box::into_raw()`, given to the socket above, and listed here only.
         unsafe { record::list(record, bh) };
     }
     Ok(())

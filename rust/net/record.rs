@@ -37,6 +37,7 @@ use super::{
         BhGuard, //
     },
     memcg,
+    slab,
     sock::Sock,
     sync::rcu::ReadGuard, //
 };
@@ -45,19 +46,37 @@ use crate::bindings;
 /// kTLS keeps its own record in the same place, and users of sockmap look at the private
 /// contexts in it without having asked whose it is (`tls_sw_has_ctx_tx()`): ours has
 /// none in either direction.
-const DISGUISE: usize = 8;
+#[repr(C)]
+struct Disguise {
+    /// Which protocol, and how.
+    config: [u64; 3],
+    /// Where kTLS has the functions that it calls itself.
+    free: Opaque<bindings::callback_head>,
+    /// The private contexts, and the device.
+    contexts: [*mut c_void; 3],
+}
+
 const _: () = {
-    let word = size_of::<*mut c_void>();
-    assert!(offset_of!(bindings::tls_context, priv_ctx_tx) + word <= DISGUISE * 8);
-    assert!(offset_of!(bindings::tls_context, priv_ctx_rx) + word <= DISGUISE * 8);
+    type Tls = bindings::tls_context;
+    assert!(offset_of!(Tls, push_pending_record) == offset_of!(Disguise, free));
+    assert!(offset_of!(Tls, sk_write_space) == offset_of!(Disguise, free) + size_of::<usize>());
+    assert!(offset_of!(Tls, priv_ctx_tx) == offset_of!(Disguise, contexts));
+    assert!(offset_of!(Tls, priv_ctx_rx) + size_of::<usize>() <= size_of::<Disguise>());
+    assert!(offset_of!(Tls, netdev) + size_of::<usize>() <= size_of::<Disguise>());
 };
+
+/// Where the callback of a detachment is in a record.
+const DETACH_RCU: usize = offset_of!(Disguise, free);
 
 /// A place in the list. Touched with the list's lock held.
 struct Links {
     next: *mut Links,
+    /// [`UNLISTED`] when it is in none.
     prev: *mut Links,
-    listed: bool,
 }
+
+/// Where no links are.
+const UNLISTED: *mut Links = ptr::dangling_mut();
 
 /// What a record is made of.
 pub(crate) trait Parts: 'static {
@@ -70,6 +89,14 @@ pub(crate) trait Parts: 'static {
     /// the value has there goes, too. Any context.
     fn leaves(value: &Self::Value);
 }
+
+/// The cache of all records.
+pub(crate) struct Records;
+
+slab::kind!(Records);
+
+/// A record where it stays.
+pub(crate) type RecordBox<P> = slab::SlabBox<Record<P>, Records>;
 
 /// A record; made by [`Record::new`], and given to a socket by
 /// [`proto::install`](super::proto::install).
@@ -87,11 +114,10 @@ pub(crate) trait Parts: 'static {
 /// once, to a listed record.
 #[repr(C)]
 pub(crate) struct Record<P: Parts> {
-    disguise: [u64; DISGUISE],
+    disguise: Disguise,
     links: UnsafeCell<Links>,
     sk: *const Sock,
     rcu: Opaque<bindings::callback_head>,
-    detach_rcu: Opaque<bindings::callback_head>,
     /// The socket's, and that of a detachment under way.
     refs: AtomicU32,
     detached: AtomicBool,
@@ -113,18 +139,20 @@ impl<P: Parts> Record<P> {
         sk: &Sock,
         value: impl Init<P::Value>,
         attached: P::Attached,
-    ) -> Result<KBox<Self>> {
-        KBox::init(
+    ) -> Result<RecordBox<P>> {
+        RecordBox::init(
             pin_init::init!(Record {
-                disguise: [0; DISGUISE],
+                disguise: Disguise {
+                    config: [0; 3],
+                    free: Opaque::zeroed(),
+                    contexts: [ptr::null_mut(); 3],
+                },
                 links: UnsafeCell::new(Links {
                     next: ptr::null_mut(),
-                    prev: ptr::null_mut(),
-                    listed: false,
+                    prev: UNLISTED,
                 }),
                 sk,
                 rcu: Opaque::zeroed(),
-                detach_rcu: Opaque::zeroed(),
                 refs: AtomicU32::new(1),
                 detached: AtomicBool::new(false),
                 value <- value,
@@ -178,15 +206,15 @@ impl<P: Parts> Record<P> {
     ///
     /// # Safety
     ///
-    /// `this` is a record of `KBox::into_raw()`, with a reference that the caller gives up,
+    /// `this` is a record of `Box::into_raw()`, with a reference that the caller gives up,
     /// a grace period after it could be found in the way that this one stands for.
     unsafe fn put(this: *mut Self) {
         // SAFETY: live by the type invariant, for the caller has a reference.
         if unsafe { (*this).refs.fetch_sub(1, Ordering::AcqRel) } != 1 {
             return;
         }
-        // SAFETY: from `KBox::into_raw()`, and it was the last reference.
-        drop(unsafe { KBox::from_raw(this) });
+        // SAFETY: from `Box::into_raw()`, and it was the last reference.
+        drop(unsafe { RecordBox::from_raw(this) });
     }
 
     /// # Safety
@@ -206,7 +234,7 @@ impl<P: Parts> Record<P> {
         // which this call gives up. `detached` was set a grace period ago, once: nobody uses
         // what is dropped, and nobody else drops it.
         unsafe {
-            let this: *mut Self = head.byte_sub(offset_of!(Self, detach_rcu)).cast();
+            let this: *mut Self = head.byte_sub(DETACH_RCU).cast();
             ManuallyDrop::drop(&mut *(*this).attached.get());
             Self::put(this);
         }
@@ -282,7 +310,6 @@ impl List {
             *links = Links {
                 next: ptr::null_mut(),
                 prev: self.last,
-                listed: true,
             };
             match self.last.as_mut() {
                 Some(last) => last.next = links,
@@ -300,7 +327,7 @@ impl List {
         // beside them, which are in the list; all are ours under the list's lock.
         // INVARIANT: none of the list's pointers leads to them afterwards.
         unsafe {
-            if !(*links).listed {
+            if (*links).prev == UNLISTED {
                 return false;
             }
             let (next, prev) = ((*links).next, (*links).prev);
@@ -318,7 +345,7 @@ impl List {
             if self.round == links {
                 self.round = prev;
             }
-            (*links).listed = false;
+            (*links).prev = UNLISTED;
         }
         true
     }
@@ -339,7 +366,7 @@ impl List {
 ///
 /// # Safety
 ///
-/// `record` is from `KBox::into_raw()`, was given to its socket just now, and is listed once.
+/// `record` is from `Box::into_raw()`, was given to its socket just now, and is listed once.
 pub(in crate::net) unsafe fn list<P: Parts>(record: NonNull<Record<P>>, _bh: &Bh) {
     // SAFETY: live: nobody takes it from the socket, whose lock the caller has.
     let links = unsafe { record.as_ref() }.links();
@@ -364,7 +391,7 @@ pub(in crate::net) fn unlist<P: Parts>(record: &Record<P>) {
 pub(crate) fn detach<P: Parts>(record: &Record<P>) {
     let first = with(|_| {
         // SAFETY: the links of a live record, guarded by the list's lock, which is held.
-        let listed = unsafe { (*record.links()).listed };
+        let listed = unsafe { (*record.links()).prev } != UNLISTED;
         // One that is not listed goes anyhow.
         let first = listed && !record.detached.swap(true, Ordering::AcqRel);
         if first {
@@ -375,7 +402,7 @@ pub(crate) fn detach<P: Parts>(record: &Record<P>) {
     if first {
         // SAFETY: the callback gives up the reference taken above. The head is the record's,
         // and used here only, once.
-        unsafe { bindings::call_rcu(record.detach_rcu.get(), Some(Record::<P>::detach_now)) }
+        unsafe { bindings::call_rcu(record.disguise.free.get(), Some(Record::<P>::detach_now)) }
     }
 }
 

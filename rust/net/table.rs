@@ -24,6 +24,7 @@ use core::{
 };
 
 use kernel::{
+    alloc::Allocator,
     ffi::c_void,
     prelude::*,
     types::Opaque, //
@@ -110,20 +111,26 @@ impl<T> Links<T> {
 pub(crate) unsafe trait Node: Sized + Send + Sync {
     const LINKS_OFFSET: usize;
 
+    /// Where entries are allocated.
+    type Memory: Allocator + 'static;
+
     fn links(&self) -> &Links<Self>;
 }
 
 /// Makes a type with a `Links` field an entry of a [`Table`]. The parameter of a generic one
-/// comes first: `node!(T: Bound => Type<T>, field)`.
+/// comes first: `node!(T: Bound => Type<T>, field)`. Entries are allocated by `kmalloc()`, or
+/// by the allocator that comes last.
 macro_rules! node {
-    ($param:ident: $bound:ident => $type:ty, $field:ident) => {
-        $crate::net::table::node!(@ [<$param: $bound>] $type, $field);
+    ($param:ident: $bound:ident => $type:ty, $field:ident, $memory:ty) => {
+        $crate::net::table::node!(@ [<$param: $bound>] $type, $field, $memory);
     };
-    (@ [$($params:tt)*] $type:ty, $field:ident) => {
+    (@ [$($params:tt)*] $type:ty, $field:ident, $memory:ty) => {
         // SAFETY: `links` returns the field named, whatever the value, and the offset is that of
         // the same name in the same type.
         unsafe impl$($params)* $crate::net::table::Node for $type {
             const LINKS_OFFSET: usize = core::mem::offset_of!($type, $field);
+
+            type Memory = $memory;
 
             #[inline]
             fn links(&self) -> &$crate::net::table::Links<Self> {
@@ -132,7 +139,7 @@ macro_rules! node {
         }
     };
     ($type:ty, $field:ident) => {
-        $crate::net::table::node!(@ [] $type, $field);
+        $crate::net::table::node!(@ [] $type, $field, kernel::alloc::allocator::Kmalloc);
     };
 }
 pub(crate) use node;
@@ -153,7 +160,7 @@ const PAGE: usize = 4096;
 /// # Invariants
 ///
 /// Every pointer in a bucket chain or a slot is a live entry from
-/// `KBox::into_raw()`, of which the table has a reference until a grace period after its
+/// `Box::into_raw()`, of which the table has a reference until a grace period after its
 /// removal.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Table<T: Node> {
@@ -466,7 +473,7 @@ impl<T: Node> Inserter<'_, T> {
         &mut self,
         hash: u32,
         same: impl Fn(&T) -> bool,
-        make: impl FnOnce(Hwid) -> Result<KBox<T>>,
+        make: impl FnOnce(Hwid) -> Result<Box<T, T::Memory>>,
     ) -> Result<Hwid, Full> {
         let table = self.table;
         let (writer, guard) = self.writer.split();
@@ -497,7 +504,7 @@ impl<T: Node> Inserter<'_, T> {
             Err(NoSlot::Full) => return Err(Full::Table),
             Err(NoSlot::NoMemory) => return Err(Full::Memory),
         };
-        let Ok(entry) = make(hwid).map(KBox::into_raw) else {
+        let Ok(entry) = make(hwid).map(Box::into_raw) else {
             let _ = writer.give_back(&mut places, hwid);
             return Err(Full::Memory);
         };
@@ -520,7 +527,7 @@ impl<T: Node> Inserter<'_, T> {
 /// An RCU callback for the `rcu` field of a removed entry.
 unsafe extern "C" fn free_entry<T: Node>(head: *mut bindings::callback_head) {
     let offset = T::LINKS_OFFSET + core::mem::offset_of!(Links<T>, rcu);
-    // SAFETY: `head` is the `rcu` field of an entry from `KBox::into_raw()`, whose `Links` lie at
+    // SAFETY: `head` is the `rcu` field of an entry from `Box::into_raw()`, whose `Links` lie at
     // `LINKS_OFFSET` as `Node` promises: so many bytes before it the entry begins. The reference
     // is the table's, which it gave up when it queued this callback.
     unsafe { put_entry::<T>(head.cast::<u8>().sub(offset).cast()) };
@@ -530,7 +537,7 @@ unsafe extern "C" fn free_entry<T: Node>(head: *mut bindings::callback_head) {
 ///
 /// # Safety
 ///
-/// `entry` is a `T` from `KBox::into_raw()`, and one of its references is the caller's.
+/// `entry` is a `T` from `Box::into_raw()`, and one of its references is the caller's.
 unsafe fn put_entry<T: Node>(entry: *mut c_void) {
     let entry = entry.cast::<T>();
     // SAFETY: an entry by this function's contract, kept by the caller's reference until the
@@ -539,10 +546,10 @@ unsafe fn put_entry<T: Node>(entry: *mut c_void) {
         .refs
         .fetch_sub(1, Ordering::AcqRel);
     if refs & !GONE == 1 {
-        // SAFETY: from `KBox::into_raw()` by this function's contract. That was the last reference,
+        // SAFETY: from `Box::into_raw()` by this function's contract. That was the last reference,
         // so that nobody frees it twice: the table's is given up a grace period after the removal,
         // when no `EntryRef` is left, and every `Tether` had one of its own.
-        drop(unsafe { KBox::from_raw(entry) });
+        drop(unsafe { Box::<T, T::Memory>::from_raw(entry) });
     }
 }
 
@@ -551,12 +558,31 @@ unsafe fn put_entry<T: Node>(entry: *mut c_void) {
 ///
 /// # Invariants
 ///
-/// `entry` is an entry of the type `of`, to which `put` belongs, and one of its references
-/// is this value's.
+/// `entry` is an entry of the type that `of` is about, and one of its references is this
+/// value's.
 pub(crate) struct Tether {
     entry: NonNull<c_void>,
-    of: TypeId,
+    of: &'static EntryType,
+}
+
+/// What a [`Tether`] knows of the type of its entry.
+///
+/// # Invariants
+///
+/// `put` is [`put_entry`] for the type `id`.
+struct EntryType {
+    id: TypeId,
     put: unsafe fn(*mut c_void),
+}
+
+impl EntryType {
+    const fn of<T: Node + 'static>() -> Self {
+        // INVARIANT: the same type.
+        EntryType {
+            id: TypeId::of::<T>(),
+            put: put_entry::<T>,
+        }
+    }
 }
 
 // SAFETY: it gives a `&T` away, and frees a `T`, in whichever task it is: of the type that it
@@ -574,15 +600,14 @@ impl Tether {
         // `EntryRef`, has kept the entry until then.
         Tether {
             entry: NonNull::from(entry).cast(),
-            of: TypeId::of::<T>(),
-            put: put_entry::<T>,
+            of: const { &EntryType::of::<T>() },
         }
     }
 
     /// The entry, if it is a `T`, and in its table at this moment. Any context.
     #[inline(always)]
     pub(crate) fn get<T: Node + 'static>(&self) -> Option<&T> {
-        if self.of != TypeId::of::<T>() {
+        if self.of.id != TypeId::of::<T>() {
             return None;
         }
         // SAFETY: a `T`, as the comparison above shows by the type invariants, and kept by the
@@ -597,7 +622,7 @@ impl Drop for Tether {
     fn drop(&mut self) {
         // SAFETY: `put` is the function for entries of this type by the type invariants, and the
         // reference that it gives up is that of `self`, which is dropped once.
-        unsafe { (self.put)(self.entry.as_ptr()) };
+        unsafe { (self.of.put)(self.entry.as_ptr()) };
     }
 }
 

@@ -125,7 +125,7 @@ fn insert<T: ObjectRecord>(
     hash: u32,
     make: impl FnOnce(Links<T>) -> T,
 ) -> Result<Hwid, Refusal> {
-    let record = |id| Ok(KBox::new(make(Links::new(hash, id)), memcg::atomic())?);
+    let record = |id| Ok(Box::new(make(Links::new(hash, id)), memcg::atomic())?);
     let inserted = table.inserter().insert(hash, |_| false, record);
     inserted.map_err(|full| match full {
         Full::Memory => Refusal::NoMemory,
