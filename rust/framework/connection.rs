@@ -66,7 +66,10 @@ use crate::{
         calls::ModulePin,
         context::Bh,
         devref::DevRef,
-        memcg::Charge,
+        memcg::{
+            self,
+            Charge, //
+        },
         net_device::NetDevice,
         proto::{
             self,
@@ -101,8 +104,8 @@ pub(crate) struct Connection {
     /// Who wanted it, with the history of uploads: outlives this record in
     /// [`candidates`](super::candidates).
     trigger: Trigger,
-    /// Limits that a rule has set.
-    overrides: Overrides,
+    /// Limits that a rule has set, which most connections do without.
+    overrides: Option<KBox<Overrides>>,
     /// Its path among the [objects](super::objects) of the device, 0 for none. Written
     /// within a transaction.
     pub(super) path: AtomicU64,
@@ -160,6 +163,11 @@ pub(super) struct Delegation<'a> {
 /// Puts a record, and our methods, on the socket of a connection that a target has
 /// taken. Under the socket lock.
 pub(super) fn install(sk: LockedSock<'_>, of: Delegation<'_>, bh: &Bh) -> Result<(), Refusal> {
+    let charge = Charge::to(&sk);
+    let overrides = match of.overrides.is_empty() {
+        true => None,
+        false => Some(KBox::new(*of.overrides, memcg::atomic()).map_err(|_| Refusal::NoMemory)?),
+    };
     // The target has accepted it.
     let mode = Mode::Offloading.next(ModeEvent::Accept);
     let mode = mode.unwrap_or(Mode::Offloading);
@@ -167,7 +175,7 @@ pub(super) fn install(sk: LockedSock<'_>, of: Delegation<'_>, bh: &Bh) -> Result
         hwid: of.hwid,
         mode: SockCell::new(sk.sock(), mode),
         trigger: of.trigger,
-        overrides: *of.overrides,
+        overrides,
         path: AtomicU64::new(of.path.raw()),
         cached: SockCell::new(sk.sock(), *of.cached),
         budget: SockCell::new(sk.sock(), Budget::default()),
@@ -181,7 +189,6 @@ pub(super) fn install(sk: LockedSock<'_>, of: Delegation<'_>, bh: &Bh) -> Result
         layers: of.layers,
         tether: of.tether,
     };
-    let charge = Charge::to(&sk);
     let record = Record::new(&sk, value, attached).map_err(|_| Refusal::NoMemory)?;
     drop(charge);
     proto::install::<SocketHooks, _>(sk, record, bh).map_err(|e| match e {
@@ -267,14 +274,17 @@ impl Record {
     /// The limits of its device, and those of its own.
     pub(super) fn limits(&self, target: &dyn OffloadTarget) -> Limits {
         let mut limits = target.device().limits();
-        self.value().overrides.apply(&mut limits);
+        if let Some(overrides) = &self.value().overrides {
+            overrides.apply(&mut limits);
+        }
         limits
     }
 
     /// Which of its calls a user buffer is posted for.
     pub(super) fn user_buffer_rule(&self, target: &dyn OffloadTarget) -> buffer::Rule {
         let mut rule = target.device().user_buffer_rule();
-        if let Some(min) = self.value().overrides.get(Knob::UserBuffer) {
+        let overrides = self.value().overrides.as_ref();
+        if let Some(min) = overrides.and_then(|own| own.get(Knob::UserBuffer)) {
             rule.min = min;
         }
         rule

@@ -336,6 +336,11 @@ impl Overrides {
         values: [0; 9],
     };
 
+    /// Returns whether all limits are the device's.
+    pub const fn is_empty(&self) -> bool {
+        self.given == 0
+    }
+
     fn set(&mut self, knob: Knob, value: u32) {
         if let Some(place) = self.values.get_mut(knob as usize) {
             *place = value;
