@@ -9,6 +9,9 @@
 //! with bottom halves disabled. An entry is freed an RCU grace period after it
 //! was removed.
 
+#[cfg(CONFIG_KUNIT = "y")]
+mod scale;
+
 use core::{
     any::TypeId,
     ops::Deref,
