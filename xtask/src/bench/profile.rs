@@ -28,7 +28,7 @@ const CELL: usize = 16;
 
 /// Fails if there is no such row.
 pub fn check(row: &str) -> Result<()> {
-    let names: Vec<_> = rows::repeated().collect();
+    let names: Vec<_> = rows::profiled().collect();
     if !names.contains(&row) {
         bail_setup!(
             "--profile {row}: there is no such row; say one of {}",

@@ -84,12 +84,20 @@ pub const FLOORS: &[(&str, &str)] = &[
 ];
 
 /// What measures more than one of `COSTS`.
-const GROUPS: &[&str] = &["offload", "batch", "memory"];
+const GROUPS: &[&str] = &["offload", "upload", "batch", "memory"];
+
+/// What the profiler can count besides the rows of [`repeated`].
+const COUNTED: &[&str] = &["offload", "upload"];
 
 /// The rows whose rounds are one operation after the other.
 pub fn repeated() -> impl Iterator<Item = &'static str> {
     let workloads = WORKLOADS.iter().map(|row| row.name);
     workloads.chain(FLOORS.iter().map(|(name, _)| *name))
+}
+
+/// The rows that the profiler can count.
+pub fn profiled() -> impl Iterator<Item = &'static str> {
+    repeated().chain(COUNTED.iter().copied())
 }
 
 /// Fails if one of `only` is nothing that can be measured by itself.
