@@ -162,7 +162,10 @@ impl<N: Nic> Engine<N> {
                             data: SockCell::new(sock, c.data),
                             audit,
                             legacy: SockCell::new(sock, Legacy::default()),
-                            template: SockCell::new(sock, neighbour.template(&c.tuple, &c.data)),
+                            template: SockCell::new(
+                                sock,
+                                neighbour.template_in_place(&c.tuple, &c.data)
+                            ),
                             stamp: AtomicU64::new(next_stamp()),
                             known: AtomicU64::new(0),
                             other: AtomicU64::new(0),

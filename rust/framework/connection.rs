@@ -156,17 +156,17 @@ pub(super) struct Delegation<'a> {
     pub(super) tether: Option<Tether>,
     /// The cached state that was pushed to the target last.
     pub(super) cached: &'a ConnCached,
-    pub(super) trigger: Trigger,
-    pub(super) overrides: &'a Overrides,
+    pub(super) trigger: &'a Trigger,
+    pub(super) overrides: Option<&'a Overrides>,
 }
 
 /// Puts a record, and our methods, on the socket of a connection that a target has
 /// taken. Under the socket lock.
 pub(super) fn install(sk: LockedSock<'_>, of: Delegation<'_>, bh: &Bh) -> Result<(), Refusal> {
     let charge = Charge::to(&sk);
-    let overrides = match of.overrides.is_empty() {
-        true => None,
-        false => Some(KBox::new(*of.overrides, memcg::atomic()).map_err(|_| Refusal::NoMemory)?),
+    let overrides = match of.overrides.filter(|own| !own.is_empty()) {
+        Some(own) => Some(KBox::new(*own, memcg::atomic()).map_err(|_| Refusal::NoMemory)?),
+        None => None,
     };
     // The target has accepted it.
     let mode = Mode::Offloading.next(ModeEvent::Accept);
@@ -174,7 +174,7 @@ pub(super) fn install(sk: LockedSock<'_>, of: Delegation<'_>, bh: &Bh) -> Result
     let value = pin_init::init!(Connection {
         hwid: of.hwid,
         mode: SockCell::new(sk.sock(), mode),
-        trigger: of.trigger,
+        trigger: *of.trigger,
         overrides,
         path: AtomicU64::new(of.path.raw()),
         cached: SockCell::new(sk.sock(), *of.cached),

@@ -34,10 +34,7 @@ use crate::{
             Filters, //
         },
         hwid::Hwid,
-        policy::{
-            Candidate,
-            Limits, //
-        },
+        policy::Candidate,
         reason::Refusal,
         rules::Overrides,
         tuple::{
@@ -100,7 +97,8 @@ pub(super) struct Eligible {
     /// The neighbour of `hop`, if the target has it.
     known: Option<Hwid>,
     pub(super) tuple: Tuple,
-    pub(super) overrides: Overrides,
+    /// Those of a rule.
+    pub(super) overrides: Option<Overrides>,
 }
 
 impl Eligible {
@@ -130,7 +128,6 @@ struct DeviceChecks {
     path_dev: DevRef,
     v6: bool,
     layers: Option<Arc<Layers>>,
-    limits: Limits,
     /// Whether everything is up, and what would not see frames: found when it is asked for,
     /// because most come no further than to their limits.
     links: Option<Result<(), Refusal>>,
@@ -143,7 +140,6 @@ impl DeviceChecks {
         found: &'c mut Option<Self>,
         sk: LockedSock<'_>,
         path_dev: &NetDevice,
-        to: Destination<'_>,
     ) -> Result<&'c mut Self, Refusal> {
         let v6 = sk.is_v6();
         let same = |c: &Self| core::ptr::eq(&*c.path_dev, path_dev) && c.v6 == v6;
@@ -152,7 +148,6 @@ impl DeviceChecks {
                 path_dev: DevRef::new(path_dev),
                 v6,
                 layers: Layers::find(path_dev)?,
-                limits: to.target.device().limits(),
                 links: None,
                 filters: None,
             });
@@ -192,10 +187,11 @@ pub(super) fn check(
         return Err(Refusal::Already);
     }
     let eligible = group.eligible;
-    let checks = DeviceChecks::of(&mut group.checks, sk, path_dev, to)?;
+    let checks = DeviceChecks::of(&mut group.checks, sk, path_dev)?;
     let tuple = tuple_of(sk, checks.layers.as_deref());
     let device = to.target.device();
-    let mut limits = &checks.limits;
+    let guard = ReadGuard::new();
+    let mut limits = device.limits_now(&guard);
     limits.permit(trigger.explicit)?;
     let rule = device.rules().decide(sk, path_dev, &tuple, trigger)?;
     let mut own;
@@ -215,6 +211,7 @@ pub(super) fn check(
         now_ms,
         backoff: trigger.backoff,
     })?;
+    drop(guard);
     sk.eligibility().check()?;
     checks.check_devices(sk, to)?;
     let hop = sk.hop();
@@ -230,7 +227,7 @@ pub(super) fn check(
         hop,
         known,
         tuple,
-        overrides: rule.map_or(Overrides::NONE, |rule| rule.overrides),
+        overrides: rule.map(|rule| rule.overrides),
     })
 }
 

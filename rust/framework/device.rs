@@ -38,6 +38,11 @@ use crate::{
     net::{
         proto,
         sync::{
+            rcu::{
+                RcuBox,
+                RcuSlot,
+                ReadGuard, //
+            },
             spin_lock_bh::{
                 new_spinlock_bh,
                 SpinLockBh, //
@@ -50,8 +55,11 @@ use crate::{
 /// Policy, limits and counters. Read in any context; changed from sysfs.
 #[pin_data]
 pub(crate) struct Device {
+    /// The limits as they are changed,
     #[pin]
     limits: SpinLockBh<Limits>,
+    /// and as they are read: none for the defaults.
+    limits_now: RcuSlot<Limits>,
     /// Copy of the policy for the paths that look at every frame.
     policy: AtomicU32,
     /// Copy of `min_segments`.
@@ -86,9 +94,10 @@ impl Device {
     pub(crate) fn new() -> impl PinInit<Self, Error> {
         proto::allow_buffers(Rule::DEFAULT.min as usize);
         try_pin_init!(Device {
-            limits <- new_spinlock_bh!(Limits::default()),
+            limits <- new_spinlock_bh!(Limits::DEFAULT),
+            limits_now: RcuSlot::new(),
             policy: AtomicU32::new(Policy::default() as u32),
-            min_segments: AtomicU32::new(Limits::default().min_segments),
+            min_segments: AtomicU32::new(Limits::DEFAULT.min_segments),
             bypass: AtomicU32::new(0),
             closed: AtomicBool::new(false),
             scanned: AtomicBool::new(false),
@@ -143,15 +152,24 @@ impl Device {
         self.batch.store(most, Ordering::Relaxed);
     }
 
-    /// A copy of the limits.
+    /// A copy of the limits. Any context.
     pub(crate) fn limits(&self) -> Limits {
-        *self.limits.lock()
+        *self.limits_now(&ReadGuard::new())
+    }
+
+    /// The limits at this moment.
+    #[inline]
+    pub(super) fn limits_now<'g>(&self, guard: &'g ReadGuard<'_>) -> &'g Limits {
+        self.limits_now.get(guard).unwrap_or(&Limits::DEFAULT)
     }
 
     /// Changes the limits; new decisions follow them at once.
     pub(crate) fn change(&self, f: impl FnOnce(&mut Limits) -> Result) -> Result {
-        let mut limits = self.limits.lock();
+        let mut current = self.limits.lock();
+        let mut limits = *current;
         f(&mut limits)?;
+        self.limits_now.replace(Some(RcuBox::new(limits)?));
+        *current = limits;
         self.policy.store(limits.policy as u32, Ordering::Relaxed);
         self.min_segments
             .store(limits.min_segments, Ordering::Relaxed);

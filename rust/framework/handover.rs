@@ -242,8 +242,8 @@ fn finish(
         layers,
         tether: to.target.tether(hwid, &bh),
         cached: &handover.cached,
-        trigger: *handover.trigger,
-        overrides: &found.overrides,
+        trigger: handover.trigger,
+        overrides: found.overrides.as_ref(),
     };
     connection::install(sk, delegation, &bh)?;
     if to.target.device().check_open().is_err() {

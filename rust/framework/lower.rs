@@ -190,8 +190,10 @@ impl NeighbourObject {
             .filter(|_| self.on.as_deref().is_none_or(LayerObject::is_valid))
     }
 
-    /// The header of a connection's frames to it, from what the host owns.
-    pub(crate) fn template(&self, tuple: &Tuple, data: &ConnData) -> HeaderTemplate {
+    /// The header of a connection's frames to it, from what the host owns. Inlined, so that it
+    /// is made where it stays.
+    #[inline(always)]
+    pub(crate) fn template_in_place(&self, tuple: &Tuple, data: &ConnData) -> HeaderTemplate {
         let cached = &data.cached;
         HeaderTemplate::new(&TemplateParams {
             src_mac: self.source(),
@@ -204,6 +206,12 @@ impl NeighbourObject {
             df: cached.df,
             ts_ok: data.constant.ts_ok,
         })
+    }
+
+    /// The same by a call, where the caller's stack is short.
+    #[inline(never)]
+    pub(crate) fn template(&self, tuple: &Tuple, data: &ConnData) -> HeaderTemplate {
+        self.template_in_place(tuple, data)
     }
 
     /// A connection's frames arrived there.

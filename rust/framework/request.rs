@@ -275,7 +275,7 @@ impl<'b> Gathering<'b> {
         self.considered += 1;
         match checked {
             Ok(one) => {
-                self.limit(one.overrides.get(Knob::Batch));
+                self.limit(one.overrides.and_then(|own| own.get(Knob::Batch)));
                 let _ = self.eligible.push_within_capacity(one);
                 self.locks.push(lock, Asked { trigger, decided });
             }

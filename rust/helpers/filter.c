@@ -73,10 +73,13 @@ static u32 toe_net_filters(struct net *net, bool v6)
 #ifdef CONFIG_NETFILTER
 	struct nf_hook_entries __rcu **hooks;
 	struct nf_hook_entries *entries;
+	unsigned long any = 0;
 	unsigned int i, n;
 
 	hooks = v6 ? net->nf.hooks_ipv6 : net->nf.hooks_ipv4;
-	for (i = 0; i < NF_INET_NUMHOOKS; i++) {
+	for (i = 0; i < NF_INET_NUMHOOKS; i++)
+		any |= (unsigned long)rcu_access_pointer(hooks[i]);
+	for (i = 0; any && i < NF_INET_NUMHOOKS; i++) {
 		struct nf_hook_ops **ops;
 
 		entries = rcu_dereference(hooks[i]);

@@ -130,7 +130,11 @@ impl Filters {
     }
 
     /// The one that is named for all.
+    #[inline]
     pub fn first(self) -> Option<Filter> {
+        if self.0 == 0 {
+            return None;
+        }
         Filter::ALL.into_iter().find(|filter| self.has(*filter))
     }
 }

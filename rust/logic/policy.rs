@@ -145,25 +145,30 @@ pub struct Limits {
     pub legacy_max_ms: u32,
 }
 
+impl Limits {
+    /// Those of a new device.
+    pub const DEFAULT: Self = Self {
+        policy: Policy::Ulp,
+        min_bytes: 0,
+        min_segments: 8,
+        min_age_ms: 0,
+        conn_limit: 1 << 20,
+        port_lo: 1,
+        port_hi: u16::MAX,
+        prefix: None,
+        reoffload_delay_ms: 10,
+        reoffload_delay_max_ms: 10_000,
+        max_uploads: 8,
+        upload_window_ms: 10_000,
+        legacy_falls: 256,
+        legacy_window_ms: 1000,
+        legacy_max_ms: 2000,
+    };
+}
+
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            policy: Policy::default(),
-            min_bytes: 0,
-            min_segments: 8,
-            min_age_ms: 0,
-            conn_limit: 1 << 20,
-            port_lo: 1,
-            port_hi: u16::MAX,
-            prefix: None,
-            reoffload_delay_ms: 10,
-            reoffload_delay_max_ms: 10_000,
-            max_uploads: 8,
-            upload_window_ms: 10_000,
-            legacy_falls: 256,
-            legacy_window_ms: 1000,
-            legacy_max_ms: 2000,
-        }
+        Self::DEFAULT
     }
 }
 

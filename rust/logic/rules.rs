@@ -330,12 +330,6 @@ pub struct Overrides {
 }
 
 impl Overrides {
-    /// None.
-    pub const NONE: Self = Self {
-        given: 0,
-        values: [0; 9],
-    };
-
     /// Returns whether all limits are the device's.
     pub const fn is_empty(&self) -> bool {
         self.given == 0

@@ -11,7 +11,10 @@ use core::{
         Deref,
         DerefMut, //
     },
-    ptr::NonNull, //
+    ptr::{
+        self,
+        NonNull, //
+    }, //
 };
 
 use kernel::prelude::*;
@@ -29,20 +32,20 @@ impl<const BYTES: usize> Spare<BYTES> {
         Ok(Spare(KBox::new_uninit(GFP_KERNEL_ACCOUNT)?))
     }
 
-    /// `LEN` values, each as `make` makes it; they are dropped when the loan is. Any
+    /// `LEN` places for values, all empty; what is put there is dropped when the loan is. Any
     /// context. Does not compile if there is no room for them.
     #[inline]
-    pub(crate) fn lend<T, const LEN: usize>(&mut self, make: impl Fn() -> T) -> Lent<'_, T, LEN> {
+    pub(crate) fn lend<T, const LEN: usize>(&mut self) -> Lent<'_, T, LEN> {
         const {
-            let values = Layout::new::<[T; LEN]>();
+            let values = Layout::new::<[Option<T>; LEN]>();
             let memory = Layout::new::<Aligned<BYTES>>();
             assert!(values.size() <= memory.size() && values.align() <= memory.align());
         }
-        let values = NonNull::from(&mut *self.0).cast::<[T; LEN]>();
+        let values = NonNull::from(&mut *self.0).cast::<[Option<T>; LEN]>();
         for index in 0..LEN {
             // SAFETY: there is room for `LEN` values, as was checked, and the memory is
             // ours for as long as it is lent.
-            unsafe { values.cast::<T>().add(index).write(make()) };
+            unsafe { values.cast::<Option<T>>().add(index).write(None) };
         }
         // INVARIANT: they were made above, and `self` is borrowed for as long.
         Lent(values, PhantomData)
@@ -54,13 +57,16 @@ impl<const BYTES: usize> Spare<BYTES> {
 /// # Invariants
 ///
 /// The pointer is to initialised values, in memory that nobody else uses during `'s`.
-pub(crate) struct Lent<'s, T, const LEN: usize>(NonNull<[T; LEN]>, PhantomData<&'s mut [T; LEN]>);
+pub(crate) struct Lent<'s, T, const LEN: usize>(
+    NonNull<[Option<T>; LEN]>,
+    PhantomData<&'s mut [Option<T>; LEN]>,
+);
 
 impl<T, const LEN: usize> Deref for Lent<'_, T, LEN> {
-    type Target = [T; LEN];
+    type Target = [Option<T>; LEN];
 
     #[inline]
-    fn deref(&self) -> &[T; LEN] {
+    fn deref(&self) -> &[Option<T>; LEN] {
         // SAFETY: by the type invariant.
         unsafe { self.0.as_ref() }
     }
@@ -68,7 +74,7 @@ impl<T, const LEN: usize> Deref for Lent<'_, T, LEN> {
 
 impl<T, const LEN: usize> DerefMut for Lent<'_, T, LEN> {
     #[inline]
-    fn deref_mut(&mut self) -> &mut [T; LEN] {
+    fn deref_mut(&mut self) -> &mut [Option<T>; LEN] {
         // SAFETY: by the type invariant.
         unsafe { self.0.as_mut() }
     }
@@ -77,7 +83,10 @@ impl<T, const LEN: usize> DerefMut for Lent<'_, T, LEN> {
 impl<T, const LEN: usize> Drop for Lent<'_, T, LEN> {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: by the type invariant; they are no longer used.
-        unsafe { self.0.drop_in_place() };
+        // Most places are empty, and seen to be without a call.
+        for value in self.iter_mut().flatten() {
+            // SAFETY: by the type invariant; it is no longer used.
+            unsafe { ptr::drop_in_place(value) };
+        }
     }
 }

@@ -160,7 +160,7 @@ impl Transaction<'_> {
         f: impl FnOnce(&mut Self, &mut [BlockSlot<'a>]) -> R,
     ) -> Option<R> {
         let mut spare = self.state.spare.take()?;
-        let result = f(self, &mut *spare.lend::<_, ONE_CONNECTION>(|| None));
+        let result = f(self, &mut *spare.lend::<_, ONE_CONNECTION>());
         self.state.spare = Some(spare);
         Some(result)
     }
