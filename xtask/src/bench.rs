@@ -2,6 +2,7 @@
 //! `cargo xtask bench`: the guest's part is `xtask/guest/bench.sh`, the program
 //! that is measured `xtask/guest/bench*.c`.
 
+mod many;
 mod plot;
 mod profile;
 mod programs;
@@ -36,6 +37,7 @@ pub fn run(args: &Bench) -> Result<()> {
         Some(row) => profile::check(row)?,
         None if args.programs => programs::check(&args.only)?,
         None if args.weather => weather::check(&args.only)?,
+        None if args.many => {}
         None => rows::check(&args.only)?,
     }
     let rounds = args.rounds.unwrap_or(match args {
@@ -45,7 +47,8 @@ pub fn run(args: &Bench) -> Result<()> {
         Bench {
             profile: Some(_), ..
         }
-        | Bench { programs: true, .. } => 1,
+        | Bench { programs: true, .. }
+        | Bench { many: true, .. } => 1,
         _ => 3,
     });
     if rounds == 0 {
@@ -70,6 +73,11 @@ pub fn run(args: &Bench) -> Result<()> {
             weather::print(&measured.cost, guest.unit());
             outcome
         }
+        None if args.many => {
+            let (measured, outcome) = guest.run("many.sh", &[])?;
+            many::print(&measured.cost, guest.unit());
+            outcome
+        }
         None => {
             let (measured, outcome) = guest.run("bench.sh", &args.only)?;
             table::print(&measured, &guest.transports, guest.unit());
@@ -87,7 +95,7 @@ pub fn run(args: &Bench) -> Result<()> {
 struct Guest {
     ready: Ready,
     module: Option<PathBuf>,
-    /// `bench*.c`, compiled.
+    /// `bench*.c`, or `many.c`, compiled.
     program: PathBuf,
     machine: Machine,
     rounds: u32,
@@ -123,7 +131,10 @@ impl Guest {
         Ok(Self {
             ready,
             module,
-            program: compile()?,
+            program: match args.many {
+                true => compile("many", MANY)?,
+                false => compile("bench", BENCH)?,
+            },
             machine: Machine {
                 accel: match args.wall {
                     true => Accel::best(),
@@ -133,6 +144,11 @@ impl Guest {
                 plugin: match args.profile {
                     Some(_) => Some(profile::plugin()?),
                     None => None,
+                },
+                mem: match args.many {
+                    // Two sockets with all that belongs to them take 10 KiB.
+                    true => "4G".to_owned(),
+                    false => Flavour::Release.default_mem().to_owned(),
                 },
                 ..Machine::new(Flavour::Release)
             },
@@ -261,19 +277,24 @@ impl Guest {
     }
 }
 
-/// What the measured program is made of.
-const SOURCES: [&str; 2] = ["bench.c", "bench_old.c"];
+/// What the measured programs are made of.
+const BENCH: &[&str] = &["bench.c", "bench_old.c"];
+const MANY: &[&str] = &["many.c"];
 
 /// Builds the program, for the guest runs the host's binaries.
-fn compile() -> Result<PathBuf> {
-    let program = paths::target().join("bench/bench");
+fn compile(name: &str, sources: &[&str]) -> Result<PathBuf> {
+    let program = paths::target().join("bench").join(name);
     std::fs::create_dir_all(paths::target().join("bench"))?;
     let mut cc = Command::new("cc");
     // A function's first call is not to look for it: that would count in rows of
     // processes which make few calls.
     cc.args(["-O2", "-Wall", "-Wextra", "-Wl,-z,now", "-o"])
         .arg(&program)
-        .args(SOURCES.map(|name| paths::repo().join("xtask/guest").join(name)));
+        .args(
+            sources
+                .iter()
+                .map(|name| paths::repo().join("xtask/guest").join(name)),
+        );
     ui::run_logged(
         &mut cc,
         "compiling the measured program",

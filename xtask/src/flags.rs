@@ -214,7 +214,7 @@ pub struct Bench {
     /// Wall-clock time with two CPUs instead of instruction counts
     #[arg(long)]
     pub wall: bool,
-    /// Rounds; more rounds, smaller spread [default: 3, with --wall 7, with --weather 8, with --profile, --programs 1]
+    /// Rounds; more rounds, smaller spread [default: 3, with --wall 7, with --weather 8, with --profile, --programs, --many 1]
     #[arg(long, value_name = "N")]
     pub rounds: Option<u32>,
     /// Goodput under loss, delay, reordering instead, offloaded and not
@@ -233,6 +233,10 @@ pub struct Bench {
     /// What a program needs that is not installed and cannot be, is said in its row.
     #[arg(long, conflicts_with_all = ["wall", "weather", "profile"])]
     pub programs: bool,
+    /// What a connection costs when there are 1000, 10 000 and 100 000 instead: to offload it, to
+    /// use it, to take it back, and its memory
+    #[arg(long, conflicts_with_all = ["wall", "weather", "profile", "programs", "only", "veth"])]
+    pub many: bool,
     /// Where the instructions of this row go: by kind of work and by function
     ///
     /// Counted by a plug-in of QEMU, in the module and in the kernel, for each transport.
