@@ -508,7 +508,8 @@ static unsigned int caches_init(void)
 	char path[512];
 
 	while (dir && (d = readdir(dir))) {
-		if ((strncmp(d->d_name, "kmalloc-", 8) && strncmp(d->d_name, "skbuff_", 7)) ||
+		if ((strncmp(d->d_name, "kmalloc-", 8) && strncmp(d->d_name, "skbuff_", 7) &&
+		     strncmp(d->d_name, "toe_", 4)) ||
 		    !strcmp(d->d_name, "kmalloc-32"))
 			continue;
 		snprintf(path, sizeof(path), "/sys/kernel/slab/%s/failslab", d->d_name);
