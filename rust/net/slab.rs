@@ -141,6 +141,9 @@ impl<K: Kind> Cache<K> {
     pub(crate) fn of<T>(name: &'static CStr) -> Result<Self> {
         const { assert!(align_of::<T>() <= ALIGN) }
         let slab = K::slab();
+        if !slab.cache.load(Ordering::Relaxed).is_null() {
+            return Err(EBUSY);
+        }
         // SAFETY: the name is static; process context, as this function asks for.
         let cache = unsafe {
             bindings::toe_slab_create(name.as_char_ptr(), size_of::<T>() as u32, ALIGN as u32)
