@@ -14,7 +14,7 @@ const STEPS: &[(&str, &str)] = &[
     ("upload", "upload of an end, all at once"),
     ("memory_slab", "memory of an end, slab, bytes"),
     ("memory_all", "the same, all that is taken"),
-    ("scan_us", "the look for new filters, 1000 per run"),
+    ("scan_us", "one run of the look for new filters, us"),
 ];
 
 /// The numbers of connections.
@@ -31,6 +31,7 @@ fn row(samples: &Samples, step: &str, label: &str) -> Option<String> {
         .collect();
     figures.iter().any(Option::is_some).then(|| {
         let cells = figures.iter().map(|figure| match figure {
+            Some(figure) if *figure < 100.0 => format!("{figure:>12.1}"),
             Some(figure) => format!("{figure:>12.0}"),
             None => format!("{:>12}", "-"),
         });
@@ -60,14 +61,14 @@ mod tests {
         for (count, figure) in [("100000", 3.0), ("1000", 1.0)] {
             samples.insert((count.into(), "offload".into()), vec![figure]);
         }
-        samples.insert(("1000".into(), "use".into()), vec![7.4]);
+        samples.insert(("1000".into(), "use".into()), vec![700.4]);
         let cells = |step| {
             let row = row(&samples, step, "label").unwrap();
             let words = row.split_whitespace().skip(1).map(str::to_owned);
             words.collect::<Vec<_>>()
         };
-        assert_eq!(cells("offload"), ["1", "3"]);
-        assert_eq!(cells("use"), ["7", "-"]);
+        assert_eq!(cells("offload"), ["1.0", "3.0"]);
+        assert_eq!(cells("use"), ["700", "-"]);
         assert!(row(&samples, "upload", "label").is_none());
     }
 }
