@@ -509,6 +509,7 @@ static const struct {
 	void (*run)(void);
 } probes[] = {
 	{ "trips", plain },
+	{ "mapped", plain },
 	{ "unreachable", unreachable },
 	{ "either", either },
 	{ "capture", capture },
@@ -521,6 +522,16 @@ static const struct {
 	{ "zerocopy", zerocopy },
 	{ "more", more },
 };
+
+/* A server's socket of the other family, whose addresses are mapped ones. */
+static void mapped_listener(void)
+{
+	if (enter_ns(p.server_ns))
+		fatal("namespace");
+	p.listener = tcp_listen("::", 0, 16);
+	if (p.listener < 0 || enter_ns(p.client_ns))
+		fatal("listen on ::");
+}
 
 /* By frames only, and always. */
 static int never(void)
@@ -539,7 +550,10 @@ int short_cut(const char *name)
 	int ret;
 
 	prepare();
-	open_listener();
+	if (!strcmp(name, "mapped"))
+		mapped_listener();
+	else
+		open_listener();
 	establish();
 	if (!strcmp(name, "never"))
 		return never();

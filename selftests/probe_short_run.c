@@ -161,6 +161,79 @@ static void stream(size_t most, unsigned int pause, uint64_t n)
 static void small(void) { stream(1000, 8, 100000); }
 static void large(void) { stream(MOST, 0, 8000000); }
 
+/* ---- several writers of one socket ---- */
+
+#define WRITERS 4
+
+static size_t message;
+static pthread_barrier_t round_begins, round_ends;
+
+/* The message of a writer in a round: its first byte says whose it is. */
+static void fill_message(uint8_t *buf, unsigned int who, unsigned int round)
+{
+	stream_fill(100 + who, (uint64_t)round * MOST, buf, message);
+	buf[0] = who;
+}
+
+static void *one_of_writers(void *arg)
+{
+	unsigned int who = (uintptr_t)arg, round;
+	uint8_t buf[MOST];
+
+	for (round = 0; round < p.rounds; round++) {
+		ssize_t ret;
+
+		fill_message(buf, who, round);
+		pthread_barrier_wait(&round_begins);
+		ret = send(p.c, buf, message, MSG_NOSIGNAL);
+		if (ret != (ssize_t)message)
+			fatal("a message of %zu bytes: %zd, %m", message, ret);
+		pthread_barrier_wait(&round_ends);
+	}
+	return NULL;
+}
+
+/* What one call writes stays together as long as it need not wait for room. */
+static void whole_messages(size_t size)
+{
+	static uint8_t got[MOST], want[MOST];
+	pthread_t threads[WRITERS];
+	struct moved from = moved();
+	unsigned int i, round;
+
+	message = size;
+	pthread_barrier_init(&round_begins, NULL, WRITERS + 1);
+	pthread_barrier_init(&round_ends, NULL, WRITERS + 1);
+	for (i = 0; i < WRITERS; i++)
+		if (pthread_create(&threads[i], NULL, one_of_writers, (void *)(uintptr_t)i))
+			fatal("threads");
+	for (round = 0; round < p.rounds; round++) {
+		pthread_barrier_wait(&round_begins);
+		for (i = 0; i < WRITERS; i++) {
+			if (recv(p.s, got, size, MSG_WAITALL) != (ssize_t)size)
+				fatal("receive: %m");
+			if (got[0] >= WRITERS)
+				fatal("round %u: a message of nobody", round);
+			fill_message(want, got[0], round);
+			if (memcmp(got, want, size))
+				fatal("round %u: a message of %zu bytes is not in one piece", round, size);
+		}
+		pthread_barrier_wait(&round_ends);
+	}
+	for (i = 0; i < WRITERS; i++)
+		pthread_join(threads[i], NULL);
+	some_passed(&from, "messages");
+}
+
+static void writers(void)
+{
+	static const size_t sizes[] = { 100, 3000, 10000 };
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(sizes); i++)
+		whole_messages(sizes[i]);
+}
+
 /* ---- both ways in turn ---- */
 
 static int knobs[2] = { -1, -1 };
@@ -280,6 +353,7 @@ static const struct {
 } probes[] = {
 	{ "small", small },
 	{ "large", large },
+	{ "writers", writers },
 	{ "flips", flips },
 	{ "taken_back", taken_back },
 	{ "cut", cut },

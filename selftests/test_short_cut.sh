@@ -196,6 +196,13 @@ t_knob() {
 	expect_no_entries
 }
 
+# Several threads write to one socket: each message is in one piece.
+t_writers() { # FAMILY
+	fresh
+	short "$1" writers --rounds 100
+	expect_no_entries
+}
+
 # By frames and past the wire in turn, under load.
 t_flips() { # FAMILY
 	fresh
@@ -246,7 +253,7 @@ t_unload() {
 	reload
 }
 
-run "probes 4 trips small large" "probes 6 trips small large" knob "taken_back 4" "taken_back 6" \
+run "probes 4 trips mapped small large" "probes 6 trips small large" knob "taken_back 4" "taken_back 6" \
 	"probes 4 tap_client tap_server tap_any_client tap_any_server tap_ip_server raw_client raw_server" \
 	"probes 6 tap_client tap_any_server tap_ip_server raw_server" \
 	"probes 4 filter_client filter_server stamps_client stamps_server" capture \
@@ -257,4 +264,4 @@ run "probes 4 trips small large" "probes 6 trips small large" knob "taken_back 4
 	"probes 4 peek peek_off trunc wait_all vectors splice send_file zero_copy_receive" \
 	"probes 4 lowat edges sigio amounts info io_uring" "probes 6 peek lowat edges amounts info" \
 	"probes 4 full crossed clamp notsent" "probes 6 full crossed" \
-	"probes 4 fault cold" "no_memory 4" charge "flips 4" "flips 6" delete unload
+	"probes 4 fault cold" "no_memory 4" charge "writers 4" "flips 4" "flips 6" delete unload
