@@ -163,62 +163,69 @@ static void large(void) { stream(MOST, 0, 8000000); }
 
 /* ---- several writers of one socket ---- */
 
-#define WRITERS 4
+#define WRITERS 2
+/* Of each writer, in a round: less than there is always room for. */
+#define MESSAGES 10
 
 static size_t message;
-static pthread_barrier_t round_begins, round_ends;
+/* Writers spin for it: they are to begin at the same time. */
+static atomic_uint begun;
+static pthread_barrier_t written;
 
-/* The message of a writer in a round: its first byte says whose it is. */
-static void fill_message(uint8_t *buf, unsigned int who, unsigned int round)
+/* The n-th message of a writer: its first byte says whose it is. */
+static void fill_message(uint8_t *buf, unsigned int who, unsigned int n)
 {
-	stream_fill(100 + who, (uint64_t)round * MOST, buf, message);
+	stream_fill(100 + who, (uint64_t)n * MOST, buf, message);
 	buf[0] = who;
 }
 
 static void *one_of_writers(void *arg)
 {
-	unsigned int who = (uintptr_t)arg, round;
-	uint8_t buf[MOST];
+	unsigned int who = (uintptr_t)arg, round, i;
+	static uint8_t bufs[WRITERS][MESSAGES][MOST];
 
 	for (round = 0; round < p.rounds; round++) {
-		ssize_t ret;
+		for (i = 0; i < MESSAGES; i++)
+			fill_message(bufs[who][i], who, round * MESSAGES + i);
+		while (begun <= round)
+			;
+		for (i = 0; i < MESSAGES; i++) {
+			ssize_t ret = send(p.c, bufs[who][i], message, MSG_NOSIGNAL);
 
-		fill_message(buf, who, round);
-		pthread_barrier_wait(&round_begins);
-		ret = send(p.c, buf, message, MSG_NOSIGNAL);
-		if (ret != (ssize_t)message)
-			fatal("a message of %zu bytes: %zd, %m", message, ret);
-		pthread_barrier_wait(&round_ends);
+			if (ret != (ssize_t)message)
+				fatal("a message of %zu bytes: %zd, %m", message, ret);
+		}
+		pthread_barrier_wait(&written);
 	}
 	return NULL;
 }
 
-/* What one call writes stays together as long as it need not wait for room. */
+/* What one call writes stays together, as long as it need not wait for room. */
 static void whole_messages(size_t size)
 {
 	static uint8_t got[MOST], want[MOST];
+	unsigned int i, round, next[WRITERS] = { 0 };
 	pthread_t threads[WRITERS];
 	struct moved from = moved();
-	unsigned int i, round;
 
 	message = size;
-	pthread_barrier_init(&round_begins, NULL, WRITERS + 1);
-	pthread_barrier_init(&round_ends, NULL, WRITERS + 1);
+	begun = 0;
+	pthread_barrier_init(&written, NULL, WRITERS + 1);
 	for (i = 0; i < WRITERS; i++)
 		if (pthread_create(&threads[i], NULL, one_of_writers, (void *)(uintptr_t)i))
 			fatal("threads");
 	for (round = 0; round < p.rounds; round++) {
-		pthread_barrier_wait(&round_begins);
-		for (i = 0; i < WRITERS; i++) {
+		begun = round + 1;
+		pthread_barrier_wait(&written);
+		for (i = 0; i < WRITERS * MESSAGES; i++) {
 			if (recv(p.s, got, size, MSG_WAITALL) != (ssize_t)size)
 				fatal("receive: %m");
 			if (got[0] >= WRITERS)
 				fatal("round %u: a message of nobody", round);
-			fill_message(want, got[0], round);
+			fill_message(want, got[0], next[got[0]]++);
 			if (memcmp(got, want, size))
-				fatal("round %u: a message of %zu bytes is not in one piece", round, size);
+				fatal("round %u: message %u of %zu bytes is not in one piece", round, i, size);
 		}
-		pthread_barrier_wait(&round_ends);
 	}
 	for (i = 0; i < WRITERS; i++)
 		pthread_join(threads[i], NULL);
@@ -227,7 +234,7 @@ static void whole_messages(size_t size)
 
 static void writers(void)
 {
-	static const size_t sizes[] = { 100, 3000, 10000 };
+	static const size_t sizes[] = { 100, 700, 1500, 2100 };
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(sizes); i++)

@@ -10,6 +10,16 @@ TOE_SHORT_CUT=auto
 
 [ "$TOE_KIND" != toe ] || [ -n "$short_cut_first" ] || skip_all "no knob short_cut"
 
+# A pair on which nothing changes by itself any more: with its last address each route is
+# looked up anew, by a frame.
+short_pair() { # FAMILY
+	fresh
+	[ "$1" != 6 ] || until_ok 10 has_addresses || fail "addresses are tentative"
+}
+has_addresses() {
+	[ -z "$(ip -n $A -6 addr show tentative; ip -n $B -6 addr show tentative)" ]
+}
+
 # One connection after the other by the same pair: each probe begins with one that has the
 # short cut.
 short() { # FAMILY PROBE [OPTION...]
@@ -19,7 +29,7 @@ short() { # FAMILY PROBE [OPTION...]
 # Some probes of one kind, by one pair.
 t_probes() { # FAMILY PROBE...
 	local probe
-	fresh
+	short_pair "$1"
 	for probe in "${@:2}"; do
 		echo "$probe"
 		short "$1" "$probe"
@@ -168,7 +178,7 @@ t_capture() {
 # The administrator takes one end back, and then the other: bytes go on.
 t_taken_back() { # FAMILY
 	local end
-	fresh
+	short_pair "$1"
 	for end in a b; do
 		short "$1" either --before "$(taking "$end")" --after "$(taking a); $(taking b)"
 	done
@@ -198,15 +208,15 @@ t_knob() {
 
 # Several threads write to one socket: each message is in one piece.
 t_writers() { # FAMILY
-	fresh
-	short "$1" writers --rounds 100
+	short_pair "$1"
+	short "$1" writers --rounds $((100 * scale / 1000))
 	expect_no_entries
 }
 
 # By frames and past the wire in turn, under load.
 t_flips() { # FAMILY
-	fresh
-	short "$1" flips --rounds 60
+	short_pair "$1"
+	short "$1" flips --rounds $((60 * scale / 1000 + 4))
 	expect_no_entries
 }
 
@@ -234,7 +244,7 @@ t_no_memory() {
 	echo 0 >/sys/kernel/debug/failslab/ignore-gfp-wait 2>/dev/null
 	echo 0 >/sys/kernel/debug/fail_page_alloc/ignore-gfp-wait 2>/dev/null
 	for d in /sys/kernel/debug/fail*/verbose; do echo 0 >"$d"; done 2>/dev/null
-	fresh
+	short_pair "$1"
 	short "$1" no_memory
 	expect_no_entries
 }
