@@ -88,7 +88,8 @@ use crate::{
         slab::SlabBox,
         sock::{
             LockedSock,
-            Sock, //
+            Sock,
+            UserLock, //
         },
         sync::{
             rcu::ReadGuard,
@@ -216,8 +217,18 @@ impl<N: Nic> Engine<N> {
         }
     }
 
-    pub(crate) fn pass(&self, sk: &Sock, conn: ConnRef<'_>, msg: &mut Msg<'_>, bh: &Bh) -> usize {
-        entry_of::<N>(conn).map_or(0, |entry| short_cut::pass(sk, entry, msg, bh))
+    pub(crate) fn pass(
+        &self,
+        sk: &Sock,
+        conn: ConnRef<'_>,
+        msg: &mut Msg<'_>,
+        lock: Option<&UserLock<'_>>,
+        bh: &Bh,
+    ) -> Option<usize> {
+        match entry_of::<N>(conn) {
+            Some(entry) => short_cut::pass(sk, entry, msg, lock, bh),
+            None => Some(0),
+        }
     }
 
     pub(crate) fn host_frame(
@@ -348,7 +359,13 @@ macro_rules! offload_target {
     ($nic:ty) => {
         $crate::dct::command::offload_target!($nic:
             fn send(sk: LockedSock<'_>, conn: ConnRef<'_>, push: Push, bh: &Bh);
-            fn pass(sk: &Sock, conn: ConnRef<'_>, msg: &mut Msg<'_>, bh: &Bh) -> usize;
+            fn pass(
+                sk: &Sock,
+                conn: ConnRef<'_>,
+                msg: &mut Msg<'_>,
+                lock: Option<&UserLock<'_>>,
+                bh: &Bh,
+            ) -> Option<usize>;
             fn host_frame(
                 sk: LockedSock<'_>,
                 conn: ConnRef<'_>,
@@ -414,7 +431,8 @@ pub(crate) mod arguments {
             skb::SkBuff,
             sock::{
                 LockedSock,
-                Sock, //
+                Sock,
+                UserLock, //
             },
             user_buffer::Pinned, //
         }, //

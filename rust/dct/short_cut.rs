@@ -4,7 +4,9 @@
 //! end, if that is an entry of the peer device, without a frame. The device's knob
 //! `short_cut` says whether it may.
 //!
-//! It is done under the spin locks of both sockets, neither of which a task owns. What the
+//! It is done under the spin locks of both sockets, neither of which a task owns. Others may
+//! write at the same time, and what one call writes stays together: what does not pass in one
+//! section does so in several, whose task owns the sender's socket. What the
 //! numbers of both become is decided in `logic/short_cut.rs`; anything that is not clear goes by
 //! frames. The buffers that bytes are appended to are ordinary ones of the receive queue,
 //! with nothing of ours in them: an upload has nothing to do.
@@ -33,7 +35,8 @@ use crate::{
         proto::Msg,
         sock::{
             LockedSock,
-            Sock, //
+            Sock,
+            UserLock, //
         },
         sock_pair::SockPair,
         sync::rcu::ReadGuard,
@@ -41,18 +44,28 @@ use crate::{
     }, //
 };
 
-/// Bytes of `msg` that went past the wire.
-pub(super) fn pass<N: Nic>(sk: &Sock, entry: &Entry<N>, msg: &mut Msg<'_>, bh: &Bh) -> usize {
+/// Bytes of `msg` that went past the wire; `None`: not without the socket's lock.
+pub(super) fn pass<N: Nic>(
+    sk: &Sock,
+    entry: &Entry<N>,
+    msg: &mut Msg<'_>,
+    lock: Option<&UserLock<'_>>,
+    bh: &Bh,
+) -> Option<usize> {
+    if lock.is_none() && msg.len() > SIZES.large as usize {
+        return None;
+    }
     let stats = entry.nic.engine().stats();
     let mut done = 0;
     let mut refreshed = false;
     while done < msg.len() {
         let want = (msg.len() - done).min(SIZES.large as usize) as u32;
-        match section(sk, entry, msg, want, bh) {
-            Ok(n) => {
+        match section(sk, entry, msg, want, lock, bh) {
+            Ok(Some(n)) => {
                 stats.passed(n);
                 done += n as usize;
             }
+            Ok(None) => return None,
             Err(Why::Changed) if !refreshed => {
                 refreshed = true;
                 refresh(sk, entry, bh);
@@ -63,7 +76,7 @@ pub(super) fn pass<N: Nic>(sk: &Sock, entry: &Entry<N>, msg: &mut Msg<'_>, bh: &
             }
         }
     }
-    done
+    Some(done)
 }
 
 /// An object below the connection may have changed: looks, as before a frame.
@@ -79,15 +92,17 @@ fn refresh<N: Nic>(sk: &Sock, entry: &Entry<N>, bh: &Bh) {
     }
 }
 
-/// One section under the locks of both sockets.
+/// One section under the locks of both sockets. `None`: it would not be all that is wanted,
+/// and it has to be without the socket's lock.
 #[inline(always)]
 fn section<N: Nic>(
     sk: &Sock,
     entry: &Entry<N>,
     msg: &mut Msg<'_>,
     want: u32,
+    lock: Option<&UserLock<'_>>,
     bh: &Bh,
-) -> Result<u32, Why> {
+) -> Result<Option<u32>, Why> {
     let guard = ReadGuard::within(bh);
     let peer = entry.nic.peer(bh).ok_or(Why::Special)?;
     let last = Hwid::from_raw(entry.other.load(Relaxed));
@@ -101,7 +116,7 @@ fn section<N: Nic>(
             other
         }
     };
-    let pair = sk.lock_with(&other.sk, bh).ok_or(Why::Owned)?;
+    let pair = sk.lock_with(&other.sk, lock, bh).ok_or(Why::Owned)?;
     way(&pair, entry, &other, bh)?;
     if !is_delegated(pair.from(), entry, &guard)
         || !is_delegated(pair.to(), &other, &guard)
@@ -112,8 +127,11 @@ fn section<N: Nic>(
     {
         return Err(Why::Special);
     }
-    let bytes = transfer(&pair, entry, &other, msg, want)?;
-    pair.with_to(|to| host::data_ready(to, &guard));
+    let least = if lock.is_some() { 1 } else { want };
+    let bytes = transfer(&pair, entry, &other, msg, want, least)?;
+    if bytes.is_some() {
+        pair.with_to(|to| host::data_ready(to, &guard));
+    }
     Ok(bytes)
 }
 
@@ -170,7 +188,8 @@ fn transfer<N: Nic>(
     other: &Entry<N>,
     msg: &mut Msg<'_>,
     want: u32,
-) -> Result<u32, Why> {
+    least: u32,
+) -> Result<Option<u32>, Why> {
     let (from, to) = (pair.from(), pair.to());
     let (a, b) = (from.short_end(), to.short_end());
     short_cut::clear(&a, &b)?;
@@ -178,13 +197,22 @@ fn transfer<N: Nic>(
     if room.bytes == 0 {
         return Err(Why::Window);
     }
-    let size = match to.receive_tailroom() {
-        0 => size_of_buffer(to, &b, room)?,
-        _ => 0,
+    let (size, fits) = match to.receive_tailroom() {
+        0 => {
+            let size = size_of_buffer(to, &b, room)?;
+            (size, size - SIZES.overhead)
+        }
+        tailroom => (0, tailroom),
     };
-    let bytes = to.append_received(msg, room.bytes, size);
+    if room.bytes.min(fits) < least {
+        return Ok(None);
+    }
+    let bytes = to.append_received(msg, room.bytes, least, size);
     if bytes == 0 {
-        return Err(Why::Memory);
+        return match least > 1 {
+            true => Ok(None),
+            false => Err(Why::Memory),
+        };
     }
     if size != 0 {
         to.grow_window(bytes, size);
@@ -202,7 +230,7 @@ fn transfer<N: Nic>(
     });
     from.store_given(&a, bytes);
     to.store_taken(&b, bytes);
-    Ok(bytes)
+    Ok(Some(bytes))
 }
 
 /// The size of a new buffer.

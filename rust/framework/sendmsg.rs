@@ -108,14 +108,15 @@ fn buffer_full(lock: &UserLock<'_>) -> bool {
     }
 }
 
-/// Bytes of `msg` that went to the other end, on the same machine, without frames.
+/// Bytes of `msg` that went to the other end, on the same machine, without frames: see
+/// [`pass`](super::target::OffloadTarget::pass).
 #[inline(always)]
-fn short_cut(sk: &Sock, msg: &mut Msg<'_>) -> usize {
+fn short_cut(sk: &Sock, msg: &mut Msg<'_>, lock: Option<&UserLock<'_>>) -> Option<usize> {
     let bh = BhGuard::new();
     let guard = ReadGuard::within(&bh);
     match connection::of_now(sk, &guard).and_then(|conn| conn.reach()) {
-        Some((target, at)) if target.device().short_cut() => target.pass(sk, at, msg, &bh),
-        _ => 0,
+        Some((target, at)) if target.device().short_cut() => target.pass(sk, at, msg, lock, &bh),
+        _ => Some(0),
     }
 }
 
@@ -228,21 +229,30 @@ pub(super) fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>> {
         return None;
     }
     let done = match flags & c::MSG_MORE {
-        0 => short_cut(sk, msg),
-        _ => 0,
+        0 => short_cut(sk, msg, None),
+        _ => Some(0),
+    };
+    if done == Some(msg.len()) {
+        return Some(Ok(msg.len()));
+    }
+    send(sk, msg, flags, done.is_none())
+}
+
+/// All of `msg`, under the socket's lock: what can pass without frames if they are to be
+/// asked again, and what is left by the send queue. `None`: the host's `sendmsg` does all of it.
+fn send(sk: &Sock, msg: &mut Msg<'_>, flags: u32, again: bool) -> Option<Result<usize>> {
+    let mut lock = connection::lock(sk, c"sendmsg")?;
+    if !may_write(lock.locked()) {
+        return None;
+    }
+    let done = match again {
+        true => short_cut(sk, msg, Some(&lock)).unwrap_or(0),
+        false => 0,
     };
     if done == msg.len() {
         return Some(Ok(done));
     }
-    send(sk, msg, flags, done)
-}
-
-/// What is left of `msg` after `done` bytes, by the send queue. `None`: the host's `sendmsg`
-/// does all of it.
-fn send(sk: &Sock, msg: &mut Msg<'_>, flags: u32, done: usize) -> Option<Result<usize>> {
-    let Some(mut lock) = connection::lock(sk, c"sendmsg") else {
-        return (done != 0).then_some(Ok(done));
-    };
+    lock.locked().check_app_limited();
     let mut call = Call {
         sk,
         flags,
@@ -250,13 +260,6 @@ fn send(sk: &Sock, msg: &mut Msg<'_>, flags: u32, done: usize) -> Option<Result<
         timeout: None,
         done,
     };
-    if !may_write(lock.locked()) {
-        return match done {
-            0 => None,
-            _ => call.go_on_in_host(&mut lock, msg),
-        };
-    }
-    lock.locked().check_app_limited();
     match call.append_all(&mut lock, msg) {
         Some(AppendError::Memory | AppendError::Full) => {
             return call.go_on_in_host(&mut lock, msg);

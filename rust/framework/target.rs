@@ -37,7 +37,8 @@ use crate::{
         skb::SkBuff,
         sock::{
             LockedSock,
-            Sock, //
+            Sock,
+            UserLock, //
         },
         spare::Spare,
         table::{
@@ -214,10 +215,18 @@ pub(crate) trait OffloadTarget: Send + Sync {
     fn send(&self, sk: LockedSock<'_>, conn: ConnRef<'_>, push: Push, bh: &Bh);
 
     /// Bytes of `msg`, from its begin, that went to the other end without frames, on the same
-    /// machine. Called for a write, with the socket not locked: whatever is in the way, they go
+    /// machine: with the socket's lock any number of them, without it all or none, for others
+    /// may write, too. `None`: to be asked again with it. Whatever is in the way, the bytes go
     /// by [`send`](Self::send).
-    fn pass(&self, _sk: &Sock, _conn: ConnRef<'_>, _msg: &mut Msg<'_>, _bh: &Bh) -> usize {
-        0
+    fn pass(
+        &self,
+        _sk: &Sock,
+        _conn: ConnRef<'_>,
+        _msg: &mut Msg<'_>,
+        _lock: Option<&UserLock<'_>>,
+        _bh: &Bh,
+    ) -> Option<usize> {
+        Some(0)
     }
 
     /// The host stack transmits on the connection by itself: some frame while it is

@@ -68,9 +68,10 @@ static u32 toe_short_copy(void *to, u32 n, struct iov_iter *from)
 
 /*
  * Appends up to @want bytes: to the last buffer if it has room, else to a new one of @size. How
- * many there were; fewer if there is no memory, or if the sender's has to be faulted in.
+ * many there were: @least or more, or none, if there is no memory, or if the sender's has to be
+ * faulted in.
  */
-u32 toe_short_append(struct sock *sk, struct msghdr *msg, u32 want, u32 size)
+u32 toe_short_append(struct sock *sk, struct msghdr *msg, u32 want, u32 least, u32 size)
 {
 	struct sk_buff *skb = size ? toe_short_alloc(sk, size) : toe_short_tail(sk);
 	u32 n, got;
@@ -81,7 +82,8 @@ u32 toe_short_append(struct sock *sk, struct msghdr *msg, u32 want, u32 size)
 	pagefault_disable();
 	got = toe_short_copy(skb_tail_pointer(skb), n, &msg->msg_iter);
 	pagefault_enable();
-	if (unlikely(!got)) {
+	if (unlikely(got < least)) {
+		iov_iter_revert(&msg->msg_iter, got);
 		if (size)
 			__kfree_skb(skb);
 		return 0;

@@ -36,15 +36,15 @@ void toe_bh_unlock_sock(struct sock *sk)
 /*
  * The spin locks of two sockets that are not one and the same, for the short cut alone: by
  * address, so that two of these never wait for each other. Nobody takes another socket's lock
- * under one of them. False, and neither is held: a task owns one of the two. Bottom halves
- * are off.
+ * under one of them. False, and neither is held: a task owns one of the two, which for @a may
+ * be the running one (@mine). Bottom halves are off.
  */
-bool toe_bh_lock_pair(struct sock *a, struct sock *b)
+bool toe_bh_lock_pair(struct sock *a, struct sock *b, bool mine)
 {
 	spin_lock(a < b ? &a->sk_lock.slock : &b->sk_lock.slock);
 	spin_lock_nested(a < b ? &b->sk_lock.slock : &a->sk_lock.slock,
 			 SINGLE_DEPTH_NESTING);
-	if (likely(!sock_owned_by_user_nocheck(a) && !sock_owned_by_user_nocheck(b)))
+	if (likely((mine || !sock_owned_by_user_nocheck(a)) && !sock_owned_by_user_nocheck(b)))
 		return true;
 	spin_unlock(&a->sk_lock.slock);
 	spin_unlock(&b->sk_lock.slock);

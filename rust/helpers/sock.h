@@ -71,7 +71,7 @@ struct toe_keepalive {
 
 void toe_bh_lock_sock(struct sock *sk);
 void toe_bh_unlock_sock(struct sock *sk);
-bool toe_bh_lock_pair(struct sock *a, struct sock *b);
+bool toe_bh_lock_pair(struct sock *a, struct sock *b, bool mine);
 bool toe_sock_owned(struct sock *sk);
 bool toe_sock_owned_now(const struct sock *sk);
 void toe_lock_sock(struct sock *sk);

@@ -11,7 +11,8 @@ use super::{
     sock::{
         BhLock,
         LockedSock,
-        Sock, //
+        Sock,
+        UserLock, //
     }, //
 };
 use crate::bindings;
@@ -20,28 +21,36 @@ use crate::bindings;
 ///
 /// # Invariants
 ///
-/// Those of [`BhLock`] for both sockets, neither of which has an owner, nor gets one.
+/// Those of [`BhLock`] for both sockets, neither of which has an owner, nor gets one, but
+/// for the first, which the running task may own.
 pub(crate) struct SockPair<'a> {
     from: BhLock<'a>,
     to: BhLock<'a>,
 }
 
 impl Sock {
-    /// Both sockets; `None` if a task owns one of them, or they are one and the same. Bottom
-    /// halves off, no lock of a socket held.
+    /// Both sockets; `None` if a task owns one of them, other than by `own`, or they are one
+    /// and the same. Bottom halves off, no other lock of a socket held.
     #[inline(always)]
-    pub(crate) fn lock_with<'a>(&'a self, to: &'a Sock, _bh: &'a Bh) -> Option<SockPair<'a>> {
+    pub(crate) fn lock_with<'a>(
+        &'a self,
+        to: &'a Sock,
+        own: Option<&'a UserLock<'_>>,
+        _bh: &'a Bh,
+    ) -> Option<SockPair<'a>> {
         if core::ptr::eq(self, to) {
             return None;
         }
+        let mine = own.is_some_and(|lock| core::ptr::eq(lock.sock(), self));
         // SAFETY: both are live by the type invariant, and two sockets; bottom halves are off,
         // as for locks that softirqs take.
-        if !unsafe { bindings::toe_bh_lock_pair(self.as_ptr(), to.as_ptr()) } {
+        if !unsafe { bindings::toe_bh_lock_pair(self.as_ptr(), to.as_ptr(), mine) } {
             return None;
         }
         // SAFETY: the callee has just taken both spin locks, which are given up by the values.
         // INVARIANT: it has seen that neither socket has an owner, and who becomes one takes
-        // its spin lock for that.
+        // its spin lock for that; or this task is the owner of the first, by a lock that is
+        // borrowed as long.
         unsafe {
             Some(SockPair {
                 from: BhLock::assume(self),
@@ -56,7 +65,7 @@ impl<'a> SockPair<'a> {
     #[inline(always)]
     pub(crate) fn from(&self) -> LockedSock<'_> {
         // SAFETY: by the type invariant its spin lock is held as long as `self` is borrowed,
-        // with no owner.
+        // with no owner but this task.
         unsafe { LockedSock::assume(self.from.sock()) }
     }
 

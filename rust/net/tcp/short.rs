@@ -164,15 +164,22 @@ impl LockedSock<'_> {
     }
 
     /// Appends up to `want` bytes of `msg` to the receive queue: to a new buffer of `size`, or
-    /// if that is 0 to the last one, which has [room](Self::receive_tailroom). Fewer if there is
-    /// no memory, or if that of the sender has to be faulted in. Bottom halves off.
+    /// if that is 0 to the last one, which has [room](Self::receive_tailroom). Fewer, but
+    /// `least` or none, if there is no memory, or if that of the sender has to be faulted in.
+    /// Bottom halves off.
     #[inline(always)]
-    pub(crate) fn append_received(&self, msg: &mut Msg<'_>, want: u32, size: u32) -> u32 {
+    pub(crate) fn append_received(
+        &self,
+        msg: &mut Msg<'_>,
+        want: u32,
+        least: u32,
+        size: u32,
+    ) -> u32 {
         debug_assert!(size == 0 || (SIZES.small..=SIZES.large).contains(&size));
         // SAFETY: live and locked by the type invariant, and with it the receive queue, to which
         // the callee appends what it has charged; the message is the running call's by the
         // invariant of `Msg`, and its memory is not faulted in.
-        unsafe { bindings::toe_short_append(self.as_ptr(), msg.as_ptr(), want, size) }
+        unsafe { bindings::toe_short_append(self.as_ptr(), msg.as_ptr(), want, least, size) }
     }
 
     /// So many bytes are in a new buffer of `size`. The window was computed for buffers that are
