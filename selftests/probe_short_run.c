@@ -168,9 +168,10 @@ static void large(void) { stream(MOST, 0, 8000000); }
 #define MESSAGES 10
 
 static size_t message;
-/* Writers spin for it: they are to begin at the same time. */
-static atomic_uint begun;
-static pthread_barrier_t written;
+/* Writers spin for each other for a while: they are to begin at the same time. */
+#define SPIN_MS 3
+static atomic_uint awake;
+static pthread_barrier_t begins, written;
 
 /* The n-th message of a writer: its first byte says whose it is. */
 static void fill_message(uint8_t *buf, unsigned int who, unsigned int n)
@@ -183,11 +184,14 @@ static void *one_of_writers(void *arg)
 {
 	unsigned int who = (uintptr_t)arg, round, i;
 	static uint8_t bufs[WRITERS][MESSAGES][MOST];
+	uint64_t end;
 
 	for (round = 0; round < p.rounds; round++) {
 		for (i = 0; i < MESSAGES; i++)
 			fill_message(bufs[who][i], who, round * MESSAGES + i);
-		while (begun <= round)
+		pthread_barrier_wait(&begins);
+		awake++;
+		for (end = now_ms() + SPIN_MS; awake < (round + 1) * WRITERS && now_ms() < end; )
 			;
 		for (i = 0; i < MESSAGES; i++) {
 			ssize_t ret = send(p.c, bufs[who][i], message, MSG_NOSIGNAL);
@@ -209,13 +213,14 @@ static void whole_messages(size_t size)
 	struct moved from = moved();
 
 	message = size;
-	begun = 0;
+	awake = 0;
+	pthread_barrier_init(&begins, NULL, WRITERS + 1);
 	pthread_barrier_init(&written, NULL, WRITERS + 1);
 	for (i = 0; i < WRITERS; i++)
 		if (pthread_create(&threads[i], NULL, one_of_writers, (void *)(uintptr_t)i))
 			fatal("threads");
 	for (round = 0; round < p.rounds; round++) {
-		begun = round + 1;
+		pthread_barrier_wait(&begins);
 		pthread_barrier_wait(&written);
 		for (i = 0; i < WRITERS * MESSAGES; i++) {
 			if (recv(p.s, got, size, MSG_WAITALL) != (ssize_t)size)

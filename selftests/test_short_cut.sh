@@ -209,7 +209,7 @@ t_knob() {
 # Several threads write to one socket: each message is in one piece.
 t_writers() { # FAMILY
 	short_pair "$1"
-	short "$1" writers --rounds $((100 * scale / 1000))
+	short "$1" writers --rounds $((300 * scale / 1000))
 	expect_no_entries
 }
 
