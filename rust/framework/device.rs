@@ -103,7 +103,7 @@ impl Device {
             scanned: AtomicBool::new(false),
             filters_sign: AtomicU64::new(0),
             stats <- Stats::new(),
-            short_cut: AtomicBool::new(true),
+            short_cut: AtomicBool::new(false),
             user_buffer: [
                 AtomicU32::new(Rule::DEFAULT.min),
                 AtomicU32::new(Rule::DEFAULT.frames),
