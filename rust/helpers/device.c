@@ -188,10 +188,13 @@ void toe_napi_receive(struct napi_struct *napi, struct sk_buff *skb,
 	 * GRO writes to headers and frees heads: a frame whose sender still
 	 * has a clone must be made private first, or go without GRO.
 	 */
-	if (!gro || skb_shared(skb) || skb_unclone(skb, GFP_ATOMIC))
+	if (!gro || skb_shared(skb) || skb_unclone(skb, GFP_ATOMIC)) {
 		netif_receive_skb(skb);
-	else
-		napi_gro_receive(napi, skb);
+		return;
+	}
+	/* It compares owners only of those that it is told of, and their memory is charged. */
+	skb_prepare_for_gro(skb);
+	napi_gro_receive(napi, skb);
 }
 
 void toe_kfree_skb_list(struct sk_buff *skb)
