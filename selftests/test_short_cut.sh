@@ -10,11 +10,16 @@ TOE_SHORT_CUT=auto
 
 [ "$TOE_KIND" != toe ] || [ -n "$short_cut_first" ] || skip_all "no knob short_cut"
 
-# A pair on which nothing changes by itself any more: with its last address each route is
-# looked up anew, by a frame.
-short_pair() { # FAMILY
+# A pair on which nothing changes by itself any more: with its last address, and when the
+# kernel has noticed that the links are up, each route is looked up anew, by a frame.
+short_pair() { # [FAMILY]
 	fresh
+	until_ok 10 links_noticed || fail "the links do not come up"
+	pause 0.1
 	[ "$1" != 6 ] || until_ok 10 has_addresses || fail "addresses are tentative"
+}
+links_noticed() {
+	[ "$(ns_cat a /sys/class/net/$DA/operstate) $(ns_cat b /sys/class/net/$DB/operstate)" = "up up" ]
 }
 has_addresses() {
 	[ -z "$(ip -n $A -6 addr show tentative; ip -n $B -6 addr show tentative)" ]
@@ -48,7 +53,7 @@ shell_in() { # a|b COMMAND
 # What it costs to be asked of each frame is not paid: it is noticed a little later.
 t_judge() { # NAME...
 	local name
-	fresh
+	short_pair
 	for name; do
 		judge "$name" || {
 			partial "$name: $(head -1 "$WORK/err")"
@@ -102,7 +107,7 @@ judge() { # NAME
 
 # Another way to the same address, by a second pair.
 t_another_route() {
-	fresh
+	short_pair
 	make_pair ${DA}x ${DB}x || fail "a second pair"
 	ip -n $A link set ${DA}x up && ip -n $B link set ${DB}x up || fail "link up"
 	judge route
@@ -114,7 +119,7 @@ t_another_route() {
 # What frames would not get through, bytes do not.
 t_unreachable() { # NAME...
 	local name
-	fresh
+	short_pair
 	for name; do
 		case $name in
 		neighbour)
@@ -141,7 +146,7 @@ t_unreachable() { # NAME...
 t_vlan() {
 	local dev
 	need_module 8021q
-	fresh
+	short_pair
 	for dev in "$A $DA 1" "$B $DB 2"; do
 		# shellcheck disable=SC2086
 		set -- $dev
@@ -160,7 +165,7 @@ t_vlan() {
 t_capture() {
 	local pid bytes
 	need tcpdump
-	fresh
+	short_pair
 	short 4 capture --before "touch $WORK/ready; until [ -e $WORK/go ]; do sleep 0.1; done" \
 		--after "touch $WORK/sent" &
 	pid=$!
@@ -195,7 +200,7 @@ taking() { # a|b
 t_knob() {
 	local end ns dev file
 	need_toe
-	fresh
+	short_pair
 	for end in a b; do
 		end_of $end
 		file=/sys/class/net/$dev/toe/short_cut
@@ -227,7 +232,7 @@ t_charge() {
 	mount -t cgroup2 none "$root" || skip "no cgroups in this kernel"
 	if { echo +memory >"$root/cgroup.subtree_control"; } 2>/dev/null; then
 		mkdir "$root/toe-short"
-		fresh
+		short_pair
 		short 4 charge --cgroup "$root/toe-short"
 		until_ok 10 rmdir "$root/toe-short" 2>/dev/null || fail "the group cannot be removed"
 		umount "$root"
@@ -251,13 +256,13 @@ t_no_memory() {
 
 # The devices go while bytes pass.
 t_delete() {
-	fresh
+	short_pair
 	short 4 cut --before "ip -n $A link del $DA"
 }
 
 t_unload() {
 	can_reload
-	fresh
+	short_pair
 	short 4 cut --before "timeout 60 rmmod toe"
 	[ ! -d /sys/module/toe ] || fail "still loaded"
 	reload
