@@ -14,9 +14,11 @@
 #include <string.h>
 #include <unistd.h>
 #include <netinet/in.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
 #include <linux/sock_diag.h>
+#include <linux/sockios.h>
 #include <linux/tcp.h>
 
 #define PAGE 4096
@@ -81,6 +83,24 @@ static void await(int fd, short events, const char *what)
 		fatal("%s: nothing in 30 s", what);
 }
 
+/*
+ * Until a sender may write, or its receiver has something to read: what is in the send queue
+ * may be more than three windows, and then one of them is not enough room.
+ */
+static void await_either(int sender, int receiver)
+{
+	struct pollfd pfd[] = {
+		{ .fd = sender, .events = POLLOUT },
+		{ .fd = receiver, .events = POLLIN },
+	};
+	int queued = -1;
+
+	if (poll(pfd, 2, 30000) >= 1)
+		return;
+	ioctl(sender, SIOCOUTQ, &queued);
+	fatal("nothing in 30 s, with %d bytes in the send queue", queued);
+}
+
 static uint32_t charged(int fd, uint32_t *limit)
 {
 	uint32_t info[SK_MEMINFO_VARS] = { 0 };
@@ -116,7 +136,7 @@ static void full(size_t message, uint64_t total)
 		await(p.s, POLLIN, "a receiver");
 		drain(&lane);
 		if (lane.written < total)
-			await(p.c, POLLOUT, "a sender");
+			await_either(p.c, p.s);
 	}
 	if (!stopped)
 		fatal("the sender was never stopped");
