@@ -68,7 +68,7 @@ pub(super) fn pass<N: Nic>(
             Ok(None) => return None,
             Err(Why::Changed) if !refreshed => {
                 refreshed = true;
-                refresh(sk, entry, bh);
+                refresh(sk, entry, lock, bh);
             }
             Err(why) => {
                 stats.not_passed(why);
@@ -81,13 +81,20 @@ pub(super) fn pass<N: Nic>(
 
 /// An object below the connection may have changed: looks, as before a frame.
 #[cold]
-fn refresh<N: Nic>(sk: &Sock, entry: &Entry<N>, bh: &Bh) {
-    let lock = sk.bh_lock(bh);
-    let guard = ReadGuard::within(bh);
-    if let Some(sk) = lock.try_own() {
-        if host::of(sk, &guard).is_some_and(|conn| conn.hwid() == entry.hwid()) {
+fn refresh<N: Nic>(sk: &Sock, entry: &Entry<N>, lock: Option<&UserLock<'_>>, bh: &Bh) {
+    let look = |sk: LockedSock<'_>| {
+        if is_delegated(sk, entry, &ReadGuard::within(bh)) {
             // What is wrong is said again when frames are sent.
             let _ = tx_path(sk, entry, bh);
+        }
+    };
+    match lock {
+        Some(lock) => look(lock.locked()),
+        None => {
+            let lock = sk.bh_lock(bh);
+            if let Some(sk) = lock.try_own() {
+                look(sk);
+            }
         }
     }
 }

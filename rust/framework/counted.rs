@@ -50,6 +50,12 @@ impl<K: Kind> Flag<K> {
         }
     }
 
+    /// Returns whether it is set.
+    #[inline(always)]
+    pub(super) fn is_set(&self) -> bool {
+        self.0.load(Relaxed)
+    }
+
     /// Takes it back, and returns whether it was set.
     pub(crate) fn take(&self) -> bool {
         let was = self.0.swap(false, Relaxed);

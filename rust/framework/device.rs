@@ -13,6 +13,11 @@ use kernel::prelude::*;
 
 use super::{
     candidates::Candidates,
+    counted::{
+        self,
+        Flag,
+        Kind, //
+    },
     debugfs::Files,
     deferred,
     objects::ObjectTable,
@@ -52,6 +57,22 @@ use crate::{
     }, //
 };
 
+/// Devices whose connections may go without frames.
+struct ShortCut;
+
+impl Kind for ShortCut {
+    fn count() -> &'static AtomicU32 {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        &COUNT
+    }
+}
+
+/// Returns whether there is such a device. Asked for every write.
+#[inline(always)]
+pub(super) fn any_short_cut() -> bool {
+    counted::any::<ShortCut>()
+}
+
 /// Policy, limits and counters. Read in any context; changed from sysfs.
 #[pin_data]
 pub(crate) struct Device {
@@ -75,7 +96,7 @@ pub(crate) struct Device {
     stats: Stats,
     /// [`Rule`]'s fields.
     user_buffer: [AtomicU32; 2],
-    short_cut: AtomicBool,
+    short_cut: Flag<ShortCut>,
     hold: deferred::Knobs,
     #[pin]
     rules: Rules,
@@ -103,7 +124,7 @@ impl Device {
             scanned: AtomicBool::new(false),
             filters_sign: AtomicU64::new(0),
             stats <- Stats::new(),
-            short_cut: AtomicBool::new(false),
+            short_cut: Flag::new(),
             user_buffer: [
                 AtomicU32::new(Rule::DEFAULT.min),
                 AtomicU32::new(Rule::DEFAULT.frames),
@@ -224,12 +245,17 @@ impl Device {
     /// Whether bytes may go to the other end without frames.
     #[inline(always)]
     pub(crate) fn short_cut(&self) -> bool {
-        self.short_cut.load(Ordering::Relaxed)
+        self.short_cut.is_set()
     }
 
     /// Changes that.
     pub(crate) fn set_short_cut(&self, on: bool) {
-        self.short_cut.store(on, Ordering::Relaxed);
+        match on {
+            true => self.short_cut.set(),
+            false => {
+                self.short_cut.take();
+            }
+        }
     }
 
     /// Which calls a user buffer is posted for.

@@ -14,6 +14,7 @@ use kernel::{
 
 use super::{
     connection,
+    device::any_short_cut,
     update,
     upload, //
 };
@@ -228,9 +229,9 @@ pub(super) fn sendmsg(sk: &Sock, msg: &mut Msg<'_>) -> Option<Result<usize>> {
     if flags & !PLAIN != 0 || msg.has_control() || msg.len() == 0 {
         return None;
     }
-    let done = match flags & c::MSG_MORE {
-        0 => short_cut(sk, msg, None),
-        _ => Some(0),
+    let done = match flags & c::MSG_MORE == 0 && any_short_cut() {
+        true => short_cut(sk, msg, None),
+        false => Some(0),
     };
     if done == Some(msg.len()) {
         return Some(Ok(msg.len()));

@@ -75,8 +75,8 @@ static bool toe_recv_odd(const struct sk_buff *skb)
 }
 
 /*
- * Has tcp_read_done() nothing to do after @len bytes but to let their buffers go: no ACK or
- * window update to send, nothing to measure (tcp_rcv_space_adjust())?
+ * Has tcp_read_done() nothing to do but to let buffers go: no ACK or window update to send,
+ * nothing to measure (tcp_rcv_space_adjust())?
  */
 static bool toe_recv_quiet(const struct sock *sk)
 {

@@ -13,11 +13,12 @@ mod short_cut;
 mod tcp;
 mod world;
 
-use short_cut::{pass, room, Room, Settled};
+use short_cut::{pass, Settled};
 use tcp::{Limits, Tcp};
 use toe_model::logic::{
     conn::{ConnConst, ConnData, ConnDelegated},
     seq::Seq,
+    short_cut::{room, End, Room},
     window::Offer,
 };
 use world::{Config, Fail, Fault, Outcome, World};
@@ -261,7 +262,7 @@ fn numbers_go_round() {
     };
     // 8 GiB one way, and the other end still knows what an old segment is.
     for _ in 0..(8 << 12) {
-        let room = room(&b, 1 << 18, || offer);
+        let room = room(&End::of(&b, b.snd_nxt), 1 << 18, u32::MAX, || offer);
         assert_eq!(room.bytes, 1 << 18);
         let settled = pass(&mut a, &mut b, room);
         assert_eq!(settled, Settled::default());
@@ -329,7 +330,8 @@ fn an_ack_is_overtaken() {
                 a.input(update, &mut Vec::new());
             }
             wanted => {
-                let room = room(&b.data, wanted, || b.would_offer());
+                let end = End::of(&b.data, b.write_seq);
+                let room = room(&end, wanted, u32::MAX, || b.would_offer());
                 pass(&mut a.data, &mut b.data, room);
             }
         }

@@ -4,19 +4,17 @@
 //! what follows a read. Each section is compared with frames.
 
 use crate::{
-    short_cut::{
-        after_read, buffer_size, clear, keeps, pass, room, AfterRead, End, Memory, Room, Settled,
-        Sizes, Source, Why,
-    },
+    short_cut::{after_read, clear, keeps, pass, AfterRead, End, Settled, Source, Why},
     tcp::{Buffer, Frame, Tcp},
     world::{byte, Fail, Fault, World},
 };
-use toe_model::logic::short_cut as first;
+use toe_model::logic::short_cut::{self as first, buffer_size, room, Memory, Room, Sizes};
 
 /// Standing buffers, an eighth of what the module would have.
 const SIZES: Sizes = Sizes {
     small: 256,
     large: 2048,
+    overhead: 0,
 };
 
 /// Spares of the prototype.
@@ -65,34 +63,6 @@ fn first_clear(from: &End<'_>, to: &End<'_>) -> Result<(), Why> {
     })
 }
 
-/// What the window allows in the first stage.
-fn first_room(to: &Tcp, wanted: u32) -> Room {
-    let end = first::End::of(&to.data, to.write_seq);
-    let clamp = to.limits.rcvbuf / 2;
-    let first::Room { bytes, offer } = first::room(&end, wanted, clamp, || to.would_offer());
-    Room { bytes, offer }
-}
-
-/// The size of a buffer in the first stage.
-fn first_size(bytes: u32, unread: u32, memory: &Memory) -> Option<u32> {
-    let sizes = first::Sizes {
-        small: SIZES.small,
-        large: SIZES.large,
-        overhead: 0,
-    };
-    let Memory {
-        limit,
-        charged,
-        promised,
-    } = *memory;
-    let memory = first::Memory {
-        limit,
-        charged,
-        promised,
-    };
-    first::buffer_size(bytes, unread, &memory, &sizes)
-}
-
 impl World {
     fn view(&self, end: usize) -> End<'_> {
         let tcp = &self.ends[end];
@@ -131,10 +101,8 @@ impl World {
         let to = 1 - from;
         let mut room = {
             let to = &self.ends[to];
-            match self.config.first_stage {
-                true => first_room(to, wanted),
-                false => room(&to.data, wanted, || to.would_offer()),
-            }
+            let (end, largest) = (first::End::of(&to.data, to.write_seq), to.limits.rcvbuf / 2);
+            room(&end, wanted, largest, || to.would_offer())
         };
         if self.has(Fault::NoWindow) {
             room.bytes = wanted;
@@ -179,7 +147,6 @@ impl World {
     /// How many of the bytes there is memory for, at the tail of the receive queue or in a new
     /// buffer there.
     fn find_memory(&mut self, to: usize, room: Room, standing: bool) -> Result<u32, Why> {
-        let first_stage = self.config.first_stage;
         let all = self.has(Fault::LargeBuffers) || self.has(Fault::KeptSpares);
         let tcp = &mut self.ends[to];
         if !standing {
@@ -204,10 +171,7 @@ impl World {
                     promised: 2 * window.saturating_sub(room.bytes),
                 };
                 let unread = tcp.unread.len() as u32;
-                let size = match first_stage {
-                    true => first_size(room.bytes, unread, &memory),
-                    false => buffer_size(room.bytes, unread, &memory, &SIZES),
-                };
+                let size = buffer_size(room.bytes, unread, &memory, &SIZES);
                 size.ok_or(Why::Memory)?
             }
         };
@@ -251,10 +215,10 @@ impl World {
         let edge = a.data.wnd_end();
         let settled = match first_stage {
             true => {
-                let Room { bytes, offer } = room;
+                let bytes = room.bytes;
                 let mut from = first::End::of(&a.data, a.write_seq);
                 let mut to = first::End::of(&b.data, b.write_seq);
-                first::pass(&mut from, &mut to, first::Room { bytes, offer });
+                first::pass(&mut from, &mut to, room);
                 from.store(&mut a.data, bytes, 0);
                 to.store(&mut b.data, 0, bytes);
                 Settled::default()

@@ -9,12 +9,11 @@
 //! is no mode: what does not take the short cut is a frame at `snd_nxt`, with nothing to
 //! transfer first.
 //!
-//! The functions are those that a module would call under the spin locks of both sockets.
-//! They are here, not in `rust/logic`, while no part of the module calls them, and use only
-//! what `rust/logic` has: then they move there as they are.
-//!
-//! `rust/logic/short_cut.rs` has less of it: what needs neither a second spin lock nor any work when the
-//! numbers have moved.
+//! What the module calls is in `rust/logic/short_cut.rs`; window ([`room`](toe_model::logic::short_cut::room)) and
+//! memory ([`buffer_size`](toe_model::logic::short_cut::buffer_size)) are decided there for this model, too. The module
+//! has a first stage: it does not settle what is pending, and takes nothing out of a send
+//! queue. The functions here are the rest of the design. `first_stage` in `main.rs` runs the
+//! module's alone.
 //!
 //! # What must hold
 //!
@@ -46,10 +45,11 @@
 //!   that changes nothing.
 //! * **A read that makes room says so** (`SilentReads`), whatever it read. This is
 //!   `tcp_cleanup_rbuf()`: also for payload of frames, and also if nothing goes past the wire.
-//! * **Memory is taken from what is not promised** ([`buffer_size`], `LargeBuffers`). The
-//!   window counts on a part of the receive buffer (`scaling_ratio`); a standing buffer is
-//!   charged as a whole with its first byte. If it takes what the window promised, frames that
-//!   come later have no room and are dropped.
+//! * **More memory than the bytes need is taken from what is not promised**
+//!   ([`buffer_size`](toe_model::logic::short_cut::buffer_size), `LargeBuffers`). The window counts on a part of the
+//!   receive buffer (`scaling_ratio`); a standing buffer is charged as a whole with its first
+//!   byte. If it takes what the window promised, frames that come later have no room and are
+//!   dropped.
 //! * **What is kept for later is little** ([`keeps`], `KeptSpares`), for it is charged, and what
 //!   is charged is missing in the window.
 //! * **Nobody sleeps where only the short cut wakes** (`ModuleSleep`, `WakesBySpares`). A
@@ -87,7 +87,7 @@ use toe_model::logic::{
     conn::ConnData,
     receive::MAX_WSCALE,
     seq::Seq,
-    window::Offer, //
+    short_cut::{Memory, Room}, //
 };
 
 /// One end, as it is under the spin locks of both.
@@ -164,35 +164,6 @@ pub fn clear(from: &End<'_>, to: &End<'_>, source: Source) -> Result<(), Why> {
     Ok(())
 }
 
-/// What the window allows.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Room {
-    /// Bytes.
-    pub bytes: u32,
-    /// The window that is offered with them, if it is not the last one.
-    pub offer: Option<Offer>,
-}
-
-/// How many of the `wanted` bytes the receiver's window allows, for ends that are
-/// [clear]. The window is the receiver's own, for the bytes bring it to the sender.
-///
-/// It is offered anew (`anew`: `tcp_select_window()`, which costs something) only if it would
-/// be half used up.
-pub fn room(to: &ConnData, wanted: u32, anew: impl FnOnce() -> Offer) -> Room {
-    let left = told(to, to.receive_window());
-    if left / 2 >= wanted {
-        return Room {
-            bytes: wanted,
-            offer: None,
-        };
-    }
-    let offer = anew();
-    Room {
-        bytes: wanted.min(told(to, offer.wnd)),
-        offer: Some(offer),
-    }
-}
-
 /// What the other end can be told of a window.
 fn told(receiver: &ConnData, window: u32) -> u32 {
     window.min(u32::from(u16::MAX) << receiver.constant.rcv_wscale.min(MAX_WSCALE))
@@ -244,42 +215,6 @@ fn acknowledge(from: &mut ConnData, to: &mut ConnData) -> u32 {
     from.bytes_acked = from.bytes_acked.wrapping_add(u64::from(bytes));
     from.packets_out = 0;
     bytes
-}
-
-/// Receive memory, all in bytes.
-#[derive(Clone, Copy, Debug)]
-pub struct Memory {
-    /// `sk_rcvbuf`.
-    pub limit: u32,
-    /// What is charged: the receive queue, spares and backlog.
-    pub charged: u32,
-    /// What the window that is open after the bytes may bring (`tcp_space_from_win()`).
-    pub promised: u32,
-}
-
-impl Memory {
-    const fn allows(&self, size: u32) -> bool {
-        self.charged as u64 + size as u64 + self.promised as u64 <= self.limit as u64
-    }
-}
-
-/// Sizes of standing buffers, in bytes.
-#[derive(Clone, Copy, Debug)]
-pub struct Sizes {
-    /// While little is unread.
-    pub small: u32,
-    /// When it pays.
-    pub large: u32,
-}
-
-/// The size of a new standing buffer for `bytes`, when `unread` wait in the queue. `None`: the
-/// memory is promised.
-pub fn buffer_size(bytes: u32, unread: u32, memory: &Memory, sizes: &Sizes) -> Option<u32> {
-    let large = bytes.saturating_add(unread) >= sizes.large / 2 && memory.allows(sizes.large);
-    if large {
-        return Some(sizes.large);
-    }
-    memory.allows(sizes.small).then_some(sizes.small)
 }
 
 /// Returns whether a standing buffer that was read is kept for the next bytes, and stays
