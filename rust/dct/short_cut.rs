@@ -24,6 +24,7 @@ use crate::{
         hwid::Hwid,
         short_cut::{
             self,
+            Buffers,
             End,
             Room,
             Why, //
@@ -44,6 +45,9 @@ use crate::{
     }, //
 };
 
+/// Bytes of one section at most: who else wants the locks spins meanwhile.
+const AT_ONCE: usize = 65_536;
+
 /// Bytes of `msg` that went past the wire; `None`: not without the socket's lock.
 pub(super) fn pass<N: Nic>(
     sk: &Sock,
@@ -52,14 +56,14 @@ pub(super) fn pass<N: Nic>(
     lock: Option<&UserLock<'_>>,
     bh: &Bh,
 ) -> Option<usize> {
-    if lock.is_none() && msg.len() > SIZES.large as usize {
+    if lock.is_none() && msg.len() > AT_ONCE {
         return None;
     }
     let stats = entry.nic.engine().stats();
     let mut done = 0;
     let mut refreshed = false;
     while done < msg.len() {
-        let want = (msg.len() - done).min(SIZES.large as usize) as u32;
+        let want = (msg.len() - done).min(AT_ONCE) as u32;
         match section(sk, entry, msg, want, lock, bh) {
             Ok(Some(n)) => {
                 stats.passed(n);
@@ -135,7 +139,7 @@ fn section<N: Nic>(
         return Err(Why::Special);
     }
     let least = if lock.is_some() { 1 } else { want };
-    let bytes = transfer(&pair, entry, &other, msg, want, least)?;
+    let bytes = transfer(&pair, entry, &other, msg, want, least, bh)?;
     if bytes.is_some() {
         pair.with_to(|to| host::data_ready(to, &guard));
     }
@@ -196,6 +200,7 @@ fn transfer<N: Nic>(
     msg: &mut Msg<'_>,
     want: u32,
     least: u32,
+    bh: &Bh,
 ) -> Result<Option<u32>, Why> {
     let (from, to) = (pair.from(), pair.to());
     let (a, b) = (from.short_end(), to.short_end());
@@ -204,25 +209,25 @@ fn transfer<N: Nic>(
     if room.bytes == 0 {
         return Err(Why::Window);
     }
-    let (size, fits) = match to.receive_tailroom() {
-        0 => {
-            let size = size_of_buffer(to, &b, room)?;
-            (size, size - SIZES.overhead)
-        }
-        tailroom => (0, tailroom),
+    let tail = to.receive_tailroom().min(room.bytes);
+    let new = match room.bytes - tail {
+        0 => Buffers::default(),
+        rest => new_buffers(to, &b, room, rest),
     };
-    if room.bytes.min(fits) < least {
-        return Ok(None);
+    match tail + new.bytes {
+        0 => return Err(Why::Memory),
+        fits if fits < least => return Ok(None),
+        _ => {}
     }
-    let bytes = to.append_received(msg, room.bytes, least, size);
+    let bytes = to.append_received(msg, tail + new.bytes, least, &new);
     if bytes == 0 {
         return match least > 1 {
             true => Ok(None),
             false => Err(Why::Memory),
         };
     }
-    if size != 0 {
-        to.grow_window(bytes, size);
+    if new.bytes != 0 {
+        to.grow_window(new.bytes, new.size(&SIZES));
     }
     // Nothing has changed; read once more, the numbers need not be kept across the calls.
     let (mut a, mut b) = (from.short_end(), to.short_end());
@@ -237,13 +242,16 @@ fn transfer<N: Nic>(
     });
     from.store_given(&a, bytes);
     to.store_taken(&b, bytes);
+    if new.bytes != 0 {
+        to.time_window(bh);
+    }
     Ok(Some(bytes))
 }
 
-/// The size of a new buffer.
+/// New buffers for `bytes` of the room, or for some of them.
 #[inline(always)]
-fn size_of_buffer(to: LockedSock<'_>, end: &End, room: Room) -> Result<u32, Why> {
+fn new_buffers(to: LockedSock<'_>, end: &End, room: Room, bytes: u32) -> Buffers {
     let window = room.offer.map_or(end.receive_window(), |offer| offer.wnd);
     let memory = to.receive_memory(window.saturating_sub(room.bytes));
-    short_cut::buffer_size(room.bytes, to.unread(), &memory, &SIZES).ok_or(Why::Memory)
+    short_cut::buffers(bytes, to.unread(), &memory, &SIZES)
 }

@@ -32,7 +32,7 @@ u32 toe_short_tailroom(const struct sock *sk)
 	return skb ? skb_tailroom(skb) : 0;
 }
 
-/* A buffer of the receive queue, with room for payload and none yet. */
+/* A buffer for the receive queue, with room for payload and none yet, and charged for. */
 static struct sk_buff *toe_short_alloc(struct sock *sk, u32 size)
 {
 	struct sk_buff *skb = toe_receive_alloc(size);
@@ -43,9 +43,7 @@ static struct sk_buff *toe_short_alloc(struct sock *sk, u32 size)
 		__kfree_skb(skb);
 		return NULL;
 	}
-	TCP_SKB_CB(skb)->seq = tcp_sk(sk)->rcv_nxt;
-	TCP_SKB_CB(skb)->end_seq = tcp_sk(sk)->rcv_nxt;
-	TCP_SKB_CB(skb)->tcp_flags = TCPHDR_ACK | TCPHDR_PSH;
+	skb_set_owner_r(skb, sk);
 	return skb;
 }
 
@@ -66,35 +64,82 @@ static u32 toe_short_copy(void *to, u32 n, struct iov_iter *from)
 	return n;
 }
 
-/*
- * Appends up to @want bytes: to the last buffer if it has room, else to a new one of @size. How
- * many there were: @least or more, or none, if there is no memory, or if the sender's has to be
- * faulted in.
- */
-u32 toe_short_append(struct sock *sk, struct msghdr *msg, u32 want, u32 least, u32 size)
+/* @large buffers of the largest size and, if that is not 0, one of size @last, or fewer. */
+static struct sk_buff *toe_short_alloc_all(struct sock *sk, u32 large, u32 last)
 {
-	struct sk_buff *skb = size ? toe_short_alloc(sk, size) : toe_short_tail(sk);
-	u32 n, got;
+	struct sk_buff *first = NULL, **end = &first;
 
-	if (unlikely(!skb))
-		return 0;
-	n = min_t(u32, want, skb_tailroom(skb));
-	pagefault_disable();
-	got = toe_short_copy(skb_tail_pointer(skb), n, &msg->msg_iter);
-	pagefault_enable();
-	if (unlikely(got < least)) {
-		iov_iter_revert(&msg->msg_iter, got);
-		if (size)
+	while (large || last) {
+		*end = toe_short_alloc(sk, large ? TOE_RECEIVE_MAX : last);
+		if (unlikely(!*end))
+			break;
+		end = &(*end)->next;
+		if (large)
+			large--;
+		else
+			last = 0;
+	}
+	return first;
+}
+
+/* To the end of the receive queue with what has payload; the rest is freed. */
+static void toe_short_queue(struct sock *sk, struct sk_buff *skb, u32 seq)
+{
+	struct sk_buff *next;
+
+	for (; skb; skb = next) {
+		next = skb->next;
+		skb_mark_not_on_list(skb);
+		if (unlikely(!skb->len)) {
 			__kfree_skb(skb);
+			continue;
+		}
+		TCP_SKB_CB(skb)->seq = seq;
+		seq += skb->len;
+		TCP_SKB_CB(skb)->end_seq = seq;
+		TCP_SKB_CB(skb)->tcp_flags = TCPHDR_ACK | TCPHDR_PSH;
+		__skb_queue_tail(&sk->sk_receive_queue, skb);
+	}
+}
+
+/*
+ * Appends up to @want bytes: to the last buffer as far as it has room, then to new ones, see
+ * toe_short_alloc_all(). How many there were: @least or more, or none, if there is no memory,
+ * or if the sender's has to be faulted in.
+ */
+u32 toe_short_append(struct sock *sk, struct msghdr *msg, u32 want, u32 least, u32 large,
+		     u32 last)
+{
+	struct sk_buff *new = large | last ? toe_short_alloc_all(sk, large, last) : NULL;
+	struct sk_buff *tail = toe_short_tail(sk), *skb;
+	u32 n = 0, got = 0, at_tail, done;
+
+	pagefault_disable();
+	if (tail) {
+		n = min_t(u32, want, skb_tailroom(tail));
+		got = toe_short_copy(skb_tail_pointer(tail), n, &msg->msg_iter);
+	}
+	at_tail = got;
+	done = got;
+	for (skb = new; skb && got == n && done < want; skb = skb->next) {
+		n = min_t(u32, want - done, skb_tailroom(skb));
+		got = toe_short_copy(skb->data, n, &msg->msg_iter);
+		__skb_put(skb, got);
+		done += got;
+	}
+	pagefault_enable();
+	if (unlikely(done < least)) {
+		iov_iter_revert(&msg->msg_iter, done);
+		kfree_skb_list(new);
 		return 0;
 	}
-	skb_put(skb, got);
-	TCP_SKB_CB(skb)->end_seq += got;
-	if (size) {
-		__skb_queue_tail(&sk->sk_receive_queue, skb);
-		skb_set_owner_r(skb, sk);
+	if (at_tail) {
+		__skb_put(tail, at_tail);
+		TCP_SKB_CB(tail)->end_seq += at_tail;
 	}
-	return got;
+	if (new)
+		toe_short_queue(sk, new, tcp_sk(sk)->rcv_nxt + at_tail);
+	return done;
 }
 
 u32 toe_short_space_from_win(const struct sock *sk, u32 window)

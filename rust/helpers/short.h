@@ -16,7 +16,8 @@ struct sk_buff *toe_receive_alloc(u32 size);
 void toe_receive_free(struct sk_buff *skb);
 
 u32 toe_short_tailroom(const struct sock *sk);
-u32 toe_short_append(struct sock *sk, struct msghdr *msg, u32 want, u32 least, u32 size);
+u32 toe_short_append(struct sock *sk, struct msghdr *msg, u32 want, u32 least, u32 large,
+		     u32 last);
 u32 toe_short_space_from_win(const struct sock *sk, u32 window);
 
 #endif

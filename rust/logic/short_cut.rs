@@ -277,6 +277,46 @@ pub fn buffer_size(bytes: u32, unread: u32, memory: &Memory, sizes: &Sizes) -> O
     memory.allows(needed).then_some(needed)
 }
 
+/// New buffers in the receive queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Buffers {
+    /// How many of the largest size, all of which are full.
+    pub large: u32,
+    /// The size of one after them; 0: none.
+    pub last: u32,
+    /// Bytes that go into all of them.
+    pub bytes: u32,
+}
+
+impl Buffers {
+    /// Their sizes, together.
+    #[inline(always)]
+    pub const fn size(&self, sizes: &Sizes) -> u32 {
+        self.large * sizes.large + self.last
+    }
+}
+
+/// New buffers for `bytes`, or for as many as memory allows, see [`buffer_size`].
+#[inline(always)]
+pub fn buffers(bytes: u32, unread: u32, memory: &Memory, sizes: &Sizes) -> Buffers {
+    let most = sizes.large - sizes.overhead;
+    let mut memory = *memory;
+    let mut new = Buffers::default();
+    while bytes - new.bytes > most {
+        if !memory.allows(sizes.large) {
+            return new;
+        }
+        memory.charged += sizes.large;
+        new.large += 1;
+        new.bytes += most;
+    }
+    if let Some(size) = buffer_size(bytes - new.bytes, unread, &memory, sizes) {
+        new.last = size;
+        new.bytes = bytes;
+    }
+    new
+}
+
 #[cfg(any(test, CONFIG_KUNIT = "y"))]
 #[cfg_attr(not(test), kernel::macros::kunit_tests(toe_short_cut))]
 mod tests {
@@ -368,5 +408,33 @@ mod tests {
         assert!(buffer_size(1000, 0, &full(20_000 - 2048), &sizes) == Some(2048));
         assert!(buffer_size(1000, 0, &full(20_000 - 2047), &sizes).is_none());
         assert!(buffer_size(u32::MAX, 1, &full(0), &sizes) == Some(16_384));
+    }
+
+    #[test]
+    fn many_bytes_have_several_buffers() {
+        let sizes = Sizes {
+            small: 1024,
+            large: 4096,
+            overhead: 96,
+        };
+        for (bytes, limit, large, last, held) in [
+            (1, 10_000, 0, 1024, 1),
+            (4000, 10_000, 0, 4096, 4000),
+            (4001, 10_000, 1, 1024, 4001),
+            (8000, 10_000, 1, 4096, 8000),
+            (8000, 8191, 1, 0, 4000),
+            (9000, 10_000, 2, 1024, 9000),
+            (9000, 9000, 2, 0, 8000),
+            (9000, 4095, 0, 0, 0),
+        ] {
+            let memory = Memory {
+                limit,
+                charged: 0,
+                promised: 0,
+            };
+            let new = buffers(bytes, 0, &memory, &sizes);
+            assert!(new.large == large && new.last == last && new.bytes == held);
+            assert!(new.size(&sizes) == large * 4096 + last);
+        }
     }
 }

@@ -418,7 +418,7 @@ impl LockedSock<'_> {
     }
 
     /// `tcp_rcv_rtt_measure()`: the time a whole window of data took.
-    fn receive_rtt_by_window(&self) {
+    pub(super) fn receive_rtt_by_window(&self) {
         // SAFETY: live and locked by the type invariant; fields, accessed in place.
         unsafe {
             let tp = self.tp();

@@ -19,6 +19,7 @@ use crate::{
         rcv_mss,
         seq::Seq,
         short_cut::{
+            Buffers,
             End,
             Memory,
             Sizes, //
@@ -30,6 +31,7 @@ use crate::{
         }, //
     },
     net::{
+        context::Bh,
         proto::Msg,
         sock::LockedSock, //
     }, //
@@ -163,26 +165,28 @@ impl LockedSock<'_> {
         window::offer(new, &last)
     }
 
-    /// Appends up to `want` bytes of `msg` to the receive queue: to a new buffer of `size`, or
-    /// if that is 0 to the last one, which has [room](Self::receive_tailroom). Fewer, but
-    /// `least` or none, if there is no memory, or if that of the sender has to be faulted in.
-    /// Bottom halves off.
+    /// Appends up to `want` bytes of `msg` to the receive queue: to the last buffer as far as it
+    /// has [room](Self::receive_tailroom), the others to `new` ones. Fewer, but `least` or none,
+    /// if there is no memory, or if that of the sender has to be faulted in. Bottom halves off.
     #[inline(always)]
     pub(crate) fn append_received(
         &self,
         msg: &mut Msg<'_>,
         want: u32,
         least: u32,
-        size: u32,
+        new: &Buffers,
     ) -> u32 {
-        debug_assert!(size == 0 || (SIZES.small..=SIZES.large).contains(&size));
+        debug_assert!(new.last == 0 || (SIZES.small..=SIZES.large).contains(&new.last));
         // SAFETY: live and locked by the type invariant, and with it the receive queue, to which
         // the callee appends what it has charged; the message is the running call's by the
         // invariant of `Msg`, and its memory is not faulted in.
-        unsafe { bindings::toe_short_append(self.as_ptr(), msg.as_ptr(), want, least, size) }
+        unsafe {
+            let (sk, msg) = (self.as_ptr(), msg.as_ptr());
+            bindings::toe_short_append(sk, msg, want, least, new.large, new.last)
+        }
     }
 
-    /// So many bytes are in a new buffer of `size`. The window was computed for buffers that are
+    /// So many bytes are in new buffers of `size` in all. The window was computed for buffers that are
     /// less full, and follows as with frames (`tcp_measure_rcv_mss()`, `tcp_grow_window()`); it
     /// becomes less again by those.
     #[inline(always)]
@@ -242,6 +246,19 @@ impl LockedSock<'_> {
             }
             (*tp).bytes_received = (*tp).bytes_received.wrapping_add(u64::from(bytes));
             (*self.icsk()).icsk_ack.lrcvtime = self.store_heard(end);
+        }
+    }
+
+    /// Bytes have come, so that a whole window may have: the time that took is the receiver's
+    /// estimate of the round trip, as with frames, and the receive buffer grows with what the
+    /// application reads meanwhile (`tcp_rcv_rtt_measure()`, `tcp_rcv_space_adjust()`).
+    #[inline(always)]
+    pub(crate) fn time_window(&self, bh: &Bh) {
+        // SAFETY: live and locked by the type invariant; fields, read in place.
+        let (next, end) = unsafe { ((*self.tp()).rcv_nxt, (*self.tp()).rcv_rtt_est.seq) };
+        if !Seq(next).before(Seq(end)) {
+            self.refresh_clock(bh);
+            self.receive_rtt_by_window();
         }
     }
 
