@@ -49,6 +49,7 @@ use kernel::{
 use crate::{
     framework::{
         host::{
+            AwaitRead,
             AwaitRelease,
             Layers,
             PathObject, //
@@ -188,6 +189,8 @@ pub(crate) struct Entry<N: Nic> {
     known: AtomicU64,
     /// The hwid of the other end's entry, in the peer's table, once it was looked up.
     other: AtomicU64,
+    /// Its unsent bytes wait until the other end is read.
+    awaits_read: AwaitRead,
     /// When the objects below it were checked.
     next_hop: SockCell<NextHop>,
     /// Connection buffer: the user buffer that is posted.

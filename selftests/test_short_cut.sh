@@ -268,7 +268,7 @@ t_unload() {
 	reload
 }
 
-run "probes 4 trips mapped small large" "probes 6 trips small large" knob "taken_back 4" "taken_back 6" \
+run "probes 4 trips mapped small large behind" "probes 6 trips small large behind" knob "taken_back 4" "taken_back 6" \
 	"probes 4 tap_client tap_server tap_any_client tap_any_server tap_ip_server raw_client raw_server" \
 	"probes 6 tap_client tap_any_server tap_ip_server raw_server" \
 	"probes 4 filter_client filter_server stamps_client stamps_server" capture \

@@ -38,9 +38,11 @@ use crate::{
         host::{
             self,
             below,
+            AwaitRead,
             AwaitRelease,
             GivenBack,
             PathObject,
+            Pulled,
             Stored, //
         },
         target::{
@@ -170,6 +172,7 @@ impl<N: Nic> Engine<N> {
                             stamp: AtomicU64::new(next_stamp()),
                             known: AtomicU64::new(0),
                             other: AtomicU64::new(0),
+                            awaits_read: AwaitRead::new(),
                             // The first frame looks: it may have changed since.
                             next_hop: SockCell::new(
                                 sock,
@@ -229,6 +232,14 @@ impl<N: Nic> Engine<N> {
             Some(entry) => short_cut::pass(sk, entry, msg, lock, bh),
             None => Some(0),
         }
+    }
+
+    pub(crate) fn pass_queue(&self, lock: &UserLock<'_>, conn: ConnRef<'_>, bh: &Bh) -> bool {
+        entry_of::<N>(conn).is_some_and(|entry| short_cut::flush(entry, lock, bh))
+    }
+
+    pub(crate) fn pull(&self, _sk: &Sock, conn: ConnRef<'_>, bh: &Bh) -> Pulled {
+        entry_of::<N>(conn).map_or(Pulled::None, |entry| short_cut::pull(entry, bh))
     }
 
     pub(crate) fn host_frame(
@@ -366,6 +377,8 @@ macro_rules! offload_target {
                 lock: Option<&UserLock<'_>>,
                 bh: &Bh,
             ) -> Option<usize>;
+            fn pass_queue(lock: &UserLock<'_>, conn: ConnRef<'_>, bh: &Bh) -> bool;
+            fn pull(sk: &Sock, conn: ConnRef<'_>, bh: &Bh) -> Pulled;
             fn host_frame(
                 sk: LockedSock<'_>,
                 conn: ConnRef<'_>,
@@ -413,10 +426,13 @@ pub(crate) use offload_target;
 pub(crate) mod arguments {
     pub(crate) use crate::{
         dct::Nic,
-        framework::target::{
-            ConnRef,
-            OffloadTarget,
-            OffloadTree, //
+        framework::{
+            host::Pulled,
+            target::{
+                ConnRef,
+                OffloadTarget,
+                OffloadTree, //
+            }, //
         },
         logic::{
             buffer::Rule,

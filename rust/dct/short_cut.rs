@@ -19,7 +19,10 @@ use super::{
     Nic, //
 };
 use crate::{
-    framework::host,
+    framework::host::{
+        self,
+        Pulled, //
+    },
     logic::{
         hwid::Hwid,
         short_cut::{
@@ -41,6 +44,7 @@ use crate::{
         },
         sock_pair::SockPair,
         sync::rcu::ReadGuard,
+        table::EntryRef,
         tcp::SHORT_SIZES as SIZES, //
     }, //
 };
@@ -115,22 +119,47 @@ fn section<N: Nic>(
     bh: &Bh,
 ) -> Result<Option<u32>, Why> {
     let guard = ReadGuard::within(bh);
+    let other = other_end(entry, &guard, bh)?;
+    let pair = sk.lock_with(&other.sk, lock, bh).ok_or(Why::Owned)?;
+    may_pass(&pair, entry, &other, &guard, bh)?;
+    let least = if lock.is_some() { 1 } else { want };
+    let bytes = transfer(&pair, entry, &other, msg, want, least, bh)?;
+    if bytes.is_some() {
+        pair.with_to(|to| host::data_ready(to, &guard));
+    }
+    Ok(bytes)
+}
+
+/// The entry of the other end.
+#[inline(always)]
+fn other_end<'a, N: Nic>(
+    entry: &'a Entry<N>,
+    guard: &'a ReadGuard<'_>,
+    bh: &'a Bh,
+) -> Result<EntryRef<'a, Entry<N>>, Why> {
     let peer = entry.nic.peer(bh).ok_or(Why::Special)?;
     let last = Hwid::from_raw(entry.other.load(Relaxed));
-    let other = last.and_then(|hwid| peer.engine().get(&guard, hwid));
-    let other = match other {
-        Some(other) => other,
-        None => {
-            let other = peer.engine().find(&guard, &entry.tuple.reversed());
-            let other = other.ok_or(Why::Special)?;
-            entry.other.store(other.hwid().raw(), Relaxed);
-            other
-        }
-    };
-    let pair = sk.lock_with(&other.sk, lock, bh).ok_or(Why::Owned)?;
-    way(&pair, entry, &other, bh)?;
-    if !is_delegated(pair.from(), entry, &guard)
-        || !is_delegated(pair.to(), &other, &guard)
+    if let Some(other) = last.and_then(|hwid| peer.engine().get(guard, hwid)) {
+        return Ok(other);
+    }
+    let other = peer.engine().find(guard, &entry.tuple.reversed());
+    let other = other.ok_or(Why::Special)?;
+    entry.other.store(other.hwid().raw(), Relaxed);
+    Ok(other)
+}
+
+/// Whether bytes may pass as far as everything but their numbers goes.
+#[inline(always)]
+fn may_pass<N: Nic>(
+    pair: &SockPair<'_>,
+    entry: &Entry<N>,
+    other: &Entry<N>,
+    guard: &ReadGuard<'_>,
+    bh: &Bh,
+) -> Result<(), Why> {
+    way(pair, entry, other, bh)?;
+    if !is_delegated(pair.from(), entry, guard)
+        || !is_delegated(pair.to(), other, guard)
         || !pair.from().gives_bytes()
         || !pair.to().takes_bytes(other.tuple.family == Family::V6)
         || other.buffer.posted(pair.to())
@@ -138,12 +167,135 @@ fn section<N: Nic>(
     {
         return Err(Why::Special);
     }
-    let least = if lock.is_some() { 1 } else { want };
-    let bytes = transfer(&pair, entry, &other, msg, want, least, bh)?;
-    if bytes.is_some() {
-        pair.with_to(|to| host::data_ready(to, &guard));
+    Ok(())
+}
+
+/// Takes what waits in the send queue to the other end, as far as it goes past the wire: what
+/// could not pass when it was written. `true`: what is left waits until the other end is read,
+/// see [`pull`]. Otherwise it goes by frames.
+#[cold]
+pub(super) fn flush<N: Nic>(entry: &Entry<N>, lock: &UserLock<'_>, bh: &Bh) -> bool {
+    let sk = lock.locked();
+    if sk.send_head().is_none() {
+        return false;
     }
-    Ok(bytes)
+    let stats = entry.nic.engine().stats();
+    let guard = ReadGuard::within(bh);
+    let moved = other_end(entry, &guard, bh)
+        .and_then(|other| move_queue(entry, &other, Some(lock), &guard, bh));
+    match moved {
+        Ok(Some(bytes)) => {
+            stats.passed(bytes);
+            sk.check_space();
+        }
+        Ok(None) => {}
+        Err(why) => {
+            stats.not_passed(why);
+            entry.awaits_read.take();
+        }
+    }
+    let waits = entry.awaits_read.is_set();
+    if waits {
+        // If its reader goes by ways of the host's, and does not empty the queue.
+        sk.check_probe_timer();
+    }
+    waits
+}
+
+/// The socket of `entry` was read: what [waits](flush) for that in the send queue of the other
+/// end comes, as far as there is room.
+#[cold]
+pub(super) fn pull<N: Nic>(entry: &Entry<N>, bh: &Bh) -> Pulled {
+    let guard = ReadGuard::within(bh);
+    let other = match other_end(entry, &guard, bh) {
+        Ok(other) if other.awaits_read.is_set() => other,
+        _ => return Pulled::None,
+    };
+    let moved = match other.nic.engine().device().short_cut() {
+        true => move_queue(&other, entry, None, &guard, bh),
+        false => Err(Why::Special),
+    };
+    let stats = other.nic.engine().stats();
+    match moved {
+        Ok(None) => return Pulled::Done,
+        Ok(Some(bytes)) => {
+            stats.passed(bytes);
+            let lock = other.sk.bh_lock(bh);
+            if let Some(sk) = lock.try_own() {
+                sk.check_space();
+                return Pulled::Done;
+            }
+        }
+        Err(why) => stats.not_passed(why),
+    }
+    other.awaits_read.take();
+    Pulled::ByFrames
+}
+
+/// Moves what there is room for, and has the rest wait. How many bytes; `None`: there was no
+/// room, and all of it waits.
+#[cold]
+#[inline(never)]
+fn move_queue<N: Nic>(
+    entry: &Entry<N>,
+    other: &Entry<N>,
+    lock: Option<&UserLock<'_>>,
+    guard: &ReadGuard<'_>,
+    bh: &Bh,
+) -> Result<Option<u32>, Why> {
+    let pair = entry.sk.lock_with(&other.sk, lock, bh).ok_or(Why::Owned)?;
+    may_pass(&pair, entry, other, guard, bh)?;
+    let (from, to) = (pair.from(), pair.to());
+    let a = settled(from, entry, other, to.short_end(), bh)?;
+    let b = to.short_end();
+    let unsent = a.write_seq.saturating_dist_from(a.snd_nxt);
+    let room = short_cut::room(&b, unsent, to.largest_window(), || to.would_offer());
+    let bytes = from.move_unsent(to, room.bytes);
+    if bytes != 0 {
+        passed(&pair, entry, other, Room { bytes, ..room }, 0);
+        to.owe_no_ack();
+        to.time_window(bh);
+    }
+    match from.send_head() {
+        None => drop(entry.awaits_read.take()),
+        // Else nobody would pull it, or it is larger than all the room there can be.
+        Some(_) if to.unread() != 0 => {
+            entry.awaits_read.set();
+            to.owe_ack();
+        }
+        Some(_) if room.bytes == 0 => return Err(Why::Window),
+        Some(_) => return Err(Why::Memory),
+    }
+    if bytes == 0 {
+        return Ok(None);
+    }
+    pair.with_to(|to| host::data_ready(to, guard));
+    Ok(Some(bytes))
+}
+
+/// The numbers of the end that is asked, which has nothing on its way to the other one, nor
+/// that to it: what was sent is acknowledged.
+#[cold]
+#[inline(never)]
+fn settled<N: Nic>(
+    from: LockedSock<'_>,
+    entry: &Entry<N>,
+    other: &Entry<N>,
+    mut to: End,
+    bh: &Bh,
+) -> Result<End, Why> {
+    if other.awaits_read.is_set() {
+        // It needs no frame to go on when it hears of a window.
+        to.write_seq = to.snd_nxt;
+    }
+    if !short_cut::arrived(&from.short_end(), &to)? {
+        from.take_ack(bh);
+        entry.data.with_mut(from, |data| {
+            from.load(data);
+            from.load_acked(data);
+        });
+    }
+    Ok(from.short_end())
 }
 
 /// Whether nobody would see, judge or change a frame from one end to the other, and it would
@@ -204,7 +356,12 @@ fn transfer<N: Nic>(
 ) -> Result<Option<u32>, Why> {
     let (from, to) = (pair.from(), pair.to());
     let (a, b) = (from.short_end(), to.short_end());
-    short_cut::clear(&a, &b)?;
+    if let Err(why) = short_cut::clear(&a, &b) {
+        if a.write_seq != a.snd_nxt {
+            return Err(why);
+        }
+        settled(from, entry, other, b, bh)?;
+    }
     let room = short_cut::room(&b, want, to.largest_window(), || to.would_offer());
     if room.bytes == 0 {
         return Err(Why::Window);
@@ -229,23 +386,37 @@ fn transfer<N: Nic>(
     if new.bytes != 0 {
         to.grow_window(new.bytes, new.size(&SIZES));
     }
-    // Nothing has changed; read once more, the numbers need not be kept across the calls.
-    let (mut a, mut b) = (from.short_end(), to.short_end());
-    short_cut::pass(&mut a, &mut b, Room { bytes, ..room });
-    entry.data.with_mut(from, |data| {
-        entry.audited(from, data);
-        a.store(data, bytes, 0);
-    });
-    other.data.with_mut(to, |data| {
-        other.audited(to, data);
-        b.store(data, 0, bytes);
-    });
-    from.store_given(&a, bytes);
-    to.store_taken(&b, bytes);
+    passed(pair, entry, other, Room { bytes, ..room }, bytes);
     if new.bytes != 0 {
         to.time_window(bh);
     }
     Ok(Some(bytes))
+}
+
+/// Bytes of the room are in the receive queue, so many of which were never in the send queue.
+#[inline(always)]
+fn passed<N: Nic>(
+    pair: &SockPair<'_>,
+    entry: &Entry<N>,
+    other: &Entry<N>,
+    room: Room,
+    written: u32,
+) {
+    let (from, to) = (pair.from(), pair.to());
+    // Nothing has changed; read once more, the numbers need not be kept across the calls.
+    let (mut a, mut b) = (from.short_end(), to.short_end());
+    short_cut::pass(&mut a, &mut b, room);
+    a.write_seq = a.write_seq.add(written);
+    entry.data.with_mut(from, |data| {
+        entry.audited(from, data);
+        a.store(data, room.bytes, 0);
+    });
+    other.data.with_mut(to, |data| {
+        other.audited(to, data);
+        b.store(data, 0, room.bytes);
+    });
+    from.store_given(&a, room.bytes);
+    to.store_taken(&b, room.bytes);
 }
 
 /// New buffers for `bytes` of the room, or for some of them.

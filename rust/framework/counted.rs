@@ -52,7 +52,7 @@ impl<K: Kind> Flag<K> {
 
     /// Returns whether it is set.
     #[inline(always)]
-    pub(super) fn is_set(&self) -> bool {
+    pub(crate) fn is_set(&self) -> bool {
         self.0.load(Relaxed)
     }
 

@@ -96,6 +96,10 @@ impl Hooks for SocketHooks {
         read::read(sk, msg)
     }
 
+    fn read_done(sk: &Sock) {
+        read::done(sk);
+    }
+
     fn recvmsg(sk: &Sock, msg: &mut Msg<'_>, flags: u32) -> Received {
         recvmsg::recvmsg(sk, msg, flags)
     }

@@ -79,7 +79,11 @@ pub(crate) use super::{
         Objects,
         PathObject, //
     },
-    read::data_ready,
+    read::{
+        data_ready,
+        AwaitRead,
+        Pulled, //
+    },
     registry::Registration,
     release_cb::AwaitRelease,
     stats::Stats,

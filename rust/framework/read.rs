@@ -7,10 +7,22 @@
 //! happens to the connection comes through the target or ends the delegation:
 //! [`data_ready`] and [`Connection::step`](super::connection::Connection) wake it.
 
-use super::connection;
+use core::sync::atomic::AtomicU32;
+
+use super::{
+    connection,
+    counted::{
+        Flag,
+        Kind, //
+    }, //
+};
 use crate::net::{
+    context::BhGuard,
     proto::Msg,
-    reader::Slept,
+    reader::{
+        self,
+        Slept, //
+    },
     sock::{
         LockedSock,
         Sock, //
@@ -35,6 +47,52 @@ pub(super) fn read(sk: &Sock, msg: &mut Msg<'_>) -> Option<usize> {
             Slept::Bytes(n) => return Some(n),
             Slept::Again => {}
             Slept::No => return None,
+        }
+    }
+}
+
+/// Bytes wait in the send queue of the other end, on the same machine, until this end's reader
+/// has made room.
+pub(crate) struct Awaited;
+
+impl Kind for Awaited {
+    fn count() -> &'static AtomicU32 {
+        reader::awaiting_reads()
+    }
+}
+
+/// Of the connection whose bytes wait: while it is set, [`pull`] is called after reads of the
+/// other end.
+///
+/// [`pull`]: super::target::OffloadTarget::pull
+pub(crate) type AwaitRead = Flag<Awaited>;
+
+/// What became of bytes that may wait for a read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Pulled {
+    /// None wait.
+    None,
+    /// They are there, or go on waiting.
+    Done,
+    /// They have to come by frames: an ACK brings them.
+    ByFrames,
+}
+
+/// A plain read has made room. Process context, socket unlocked.
+pub(super) fn done(sk: &Sock) {
+    let pulled = {
+        let bh = BhGuard::new();
+        let guard = ReadGuard::within(&bh);
+        let conn = connection::of_now(sk, &guard).and_then(|conn| conn.reach());
+        conn.map_or(Pulled::None, |(target, at)| target.pull(sk, at, &bh))
+    };
+    if pulled == Pulled::Done {
+        return;
+    }
+    if let Some(lock) = connection::lock(sk, c"recvmsg") {
+        let sk = lock.locked();
+        if pulled == Pulled::ByFrames || sk.owes_ack_after_read() {
+            sk.send_ack();
         }
     }
 }

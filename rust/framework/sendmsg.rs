@@ -60,6 +60,12 @@ fn doorbell(lock: &UserLock<'_>, push: Push) -> bool {
         Some(conn) if conn.delegated(sk) => match conn.reach() {
             Some((target, at)) => {
                 update::sync_options(sk, conn);
+                if any_short_cut() && push != Push::With(NAGLE_CORK) && target.device().short_cut()
+                {
+                    if target.pass_queue(lock, at, &bh) {
+                        return true;
+                    }
+                }
                 target.send(sk, at, push, &bh);
                 conn.delegated(sk)
             }

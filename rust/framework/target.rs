@@ -15,6 +15,7 @@ use kernel::{
 use super::{
     device::Device,
     intermediate::Layers, //
+    read::Pulled,
 };
 use crate::{
     logic::{
@@ -227,6 +228,19 @@ pub(crate) trait OffloadTarget: Send + Sync {
         _bh: &Bh,
     ) -> Option<usize> {
         Some(0)
+    }
+
+    /// What waits in the send queue goes to the other end without frames, as far as that is
+    /// possible; what is left goes by [`send`](Self::send). `true`: it waits for a
+    /// [`pull`](Self::pull). In a system call.
+    fn pass_queue(&self, _lock: &UserLock<'_>, _conn: ConnRef<'_>, _bh: &Bh) -> bool {
+        false
+    }
+
+    /// Somebody has read from the socket: what waits for that in the send queue of the other
+    /// end comes without frames, as far as there is room.
+    fn pull(&self, _sk: &Sock, _conn: ConnRef<'_>, _bh: &Bh) -> Pulled {
+        Pulled::None
     }
 
     /// The host stack transmits on the connection by itself: some frame while it is

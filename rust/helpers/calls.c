@@ -82,6 +82,10 @@ static noinline int toe_read(struct sock *sk, struct msghdr *msg, size_t len, in
 		ret = toe_recv_now(sk, msg, len);
 	if (!ret && !(flags & MSG_DONTWAIT))
 		ret = toe_hooks.read(sk, msg, len);
+	if (unlikely(ret > 0 && ret & TOE_READ_DUE)) {
+		ret &= ~TOE_READ_DUE;
+		toe_hooks.read_done(sk);
+	}
 	if (ret > 0)
 		return ret;
 	toe_tail_call READ_ONCE(tcp_prot.recvmsg)(sk, msg, len, flags);

@@ -32,6 +32,8 @@ struct toe_call_hooks {
 	int (*sendmsg)(struct sock *sk, struct msghdr *msg, size_t len);
 	/* A number of bytes, or anything below: the host's method shall do it. */
 	int (*read)(struct sock *sk, struct msghdr *msg, size_t len);
+	/* After a read with TOE_READ_DUE. */
+	void (*read_done)(struct sock *sk);
 	int (*recvmsg)(struct sock *sk, struct msghdr *msg, size_t len, int flags);
 	void (*close)(struct sock *sk);
 	int (*setsockopt)(struct sock *sk, int level, int name, sockptr_t val,

@@ -89,16 +89,31 @@ static bool toe_recv_quiet(const struct sock *sk)
 	       (!rtt || tcp_stamp_us_delta(tp->tcp_mstamp, tp->rcvq_space.time) < rtt >> 3);
 }
 
-/* tcp_read_done() of @len bytes, all of which are there and of ordinary buffers. */
-static void toe_recv_done(struct sock *sk, u32 len)
+/* Connections whose bytes wait in the sender's queue for what their reader reads. */
+static u32 toe_awaiting_reads;
+
+u32 *toe_recv_awaited(void)
+{
+	return &toe_awaiting_reads;
+}
+
+/*
+ * tcp_read_done() of @len bytes, all of which are there and of ordinary buffers. If bytes
+ * may wait for that, __tcp_cleanup_rbuf() is left to the caller, who gets TOE_READ_DUE.
+ */
+static int toe_recv_done(struct sock *sk, u32 len)
 {
 	struct tcp_sock *tp = tcp_sk(sk);
 	u32 end = tp->copied_seq + len;
 	struct sk_buff *skb;
+	int due = 0;
 
 	if (!toe_recv_quiet(sk)) {
-		tcp_read_done(sk, len);
-		return;
+		if (!READ_ONCE(toe_awaiting_reads)) {
+			tcp_read_done(sk, len);
+			return 0;
+		}
+		due = TOE_READ_DUE;
 	}
 	while ((skb = skb_peek(&sk->sk_receive_queue)) &&
 	       !after(TCP_SKB_CB(skb)->end_seq, end)) {
@@ -111,12 +126,16 @@ static void toe_recv_done(struct sock *sk, u32 len)
 		toe_receive_free(skb);
 	}
 	WRITE_ONCE(tp->copied_seq, end);
+	/* No more than tcp_rcv_space_adjust(). */
+	if (unlikely(due))
+		tcp_read_done(sk, 0);
+	return due;
 }
 
 /*
  * Up to @len bytes of the receive queue, as tcp_recvmsg() would have returned them:
- * their number, which is 0 if there are none, or TOE_READ_HOST. Under the spin lock, with
- * no owner, in process context.
+ * their number, which is 0 if there are none, perhaps with TOE_READ_DUE, or TOE_READ_HOST.
+ * Under the spin lock, with no owner, in process context.
  */
 static int toe_recv_take(struct sock *sk, struct msghdr *msg, size_t len)
 {
@@ -144,8 +163,7 @@ static int toe_recv_take(struct sock *sk, struct msghdr *msg, size_t len)
 		skb = skb_peek_next(skb, &sk->sk_receive_queue);
 	} while (skb && done < len);
 	pagefault_enable();
-	toe_recv_done(sk, done);
-	return done;
+	return done | toe_recv_done(sk, done);
 
 host:
 	pagefault_enable();

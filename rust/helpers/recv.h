@@ -19,11 +19,13 @@ enum {
 	/* The host's function reads. */
 	TOE_READ_HOST = -1,
 	TOE_READ_SIGNAL = -2,
+	/* In the number: toe_call_hooks::read_done shall be called. */
+	TOE_READ_DUE = 1 << 30,
 };
 
 /* Bytes that are copied under a spin lock at most: for more a sender had to spin too long. */
 enum {
-	TOE_READ_MAX = 65536,
+	TOE_READ_MAX = 262144,
 };
 
 /* A task that sleeps until payload has come; on its stack. */
@@ -41,6 +43,8 @@ struct toe_read_wait {
 	struct wait_queue_head *queue;
 	struct toe_reader *reader;
 };
+
+u32 *toe_recv_awaited(void);
 
 bool toe_sock_lock_fast(struct sock *sk);
 void toe_sock_unlock_fast(struct sock *sk);

@@ -9,6 +9,7 @@
 #include <net/tcp.h>
 
 #include "short.h"
+#include "tcp.h"
 
 /*
  * What may be appended to the last buffer of the receive queue, as skb_try_coalesce() does: a
@@ -110,10 +111,13 @@ static void toe_short_queue(struct sock *sk, struct sk_buff *skb, u32 seq)
 u32 toe_short_append(struct sock *sk, struct msghdr *msg, u32 want, u32 least, u32 large,
 		     u32 last)
 {
-	struct sk_buff *new = large | last ? toe_short_alloc_all(sk, large, last) : NULL;
-	struct sk_buff *tail = toe_short_tail(sk), *skb;
+	struct sk_buff *tail = toe_short_tail(sk), *new = NULL, *skb;
 	u32 n = 0, got = 0, at_tail, done;
 
+	if (unlikely(large))
+		new = toe_short_alloc_all(sk, large, last);
+	else if (last)
+		new = toe_short_alloc(sk, last);
 	pagefault_disable();
 	if (tail) {
 		n = min_t(u32, want, skb_tailroom(tail));
@@ -139,6 +143,68 @@ u32 toe_short_append(struct sock *sk, struct msghdr *msg, u32 want, u32 least, u
 	}
 	if (new)
 		toe_short_queue(sk, new, tcp_sk(sk)->rcv_nxt + at_tail);
+	return done;
+}
+
+/* May a buffer of the send queue be one of a receive queue as it is? */
+static bool toe_short_may_move(struct sk_buff *skb)
+{
+	return !skb_cloned(skb) && !skb_zcopy(skb) && skb->len && !skb_has_frag_list(skb) &&
+	       !skb_has_extensions(skb) && !skb_shinfo(skb)->tx_flags &&
+	       !TCP_SKB_CB(skb)->txstamp_ack &&
+	       !(TCP_SKB_CB(skb)->tcp_flags & (TCPHDR_SYN | TCPHDR_FIN | TCPHDR_URG));
+}
+
+/* There is no sense in smaller pieces. */
+#define TOE_SHORT_PIECE 4096
+
+/* Leaves @len bytes in the first buffer of the send queue; false: it stays as it is. */
+static bool toe_short_split(struct sock *sk, struct sk_buff *skb, u32 len)
+{
+	return len >= TOE_SHORT_PIECE &&
+	       !toe_tcp_split(sk, skb, len, READ_ONCE(tcp_sk(sk)->mss_cache));
+}
+
+/*
+ * Moves buffers of the send queue of @from that were not sent, or a part of one, to the receive
+ * queue of @to: up to @room bytes, as far as its memory allows. How many bytes there were.
+ */
+u32 toe_short_move(struct sock *from, struct sock *to, u32 room)
+{
+	struct sk_buff *skb;
+	u32 done = 0, seq;
+
+	while ((skb = tcp_send_head(from)) && toe_short_may_move(skb)) {
+		if (skb->len > room - done && !toe_short_split(from, skb, room - done))
+			break;
+		if (atomic_read(&to->sk_rmem_alloc) + skb->truesize > READ_ONCE(to->sk_rcvbuf) ||
+		    !sk_rmem_schedule(to, skb, skb->truesize))
+			break;
+		tcp_unlink_write_queue(skb, from);
+		sk_wmem_queued_add(from, -skb->truesize);
+		sk_mem_uncharge(from, skb->truesize);
+
+		/* As the frame would have come in. */
+		seq = TCP_SKB_CB(skb)->seq;
+		tcp_skb_tsorted_anchor_cleanup(skb);
+		memset(TCP_SKB_CB(skb), 0, sizeof(*TCP_SKB_CB(skb)));
+		TCP_SKB_CB(skb)->seq = seq;
+		TCP_SKB_CB(skb)->end_seq = seq + skb->len;
+		TCP_SKB_CB(skb)->tcp_flags = TCPHDR_ACK | TCPHDR_PSH;
+		skb_shinfo(skb)->gso_size = 0;
+		skb_shinfo(skb)->gso_segs = 0;
+		skb_shinfo(skb)->gso_type = 0;
+		skb->tstamp = 0;
+		skb->ip_summed = CHECKSUM_UNNECESSARY;
+		__skb_queue_tail(&to->sk_receive_queue, skb);
+		skb_set_owner_r(skb, to);
+		done += skb->len;
+	}
+	if (done && !tcp_send_head(from)) {
+		toe_tcp_chrono_stop(from, TCP_CHRONO_BUSY);
+		if (inet_csk(from)->icsk_pending == ICSK_TIME_PROBE0)
+			inet_csk_clear_xmit_timer(from, ICSK_TIME_PROBE0);
+	}
 	return done;
 }
 

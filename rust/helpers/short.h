@@ -18,6 +18,7 @@ void toe_receive_free(struct sk_buff *skb);
 u32 toe_short_tailroom(const struct sock *sk);
 u32 toe_short_append(struct sock *sk, struct msghdr *msg, u32 want, u32 least, u32 large,
 		     u32 last);
+u32 toe_short_move(struct sock *from, struct sock *to, u32 room);
 u32 toe_short_space_from_win(const struct sock *sk, u32 window);
 
 #endif

@@ -158,6 +158,20 @@ pub fn clear(from: &End, to: &End) -> Result<(), Why> {
     Ok(())
 }
 
+/// Whether all that `from` has sent has come to `to`, and nothing else is on its way. `false`:
+/// it has, and `to` owes an ACK for some of it. What waits in the send queue of `from` may go
+/// past the wire then, once the ACK is taken for given.
+#[inline(always)]
+pub fn arrived(from: &End, to: &End) -> Result<bool, Why> {
+    if to.write_seq != to.snd_nxt {
+        return Err(Why::Queued);
+    }
+    if from.snd_nxt != to.rcv_nxt || to.snd_nxt != from.rcv_nxt {
+        return Err(Why::OnTheWay);
+    }
+    Ok(from.snd_una == from.snd_nxt)
+}
+
 /// What the window allows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Room {
@@ -190,7 +204,9 @@ pub fn room(to: &End, wanted: u32, largest: u32, anew: impl FnOnce() -> Offer) -
 }
 
 /// `bytes`, more than none, have been appended to the receiver's queue: the numbers of both ends
-/// say so. They are [clear], and the bytes are within the window of [`room`].
+/// say so. All that was sent has [arrived] and is acknowledged, and the bytes are within the
+/// window of [`room`]. They are the next ones of the send queue, or if there are none, were
+/// never in it; then the caller moves `write_seq`.
 ///
 /// The bytes bring the windows of both ends, for they make old what is on its way: the
 /// receiver's ACKs by their ACK number, the sender's by their sequence number.
@@ -205,7 +221,6 @@ pub fn pass(from: &mut End, to: &mut End, room: Room) {
     to.rcv_nxt = to.rcv_nxt.add(room.bytes);
     to.rcv_wnd = to.receive_window();
     to.rcv_wup = to.rcv_nxt;
-    from.write_seq = to.rcv_nxt;
     from.snd_nxt = to.rcv_nxt;
     from.snd_una = to.rcv_nxt;
     from.snd_wl1 = to.snd_nxt;
@@ -299,8 +314,23 @@ impl Buffers {
 /// New buffers for `bytes`, or for as many as memory allows, see [`buffer_size`].
 #[inline(always)]
 pub fn buffers(bytes: u32, unread: u32, memory: &Memory, sizes: &Sizes) -> Buffers {
+    if bytes > sizes.large - sizes.overhead {
+        return many_buffers(bytes, unread, *memory, sizes);
+    }
+    match buffer_size(bytes, unread, memory, sizes) {
+        None => Buffers::default(),
+        Some(last) => Buffers {
+            large: 0,
+            last,
+            bytes,
+        },
+    }
+}
+
+/// For more bytes than one has room for.
+#[cold]
+fn many_buffers(bytes: u32, unread: u32, mut memory: Memory, sizes: &Sizes) -> Buffers {
     let most = sizes.large - sizes.overhead;
-    let mut memory = *memory;
     let mut new = Buffers::default();
     while bytes - new.bytes > most {
         if !memory.allows(sizes.large) {
@@ -337,6 +367,7 @@ mod tests {
         let wanted = room(&to, 1000, 4096, || Offer::SHUT);
         assert!(wanted.bytes == 1000 && wanted.offer.is_none());
         pass(&mut from, &mut to, wanted);
+        from.write_seq = from.snd_nxt;
         let (mut a, mut b) = pair();
         from.store(&mut a, 1000, 0);
         to.store(&mut b, 0, 1000);
@@ -382,6 +413,23 @@ mod tests {
         assert!(clear(&from, &to) == Err(Why::OnTheWay));
         (from.snd_nxt, from.write_seq) = (Seq(1), Seq(1));
         assert!(clear(&from, &to) == Err(Why::Queued));
+    }
+
+    #[test]
+    fn what_has_arrived_may_be_owed_an_ack() {
+        let (a, b) = pair();
+        let (mut from, mut to) = (End::of(&a, Seq(0)), End::of(&b, Seq(0)));
+        assert!(arrived(&from, &to) == Ok(true));
+        (from.write_seq, from.snd_nxt) = (Seq(300), Seq(100));
+        assert!(arrived(&from, &to) == Err(Why::OnTheWay));
+        to.rcv_nxt = Seq(100);
+        assert!(arrived(&from, &to) == Ok(false));
+        from.snd_una = Seq(100);
+        assert!(arrived(&from, &to) == Ok(true));
+        to.write_seq = Seq(1);
+        assert!(arrived(&from, &to) == Err(Why::Queued));
+        to.snd_nxt = Seq(1);
+        assert!(arrived(&from, &to) == Err(Why::OnTheWay));
     }
 
     #[test]

@@ -100,6 +100,9 @@ pub(crate) trait Hooks: 'static {
     /// Process context, socket unlocked: a plain read that has found nothing, and may sleep.
     /// `None`: the host's `recvmsg` does it.
     fn read(sk: &Sock, msg: &mut Msg<'_>) -> Option<usize>;
+    /// Process context, socket unlocked: a plain read has made room that bytes may wait for, and
+    /// has left to this what a read does at its end (`__tcp_cleanup_rbuf()`).
+    fn read_done(sk: &Sock);
     /// Process context, socket unlocked. A call that no user buffer is posted for
     /// gets here only after [`allow_all`].
     fn recvmsg(sk: &Sock, msg: &mut Msg<'_>, flags: u32) -> Received;
@@ -275,6 +278,7 @@ impl<H: Hooks> Registration<H> {
         let hooks = bindings::toe_call_hooks {
             sendmsg: Some(Adapter::<H>::sendmsg),
             read: Some(Adapter::<H>::read),
+            read_done: Some(Adapter::<H>::read_done),
             recvmsg: Some(Adapter::<H>::recvmsg),
             close: Some(Adapter::<H>::close),
             setsockopt: Some(Adapter::<H>::setsockopt),

@@ -13,6 +13,7 @@ use core::{
     },
     sync::atomic::{
         AtomicPtr,
+        AtomicU32,
         Ordering, //
     }, //
 };
@@ -40,6 +41,13 @@ pub(crate) enum Slept {
     /// The host's function has to look: at what is set on the socket, at what came, at a
     /// signal. Or another task sleeps here.
     No,
+}
+
+/// How many connections' bytes wait for a read of the other end.
+pub(crate) fn awaiting_reads() -> &'static AtomicU32 {
+    // SAFETY: the callee returns a word of the module's, aligned, which C only reads, as a
+    // single word.
+    unsafe { AtomicU32::from_ptr(bindings::toe_recv_awaited()) }
 }
 
 impl<'a> FastLock<'a> {

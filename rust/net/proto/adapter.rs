@@ -86,6 +86,16 @@ impl<H: Hooks> Adapter<H> {
 
     /// # Safety
     ///
+    /// Called by `toe_read()`, with its socket, which has our table.
+    pub(super) unsafe extern "C" fn read_done(sk: *mut bindings::sock) {
+        let _call = InFlight::enter();
+        // SAFETY: a TCP socket, as it has our table; `inet_recvmsg()` has a reference to it,
+        // by a file or of its own, for the call.
+        H::read_done(unsafe { Sock::from_raw(sk) });
+    }
+
+    /// # Safety
+    ///
     /// Called by `toe_recvmsg()`, with its arguments: those of `proto::recvmsg`.
     pub(super) unsafe extern "C" fn recvmsg(
         sk: *mut bindings::sock,

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     bindings,
     logic::{
+        ack::pending,
         rcv_mss,
         seq::Seq,
         short_cut::{
@@ -184,6 +185,71 @@ impl LockedSock<'_> {
             let (sk, msg) = (self.as_ptr(), msg.as_ptr());
             bindings::toe_short_append(sk, msg, want, least, new.large, new.last)
         }
+    }
+
+    /// Moves up to `room` bytes from the send queue, none of which was sent, to the receive queue
+    /// of `to`, as far as memory allows. How many bytes there were.
+    ///
+    /// Both are locked, and two sockets. Bottom halves off.
+    pub(crate) fn move_unsent(&self, to: LockedSock<'_>, room: u32) -> u32 {
+        // SAFETY: both are live and locked by the type invariant, and with that their queues,
+        // which the callee takes from and appends to, and the memory that both account for.
+        unsafe { bindings::toe_short_move(self.as_ptr(), to.as_ptr(), room) }
+    }
+
+    /// Has whoever reads acknowledge what there is: bytes of the other end wait for that.
+    pub(crate) fn owe_ack(&self) {
+        // SAFETY: live and locked by the type invariant; a field, changed in place.
+        unsafe { (*self.icsk()).icsk_ack.pending |= pending::SCHED | pending::PUSHED2 };
+    }
+
+    /// The other end has the ACK (`inet_csk_clear_xmit_timer(ICSK_TIME_DACK)`).
+    pub(crate) fn owe_no_ack(&self) {
+        // SAFETY: live and locked by the type invariant; fields, changed in place.
+        unsafe {
+            (*self.icsk()).icsk_ack.pending = 0;
+            (*self.icsk()).icsk_ack.retry = 0;
+        }
+    }
+
+    /// Whether an ACK is due after a read (`__tcp_cleanup_rbuf()`).
+    pub(crate) fn owes_ack_after_read(&self) -> bool {
+        let all_read = self.receive_memory(0).charged == 0;
+        // SAFETY: live and locked by the type invariant; fields, read in place.
+        let (pending, unsaid, rcv_mss, clamp) = unsafe {
+            let (tp, ack) = (self.tp(), addr_of!((*self.icsk()).icsk_ack));
+            let unsaid = (*tp).rcv_nxt.wrapping_sub((*tp).rcv_wup);
+            let rcv_mss = u32::from((*ack).rcv_mss);
+            ((*ack).pending, unsaid, rcv_mss, (*tp).window_clamp)
+        };
+        let pushed =
+            pending & pending::PUSHED2 != 0 || (pending & pending::PUSHED != 0 && !self.pingpong());
+        if pending & pending::SCHED != 0 && (unsaid > rcv_mss || (pushed && all_read)) {
+            return true;
+        }
+        let window = u64::from(self.short_end().receive_window());
+        if self.receive_closed() || window * 2 > u64::from(clamp) {
+            return false;
+        }
+        let new = u64::from(self.new_window());
+        new != 0 && new >= window * 2
+    }
+
+    /// Takes the ACK of all that was sent for given, which the other end owes: `tcp_ack()`
+    /// without the segment. Bottom halves off.
+    pub(crate) fn take_ack(&self, bh: &Bh) {
+        self.refresh_clock(bh);
+        // SAFETY: live and locked by the type invariant: the fields are this context's, and
+        // written in place; those with lockless readers as single words.
+        let (una, ack) = unsafe {
+            let tp = self.tp();
+            let (una, ack) = (Seq((*tp).snd_una), Seq((*tp).snd_nxt));
+            let bytes = u64::from(ack.saturating_dist_from(una));
+            (*tp).bytes_acked = (*tp).bytes_acked.wrapping_add(bytes);
+            write_volatile(addr_of_mut!((*tp).snd_una), ack.0);
+            (una, ack)
+        };
+        self.acked(ack, una);
     }
 
     /// So many bytes are in new buffers of `size` in all. The window was computed for buffers that are
