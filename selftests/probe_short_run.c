@@ -173,8 +173,8 @@ static void large(void) { stream(MOST, 0, 8000000); }
 
 /*
  * A reader that is slower than its writer: what there was no room for waits in the send
- * queue until it has read, and goes past the wire then, too. On one CPU: with several, ACKs
- * of what has gone by frames are often there first.
+ * queue until it has read, and goes past the wire then, too. On one CPU: with several, the
+ * reader is not slower in each run.
  */
 static void behind(void)
 {
