@@ -74,19 +74,50 @@ static bool toe_recv_odd(const struct sk_buff *skb)
 	       TCP_SKB_CB(skb)->has_rxtstamp || !skb_frags_readable(skb);
 }
 
+/* Would tcp_cleanup_rbuf() acknowledge what was received, if the queue is empty then? */
+static bool toe_recv_ack_due(const struct sock *sk)
+{
+	const struct inet_connection_sock *icsk = inet_csk(sk);
+	const struct tcp_sock *tp = tcp_sk(sk);
+
+	return inet_csk_ack_scheduled(sk) &&
+	       (tp->rcv_nxt - tp->rcv_wup > icsk->icsk_ack.rcv_mss ||
+		icsk->icsk_ack.pending & ICSK_ACK_PUSHED2 ||
+		(icsk->icsk_ack.pending & ICSK_ACK_PUSHED &&
+		 !inet_csk_in_pingpong_mode((struct sock *)sk)));
+}
+
 /*
- * Has tcp_read_done() nothing to do but to let buffers go: no ACK or window update to send,
- * nothing to measure (tcp_rcv_space_adjust())?
+ * tcp_rcv_space_adjust() when all up to @end is read. False, and nothing is done: the
+ * receive buffer may have to grow.
+ */
+static bool toe_recv_measured(struct tcp_sock *tp, u32 end)
+{
+	u32 rtt = tp->rcv_rtt_est.rtt_us;
+	int copied;
+
+	if (!rtt || tcp_stamp_us_delta(tp->tcp_mstamp, tp->rcvq_space.time) < rtt >> 3)
+		return true;
+	copied = end - tp->rcvq_space.seq - (tp->rcv_nxt - end);
+	if (copied > tp->rcvq_space.space)
+		return false;
+	tp->rcvq_space.seq = end;
+	tp->rcvq_space.time = tp->tcp_mstamp;
+	return true;
+}
+
+/*
+ * Has tcp_read_done() nothing to do but to let buffers go, and to measure: no ACK or window
+ * update to send?
  */
 static bool toe_recv_quiet(const struct sock *sk)
 {
 	const struct tcp_sock *tp = tcp_sk(sk);
-	u32 rtt = tp->rcv_rtt_est.rtt_us, largest;
+	u32 largest;
 
 	/* __tcp_select_window() offers no more, but for rounding. */
 	largest = min(tp->window_clamp, tp->rcv_ssthresh + (1U << tp->rx_opt.rcv_wscale));
-	return !inet_csk_ack_scheduled(sk) && 2 * tcp_receive_window(tp) > largest &&
-	       (!rtt || tcp_stamp_us_delta(tp->tcp_mstamp, tp->rcvq_space.time) < rtt >> 3);
+	return 2 * tcp_receive_window(tp) > largest && !toe_recv_ack_due(sk);
 }
 
 /* Connections whose bytes wait in the sender's queue for what their reader reads. */
@@ -108,12 +139,11 @@ static int toe_recv_done(struct sock *sk, u32 len)
 	struct sk_buff *skb;
 	int due = 0;
 
-	if (!toe_recv_quiet(sk)) {
-		if (!READ_ONCE(toe_awaiting_reads)) {
-			tcp_read_done(sk, len);
-			return 0;
-		}
+	if (READ_ONCE(toe_awaiting_reads) && inet_csk_ack_scheduled(sk)) {
 		due = TOE_READ_DUE;
+	} else if (!toe_recv_quiet(sk) || !toe_recv_measured(tp, end)) {
+		tcp_read_done(sk, len);
+		return 0;
 	}
 	while ((skb = skb_peek(&sk->sk_receive_queue)) &&
 	       !after(TCP_SKB_CB(skb)->end_seq, end)) {
