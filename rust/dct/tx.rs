@@ -2,8 +2,8 @@
 
 //! Transmit engine: from the socket's send queue to frames on the wire.
 //!
-//! A frame is a clone of a buffer of the send queue with the entry's header in
-//! front. The buffer itself moves to the retransmission queue, where it stays
+//! A frame is a clone of a buffer of the send queue, or a copy of a short one, with the entry's
+//! header in front. The buffer itself moves to the retransmission queue, where it stays
 //! until it is ACKed, so that the host stack can retransmit it at any moment.
 //!
 //! ACKs for what the receive engine accepts are built here. The host stack may transmit on
@@ -132,7 +132,7 @@ fn send_frames<N: Nic>(
             ControlFlow::Continue(next) => next,
             ControlFlow::Break(reason) => return Ok(reason),
         };
-        let skb = data_frame(sk, entry, &mut next)?;
+        let skb = data_frame(sk, entry, &mut next, bh)?;
         let counts = match entry.send_frame(nic, skb, bh) {
             Ok(counts) => counts,
             Err(error) => {
@@ -249,6 +249,7 @@ fn data_frame<N: Nic>(
     sk: LockedSock<'_>,
     entry: &Entry<N>,
     next: &mut Next,
+    bh: &Bh,
 ) -> Result<SkBuff, Fallback> {
     if next.bytes < next.head.len {
         sk.split(&mut next.head, next.bytes, next.mss)
@@ -257,7 +258,7 @@ fn data_frame<N: Nic>(
                 false => Fallback::Special(SpecialCase::ForeignBuffer),
             })?;
     }
-    let skb = sk.clone_head(&next.head).ok_or(NO_MEMORY)?;
+    let skb = sk.copy_head(&next.head, bh).ok_or(NO_MEMORY)?;
     let mut f = flags::ACK;
     if next.head.push || next.segs > 1 {
         f |= flags::PSH;

@@ -173,6 +173,7 @@ void toe_skb_of_sock(struct sk_buff *skb, struct sock *sk);
 long toe_tcp_sndtimeo(struct sock *sk, bool nonblock);
 int toe_tcp_split(struct sock *sk, struct sk_buff *skb, u32 len, u32 mss);
 struct sk_buff *toe_tcp_xmit_clone(struct sock *sk, struct sk_buff *skb);
+struct sk_buff *toe_tcp_xmit_frame(struct sock *sk, struct sk_buff *skb);
 void toe_tcp_sent(struct sock *sk, struct sk_buff *skb, u32 mss);
 u32 toe_tcp_unsend(struct sock *sk, u32 snd_nxt);
 bool toe_tcp_admit(struct sock *sk, struct sk_buff *skb,

@@ -4,10 +4,11 @@
  * engine to the other, and a segment of a conversation until it is answered: allocating
  * them each time costs more than building the frame.
  *
- * Each CPU keeps one buffer for pure ACKs, for segments as many as one ACK of a stream
- * of small writes frees, and four of each size for what goes without frames, 252 KiB in all:
- * pages of order 3 cost more than to copy a KiB. Only the memory is reused: a buffer from here
- * is in the state in which alloc_skb() and alloc_skb_fclone() return one.
+ * Each CPU keeps one buffer for pure ACKs and short payload that is copied, for segments as many
+ * as one ACK of a stream of small writes frees, and four of each size for what goes without
+ * frames, 252 KiB in all: pages of order 3 cost more than to copy a KiB. Only the memory is
+ * reused: a buffer from here is in the state in which alloc_skb() and alloc_skb_fclone() return
+ * one.
  */
 
 #include <linux/percpu.h>
@@ -84,6 +85,24 @@ struct sk_buff *toe_header_alloc(void)
 		return toe_renew(skb, SKB_FCLONE_UNAVAILABLE);
 	return toe_fresh(__alloc_skb(MAX_TCP_HEADER, GFP_ATOMIC | __GFP_NOWARN,
 				     SKB_ALLOC_NAPI, NUMA_NO_NODE));
+}
+
+/*
+ * A frame whose last @len bytes are payload, with no room behind them: what comes next shall not
+ * be put there. As above; NULL, too, if that leaves too little room for headers.
+ */
+struct sk_buff *toe_copy_alloc(u32 len)
+{
+	struct sk_buff *skb;
+
+	if (unlikely(READ_ONCE(toe_head_end) < TOE_COPY_HEADROOM + len))
+		return NULL;
+	skb = toe_header_alloc();
+	if (likely(skb)) {
+		skb_reserve(skb, skb_end_offset(skb) - len);
+		__skb_put(skb, len);
+	}
+	return skb;
 }
 
 /* A frame without payload did what it was sent for. Bottom halves are disabled. */
@@ -172,10 +191,13 @@ void toe_receive_free(struct sk_buff *skb)
 	u32 size = SKB_HEAD_ALIGN(skb_end_offset(skb));
 	int i, end;
 
-	if (skb->fclone != SKB_FCLONE_UNAVAILABLE || skb_is_nonlinear(skb) ||
-	    !is_power_of_2(size) || size < TOE_RECEIVE_MIN || size > TOE_RECEIVE_MAX ||
-	    !toe_may_keep(skb))
+	if (skb->fclone != SKB_FCLONE_UNAVAILABLE || skb_is_nonlinear(skb) || !toe_may_keep(skb))
 		goto free;
+	if (!is_power_of_2(size) || size < TOE_RECEIVE_MIN || size > TOE_RECEIVE_MAX) {
+		if (toe_head_is_ours(skb) && !this_cpu_cmpxchg(toe_spare_header, NULL, skb))
+			return;
+		goto free;
+	}
 	i = ilog2(size / TOE_RECEIVE_MIN) * TOE_SPARE_RECEIVE;
 	for (end = i + TOE_SPARE_RECEIVE; i < end; i++) {
 		if (this_cpu_read(toe_spare_receive[i]))

@@ -119,6 +119,7 @@ bool toe_tcp_queue_rcv(struct sock *sk, struct sk_buff *skb, u32 hdr_len,
 	if (predicted)
 		NET_INC_STATS(sock_net(sk), LINUX_MIB_TCPHPHITS);
 	if (tail && TCP_SKB_CB(tail)->end_seq == TCP_SKB_CB(skb)->seq &&
+	    !toe_is_copy(tail) &&
 	    tcp_skb_can_collapse_rx(tail, skb) &&
 	    skb_try_coalesce(tail, skb, stolen, &delta)) {
 		atomic_add(delta, &sk->sk_rmem_alloc);

@@ -62,7 +62,21 @@ static inline void toe_tcp_reset_xmit_timer(struct sock *sk, int what,
 	toe_reset_timer(sk, &sk->tcp_retransmit_timer, jiffies + when);
 }
 
+/*
+ * Payload that is copied into a frame: less than tcp_grow_window() is asked for, which sees the
+ * difference. Before it there is room for all headers.
+ */
+#define TOE_COPY_MAX 127
+#define TOE_COPY_HEADROOM 128
+
+/* Has the frame been made by toe_copy_alloc()? Others may look the same. */
+static inline bool toe_is_copy(const struct sk_buff *skb)
+{
+	return !skb->data_len && !skb_tailroom(skb);
+}
+
 struct sk_buff *toe_header_alloc(void);
+struct sk_buff *toe_copy_alloc(u32 len);
 struct sk_buff *toe_segment_alloc(gfp_t gfp);
 void toe_segment_free(struct sk_buff *skb);
 bool toe_tcp_schedule_loss_probe(struct sock *sk, bool advancing_rto);

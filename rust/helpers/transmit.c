@@ -227,6 +227,45 @@ struct sk_buff *toe_tcp_xmit_clone(struct sock *sk, struct sk_buff *skb)
 }
 
 /*
+ * A frame with the payload of @skb in its linear part, if it is in one piece: to clone a
+ * buffer and to free a part of what is shared costs more than to copy a few words. The
+ * receiver is charged as for a clone.
+ */
+static struct sk_buff *toe_tcp_xmit_copy(const struct sk_buff *skb)
+{
+	const struct skb_shared_info *shinfo = skb_shinfo(skb);
+	struct sk_buff *copy;
+	const void *from;
+
+	if (shinfo->nr_frags != 1 || skb->len != skb->data_len || shinfo->flags ||
+	    !skb_frags_readable(skb))
+		return NULL;
+	from = skb_frag_address_safe(&shinfo->frags[0]);
+	copy = from ? toe_copy_alloc(skb->len) : NULL;
+	if (likely(copy)) {
+		memcpy(copy->data, from, skb->len);
+		copy->truesize = skb->truesize;
+		copy->pfmemalloc = 0;
+	}
+	return copy;
+}
+
+/* The same, if it need not be a clone. Bottom halves are disabled. */
+struct sk_buff *toe_tcp_xmit_frame(struct sock *sk, struct sk_buff *skb)
+{
+	struct sk_buff *copy;
+
+	/* In a conversation, where they are used up one by one. */
+	if (skb->len > TOE_COPY_MAX || tcp_sk(sk)->packets_out)
+		return toe_tcp_xmit_clone(sk, skb);
+	copy = toe_tcp_xmit_copy(skb);
+	if (unlikely(!copy))
+		return toe_tcp_xmit_clone(sk, skb);
+	toe_skb_of_sock(copy, sk);
+	return copy;
+}
+
+/*
  * What the IP layer counts of a frame that is sent, @len bytes from its IP
  * header on.
  */

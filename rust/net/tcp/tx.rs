@@ -343,15 +343,27 @@ impl LockedSock<'_> {
         unsafe { bindings::toe_tcp_mtu_probing(self.as_ptr()) }
     }
 
-    /// The wire's copy of the send head. `None`: no memory.
+    /// The wire's copy of the send head: a clone. `None`: no memory.
+    #[cfg_attr(
+        not(any(toe_example, toe_engine_tests)),
+        expect(dead_code, reason = "the example's")
+    )]
     pub(crate) fn clone_head(&self, head: &SendHead) -> Option<SkBuff> {
         // SAFETY: live and locked by the type invariant; `head` is its send head by its own.
         let clone = unsafe { bindings::toe_tcp_xmit_clone(self.as_ptr(), head.skb) };
-        if clone.is_null() {
-            return None;
-        }
-        // SAFETY: made just now, ours, and on no list: `__skb_clone()` clears its links.
-        Some(unsafe { SkBuff::from_raw(clone) })
+        // SAFETY: if there is one, it was made just now, is ours, and on no list: `__skb_clone()`
+        // clears its links.
+        (!clone.is_null()).then(|| unsafe { SkBuff::from_raw(clone) })
+    }
+
+    /// The same, or one of its own memory, whichever is cheaper.
+    #[inline(always)]
+    pub(crate) fn copy_head(&self, head: &SendHead, _bh: &Bh) -> Option<SkBuff> {
+        // SAFETY: live and locked by the type invariant; `head` is its send head by its own.
+        // Bottom halves are disabled, as for the CPU's spare buffers.
+        let copy = unsafe { bindings::toe_tcp_xmit_frame(self.as_ptr(), head.skb) };
+        // SAFETY: if there is one, it is a clone as above, or as a new one: ours, and on no list.
+        (!copy.is_null()).then(|| unsafe { SkBuff::from_raw(copy) })
     }
 
     /// An empty frame with room in front for all headers of a segment without
