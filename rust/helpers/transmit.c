@@ -63,6 +63,23 @@ static void toe_tcp_remove_empty(struct sock *sk)
 	tcp_wmem_free_skb(sk, skb);
 }
 
+/* skb_copy_to_page_nocache(), without the layers of an iterator for memory in one piece */
+static int toe_copy_to_page(struct sock *sk, struct iov_iter *from, struct sk_buff *skb,
+			    struct page *page, u32 offset, u32 len)
+{
+	if (unlikely(!iter_is_ubuf(from) || skb->ip_summed == CHECKSUM_NONE ||
+		     sk->sk_route_caps & NETIF_F_NOCACHE_COPY))
+		return skb_copy_to_page_nocache(sk, from, skb, page, offset, len);
+	if (copy_from_user(page_address(page) + offset, from->ubuf + from->iov_offset, len))
+		return -EFAULT;
+	from->iov_offset += len;
+	from->count -= len;
+	skb_len_add(skb, len);
+	sk_wmem_queued_add(sk, len);
+	sk_mem_charge(sk, len);
+	return 0;
+}
+
 /*
  * The inner loop of tcp_sendmsg_locked(): copies from @msg to the tail of the
  * send queue until the tail has @goal bytes. Returns the bytes copied, -EAGAIN
@@ -127,8 +144,7 @@ new_buffer:
 		}
 		if (!fault)
 			pagefault_disable();
-		err = skb_copy_to_page_nocache(sk, &msg->msg_iter, skb,
-					       pfrag->page, pfrag->offset, copy);
+		err = toe_copy_to_page(sk, &msg->msg_iter, skb, pfrag->page, pfrag->offset, copy);
 		if (!fault)
 			pagefault_enable();
 		if (err)
