@@ -197,6 +197,27 @@ fn next_frame<N: Nic>(
         return ControlFlow::Break(None);
     };
     let (cwnd, in_flight_pkts) = (sk.cwnd(), sk.packets_out());
+    if !head.more && head.len <= sk.mss() {
+        let whole = entry.data.with_mut(sk, |data| {
+            entry.load_tx(sk, data);
+            let nonagle = push.nonagle(data.cached.nonagle);
+            transmit::goes_whole(data, head.len, nonagle, cwnd, in_flight_pkts).then_some((
+                data.cached.mss,
+                data.snd_nxt,
+                data.rcv_nxt,
+            ))
+        });
+        if let Some((mss, seq, ack)) = whole {
+            return ControlFlow::Continue(Next {
+                bytes: head.len,
+                head,
+                segs: 1,
+                mss,
+                seq,
+                ack,
+            });
+        }
+    }
     // A segment by itself is bounded by the windows only, and does not wait to grow.
     let large = head.more || head.len > sk.mss();
     let max_segs = match large {

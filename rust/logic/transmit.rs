@@ -209,6 +209,16 @@ pub fn next_send(
     }
 }
 
+/// Returns whether `len` bytes, which are all there is to be sent, and no more than a segment, go
+/// out at once: what [`next_send`] says of most buffers, by less than that has to know. `false`:
+/// it has to be asked.
+#[inline(always)]
+pub fn goes_whole(c: &ConnData, len: u32, nonagle: u8, cwnd: u32, in_flight_pkts: u32) -> bool {
+    // A partial segment may wait.
+    let held = nonagle & NAGLE_PUSH == 0 && (nonagle == 0 || nonagle & NAGLE_CORK != 0);
+    !held && len != 0 && len <= c.cached.mss && in_flight_pkts < cwnd && len <= c.send_window()
+}
+
 /// Returns what to wait for if a frame of more than one segment should wait until more
 /// fits in (`tcp_tso_should_defer()`). `v` is a copy, so that it need not be in memory for the
 /// frames of which this is not asked.
@@ -640,6 +650,42 @@ mod tests {
             ),
             1000
         );
+    }
+
+    /// Whatever it says goes out does so by the whole rule.
+    #[test]
+    fn a_whole_buffer() {
+        let mut whole = 0;
+        for (len, nonagle, cwnd, in_flight_pkts, snd_wnd) in (0..8 * 1024).map(|n: u32| {
+            let pick = |shift: u32, of: &[u32]| of[(n >> shift) as usize % of.len()];
+            (
+                pick(0, &[0, 1, 999, 1000, 1001, 5000, 999, 1]),
+                pick(3, &[0, 1, 2, 3, 4, 5, 6, 7]) as u8,
+                pick(6, &[0, 1, 2, 10]),
+                pick(8, &[0, 1, 2, 10]),
+                pick(10, &[0, 100, 1098, 1099, 1100, 2000, 60_000, 101]),
+            )
+        }) {
+            let mut c = conn();
+            c.snd_wnd = snd_wnd;
+            let v = SendView {
+                head_len: len,
+                nonagle,
+                cwnd,
+                in_flight_pkts,
+                max_segs: 1,
+                ..view()
+            };
+            if goes_whole(&c, len, nonagle, cwnd, in_flight_pkts) {
+                let all = SendVerdict::Send {
+                    bytes: len,
+                    segs: 1,
+                };
+                assert!(next(&c, &v) == all);
+                whole += 1;
+            }
+        }
+        assert!(whole > 100);
     }
 
     #[test]
