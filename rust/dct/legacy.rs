@@ -49,6 +49,18 @@ fn connection<'g, N: Nic>(
 /// context.
 #[cold]
 pub(super) fn enter<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, case: SpecialCase, bh: &Bh) {
+    enter_at(sk, entry, case, time::now_ms(), bh);
+}
+
+/// The same for a caller that knows the time.
+#[cold]
+pub(super) fn enter_at<N: Nic>(
+    sk: LockedSock<'_>,
+    entry: &Entry<N>,
+    case: SpecialCase,
+    now_ms: u64,
+    bh: &Bh,
+) {
     let guard = ReadGuard::within(bh);
     if connection(sk, entry, &guard).is_none() {
         return;
@@ -57,9 +69,9 @@ pub(super) fn enter<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, case: SpecialC
     buffer::take_back(sk, entry);
     deferred::expire_now(sk, entry);
     entry.audit.host_has_it(sk);
-    if let Some(limits) = host::special(sk, entry.hwid(), case) {
+    if let Some(limits) = host::special(sk, entry.hwid(), case, now_ms) {
         entry.data.with_mut(sk, |data| sk.load_delegated(data));
-        entry.legacy.set(sk, Legacy::new(time::now_ms(), &limits));
+        entry.legacy.set(sk, Legacy::new(now_ms, &limits));
         entry.counters.with_mut(sk, |c| c.specials += 1);
     }
 }
@@ -97,7 +109,8 @@ pub(super) fn receive<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, skb: SkBuff,
         entry.data.with_mut(sk, |data| {
             entry.legacy.with_mut(sk, |l| l.received(data, rcv_nxt))
         });
-        resynchronise(sk, entry, bh);
+        // The host has read its clock for the frame.
+        resynchronise_at(sk, entry, sk.clock_ms(), bh);
     }
 }
 
@@ -115,6 +128,10 @@ pub(super) fn transmitted<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, h: &Segm
 /// it is delegated. Under the socket lock, any context, nothing of the host stack
 /// below us.
 pub(super) fn resynchronise<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, bh: &Bh) -> bool {
+    resynchronise_at(sk, entry, time::now_ms(), bh)
+}
+
+fn resynchronise_at<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, now_ms: u64, bh: &Bh) -> bool {
     let guard = ReadGuard::within(bh);
     let Some(conn) = connection(sk, entry, &guard) else {
         return false;
@@ -126,7 +143,7 @@ pub(super) fn resynchronise<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, bh: &B
     let stay = entry.legacy.get(sk);
     let verdict = entry
         .data
-        .with(sk, |data| stay.verdict(data, &host, time::now_ms()));
+        .with(sk, |data| stay.verdict(data, &host, now_ms));
     match verdict {
         Verdict::Wait => false,
         Verdict::Upload(reason) => {

@@ -356,7 +356,7 @@ pub(super) fn finish<N: Nic>(
     let (action, prior_una, idle, larger) = match received {
         Ok(received) => received,
         Err(case) => {
-            legacy::enter(sk, entry, case, bh);
+            legacy::enter_at(sk, entry, case, sk.clock_ms(), bh);
             return legacy::receive(sk, entry, skb, bh);
         }
     };

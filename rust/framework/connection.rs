@@ -91,7 +91,6 @@ use crate::{
             sock_cell::SockCell, //
         },
         table::Tether,
-        time,
         trace, //
     }, //
 };
@@ -389,7 +388,12 @@ pub(super) fn connection_tree<'s, 'a>(
 /// stack goes on with it, and the target keeps its entry, within these limits. `None`:
 /// there were too many, and it was uploaded; or it is no longer in the target. Any context
 /// under the socket lock.
-pub(crate) fn special(sk: LockedSock<'_>, hwid: Hwid, case: SpecialCase) -> Option<Limits> {
+pub(crate) fn special(
+    sk: LockedSock<'_>,
+    hwid: Hwid,
+    case: SpecialCase,
+    now_ms: u64,
+) -> Option<Limits> {
     let guard = ReadGuard::new();
     let conn = of(sk, &guard).filter(|conn| conn.hwid() == hwid)?;
     let Some(target) = conn.target() else {
@@ -401,7 +405,7 @@ pub(crate) fn special(sk: LockedSock<'_>, hwid: Hwid, case: SpecialCase) -> Opti
     let allowed = conn
         .value()
         .budget
-        .with_mut(sk, |budget| budget.fall(time::now_ms(), &limits));
+        .with_mut(sk, |budget| budget.fall(now_ms, &limits));
     if let Err(reason) = allowed {
         upload::upload(sk, reason);
         return None;

@@ -148,6 +148,11 @@ impl LockedSock<'_> {
         unsafe { (*self.tp()).tcp_mstamp }
     }
 
+    /// The same in ms, which are those of [`now_ms`](crate::net::time::now_ms).
+    pub(crate) fn clock_ms(&self) -> u64 {
+        self.clock_us() / 1000
+    }
+
     /// Returns whether the MSS is that of the route's MTU.
     pub(crate) fn mtu_current(&self) -> bool {
         // SAFETY: live and locked by the type invariant, under which the cached route stays.
