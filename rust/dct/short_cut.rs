@@ -125,9 +125,16 @@ fn section<N: Nic>(
     let least = if lock.is_some() { 1 } else { want };
     let bytes = transfer(&pair, entry, &other, msg, want, least, bh)?;
     if bytes.is_some() {
-        pair.with_to(|to| host::data_ready(to, &guard));
+        pair.with_to(|to| come(to, &guard));
     }
     Ok(bytes)
+}
+
+/// Bytes have come, perhaps with an ACK: readers and writers are told.
+#[inline(always)]
+fn come(to: LockedSock<'_>, guard: &ReadGuard<'_>) {
+    to.check_space();
+    host::data_ready(to, guard);
 }
 
 /// The entry of the other end.
@@ -246,7 +253,7 @@ fn move_queue<N: Nic>(
     let pair = entry.sk.lock_with(&other.sk, lock, bh).ok_or(Why::Owned)?;
     may_pass(&pair, entry, other, guard, bh)?;
     let (from, to) = (pair.from(), pair.to());
-    let a = settled(from, entry, other, to.short_end(), bh)?;
+    let a = settled(&pair, entry, other, bh)?;
     let b = to.short_end();
     let unsent = a.write_seq.saturating_dist_from(a.snd_nxt);
     let room = short_cut::room(&b, unsent, to.largest_window(), || to.would_offer());
@@ -269,31 +276,36 @@ fn move_queue<N: Nic>(
     if bytes == 0 {
         return Ok(None);
     }
-    pair.with_to(|to| host::data_ready(to, guard));
+    pair.with_to(|to| come(to, guard));
     Ok(Some(bytes))
 }
 
 /// The numbers of the end that is asked, which has nothing on its way to the other one, nor
-/// that to it: what was sent is acknowledged.
+/// that to it: the ACKs that they owe each other are taken for given.
 #[cold]
 #[inline(never)]
 fn settled<N: Nic>(
-    from: LockedSock<'_>,
+    pair: &SockPair<'_>,
     entry: &Entry<N>,
     other: &Entry<N>,
-    mut to: End,
     bh: &Bh,
 ) -> Result<End, Why> {
+    let (from, to) = (pair.from(), pair.to());
+    let (a, mut b) = (from.short_end(), to.short_end());
     if other.awaits_read.is_set() {
         // It needs no frame to go on when it hears of a window.
-        to.write_seq = to.snd_nxt;
+        b.write_seq = b.snd_nxt;
     }
-    if !short_cut::arrived(&from.short_end(), &to)? {
-        from.take_ack(bh);
-        entry.data.with_mut(from, |data| {
-            from.load(data);
-            from.load_acked(data);
-        });
+    short_cut::arrived(&a, &b)?;
+    for (end, sk, entry, by) in [(a, from, entry, to), (b, to, other, from)] {
+        if end.snd_una != end.snd_nxt {
+            sk.take_ack(bh);
+            entry.data.with_mut(sk, |data| {
+                sk.load(data);
+                sk.load_acked(data);
+            });
+            by.owe_no_ack();
+        }
     }
     Ok(from.short_end())
 }
@@ -360,7 +372,7 @@ fn transfer<N: Nic>(
         if a.write_seq != a.snd_nxt {
             return Err(why);
         }
-        settled(from, entry, other, b, bh)?;
+        settled(pair, entry, other, bh)?;
     }
     let room = short_cut::room(&b, want, to.largest_window(), || to.would_offer());
     if room.bytes == 0 {

@@ -143,12 +143,15 @@ impl Why {
 ///
 /// A data frame of the receiver that is on its way carries an old ACK number: were it
 /// overtaken by more than a window, it would be dropped. What waits in the receiver's own
-/// send queue goes on with a frame, not with bytes that bring it a window.
+/// send queue goes on with a frame, not with bytes that bring it a window. Nor is an ACK owed in
+/// either direction: a frame would bring the receiver the one that the sender owes, and with
+/// Nagle's rule the next message may wait for that.
 #[inline(always)]
 pub fn clear(from: &End, to: &End) -> Result<(), Why> {
     let rest = (from.write_seq.0 ^ from.snd_nxt.0)
         | (from.snd_una.0 ^ from.snd_nxt.0)
-        | (to.write_seq.0 ^ to.snd_nxt.0);
+        | (to.write_seq.0 ^ to.snd_nxt.0)
+        | (to.snd_una.0 ^ to.snd_nxt.0);
     if rest != 0 {
         return Err(Why::Queued);
     }
@@ -158,18 +161,17 @@ pub fn clear(from: &End, to: &End) -> Result<(), Why> {
     Ok(())
 }
 
-/// Whether all that `from` has sent has come to `to`, and nothing else is on its way. `false`:
-/// it has, and `to` owes an ACK for some of it. What waits in the send queue of `from` may go
-/// past the wire then, once the ACK is taken for given.
+/// Whether all that was sent in either direction has come. For some of it an ACK may be owed;
+/// once that is taken for given, what waits in the send queue of `from` may go past the wire.
 #[inline(always)]
-pub fn arrived(from: &End, to: &End) -> Result<bool, Why> {
+pub fn arrived(from: &End, to: &End) -> Result<(), Why> {
     if to.write_seq != to.snd_nxt {
         return Err(Why::Queued);
     }
     if from.snd_nxt != to.rcv_nxt || to.snd_nxt != from.rcv_nxt {
         return Err(Why::OnTheWay);
     }
-    Ok(from.snd_una == from.snd_nxt)
+    Ok(())
 }
 
 /// What the window allows.
@@ -413,19 +415,21 @@ mod tests {
         assert!(clear(&from, &to) == Err(Why::OnTheWay));
         (from.snd_nxt, from.write_seq) = (Seq(1), Seq(1));
         assert!(clear(&from, &to) == Err(Why::Queued));
+        // The other end's bytes have come, and their ACK has not.
+        let (mut from, mut to) = (End::of(&a, Seq(0)), End::of(&b, Seq(1)));
+        (to.snd_nxt, from.rcv_nxt) = (Seq(1), Seq(1));
+        assert!(clear(&from, &to) == Err(Why::Queued) && arrived(&from, &to) == Ok(()));
     }
 
     #[test]
     fn what_has_arrived_may_be_owed_an_ack() {
         let (a, b) = pair();
         let (mut from, mut to) = (End::of(&a, Seq(0)), End::of(&b, Seq(0)));
-        assert!(arrived(&from, &to) == Ok(true));
+        assert!(arrived(&from, &to) == Ok(()));
         (from.write_seq, from.snd_nxt) = (Seq(300), Seq(100));
         assert!(arrived(&from, &to) == Err(Why::OnTheWay));
         to.rcv_nxt = Seq(100);
-        assert!(arrived(&from, &to) == Ok(false));
-        from.snd_una = Seq(100);
-        assert!(arrived(&from, &to) == Ok(true));
+        assert!(arrived(&from, &to) == Ok(()));
         to.write_seq = Seq(1);
         assert!(arrived(&from, &to) == Err(Why::Queued));
         to.snd_nxt = Seq(1);
