@@ -5,12 +5,14 @@
 # guest's clock counts instructions, and there is one CPU: it is the time a program
 # says it took, divided by the requests. Prints `= TRANSPORT ROW INSTRUCTIONS` for each
 # round, `= share ROW PERCENT` for the frames that the target handled of those that the
-# client's device saw, and `- ROW REASON` for what cannot be measured here; `@` lines are
-# progress.
+# client's device saw, `= passed ROW PERCENT` for the bytes that both ends sent past the wire
+# of all they sent (frames with headers), and `- ROW REASON` for what cannot be measured here;
+# `@` lines are progress.
 #
 #   [BENCH_ONLY="ROW..."] programs.sh BENCH ROUNDS SCALE TRANSPORT...
 #
-# TRANSPORT: veth, unix, toe (both ends have policy `auto`). SCALE multiplies the counts.
+# TRANSPORT: veth, unix, toe (both ends have policy `auto`, by frames), toe-short (the same,
+# with the short cut). SCALE multiplies the counts.
 
 bench=$1
 rounds=$2
@@ -23,10 +25,11 @@ dir=/run/programs
 failed=0
 servers=()
 
-in_c() { if [ "$t" = unix ]; then "$@"; else ip netns exec c-"$t" "$@"; fi; }
-in_s() { if [ "$t" = unix ]; then "$@"; else ip netns exec s-"$t" "$@"; fi; }
+# Both transports of the module have one pair.
+in_c() { if [ "$t" = unix ]; then "$@"; else ip netns exec c-"${t%-short}" "$@"; fi; }
+in_s() { if [ "$t" = unix ]; then "$@"; else ip netns exec s-"${t%-short}" "$@"; fi; }
 # The same for a server: it is this very process, so that it can be ended.
-be_in_s() { if [ "$t" = unix ]; then exec "$@"; else exec ip netns exec s-"$t" "$@"; fi; }
+be_in_s() { if [ "$t" = unix ]; then exec "$@"; else exec ip netns exec s-"${t%-short}" "$@"; fi; }
 
 # serve NAME READY PROGRAM...: a server of this transport, up when READY succeeds
 serve() {
@@ -58,13 +61,32 @@ frames() {
 		END { print target + 0, all + 0 }'
 }
 
+# Bytes that both ends sent past the wire, and those of the frames they sent, so far.
+bytes() {
+	local end
+	for end in c-toe:b0 s-toe:b1; do
+		ip netns exec "${end%:*}" sh -c "ethtool -S ${end#*:}; cat /sys/class/net/${end#*:}/statistics/tx_bytes"
+	done | awk '
+		/ toe_short_bytes:/ { passed += $2 }
+		/^[0-9]/ { wire += $1 }
+		END { print passed + 0, wire + 0 }'
+}
+
+# What a row says besides its cost: how much went which way.
+way() {
+	case $t in
+	toe) frames ;;
+	toe-short) bytes ;;
+	esac
+}
+
 # row NAME COMMAND...: the command prints what an operation cost
 row() {
 	local name=$1 cost before=() after=()
 	shift
 	wanted "$name" || return 0
 	echo "@$name, $t, round $round of $rounds"
-	[ "$t" = toe ] && read -ra before <<<"$(frames)"
+	read -ra before <<<"$(way)"
 	cost=$("$@")
 	if [ -z "$cost" ]; then
 		echo "programs: $t: $name failed" >&2
@@ -72,10 +94,17 @@ row() {
 		return 0
 	fi
 	echo "= $t $name $cost"
-	[ "$t" = toe ] || return 0
-	read -ra after <<<"$(frames)"
-	awk -v target=$((after[0] - before[0])) -v all=$((after[1] - before[1])) -v name="$name" '
-		BEGIN { if (all) printf "= share %s %.1f\n", name, 100 * target / all }'
+	read -ra after <<<"$(way)"
+	case $t in
+	toe)
+		awk -v target=$((after[0] - before[0])) -v all=$((after[1] - before[1])) -v name="$name" '
+			BEGIN { if (all) printf "= share %s %.1f\n", name, 100 * target / all }'
+		;;
+	toe-short)
+		awk -v passed=$((after[0] - before[0])) -v wire=$((after[1] - before[1])) -v name="$name" '
+			BEGIN { if (passed + wire) printf "= passed %s %.1f\n", name, 100 * passed / (passed + wire) }'
+		;;
+	esac
 }
 
 # Nanoseconds per operation from operations per second.
@@ -212,10 +241,10 @@ postgres() {
 
 rpc_bench() { # CONNECTIONS CALLS
 	local how=tcp
-	[ "$t" = toe ] && how=ulp
+	[[ $t == toe* ]] && how=ulp
 	[ "$t" = unix ] && how=unix
 	if [ "$t" != unix ]; then
-		export BENCH_CLIENT_NS=/run/netns/c-$t BENCH_SERVER_NS=/run/netns/s-$t
+		export BENCH_CLIENT_NS=/run/netns/c-${t%-short} BENCH_SERVER_NS=/run/netns/s-${t%-short}
 	else
 		export BENCH_CLIENT_NS='' BENCH_SERVER_NS=''
 	fi
@@ -252,14 +281,17 @@ iperf() {
 mkdir -p $dir
 chmod 755 $dir
 pairs "$@"
-for t; do
-	[ "$t" = toe ] || continue
+if [ -e /run/netns/c-toe ]; then
 	ip netns exec c-toe sh -c 'echo auto >/sys/class/net/b0/toe/policy'
 	ip netns exec s-toe sh -c 'echo auto >/sys/class/net/b1/toe/policy'
-done
+fi
 said=
 for ((round = 1; round <= rounds; round++)); do
 	for t; do
+		case $t in
+		toe) short_cut off ;;
+		toe-short) short_cut auto ;;
+		esac
 		redis
 		nginx_wrk
 		postgres

@@ -28,15 +28,20 @@ const PROGRAMS: &[(&str, &str)] = &[
 pub const TRANSPORTS: &[(&str, &str)] = &[
     ("veth", "veth TCP"),
     ("unix", "AF_UNIX"),
-    ("toe", "toe, offloaded"),
+    ("toe", "toe, by frames"),
+    ("toe-short", "toe, short cut"),
 ];
+
+/// How much went which way, in percent.
+const WAYS: &[(&str, &str)] = &[("share", "by the target"), ("passed", "past the wire")];
 
 /// Debian packages on top of those of the other tasks; what cannot be installed is not
 /// measured.
 const PACKAGES: &[&str] = &["postgresql"];
 
 const LABEL: usize = 36;
-const CELL: usize = 20;
+const CELL: usize = 18;
+const WAY: usize = 16;
 
 /// Fails if one of `only` is no row of the table.
 pub fn check(only: &[String]) -> Result<()> {
@@ -66,7 +71,10 @@ pub fn print(measured: &Measured, unit: &str) {
     for (_, label) in TRANSPORTS {
         print!("{label:>CELL$}");
     }
-    println!("{:>16}", "by the target");
+    for (_, label) in WAYS {
+        print!("{label:>WAY$}");
+    }
+    println!();
     for (row, label) in PROGRAMS {
         if let Some((_, reason)) = measured.missing.iter().find(|(name, _)| name == row) {
             println!("{label:LABEL$}not measured: {reason}");
@@ -80,10 +88,12 @@ pub fn print(measured: &Measured, unit: &str) {
         for (transport, _) in TRANSPORTS {
             print!("{:>CELL$}", cell(&measured.cost, transport, row));
         }
-        match value(&measured.cost, "share", row) {
-            Some(share) => println!("{:>16}", format!("{share:.1} %")),
-            None => println!("{:>16}", "-"),
+        for (way, _) in WAYS {
+            let part = value(&measured.cost, way, row);
+            let part = part.map_or("-".to_owned(), |part| format!("{part:.1} %"));
+            print!("{part:>WAY$}");
         }
+        println!();
     }
 }
 
