@@ -26,16 +26,20 @@
  *	TRANSPORT  tcp       TCP as it is
  *	           ulp       TCP, both ends offloaded by setsockopt(TCP_ULP, "toe")
  *	           unix      AF_UNIX
+ *	           smcd      SMC-D, never TCP
  *	Environment: BENCH_CLIENT_NS, BENCH_SERVER_NS (paths, or nothing),
  *	BENCH_ADDR (server's address), BENCH_DEV (client's device, for `idle`),
  *	BENCH_READ (bytes a stream's reader asks for), BENCH_WAITALL (it waits for
  *	all of them), BENCH_REQUESTS (requests per connection of `connect`),
- *	BENCH_CONNS (connections of `rpc`), BENCH_POLL (readers wait in poll(2)).
+ *	BENCH_CONNS (connections of `rpc`), BENCH_POLL (readers wait in poll(2)),
+ *	BENCH_CLIENT_CPU, BENCH_SERVER_CPU (where each of them stays), BENCH_LAPS (`pingpong`
+ *	times each round trip, too).
  *
  * Prints one line per round, `round NANOSECONDS SWITCHES OPERATIONS`: nanoseconds per
  * operation (`pingpong`, `connect`), per KiB (`stream`); context switches of both
  * processes per operation, `-` for `connect`, whose server's children are many; how many
- * operations there were. Under icount a nanosecond is an instruction.
+ * operations there were. Under icount a nanosecond is an instruction. With BENCH_LAPS also
+ * `pingpong_p50` and `pingpong_p999`, of the last round.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -66,12 +70,12 @@
 #define READ 65536
 #define UNIX_PATH "/run/bench.sock"
 
-enum transport { TCP, ULP, UNIX };
+enum transport { TCP, ULP, UNIX, SMCD };
 
 static enum transport transport;
 static const char *workload;
 static size_t size, ask = READ;
-static int wait_all, polls;
+static int wait_all, polls, timed;
 static long count, rounds, requests_each = 1, conns = 1;
 static char *buffer;
 /* The other side: the server, or who echoes. */
@@ -90,7 +94,7 @@ void die(const char *what)
 	exit(1);
 }
 
-static unsigned long long now(void)
+unsigned long long now(void)
 {
 	struct timespec t;
 
@@ -213,7 +217,7 @@ static socklen_t address(struct sockaddr_storage *to)
 
 static int family(void)
 {
-	return transport == UNIX ? AF_UNIX : AF_INET;
+	return transport == UNIX ? AF_UNIX : transport == SMCD ? AF_SMC : AF_INET;
 }
 
 static int listener(void)
@@ -240,6 +244,8 @@ static int dial(void)
 
 	if (fd < 0 || connect(fd, (void *)&to, len))
 		die("connect");
+	if (transport == SMCD)
+		smc_must_be_d(fd);
 	nodelay(fd);
 	return fd;
 }
@@ -250,6 +256,8 @@ static int take(int listening)
 
 	if (fd < 0)
 		die("accept");
+	if (transport == SMCD)
+		smc_must_be_d(fd);
 	nodelay(fd);
 	return fd;
 }
@@ -404,6 +412,7 @@ static void server(int ready)
 	int listening, fd;
 
 	enter("BENCH_SERVER_NS");
+	stay_on("BENCH_SERVER_CPU");
 	listening = listener();
 	if (write(ready, "", 1) != 1)
 		die("ready");
@@ -453,7 +462,17 @@ static void exchange(int fd, long n)
 
 static void pingpong(void)
 {
-	exchange(conn, count);
+	long i;
+
+	if (!timed) {
+		exchange(conn, count);
+		return;
+	}
+	laps_begin(count);
+	for (i = 0; i < count; i++) {
+		exchange(conn, 1);
+		lap();
+	}
 }
 
 static void stream(void)
@@ -508,13 +527,6 @@ static int dial_one(int unused)
 {
 	(void)unused;
 	return dial();
-}
-
-static int by_value(const void *a, const void *b)
-{
-	const unsigned long long *x = a, *y = b;
-
-	return *x < *y ? -1 : *x > *y;
 }
 
 /* Writes to a file of the client's device. */
@@ -639,6 +651,7 @@ static void idle(void)
 static void client(void)
 {
 	enter("BENCH_CLIENT_NS");
+	stay_on("BENCH_CLIENT_CPU");
 	if (!strcmp(workload, "idle")) {
 		idle();
 		return;
@@ -667,6 +680,8 @@ static void client(void)
 		measure(stream, (double)count * size / 1024);
 	else
 		measure(pingpong, count);
+	if (timed)
+		laps_print(workload);
 }
 
 /* ---- floors: what everything costs that asks the kernel, or sleeps and is woken */
@@ -709,6 +724,7 @@ static void floors(void)
 	peer = fork();
 	if (peer < 0)
 		die("fork");
+	stay_on(peer ? "BENCH_CLIENT_CPU" : "BENCH_SERVER_CPU");
 	if (peer == 0)
 		for (;;) {
 			if (!get(there[0], size))
@@ -734,11 +750,13 @@ int main(int argc, char **argv)
 	char c;
 
 	if (argc < 5) {
-		fprintf(stderr, "usage: bench WORKLOAD tcp|ulp|unix SIZE COUNT [ROUNDS]\n");
+		fprintf(stderr, "usage: bench WORKLOAD tcp|ulp|unix|smcd SIZE COUNT [ROUNDS]\n");
 		return 2;
 	}
 	workload = argv[1];
-	transport = !strcmp(argv[2], "unix") ? UNIX : !strcmp(argv[2], "ulp") ? ULP : TCP;
+	transport = !strcmp(argv[2], "unix") ? UNIX :
+		    !strcmp(argv[2], "smcd") ? SMCD :
+		    !strcmp(argv[2], "ulp")  ? ULP : TCP;
 	size = strtoul(argv[3], NULL, 0);
 	count = strtol(argv[4], NULL, 0);
 	rounds = argc > 5 ? strtol(argv[5], NULL, 0) : 1;
@@ -751,6 +769,7 @@ int main(int argc, char **argv)
 	if (getenv("BENCH_CONNS"))
 		conns = strtol(getenv("BENCH_CONNS"), NULL, 0);
 	polls = getenv("BENCH_POLL") != NULL;
+	timed = getenv("BENCH_LAPS") && !strcmp(workload, "pingpong");
 	buffer = calloc(1, size > ask ? size : ask);
 	if (!buffer || !size || count < 1 || requests_each < 1 || conns < 1 || pipe(ready))
 		die("start");
@@ -762,6 +781,8 @@ int main(int argc, char **argv)
 		floors();
 		return 0;
 	}
+	if (transport == SMCD)
+		smc_prepare();
 	peer = fork();
 	if (peer < 0)
 		die("fork");

@@ -3,13 +3,16 @@
 #
 # The measurements, inside the guest. Prints `= TRANSPORT WORKLOAD VALUE` for
 # each round, with context switches per operation and the number of operations behind
-# it where a workload has them; `@` lines are progress.
+# it where a workload has them, and `! TRANSPORT WORKLOAD` for what failed; `@` lines are
+# progress.
 #
-#   [BENCH_ONLY="ROW..."] bench.sh BENCH ROUNDS SCALE TRANSPORT...
+#   [BENCH_ONLY="ROW..."] [BENCH_WALL=1] bench.sh BENCH ROUNDS SCALE TRANSPORT...
 #
-# TRANSPORT: veth, unix, toe-host (the pair, nothing offloaded), toe (both ends
-# offloaded, by frames), toe-short (the same, with the short cut). SCALE multiplies the counts. The floors, which have no transport, are
-# those of `floor`.
+# TRANSPORT: veth, unix, smc-d (SMC-D over the kernel's loopback device, whose handshake goes
+# by the veth pair), toe-host (the pair, nothing offloaded), toe (both ends offloaded, by
+# frames), toe-short (the same, with the short cut). SCALE multiplies the counts. The floors,
+# which have no transport, are those of `floor`. BENCH_WALL: each end stays on a CPU of its
+# own, if there are two, and the ping-pong is timed trip by trip, too.
 
 bench=$1
 rounds=$2
@@ -24,17 +27,18 @@ one() { # TRANSPORT NAME WORKLOAD SIZE COUNT
 	export BENCH_CLIENT_NS='' BENCH_SERVER_NS='' BENCH_DEV=b0
 	case $1 in
 	unix) how=unix ;;
-	veth) BENCH_CLIENT_NS=/run/netns/c-veth BENCH_SERVER_NS=/run/netns/s-veth ;;
+	veth | smc-d) BENCH_CLIENT_NS=/run/netns/c-veth BENCH_SERVER_NS=/run/netns/s-veth ;;
 	floor) ;;
 	*) BENCH_CLIENT_NS=/run/netns/c-toe BENCH_SERVER_NS=/run/netns/s-toe ;;
 	esac
 	case $1 in
+	smc-d) how=smcd ;;
 	toe) how=ulp && short_cut off ;;
 	toe-short) how=ulp && short_cut auto ;;
 	esac
 	# /sys shows the devices of the namespace it was mounted in.
 	if [[ $3 == @(idle|batch) ]]; then run=(ip netns exec c-toe) BENCH_CLIENT_NS=; fi
-	out=$("${run[@]}" "$bench" "$3" $how "$4" "$5" "$count") || { echo "@failed: $1 $2"; failed=1; return; }
+	out=$("${run[@]}" "$bench" "$3" $how "$4" "$5" "$count") || { echo "! $1 $2"; failed=1; return; }
 	while read -r word value; do
 		case $word in
 		round) echo "= $1 $2 $value" ;;
@@ -45,6 +49,10 @@ one() { # TRANSPORT NAME WORKLOAD SIZE COUNT
 
 failed=0
 pairs "$@"
+if [ -n "$BENCH_WALL" ]; then
+	export BENCH_LAPS=1
+	[ "$(nproc)" -lt 2 ] || export BENCH_CLIENT_CPU=0 BENCH_SERVER_CPU=1
+fi
 # So that a special case each round trip stays what it is.
 if [ -e /run/netns/c-toe ]; then
 	ip netns exec c-toe sh -c 'echo 100000000 >/sys/class/net/b0/toe/legacy_falls'
@@ -64,7 +72,7 @@ for ((round = 1; round <= rounds; round++)); do
 		export BENCH_READ=${ask:-$ask_default}
 		echo "@$name, round $round of $rounds"
 		for t; do
-			[[ $name$t == @(connect|connect-nofork|special)unix ]] ||
+			[[ $name$t == @(connect|connect-nofork|special)@(unix|smc-d) ]] ||
 				one "$t" "$name" "$workload" "$size" "$(n "$times")"
 		done
 	done

@@ -21,7 +21,12 @@ pairs() { # TRANSPORT...
 	local t
 	for t; do
 		case $t in
-		veth) pair veth ;;
+		veth) [ -e /run/netns/c-veth ] || pair veth ;;
+		smc-d)
+			# What is missing is said by the row that fails.
+			modprobe -a dibs smc smc_diag
+			[ -e /run/netns/c-veth ] || pair veth
+			;;
 		toe | toe-host | toe-short) [ -e /run/netns/c-toe ] || pair toe ;;
 		esac
 	done

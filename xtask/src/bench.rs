@@ -28,7 +28,7 @@ use crate::paths;
 use crate::setup::{self, Ready};
 use crate::ui::{self, Step};
 use crate::vm::qemu::{Accel, Machine};
-use crate::vm::{self, End, Outcome, Run, Sink};
+use crate::vm::{self, pin, End, Outcome, Run, Sink};
 use rows::{TRANSPORTS, WORKLOADS};
 use samples::{median, ratio, value, Measured, Round};
 
@@ -81,6 +81,9 @@ pub fn run(args: &Bench) -> Result<()> {
         None => {
             let (measured, outcome) = guest.run("bench.sh", &args.only)?;
             table::print(&measured, &guest.transports, guest.unit());
+            if args.wall {
+                println!("{}", guest.clock());
+            }
             guest.write(&measured)?;
             outcome
         }
@@ -145,6 +148,7 @@ impl Guest {
                     Some(_) => Some(profile::plugin()?),
                     None => None,
                 },
+                pinned: args.wall,
                 mem: match args.many {
                     // Two sockets with all that belongs to them take 10 KiB.
                     true => "4G".to_owned(),
@@ -166,6 +170,20 @@ impl Guest {
             Accel::Icount | Accel::IcountPaced => "instructions",
             Accel::Kvm | Accel::Tcg => "ns",
         }
+    }
+
+    /// What times by the wall clock are worth.
+    fn clock(&self) -> String {
+        let there = pin::cpus();
+        let place = match pin::wanted(&self.machine) {
+            true => "each virtual CPU stays on one of the host's",
+            false => "too few for each virtual CPU to have its own",
+        };
+        let what = match self.machine.accel {
+            Accel::Kvm => "times of KVM",
+            _ => "neither KVM nor bare metal: the times are those of QEMU's translator, and say nothing of a CPU",
+        };
+        format!("{what}; {there} CPUs of the host, {place}")
     }
 
     /// Runs one of the scripts in `xtask/guest`.
@@ -190,6 +208,7 @@ impl Guest {
             Some(_) => "kallsyms".to_owned(),
             None => String::new(),
         };
+        let wall = if self.unit() == "ns" { "1" } else { "" };
         let outcome = vm::run(
             &Run {
                 machine: self.machine.clone(),
@@ -200,6 +219,7 @@ impl Guest {
                 env: vec![
                     ("BENCH_ONLY".to_owned(), only.join(" ")),
                     ("BENCH_SYMBOLS".to_owned(), symbols),
+                    ("BENCH_WALL".to_owned(), wall.to_owned()),
                 ],
                 timeout: Duration::from_secs(3600),
                 dir: self.dir.clone(),
@@ -278,7 +298,7 @@ impl Guest {
 }
 
 /// What the measured programs are made of.
-const BENCH: &[&str] = &["bench.c", "bench_old.c"];
+const BENCH: &[&str] = &["bench.c", "bench_laps.c", "bench_old.c", "bench_smc.c"];
 const MANY: &[&str] = &["many.c"];
 
 /// Builds the program, for the guest runs the host's binaries.
@@ -311,6 +331,8 @@ fn sink(step: Arc<Mutex<Step>>, measured: Arc<Mutex<Measured>>) -> Sink {
             let mut measured = measured.lock().expect("no panics");
             if let Some(round) = Round::parse(line) {
                 measured.add(&round);
+            } else if measured.failed(line) {
+                // Its cell says so.
             } else if let Some((row, reason)) = programs::missing(line) {
                 measured.missing.push((row.to_owned(), reason.to_owned()));
             }

@@ -203,7 +203,7 @@ pub struct Demo {
     pub kernel: KernelArgs,
 }
 
-/// Measures the offloaded pair beside veth TCP and AF_UNIX.
+/// Measures the offloaded pair beside veth TCP, AF_UNIX and SMC-D over its loopback device.
 ///
 /// By default the guest's clock counts instructions: the numbers are the CPU
 /// cost of each operation and repeatable to a fraction of a percent. Beside each
@@ -211,7 +211,10 @@ pub struct Demo {
 /// operation. Writes target/bench/results.json and target/bench/bench.svg.
 #[derive(Args)]
 pub struct Bench {
-    /// Wall-clock time with two CPUs instead of instruction counts
+    /// Times instead of instruction counts: two virtual CPUs, one for each end, each of
+    /// them on a CPU of the host if there are enough; the ping-pong's p50 and p99.9, too
+    ///
+    /// Where KVM does not work they are those of QEMU's translator, and the report says so.
     #[arg(long)]
     pub wall: bool,
     /// Rounds; more rounds, smaller spread [default: 3, with --wall 7, with --weather 8, with --profile, --programs, --many 1]

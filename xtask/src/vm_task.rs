@@ -57,6 +57,7 @@ pub fn run(args: &Vm) -> Result<()> {
         tty,
         stdin: !std::io::stdin().is_terminal() && !tty,
         plugin: None,
+        pinned: false,
     };
     let timeout = args
         .timeout

@@ -51,6 +51,12 @@ pub const WORKLOADS: &[Row] = &[
     row("connect-nofork", "the same, a server without fork"),
 ];
 
+/// What `--wall` adds: how the round trips of the first row are distributed.
+pub const LAPS: &[Row] = &[
+    row("pingpong_p50", "64-byte ping-pong, p50"),
+    row("pingpong_p999", "64-byte ping-pong, p99.9"),
+];
+
 /// The un-offloaded pair may not be slower than veth by more than this.
 pub const HOST_TARGET: f64 = 1.05;
 
@@ -58,6 +64,7 @@ pub const HOST_TARGET: f64 = 1.05;
 pub const TRANSPORTS: &[(&str, &str)] = &[
     ("veth", "veth TCP"),
     ("unix", "AF_UNIX"),
+    ("smc-d", "SMC-D"),
     ("toe-host", "toe, host stack"),
     ("toe", "toe, by frames"),
     ("toe-short", "toe, short cut"),

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-/// Rounds by transport, workload.
+/// Rounds by transport, workload; none of what was tried and failed.
 pub type Samples = BTreeMap<(String, String), Vec<f64>>;
 
 /// One line of the script: `= TRANSPORT WORKLOAD COST [SWITCHES OPERATIONS]`.
@@ -58,6 +58,18 @@ impl Measured {
         }
         self.cost.entry(key).or_default().push(round.cost);
     }
+
+    /// Takes a line of what could not be measured: `! TRANSPORT WORKLOAD`. True if it is one.
+    pub fn failed(&mut self, line: &str) -> bool {
+        let failed = line
+            .strip_prefix("! ")
+            .and_then(|rest| rest.trim_end().split_once(' '));
+        if let Some((transport, workload)) = failed {
+            let key = (transport.to_owned(), workload.to_owned());
+            self.cost.entry(key).or_default();
+        }
+        failed.is_some()
+    }
 }
 
 /// The middle one, which one disturbed round cannot move.
@@ -109,6 +121,15 @@ mod tests {
         for wrong in ["", "toe pingpong 1", "= toe pingpong", "= toe pingpong x"] {
             assert_eq!(Round::parse(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn what_failed_has_no_rounds() {
+        let mut measured = Measured::default();
+        assert!(measured.failed("! smc-d pingpong\n"));
+        assert!(!measured.failed("= smc-d pingpong 1"));
+        let rounds = &measured.cost[&("smc-d".into(), "pingpong".into())];
+        assert!(rounds.is_empty() && median(rounds).is_none());
     }
 
     #[test]

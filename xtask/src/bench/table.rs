@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The report on the terminal.
 
-use super::rows::{COSTS, FLOORS, HOST_TARGET, TRANSPORTS, WORKLOADS};
+use super::rows::{COSTS, FLOORS, HOST_TARGET, LAPS, TRANSPORTS, WORKLOADS};
 use super::samples::{ratio, spread, value, Measured, Samples};
 
 const LABEL: usize = 36;
@@ -28,6 +28,9 @@ pub fn cell(samples: &Samples, transport: &str, workload: &str) -> String {
     ) {
         (Some(value), Some(ratio)) if transport != "veth" => format!("{value:.0} ({ratio:.2})"),
         (Some(value), _) => format!("{value:.0}"),
+        (None, _) if samples.contains_key(&(transport.to_owned(), workload.to_owned())) => {
+            "failed".to_owned()
+        }
         (None, _) => "-".to_owned(),
     }
 }
@@ -56,9 +59,10 @@ fn workloads(measured: &Measured, transports: &[&str], unit: &str) {
         }
     }
     println!("{:>TARGET$}{:>TARGET$}", "frames", "short cut");
-    for row in WORKLOADS {
+    for row in WORKLOADS.iter().chain(LAPS) {
         let (workload, label) = (row.name, row.label);
-        let known = |t: &&str| value(&measured.cost, t, workload).is_some();
+        let key = |t: &str| (t.to_owned(), workload.to_owned());
+        let known = |t: &&str| measured.cost.contains_key(&key(t));
         if !transports.iter().any(known) {
             continue;
         }

@@ -2,6 +2,7 @@
 //! Runs a command in a fresh virtual machine and tells how it ended.
 
 mod initramfs;
+pub mod pin;
 pub mod qemu;
 mod stream;
 
@@ -225,6 +226,9 @@ pub fn run(run: &Run<'_>, sink: &Sink) -> Result<Outcome> {
         command.stdin(Stdio::null()).stdout(Stdio::null());
     }
     let child = command.spawn().context("cannot start QEMU")?;
+    if pin::wanted(&run.machine) && !pin::pin(child.id(), &run.machine) {
+        eprintln!("warning: the virtual CPUs could not be pinned");
+    }
     let over = Arc::new(AtomicBool::new(false));
     let mut guard = Guard {
         child,

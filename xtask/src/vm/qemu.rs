@@ -60,6 +60,8 @@ pub struct Machine {
     pub stdin: bool,
     /// A plug-in of QEMU's translator, which writes `profile` into the run directory.
     pub plugin: Option<PathBuf>,
+    /// Each virtual CPU has one of the host, if there are enough.
+    pub pinned: bool,
 }
 
 impl Accel {
@@ -86,6 +88,7 @@ impl Machine {
             tty: false,
             stdin: false,
             plugin: None,
+            pinned: false,
         }
     }
 }
@@ -149,6 +152,9 @@ pub fn command(
     qemu.args([
         "-nodefaults",
         "-no-user-config",
+        // Threads have names: `pin.rs` looks for them.
+        "-name",
+        "toe,debug-threads=on",
         "-no-reboot",
         "-display",
         "none",
