@@ -184,6 +184,23 @@ int dev_counters(int fd, const char *dev, void (*each)(const char *name, uint64_
 	return err;
 }
 
+int dev_counter_values(int fd, const char *dev, uint64_t *values, uint32_t n)
+{
+	struct ethtool_stats *all = calloc(1, sizeof(*all) + n * sizeof(uint64_t));
+	struct ifreq req = { 0 };
+	int err = -ENOMEM;
+
+	if (all && strlen(dev) < sizeof(req.ifr_name)) {
+		strcpy(req.ifr_name, dev);
+		all->cmd = ETHTOOL_GSTATS;
+		all->n_stats = n;
+		err = ethtool(fd, &req, all);
+		memcpy(values, all->data, n * sizeof(uint64_t));
+	}
+	free(all);
+	return err;
+}
+
 static int make_addr(const char *addr, uint16_t port, struct sockaddr_storage *ss, socklen_t *len)
 {
 	struct sockaddr_in *v4 = (void *)ss;

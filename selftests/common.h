@@ -52,6 +52,8 @@ int open_sys(const char *path, int flags);
  */
 int dev_counters(int fd, const char *dev, void (*each)(const char *name, uint64_t value, void *arg),
 		 void *arg);
+/* The values alone, of the `n` there are, in the same order. */
+int dev_counter_values(int fd, const char *dev, uint64_t *values, uint32_t n);
 
 /* Port 0: any. Returns a descriptor or -errno. */
 int tcp_listen(const char *addr, uint16_t port, int backlog);

@@ -32,6 +32,8 @@ static struct end {
 	const char *ns;
 	char dev[IFNAMSIZ];
 	int fd;
+	/* So many counters has the device; these two are among them, 0 for none. */
+	uint32_t counters, passed, framed;
 } ends[2];
 
 /* ---- the way ---- */
@@ -61,16 +63,16 @@ static void prepare(void)
 	look_at(&ends[0], p.client_ns, names);
 }
 
-static struct moved counted;
-static int counting;
-
-static void add(const char *name, uint64_t value, void *arg)
+static void find(const char *name, uint64_t value, void *arg)
 {
-	(void)arg;
+	struct end *end = arg;
+
+	(void)value;
 	if (!strcmp(name, "toe_short_bytes"))
-		counted.passed[counting] = value;
+		end->passed = end->counters + 1;
 	else if (!strcmp(name, "toe_tx_bytes"))
-		counted.framed[counting] = value;
+		end->framed = end->counters + 1;
+	end->counters++;
 }
 
 uint64_t sum(const uint64_t of[2]) { return of[0] + of[1]; }
@@ -82,14 +84,26 @@ bool short_known(void)
 
 struct moved moved(void)
 {
-	int err;
+	struct moved now = { 0 };
+	uint64_t values[1024];
+	int i, err = 0;
 
-	for (counting = 0; short_known() && counting < 2; counting++) {
-		err = dev_counters(ends[counting].fd, ends[counting].dev, add, NULL);
+	for (i = 0; short_known() && i < 2; i++) {
+		struct end *end = &ends[i];
+
+		/* Names are asked for once. */
+		if (!end->counters)
+			err = dev_counters(end->fd, end->dev, find, end);
+		if (end->counters > ARRAY_SIZE(values))
+			fatal("%u counters", end->counters);
+		if (!err)
+			err = dev_counter_values(end->fd, end->dev, values, end->counters);
 		if (err)
-			fatal("counters of %s: %s", ends[counting].dev, strerror(-err));
+			fatal("counters of %s: %s", end->dev, strerror(-err));
+		now.passed[i] = end->passed ? values[end->passed - 1] : 0;
+		now.framed[i] = end->framed ? values[end->framed - 1] : 0;
 	}
-	return counted;
+	return now;
 }
 
 int open_knob(int end, const char *name)

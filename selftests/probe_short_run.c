@@ -95,7 +95,7 @@ static void *reader(void *arg)
 }
 
 /* `back`: calls of the second stream, which then waits for its reader after each. */
-static void start_with(size_t most, unsigned int pause, size_t back)
+static void streams_of(size_t most, unsigned int pause, size_t back)
 {
 	/* A call with a limit is the host's. */
 	static const struct timeval forever;
@@ -111,10 +111,18 @@ static void start_with(size_t most, unsigned int pause, size_t back)
 		s->pause = i && back ? 1 : pause;
 		setsockopt(s->to, SOL_SOCKET, SO_RCVTIMEO, &forever, sizeof(forever));
 		setsockopt(s->to, SOL_SOCKET, SO_SNDTIMEO, &forever, sizeof(forever));
-		if (pthread_create(&s->writer, NULL, writer, s) ||
-		    pthread_create(&s->reader, NULL, reader, s))
-			fatal("threads");
 	}
+}
+
+static void start_with(size_t most, unsigned int pause, size_t back)
+{
+	int i;
+
+	streams_of(most, pause, back);
+	for (i = 0; i < 2; i++)
+		if (pthread_create(&streams[i].writer, NULL, writer, &streams[i]) ||
+		    pthread_create(&streams[i].reader, NULL, reader, &streams[i]))
+			fatal("threads");
 }
 
 static void start(size_t most, unsigned int pause)
@@ -359,6 +367,172 @@ static void flips(void)
 	fprintf(stderr, "# note: %u flips, %llu bytes\n", p.rounds, (unsigned long long)arrived());
 }
 
+/* ---- flips that are counted ---- */
+
+/* Both ends know how long the next message of each stream is. */
+static size_t say(struct stream *s, uint64_t *state, uint64_t pos)
+{
+	size_t n = rnd_size(state, s->most), done;
+	uint8_t buf[MOST];
+	ssize_t ret;
+
+	stream_fill(s->seed, pos, buf, n);
+	for (done = 0; done < n; done += ret) {
+		ret = send(s->from, buf + done, n - done, MSG_NOSIGNAL);
+		if (ret <= 0)
+			fatal("send: %zd, %m", ret);
+	}
+	return n;
+}
+
+static void hear(struct stream *s, uint64_t *state)
+{
+	size_t n = rnd_size(state, s->most), done;
+	uint8_t buf[MOST];
+	ssize_t ret;
+
+	for (done = 0; done < n; done += ret) {
+		ret = recv(s->to, buf, n - done, 0);
+		if (ret <= 0)
+			fatal("recv: %zd, %m", ret);
+		if (stream_check(s->seed, s->done, buf, ret) >= 0)
+			fatal("wrong byte after position %llu", (unsigned long long)s->done);
+		s->done += ret;
+	}
+}
+
+/* Those that are through, and the last one, once it is known. */
+static _Atomic uint64_t turns, last_turn;
+
+/*
+ * The ends take turns, one message after the other's: with each one all of before is
+ * acknowledged, and the next may go past the wire again.
+ */
+static void *end_of_talk(void *arg)
+{
+	struct stream *out = arg, *in = &streams[out == streams];
+	uint64_t out_state = out->seed, in_state = in->seed, pos = 0, turn;
+	bool client = out == streams;
+
+	for (turn = 1; ; turn++) {
+		if (!client)
+			hear(in, &in_state);
+		else if (stop)
+			last_turn = turn;
+		pos += say(out, &out_state, pos);
+		if (client) {
+			hear(in, &in_state);
+			turns = turn;
+		}
+		if (last_turn == turn)
+			return NULL;
+	}
+}
+
+static void start_talk(size_t most)
+{
+	int i;
+
+	streams_of(most, 0, 0);
+	for (i = 0; i < 2; i++)
+		if (pthread_create(&streams[i].writer, NULL, end_of_talk, &streams[i]))
+			fatal("threads");
+}
+
+/* Which way the last bytes of a direction went that were looked at. */
+enum { NOBODY_KNOWS, PAST, FRAMED };
+
+/*
+ * Adds up how often the next bytes of a direction went the other way than the last, at the
+ * least: what moved one way only since the last look is one flip if the last moved the other
+ * one, and what moved both ways is one flip, in whichever order that was.
+ */
+static uint64_t seen_to_flip(struct moved *from, const struct moved *now, int last[2])
+{
+	uint64_t n = 0;
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		bool past = now->passed[i] != from->passed[i];
+		bool framed = now->framed[i] != from->framed[i];
+		int way = past && framed ? NOBODY_KNOWS : past ? PAST : framed ? FRAMED : last[i];
+
+		n += (past && framed) || (last[i] && way && way != last[i]);
+		last[i] = way;
+	}
+	*from = *now;
+	return n;
+}
+
+/* Both directions moved, by this way. */
+static bool both_moved(const struct moved *from, const struct moved *now, bool past)
+{
+	const uint64_t *a = past ? from->passed : from->framed, *b = past ? now->passed : now->framed;
+
+	return a[0] != b[0] && a[1] != b[1];
+}
+
+/* So many of the turns are those of a tap, which waits for RCU when it is closed. */
+#define TAPS 16
+
+/*
+ * Until --rounds flips were counted: by the knob, or a tap, in turn. TOE_PROGRESS: a file
+ * descriptor for lines that say how far it is.
+ */
+static void many_flips(void)
+{
+	uint64_t n = 0, toggled = 0, begin = now_ms(), said = begin;
+	const char *progress = getenv("TOE_PROGRESS");
+	int last[2] = { 0 }, tap = -1;
+	struct moved seen, from, now;
+	bool past = true;
+
+	if (!short_known())
+		lacking("no way that can be told");
+	open_knobs();
+	start_talk(4000);
+	seen = moved();
+	while (n < p.rounds) {
+		uint64_t changed = now_ms(), turn = turns;
+
+		for (from = seen; ; turn++) {
+			/* The one in which it changed may have gone either way. */
+			while (turns < turn + 2 && now_ms() - changed < 30000)
+				usleep(50);
+			now = moved();
+			n += seen_to_flip(&seen, &now, last);
+			if (both_moved(&from, &now, past))
+				break;
+			if (now_ms() - changed > 30000)
+				fatal("after %llu flips no bytes %s in 30 s", (unsigned long long)n,
+				      past ? "past the wire" : "by frames");
+			resume();
+		}
+		if (progress && now_ms() - said > 10000) {
+			said = now_ms();
+			dprintf(atoi(progress), "@%llu flips of %u\n", (unsigned long long)n, p.rounds);
+		}
+		past = !past;
+		if (!past && toggled++ % TAPS == 0) {
+			tap = tap_of_all();
+		} else if (tap >= 0) {
+			close(tap);
+			tap = -1;
+		} else {
+			set_knobs(past);
+		}
+	}
+	if (tap >= 0)
+		close(tap);
+	set_knobs(true);
+	stop = true;
+	pthread_join(streams[0].writer, NULL);
+	pthread_join(streams[1].writer, NULL);
+	fprintf(stderr, "# note: %llu flips in %llu s, %llu bytes, each one checked\n",
+		(unsigned long long)n, (unsigned long long)(now_ms() - begin) / 1000,
+		(unsigned long long)arrived());
+}
+
 /* Taken back and offloaded again, --rounds times. */
 static void taken_back(void)
 {
@@ -407,6 +581,7 @@ static const struct {
 	{ "behind", behind },
 	{ "writers", writers },
 	{ "flips", flips },
+	{ "many_flips", many_flips },
 	{ "taken_back", taken_back },
 	{ "cut", cut },
 };

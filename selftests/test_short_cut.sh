@@ -225,6 +225,18 @@ t_flips() { # FAMILY
 	expect_no_entries
 }
 
+# The same until so many flips are counted: the next bytes went the other way than the last.
+# `cargo xtask torture --flips` is the long one, with FLIPS and FLIPS_PROGRESS.
+t_many_flips() { # FAMILY
+	local n=4000
+	need_toe
+	[ ! -e /proc/lockdep ] || n=400
+	short_pair "$1"
+	[ -z "$FLIPS_PROGRESS" ] || export TOE_PROGRESS=9
+	short "$1" many_flips --rounds "${FLIPS:-$((n * scale / 1000 + 10))}"
+	expect_no_entries
+}
+
 # Memory that waits to be read is charged to the receiver.
 t_charge() {
 	local root=$WORK/cgroup
@@ -268,6 +280,8 @@ t_unload() {
 	reload
 }
 
+# For progress, past the file that keeps what a case says.
+exec 9>&1
 run "probes 4 trips mapped small large behind" "probes 6 trips small large behind" knob "taken_back 4" "taken_back 6" \
 	"probes 4 tap_client tap_server tap_any_client tap_any_server tap_ip_server raw_client raw_server" \
 	"probes 6 tap_client tap_any_server tap_ip_server raw_server" \
@@ -279,4 +293,5 @@ run "probes 4 trips mapped small large behind" "probes 6 trips small large behin
 	"probes 4 peek peek_off trunc wait_all vectors splice send_file zero_copy_receive" \
 	"probes 4 lowat edges sigio amounts info io_uring" "probes 6 peek lowat edges amounts info" \
 	"probes 4 full crossed clamp notsent" "probes 6 full crossed" \
-	"probes 4 fault cold" "no_memory 4" charge "writers 4" "flips 4" "flips 6" delete unload
+	"probes 4 fault cold" "no_memory 4" charge "writers 4" "flips 4" "flips 6" "many_flips 4" \
+	delete unload

@@ -265,6 +265,8 @@ pub struct Bench {
 /// kernel, while links flap, frames are lost and forged and allocations fail. All
 /// choices come from one seed, which is printed; a run that fails prints the
 /// command that repeats it. Options of selftests/toe_torture go behind `--`.
+/// With --flips there are no faults: only the way changes, by the knob and by a packet
+/// socket.
 #[derive(Args)]
 pub struct Torture {
     /// How long, in the guest's time
@@ -276,6 +278,11 @@ pub struct Torture {
     /// On the release kernel: more traffic, fewer checks, no failing allocations
     #[arg(long)]
     pub release: bool,
+    /// Instead: one connection whose bytes go by frames and by the short cut in turn, each of them
+    /// checked, until N times the next bytes have gone the other way than the last
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..),
+          conflicts_with_all = ["minutes", "seed", "args"])]
+    pub flips: Option<u32>,
     #[command(flatten)]
     pub kernel: KernelArgs,
     /// Options of toe_torture, as in `-- --never link,fault`

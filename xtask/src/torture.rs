@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 //! `cargo xtask torture`: the guest's part is `selftests/test_torture.sh` and
-//! its program `selftests/toe_torture.c`.
+//! its program `selftests/toe_torture.c`; with `--flips` a case of `test_short_cut.sh`.
 
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -19,14 +19,71 @@ use crate::vm::{self, Run};
 /// What booting, the end of all connections and a stall may take on top.
 const SPARE: u64 = 900;
 
+/// The longest run of flips: on an emulated debug kernel they are few a second.
+const FLIPS_LIMIT: u64 = 3 * 24 * 3600;
+
 pub fn run(args: &Torture) -> Result<()> {
+    match args.flips {
+        Some(flips) => run_flips(args, flips),
+        None => run_plan(args),
+    }
+}
+
+/// A plan of random events, by its seed.
+fn run_plan(args: &Torture) -> Result<()> {
+    let seed = args.seed.unwrap_or_else(fresh_seed);
+    let seconds = u64::from(args.minutes) * 60;
+    let env = [
+        ("TORTURE_SECONDS", seconds.to_string()),
+        ("TORTURE_SEED", format!("0x{seed:x}")),
+        ("TORTURE_ARGS", args.args.join(" ")),
+        ("TORTURE_PROGRESS", "1".to_owned()),
+    ];
+    let heading = format!("seed 0x{seed:x}, {} min", args.minutes);
+    match guest(args, &heading, "test_torture.sh", &env, 2 * seconds + SPARE)? {
+        0 => Ok(()),
+        code => {
+            eprintln!("the same plan again: {}", again(args, seed));
+            Err(Exit(code).into())
+        }
+    }
+}
+
+/// The case of the short cut's tests that counts flips, for long.
+fn run_flips(args: &Torture, flips: u32) -> Result<()> {
+    let env = [
+        ("FLIPS", flips.to_string()),
+        ("FLIPS_PROGRESS", "1".to_owned()),
+        ("TOE_CASES", "many_flips*".to_owned()),
+        ("TOE_LIMIT", FLIPS_LIMIT.to_string()),
+    ];
+    let heading = format!("{flips} flips");
+    match guest(
+        args,
+        &heading,
+        "test_short_cut.sh",
+        &env,
+        FLIPS_LIMIT + SPARE,
+    )? {
+        0 => Ok(()),
+        code => Err(Exit(code).into()),
+    }
+}
+
+/// Runs a script of the kselftests in a guest. Returns its exit code.
+fn guest(
+    args: &Torture,
+    heading: &str,
+    script: &str,
+    env: &[(&str, String)],
+    limit: u64,
+) -> Result<i32> {
     let start = Instant::now();
     let flavour = if args.release {
         Flavour::Release
     } else {
         Flavour::Debug
     };
-    let seed = args.seed.unwrap_or_else(fresh_seed);
     setup::workloads()?;
     let ready = setup::ready(&args.kernel.kernel, flavour)?;
     let module = setup::module(&ready)?;
@@ -40,37 +97,27 @@ pub fn run(args: &Torture) -> Result<()> {
         &paths::target().join("log/selftests-all"),
     )?;
 
-    println!("seed 0x{seed:x}, {} min, {flavour} kernel", args.minutes);
-    let seconds = u64::from(args.minutes) * 60;
-    let env = [
-        ("TORTURE_SECONDS", seconds.to_string()),
-        ("TORTURE_SEED", format!("0x{seed:x}")),
-        ("TORTURE_ARGS", args.args.join(" ")),
-        ("TORTURE_PROGRESS", "1".to_owned()),
-        ("TMPDIR", "/run".to_owned()),
-    ];
-    let code = vm::report(
+    println!("{heading}, {flavour} kernel");
+    let env = env
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), value.clone()));
+    vm::report(
         &Run {
             machine: Machine::new(flavour),
             kernel: &ready.kernel,
             module: Some(module),
             module_args: String::new(),
-            command: vec![selftests.join("test_torture.sh").display().to_string()],
-            env: env.map(|(name, value)| (name.to_owned(), value)).to_vec(),
-            timeout: Duration::from_secs(2 * seconds + SPARE),
+            command: vec![selftests.join(script).display().to_string()],
+            env: env
+                .chain([("TMPDIR".to_owned(), "/run".to_owned())])
+                .collect(),
+            timeout: Duration::from_secs(limit),
             dir: paths::target().join("torture"),
         },
         Step::new("torture"),
         |step, text| step.message(text),
         start,
-    )?;
-    match code {
-        0 => Ok(()),
-        code => {
-            eprintln!("the same plan again: {}", again(args, seed));
-            Err(Exit(code).into())
-        }
-    }
+    )
 }
 
 /// The command that repeats this run.
