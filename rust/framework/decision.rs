@@ -212,7 +212,7 @@ pub(super) fn check(
         backoff: trigger.backoff,
     })?;
     drop(guard);
-    sk.eligibility().check()?;
+    sk.check_eligibility()?;
     checks.check_devices(sk, to)?;
     let hop = sk.hop();
     let known = device.objects().knows(path_dev, &hop);

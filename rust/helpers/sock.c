@@ -327,43 +327,104 @@ struct tcp_ulp_ops *toe_ulp_alloc(const char *name)
 
 /* --- what the offload decision reads ----------------------------------- */
 
-void toe_sk_eligibility(struct sock *sk, struct toe_sk_eligibility *found)
+/* A set of enum toe_obstacle, mostly empty. */
+u32 toe_sk_obstacles(struct sock *sk)
 {
 	struct tcp_sock *tp = tcp_sk(sk);
+	u32 found = 0;
 
-	memset(found, 0, sizeof(*found));
 #ifdef CONFIG_TCP_MD5SIG
-	found->md5_ao |= !!rcu_access_pointer(tp->md5sig_info);
+	if (unlikely(rcu_access_pointer(tp->md5sig_info)))
+		found |= TOE_OBSTACLE_MD5_AO;
 #endif
 #ifdef CONFIG_TCP_AO
-	found->md5_ao |= !!rcu_access_pointer(tp->ao_info);
+	if (unlikely(rcu_access_pointer(tp->ao_info)))
+		found |= TOE_OBSTACLE_MD5_AO;
 #endif
 #ifdef CONFIG_INET_PSP
-	found->psp = !!rcu_access_pointer(sk->psp_assoc);
+	if (unlikely(rcu_access_pointer(sk->psp_assoc)))
+		found |= TOE_OBSTACLE_PSP;
 #endif
-	found->mptcp = sk_is_mptcp(sk);
+	if (unlikely(sk_is_mptcp(sk)))
+		found |= TOE_OBSTACLE_MPTCP;
 #if IS_ENABLED(CONFIG_SMC)
-	found->smc = tp->syn_smc;
+	if (unlikely(tp->syn_smc))
+		found |= TOE_OBSTACLE_SMC;
 #endif
-	found->fastopen = rcu_access_pointer(tp->fastopen_rsk) ||
-			  tp->fastopen_req || inet_test_bit(DEFER_CONNECT, sk);
-	found->sack_scoreboard = tp->sacked_out || tp->lost_out ||
-				 tp->retrans_out || tp->rx_opt.num_sacks ||
-				 tp->rx_opt.dsack || tp->compressed_ack;
-	found->timestamping = READ_ONCE(sk->sk_tsflags) ||
-			      sock_flag(sk, SOCK_RCVTSTAMP) ||
-			      tp->tcp_tx_delay;
-	found->memory_pressure = tcp_under_memory_pressure(sk);
-	found->sockmap = (uintptr_t)rcu_access_pointer(sk->sk_user_data) &
-			 SK_USER_DATA_PSOCK;
-	if (inet_csk(sk)->icsk_af_ops->net_header_len == sizeof(struct iphdr))
-		found->ip_options = rcu_access_pointer(inet_sk(sk)->inet_opt);
+	if (unlikely(rcu_access_pointer(tp->fastopen_rsk) ||
+		     tp->fastopen_req || inet_test_bit(DEFER_CONNECT, sk)))
+		found |= TOE_OBSTACLE_FASTOPEN;
+	if (unlikely(tp->sacked_out | tp->lost_out | tp->retrans_out |
+		     tp->rx_opt.num_sacks | tp->rx_opt.dsack | tp->compressed_ack))
+		found |= TOE_OBSTACLE_SACK;
+	if (unlikely(READ_ONCE(sk->sk_tsflags) ||
+		     sock_flag(sk, SOCK_RCVTSTAMP) || tp->tcp_tx_delay))
+		found |= TOE_OBSTACLE_TIMESTAMPING;
+	if (unlikely(tcp_under_memory_pressure(sk)))
+		found |= TOE_OBSTACLE_PRESSURE;
+	if (unlikely((uintptr_t)rcu_access_pointer(sk->sk_user_data) &
+		     SK_USER_DATA_PSOCK))
+		found |= TOE_OBSTACLE_SOCKMAP;
+	if (inet_csk(sk)->icsk_af_ops->net_header_len == sizeof(struct iphdr)) {
+		if (unlikely(rcu_access_pointer(inet_sk(sk)->inet_opt)))
+			found |= TOE_OBSTACLE_IP_OPTIONS;
+	}
 #if IS_ENABLED(CONFIG_IPV6)
-	else
-		found->ip_options = rcu_access_pointer(inet6_sk(sk)->opt);
+	else if (unlikely(rcu_access_pointer(inet6_sk(sk)->opt)))
+		found |= TOE_OBSTACLE_IP_OPTIONS;
 	/* ipv6_pktoptions() keeps the last frame. */
-	found->timestamping |= sk->sk_family == AF_INET6 && inet6_sk(sk)->rxopt.all;
+	if (sk->sk_family == AF_INET6 && unlikely(inet6_sk(sk)->rxopt.all))
+		found |= TOE_OBSTACLE_TIMESTAMPING;
 #endif
+	return found;
+}
+
+/*
+ * Is the connection one of which Sock::eligibility() finds nothing to say? True for most: it
+ * is seen in one branch, of fields in a row. @host is the host stack's table of methods.
+ */
+bool toe_sk_ordinary(struct sock *sk, const struct proto *host)
+{
+	const struct inet_connection_sock *icsk = inet_csk(sk);
+	const struct tcp_congestion_ops *ca = icsk->icsk_ca_ops;
+	const struct tcp_sock *tp = tcp_sk(sk);
+	unsigned long odd;
+
+	odd = (unsigned long)icsk->icsk_ulp_ops;
+	odd |= (unsigned long)rcu_access_pointer(icsk->icsk_ulp_data);
+	odd |= (unsigned long)rcu_access_pointer(sk->sk_user_data);
+	odd |= (unsigned long)sk->sk_prot ^ (unsigned long)host;
+	odd |= sk->sk_state ^ TCP_ESTABLISHED;
+	odd |= sk->sk_shutdown | sk->sk_pacing_status | READ_ONCE(sk->sk_tsflags);
+	odd |= (unsigned long)tp->out_of_order_queue.rb_node;
+	odd |= (unsigned long)rcu_access_pointer(tp->fastopen_rsk);
+	odd |= (unsigned long)tp->fastopen_req;
+	odd |= tp->urg_data | (tp->snd_up ^ tp->snd_una);
+	odd |= tp->sacked_out | tp->lost_out | tp->retrans_out | tp->compressed_ack;
+	odd |= tp->rx_opt.num_sacks | tp->rx_opt.dsack;
+	odd |= tp->tlp_high_seq | tp->ecn_flags | tp->tcp_tx_delay | tp->repair;
+	odd |= icsk->icsk_ca_state | icsk->icsk_retransmits | icsk->icsk_probes_out;
+	odd |= icsk->icsk_backoff | icsk->icsk_mtup.enabled;
+	odd |= (unsigned long)ca->cong_control | (unsigned long)ca->in_ack_event;
+#ifdef CONFIG_TCP_MD5SIG
+	odd |= (unsigned long)rcu_access_pointer(tp->md5sig_info);
+#endif
+#ifdef CONFIG_TCP_AO
+	odd |= (unsigned long)rcu_access_pointer(tp->ao_info);
+#endif
+#ifdef CONFIG_INET_PSP
+	odd |= (unsigned long)rcu_access_pointer(sk->psp_assoc);
+#endif
+#if IS_ENABLED(CONFIG_SMC)
+	odd |= tp->syn_smc;
+#endif
+	odd |= sk_is_mptcp(sk);
+	odd |= sock_flag(sk, SOCK_RCVTSTAMP);
+	odd |= inet_test_bit(DEFER_CONNECT, sk);
+	/* The options of either family; what IPv6 keeps besides has no place in one branch. */
+	odd |= (unsigned long)rcu_access_pointer(inet_sk(sk)->inet_opt);
+	odd |= sk->sk_family ^ AF_INET;
+	return !odd && ca->cong_avoid && !tcp_under_memory_pressure(sk);
 }
 
 /* Under the socket lock. The device of the socket's cached route, or NULL. */

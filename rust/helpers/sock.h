@@ -21,17 +21,17 @@ enum { TOE_SOCK_FASYNC = SOCK_FASYNC };
 #endif
 
 /* Fields that are bit fields or sit behind inlines, read in one go. */
-struct toe_sk_eligibility {
-	bool md5_ao;
-	bool psp;
-	bool mptcp;
-	bool smc;
-	bool fastopen;
-	bool sack_scoreboard;
-	bool timestamping;
-	bool memory_pressure;
-	bool sockmap;
-	bool ip_options;
+enum toe_obstacle {
+	TOE_OBSTACLE_MD5_AO		= 1 << 0,
+	TOE_OBSTACLE_PSP		= 1 << 1,
+	TOE_OBSTACLE_MPTCP		= 1 << 2,
+	TOE_OBSTACLE_SMC		= 1 << 3,
+	TOE_OBSTACLE_FASTOPEN		= 1 << 4,
+	TOE_OBSTACLE_SACK		= 1 << 5,
+	TOE_OBSTACLE_TIMESTAMPING	= 1 << 6,
+	TOE_OBSTACLE_PRESSURE		= 1 << 7,
+	TOE_OBSTACLE_SOCKMAP		= 1 << 8,
+	TOE_OBSTACLE_IP_OPTIONS		= 1 << 9,
 };
 
 /* What an ACK covered. */
@@ -98,7 +98,8 @@ bool toe_sock_tryhold(struct sock *sk);
 int toe_sk_add_backlog(struct sock *sk, struct sk_buff *skb);
 void toe_sk_incoming(struct sock *sk, struct sk_buff *skb, int iif, u16 queue,
 		     u32 napi_id);
-void toe_sk_eligibility(struct sock *sk, struct toe_sk_eligibility *found);
+u32 toe_sk_obstacles(struct sock *sk);
+bool toe_sk_ordinary(struct sock *sk, const struct proto *host);
 
 struct net_device *toe_sk_route(struct sock *sk, bool *xfrm);
 /*

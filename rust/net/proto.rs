@@ -243,7 +243,7 @@ fn index(sk: &Sock) -> usize {
 }
 
 /// The host stack's own method table of the socket's family.
-fn base(sk: &Sock) -> *mut bindings::proto {
+pub(super) fn base(sk: &Sock) -> *mut bindings::proto {
     if index(sk) == 1 {
         addr_of_mut!(bindings::tcpv6_prot)
     } else {

@@ -50,6 +50,7 @@ use crate::{
         },
         eligibility::Eligibility,
         legacy::HostState,
+        reason::Refusal,
         rtt::Rtt,
         seq::Seq, //
     }, //
@@ -231,12 +232,23 @@ impl<'a> LockedSock<'a> {
         }
     }
 
+    /// What speaks against an offload first.
+    pub(crate) fn check_eligibility(&self) -> Result<(), Refusal> {
+        // SAFETY: live and locked by the type invariant; the methods are only compared.
+        let ordinary = unsafe { bindings::toe_sk_ordinary(self.as_ptr(), proto::base(self)) };
+        if ordinary {
+            debug_assert!(self.eligibility().check().is_ok());
+            return Ok(());
+        }
+        self.eligibility().check()
+    }
+
     /// Reads what the offload decision wants to know of the socket.
-    #[inline]
-    pub(crate) fn eligibility(&self) -> Eligibility {
-        let mut c = bindings::toe_sk_eligibility::default();
-        // SAFETY: live and locked by the type invariant; `c` is ours.
-        unsafe { bindings::toe_sk_eligibility(self.as_ptr(), &mut c) };
+    #[inline(never)]
+    fn eligibility(&self) -> Eligibility {
+        // SAFETY: live and locked by the type invariant.
+        let obstacles = unsafe { bindings::toe_sk_obstacles(self.as_ptr()) };
+        let is = |obstacle: u32| obstacles & obstacle != 0;
         // SAFETY: live and locked by the type invariant, and with it the congestion control,
         // functions that nobody writes to; fields, accessed in place.
         unsafe {
@@ -247,15 +259,15 @@ impl<'a> LockedSock<'a> {
                 established: matches!((*sk).__sk_common.skc_state, ESTABLISHED | CLOSE_WAIT),
                 ulp: !(*icsk).icsk_ulp_ops.is_null() || !(*icsk).icsk_ulp_data.is_null(),
                 repair: (*tp).repair() != 0,
-                md5_ao: c.md5_ao,
-                psp: c.psp,
-                mptcp: c.mptcp,
-                smc: c.smc,
-                fastopen: c.fastopen,
+                md5_ao: is(bindings::toe_obstacle_TOE_OBSTACLE_MD5_AO),
+                psp: is(bindings::toe_obstacle_TOE_OBSTACLE_PSP),
+                mptcp: is(bindings::toe_obstacle_TOE_OBSTACLE_MPTCP),
+                smc: is(bindings::toe_obstacle_TOE_OBSTACLE_SMC),
+                fastopen: is(bindings::toe_obstacle_TOE_OBSTACLE_FASTOPEN),
                 out_of_order: !(*tp).out_of_order_queue.rb_node.is_null(),
                 urgent: (*tp).urg_data != 0 || (*tp).snd_up != (*tp).snd_una,
                 in_recovery: (*icsk).icsk_ca_state() != CA_OPEN
-                    || c.sack_scoreboard
+                    || is(bindings::toe_obstacle_TOE_OBSTACLE_SACK)
                     || (*icsk).icsk_retransmits != 0
                     || (*tp).tlp_high_seq != 0,
                 ecn: (*tp).ecn_flags != 0,
@@ -263,15 +275,15 @@ impl<'a> LockedSock<'a> {
                     || ca.in_ack_event.is_some()
                     || ca.cong_avoid.is_none(),
                 pacing: (*sk).sk_pacing_status != 0,
-                timestamping: c.timestamping,
-                sockmap: c.sockmap,
+                timestamping: is(bindings::toe_obstacle_TOE_OBSTACLE_TIMESTAMPING),
+                sockmap: is(bindings::toe_obstacle_TOE_OBSTACLE_SOCKMAP),
                 plain: proto::is_plain(*self),
                 user_data: !(*sk).sk_user_data.is_null(),
                 shutdown: u32::from((*sk).sk_shutdown) & bindings::SEND_SHUTDOWN != 0,
                 probing: self.probing(),
                 mtu_probe: self.is_probing_mtu(),
-                pressure: c.memory_pressure,
-                ip_options: c.ip_options,
+                pressure: is(bindings::toe_obstacle_TOE_OBSTACLE_PRESSURE),
+                ip_options: is(bindings::toe_obstacle_TOE_OBSTACLE_IP_OPTIONS),
             }
         }
     }
