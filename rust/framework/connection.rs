@@ -29,7 +29,10 @@ use super::{
         OffloadTarget,
         OffloadTree, //
     },
-    trigger::Trigger,
+    trigger::{
+        Origin,
+        Trigger, //
+    },
     update,
     upload, //
 };
@@ -102,7 +105,7 @@ pub(crate) struct Connection {
     mode: SockCell<Mode>,
     /// Who wanted it, with the history of uploads: outlives this record in
     /// [`candidates`](super::candidates).
-    trigger: Trigger,
+    origin: Origin,
     /// Limits that a rule has set, which most connections do without.
     overrides: Option<KBox<Overrides>>,
     /// Its path among the [objects](super::objects) of the device, 0 for none. Written
@@ -167,13 +170,14 @@ pub(super) fn install(sk: LockedSock<'_>, of: Delegation<'_>, bh: &Bh) -> Result
         Some(own) => Some(KBox::new(*own, memcg::atomic()).map_err(|_| Refusal::NoMemory)?),
         None => None,
     };
+    let origin = of.trigger.keep().map_err(|_| Refusal::NoMemory)?;
     // The target has accepted it.
     let mode = Mode::Offloading.next(ModeEvent::Accept);
     let mode = mode.unwrap_or(Mode::Offloading);
     let value = pin_init::init!(Connection {
         hwid: of.hwid,
         mode: SockCell::new(sk.sock(), mode),
-        trigger: *of.trigger,
+        origin,
         overrides,
         path: AtomicU64::new(of.path.raw()),
         cached: SockCell::new(sk.sock(), *of.cached),
@@ -201,7 +205,7 @@ pub(super) fn install(sk: LockedSock<'_>, of: Delegation<'_>, bh: &Bh) -> Result
 impl Record {
     /// Who wanted it.
     pub(super) fn trigger(&self) -> Trigger {
-        self.value().trigger
+        self.value().origin.trigger()
     }
 
     /// The hardware connection identifier.

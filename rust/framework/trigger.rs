@@ -2,13 +2,18 @@
 
 //! Who wants a connection offloaded, and what was decided on it.
 
+use kernel::prelude::*;
+
 use crate::{
     logic::{
         policy::Backoff,
         reason::Refusal,
         rules, //
     },
-    net::time, //
+    net::{
+        memcg,
+        time, //
+    }, //
 };
 
 /// Who wants the offload.
@@ -45,6 +50,16 @@ impl Trigger {
         }
     }
 
+    /// As it is kept with the connection: what was refused before no longer counts.
+    pub(super) fn keep(&self) -> Result<Origin> {
+        let fresh = self.backoff == Backoff::new();
+        Ok(match (fresh, self.explicit, self.since_ms, self.process) {
+            (true, true, None, Some(process)) => Origin::Asked(process, self.decided),
+            (true, false, since_ms, None) => Origin::Policy(since_ms, self.decided),
+            _ => Origin::Other(KBox::new(*self, memcg::atomic())?),
+        })
+    }
+
     /// Time since the connection was established, in ms.
     pub(super) fn age_ms(&self, now_ms: u64) -> Option<u64> {
         Some(now_ms.saturating_sub(self.since_ms?))
@@ -56,6 +71,36 @@ impl Trigger {
         match self.since_ms.is_some() || self.backoff.until_ms() != 0 {
             true => time::now_ms(),
             false => 0,
+        }
+    }
+}
+
+/// Who wanted a connection offloaded, as each one's record has it: what most of them do without
+/// is in a box.
+pub(super) enum Origin {
+    /// The application, whose task has this name.
+    Asked(rules::Name, Decided),
+    /// The policy, which saw it established at this time, in ms, if it did.
+    Policy(Option<u64>, Decided),
+    /// Any other.
+    Other(KBox<Trigger>),
+}
+
+impl Origin {
+    /// What it was made of.
+    pub(super) fn trigger(&self) -> Trigger {
+        match self {
+            Origin::Asked(process, decided) => Trigger {
+                process: Some(*process),
+                decided: *decided,
+                ..Trigger::new(true)
+            },
+            Origin::Policy(since_ms, decided) => Trigger {
+                since_ms: *since_ms,
+                decided: *decided,
+                ..Trigger::new(false)
+            },
+            Origin::Other(trigger) => **trigger,
         }
     }
 }

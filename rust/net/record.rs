@@ -48,8 +48,11 @@ use crate::bindings;
 /// none in either direction.
 #[repr(C)]
 struct Disguise {
-    /// Which protocol, and how.
-    config: [u64; 3],
+    /// Where kTLS has which protocol it is, which concerns only who has asked: zero until the
+    /// record has left its socket.
+    rcu: Opaque<bindings::callback_head>,
+    /// How it is used: in neither direction.
+    config: u64,
     /// Where kTLS has the functions that it calls itself.
     free: Opaque<bindings::callback_head>,
     /// The private contexts, and the device.
@@ -58,6 +61,10 @@ struct Disguise {
 
 const _: () = {
     type Tls = bindings::tls_context;
+    type Info = bindings::tls_prot_info;
+    // The last four bytes of it are in `config`.
+    assert!(offset_of!(Tls, prot_info) == offset_of!(Disguise, rcu));
+    assert!(size_of::<Info>() == offset_of!(Disguise, config) + 4);
     assert!(offset_of!(Tls, push_pending_record) == offset_of!(Disguise, free));
     assert!(offset_of!(Tls, sk_write_space) == offset_of!(Disguise, free) + size_of::<usize>());
     assert!(offset_of!(Tls, priv_ctx_tx) == offset_of!(Disguise, contexts));
@@ -65,7 +72,9 @@ const _: () = {
     assert!(offset_of!(Tls, netdev) + size_of::<usize>() <= size_of::<Disguise>());
 };
 
-/// Where the callback of a detachment is in a record.
+/// Where the callback of a record that has left its socket is in it.
+const UNLIST_RCU: usize = offset_of!(Disguise, rcu);
+/// Where that of a detachment is.
 const DETACH_RCU: usize = offset_of!(Disguise, free);
 
 /// A place in the list. Touched with the list's lock held.
@@ -117,7 +126,6 @@ pub(crate) struct Record<P: Parts> {
     disguise: Disguise,
     links: UnsafeCell<Links>,
     sk: *const Sock,
-    rcu: Opaque<bindings::callback_head>,
     /// The socket's, and that of a detachment under way.
     refs: AtomicU32,
     detached: AtomicBool,
@@ -143,7 +151,8 @@ impl<P: Parts> Record<P> {
         RecordBox::init(
             pin_init::init!(Record {
                 disguise: Disguise {
-                    config: [0; 3],
+                    rcu: Opaque::zeroed(),
+                    config: 0,
                     free: Opaque::zeroed(),
                     contexts: [ptr::null_mut(); 3],
                 },
@@ -152,7 +161,6 @@ impl<P: Parts> Record<P> {
                     prev: UNLISTED,
                 }),
                 sk,
-                rcu: Opaque::zeroed(),
                 refs: AtomicU32::new(1),
                 detached: AtomicBool::new(false),
                 value <- value,
@@ -223,7 +231,7 @@ impl<P: Parts> Record<P> {
     unsafe extern "C" fn free_now(head: *mut bindings::callback_head) {
         // SAFETY: `head` is the field of a record, whose one reference for being found
         // `unlist()` has left to this call; a grace period is over.
-        unsafe { Self::put(head.byte_sub(offset_of!(Self, rcu)).cast()) }
+        unsafe { Self::put(head.byte_sub(UNLIST_RCU).cast()) }
     }
 
     /// # Safety
@@ -382,7 +390,7 @@ pub(in crate::net) fn unlist<P: Parts>(record: &Record<P>) {
     if with(|list| unsafe { list.remove(record.links()) }) {
         // SAFETY: the callback gives up the reference for being found, once: the record was
         // listed until now. The head is the record's, and used for nothing else.
-        unsafe { bindings::call_rcu(record.rcu.get(), Some(Record::<P>::free_now)) }
+        unsafe { bindings::call_rcu(record.disguise.rcu.get(), Some(Record::<P>::free_now)) }
     }
 }
 
