@@ -81,7 +81,7 @@ impl Kind for Example {
 impl OffloadTarget for Nic {
     host::stored!(self => self.engine);
 
-    fn initiate(&self, tree: &mut OffloadTree<'_, '_>) {
+    fn initiate(&self, tree: &mut OffloadTree<'_, '_>, _bh: &Bh) {
         let Store { objects, table, .. } = &self.engine;
         tree.each_new(|tree, id| {
             let block = tree.get(id).ok_or(Refusal::NoMemory)?;

@@ -193,10 +193,11 @@ impl<N: Nic> Engine<N> {
 /// What [`OffloadTarget`](crate::framework::target::OffloadTarget) asks for, whose methods
 /// these are.
 impl<N: Nic> Engine<N> {
-    pub(crate) fn initiate(&self, nic: &N, tree: &mut OffloadTree<'_, '_>) {
+    pub(crate) fn initiate(&self, nic: &N, tree: &mut OffloadTree<'_, '_>, bh: &Bh) {
+        let guard = ReadGuard::within(bh);
         // Held over connections that follow each other; and the path that they lie on.
         let mut inserter = None;
-        let mut path: Option<(Handle, Arc<PathObject>)> = None;
+        let mut path: Option<(Handle, &Arc<PathObject>)> = None;
         tree.each_new(|tree, id| {
             let block = tree.get(id).ok_or(Refusal::NoMemory)?;
             if block.object.level() != Level::Connection {
@@ -205,11 +206,11 @@ impl<N: Nic> Engine<N> {
                 return self.objects().make(tree, id);
             }
             let on = below(tree, id);
-            if path.as_ref().map(|(handle, _)| *handle) != on {
-                path = on.and_then(|on| Some((on, self.objects().path(on)?)));
+            if path.map(|(handle, _)| handle) != on {
+                path = on.and_then(|on| Some((on, self.objects().path_now(&guard, on)?)));
             }
-            let inserter = inserter.get_or_insert_with(|| self.table().inserter());
-            let (_, path) = path.as_ref().ok_or(Refusal::NoMemory)?;
+            let inserter = inserter.get_or_insert_with(|| self.table().inserter_within(bh));
+            let (_, path) = path.ok_or(Refusal::NoMemory)?;
             self.make_entry(nic, inserter, block, path)
         });
     }
@@ -310,12 +311,13 @@ impl<N: Nic> Engine<N> {
     }
 
     pub(crate) fn released(&self, sk: LockedSock<'_>, conn: ConnRef<'_>) {
+        let Some(entry) = entry_of::<N>(conn).filter(|entry| entry.kick.take()) else {
+            return;
+        };
         let bh = BhGuard::new();
         let guard = ReadGuard::within(&bh);
-        let delegated = || host::of(sk, &guard).is_some_and(|conn| conn.delegated(sk));
-        match entry_of::<N>(conn) {
-            Some(entry) if entry.kick.take() && delegated() => tx::resume(sk, entry, &bh),
-            _ => {}
+        if host::of(sk, &guard).is_some_and(|conn| conn.delegated(sk)) {
+            tx::resume(sk, entry, &bh);
         }
     }
 
@@ -407,8 +409,8 @@ macro_rules! offload_target {
             impl OffloadTarget for $nic {
                 $crate::framework::host::stored!(self => self.engine().store);
 
-                fn initiate(&self, tree: &mut OffloadTree<'_, '_>) {
-                    self.engine().initiate(self, tree);
+                fn initiate(&self, tree: &mut OffloadTree<'_, '_>, bh: &Bh) {
+                    self.engine().initiate(self, tree, bh);
                 }
 
                 $(

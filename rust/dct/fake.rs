@@ -394,7 +394,7 @@ mod tests {
         let tether = nic
             .engine
             .get(&guard, hwid)
-            .map(Tether::new)
+            .and_then(Tether::new)
             .ok_or(ENOENT)?;
         drop(guard);
         let found = tether.get::<Entry<FakeNic>>().map(|entry| entry.hwid());

@@ -211,11 +211,11 @@ pub(super) fn check(
         now_ms,
         backoff: trigger.backoff,
     })?;
-    drop(guard);
     sk.check_eligibility()?;
     checks.check_devices(sk, to)?;
     let hop = sk.hop();
-    let known = device.objects().knows(path_dev, &hop);
+    let known = device.objects().knows(&guard, path_dev, &hop);
+    drop(guard);
     if known.is_none() {
         // Asks for it, too.
         sk.neighbour(false).map_err(|_| Refusal::Neighbour)?;

@@ -63,7 +63,10 @@ use crate::{
         }, //
     },
     net::{
-        context::BhGuard,
+        context::{
+            Bh,
+            BhGuard, //
+        },
         memcg::Charge,
         sock::LockedSock, //
     }, //
@@ -122,13 +125,24 @@ pub(super) fn hand_over<'a>(
     handovers: &mut [Handover<'_>],
     slots: Option<&mut [BlockSlot<'a>]>,
 ) {
-    let mut objects = to.target.device().objects().lock();
+    // A single hand-over has one section with bottom halves off, several have one for each.
+    let bh = BhGuard::new();
+    let mut objects = to.target.device().objects().lock_within(&bh);
     match slots {
-        Some(slots) => initiate(to, &mut objects, locks.clone(), found, handovers, slots),
+        Some(slots) => initiate(
+            to,
+            &mut objects,
+            locks.clone(),
+            found,
+            handovers,
+            slots,
+            &bh,
+        ),
         None => {
             let locks = locks.clone();
-            objects
-                .with_spare(|objects, slots| initiate(to, objects, locks, found, handovers, slots));
+            objects.with_spare(|objects, slots| {
+                initiate(to, objects, locks, found, handovers, slots, &bh);
+            });
         }
     }
     drop(objects);
@@ -136,9 +150,11 @@ pub(super) fn hand_over<'a>(
     // since the check is found by the first frame, or by the scan.
     let up =
         filter_scan::add(to.dev, to.target).and_then(|()| check_links(to.dev, None, to.target));
+    let mut section = Some(bh);
     for ((sk, found), handover) in locks.zip(found).zip(handovers) {
         if let (Ok(hwid), Some((path, _))) = (handover.result, handover.path) {
-            let finished = up.and_then(|()| finish(to, sk, found, handover, hwid, path));
+            let bh = section.take().unwrap_or_else(BhGuard::new);
+            let finished = up.and_then(|()| finish(to, sk, found, handover, hwid, path, &bh));
             if let Err(reason) = finished {
                 give_back(sk, to.target, hwid, path);
                 handover.result = Err(reason);
@@ -155,6 +171,7 @@ fn initiate<'a>(
     found: &'a [Eligible],
     handovers: &mut [Handover<'_>],
     slots: &mut [BlockSlot<'a>],
+    bh: &Bh,
 ) {
     let mut tree = Tree::new(slots);
     // Connections that follow each other often have the same path.
@@ -181,7 +198,7 @@ fn initiate<'a>(
         // What connections have in common is the first one's.
         let first = first.as_ref().filter(|_| objects.has_news());
         let _charge = first.map(|first| Charge::to(first));
-        to.target.initiate(&mut tree);
+        to.target.initiate(&mut tree, bh);
     }
     objects.made(&tree);
     for handover in handovers {
@@ -210,13 +227,18 @@ fn add_connection<'a>(
     found: &Eligible,
     cached: &mut ConnCached,
 ) -> Result<BlockId, Refusal> {
-    let mut data = ConnData::default();
-    sk.load_all(&mut data);
-    *cached = data.cached;
-    let tuple = found.tuple;
-    let object = Object::Connection(state::Connection { tuple, data });
-    tree.add(Some(path), object, None, Host::Connection(sk))
-        .map_err(|_| Refusal::NoMemory)
+    let object = Object::Connection(state::Connection {
+        tuple: found.tuple,
+        data: ConnData::default(),
+    });
+    let id = tree.add(Some(path), object, None, Host::Connection(sk));
+    let id = id.map_err(|_| Refusal::NoMemory)?;
+    // Where it stays, for it has more than a hundred bytes.
+    if let Some(Object::Connection(c)) = tree.get_mut(id).map(|block| &mut block.object) {
+        sk.load_all(&mut c.data);
+        *cached = c.data.cached;
+    }
+    Ok(id)
 }
 
 /// The target has the connection; from here on the socket's methods know.
@@ -228,24 +250,24 @@ fn finish(
     handover: &mut Handover<'_>,
     hwid: Hwid,
     path: Hwid,
+    bh: &Bh,
 ) -> Result<(), Refusal> {
     let layers = handover.layers.take();
     if layers.as_deref().is_some_and(|layers| !layers.intact()) {
         return Err(Refusal::DeviceDown);
     }
-    let bh = BhGuard::new();
     let delegation = connection::Delegation {
         hwid,
         path,
         dev: to.dev,
         target_of: to.target_of,
         layers,
-        tether: to.target.tether(hwid, &bh),
+        tether: to.target.tether(hwid, bh),
         cached: &handover.cached,
         trigger: handover.trigger,
         overrides: found.overrides.as_ref(),
     };
-    connection::install(sk, delegation, &bh)?;
+    connection::install(sk, delegation, bh)?;
     if to.target.device().check_open().is_err() {
         // The device leaves, and its connections may have been taken back before this one.
         upload::upload(sk, UploadReason::DeviceGone);

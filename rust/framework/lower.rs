@@ -405,6 +405,15 @@ impl Objects {
         }
     }
 
+    /// The path with this handle, while it is looked at.
+    pub(crate) fn path_now<'g>(
+        &self,
+        guard: &'g ReadGuard<'_>,
+        on: Handle,
+    ) -> Option<&'g Arc<PathObject>> {
+        Some(self.paths.get(guard, on.id)?.into_ref().object())
+    }
+
     /// The path with this handle.
     pub(crate) fn path(&self, on: Handle) -> Option<Arc<PathObject>> {
         find(&self.paths, on.id)

@@ -76,6 +76,7 @@ use crate::{
         }, //
     },
     net::{
+        context::Bh,
         devref::DevRef,
         net_device::NetDevice,
         sock::LockedSock,
@@ -83,7 +84,8 @@ use crate::{
             rcu::ReadGuard,
             spin_lock_bh::{
                 new_spinlock_bh,
-                SpinLockBh, //
+                SpinLockBh,
+                SpinLockBhGuard, //
             }, //
         },
         table::{
@@ -208,6 +210,9 @@ pub(crate) struct ObjectTable {
     neighbours: Table<NeighbourRecord>,
     #[pin]
     paths: Table<PathRecord>,
+    /// Those that were found last: connections that follow each other mostly go to one peer.
+    last_neighbour: AtomicU64,
+    last_path: AtomicU64,
     #[pin]
     state: SpinLockBh<State>,
 }
@@ -264,6 +269,8 @@ impl ObjectTable {
             layers <- Table::new(MAX_LAYERS, MAX_LAYERS),
             neighbours <- Table::new(MAX_OBJECTS, MAX_OBJECTS),
             paths <- Table::new(MAX_OBJECTS, MAX_OBJECTS),
+            last_neighbour: AtomicU64::new(0),
+            last_path: AtomicU64::new(0),
             state <- new_spinlock_bh!(State {
                 tree: 0,
                 idle: Idle::EMPTY,
@@ -274,7 +281,17 @@ impl ObjectTable {
 
     /// Takes the lock, for a transaction. Any context; not below another device's.
     pub(super) fn lock(&self) -> Transaction<'_> {
-        let mut state = self.state.lock();
+        self.begin(self.state.lock())
+    }
+
+    /// [`lock`](Self::lock) where bottom halves are disabled.
+    #[inline]
+    pub(super) fn lock_within<'o>(&'o self, bh: &'o Bh) -> Transaction<'o> {
+        self.begin(self.state.lock_within(bh))
+    }
+
+    #[inline]
+    fn begin<'o>(&'o self, mut state: SpinLockBhGuard<'o, State>) -> Transaction<'o> {
         state.tree = state.tree.wrapping_add(1) & (u64::MAX >> 16);
         Transaction {
             objects: self,
@@ -290,22 +307,25 @@ impl ObjectTable {
         family: Family,
         hop: [u8; 16],
     ) -> Option<EntryRef<'g, NeighbourRecord>> {
-        let key = NeighbourConst {
-            device: dev.ifindex() as u32,
-            family,
-            hop,
-            ..NeighbourConst::default()
-        };
-        self.neighbours.find(guard, key.hash(), |n| {
+        let same = |n: &NeighbourRecord| {
             core::ptr::eq(&*n.dev, dev) && (n.state.family, n.state.hop) == (family, hop)
-        })
+        };
+        self.neighbours
+            .find_again(guard, &self.last_neighbour, same, || {
+                let key = NeighbourConst {
+                    device: dev.ifindex() as u32,
+                    family,
+                    hop,
+                    ..NeighbourConst::default()
+                };
+                key.hash()
+            })
     }
 
     /// The next hop of `hop` by `dev`, if the target has it with a valid link address. Any
     /// context.
-    pub(super) fn knows(&self, dev: &NetDevice, hop: &Hop) -> Option<Hwid> {
-        let guard = ReadGuard::new();
-        self.find_neighbour(&guard, dev, hop.family, hop.addr)
+    pub(super) fn knows(&self, guard: &ReadGuard<'_>, dev: &NetDevice, hop: &Hop) -> Option<Hwid> {
+        self.find_neighbour(guard, dev, hop.family, hop.addr)
             .filter(|n| n.pushed().get().is_some())
             .map(|n| n.links.id())
     }

@@ -30,7 +30,10 @@ use crate::{
         tree::state::Connection, //
     },
     net::{
-        context::Bh,
+        context::{
+            Bh,
+            BhGuard, //
+        },
         sock::{
             LockedSock,
             Sock, //
@@ -130,12 +133,14 @@ impl<T: Stored> Store<T> {
     }
 
     pub(crate) fn terminate(&self, tree: &mut OffloadTree<'_, '_>) {
+        // One section for all.
+        let bh = BhGuard::new();
+        let guard = ReadGuard::within(&bh);
         self.objects.terminate(tree, |sk, hwid| {
-            let guard = ReadGuard::new();
             if let Some(entry) = self.table.get(&guard, hwid) {
                 self.device.stats().given_back(entry.give_back(sk));
             }
-            self.table.remove(hwid)
+            self.table.remove_within(hwid, &bh)
         });
     }
 
@@ -149,7 +154,7 @@ impl<T: Stored> Store<T> {
 
     pub(crate) fn tether(&self, hwid: Hwid, bh: &Bh) -> Option<Tether> {
         let guard = ReadGuard::within(bh);
-        self.table.get(&guard, hwid).map(Tether::new)
+        self.table.get(&guard, hwid).and_then(Tether::new)
     }
 
     pub(crate) fn for_each(&self, f: &mut dyn FnMut(Hwid, ARef<Sock>)) {

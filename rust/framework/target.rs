@@ -172,8 +172,8 @@ pub(crate) trait OffloadTarget: Send + Sync {
     /// Makes the objects that have no handle yet, and names them by one; takes
     /// connections over or refuses. On success the target owns a connection's delegated
     /// state from here on. From the bottom up: what an object lies on has a handle when
-    /// its turn comes, or was refused.
-    fn initiate(&self, tree: &mut OffloadTree<'_, '_>);
+    /// its turn comes, or was refused. Bottom halves are off.
+    fn initiate(&self, tree: &mut OffloadTree<'_, '_>, bh: &Bh);
 
     /// Cached state changed, of the objects whose blocks have handles: it is in the
     /// blocks. All that depends on them has it from the next frame on. An object that

@@ -41,6 +41,7 @@ use crate::{
         }, //
     },
     net::{
+        context::BhGuard,
         memcg::Charge,
         net_device::NetDevice,
         sock::LockedSock,
@@ -129,12 +130,16 @@ pub(crate) fn rerouted(sk: LockedSock<'_>, path_dev: &NetDevice) -> Result<(), R
         layers: layers.as_ref(),
         hop: &hop,
         tuple: &tuple_of(sk, layers.as_deref()),
-        known: target.device().objects().knows(path_dev, &hop),
+        known: target
+            .device()
+            .objects()
+            .knows(&ReadGuard::new(), path_dev, &hop),
     };
     if key.known.is_none() {
         sk.neighbour(false).map_err(|_| Refusal::Neighbour)?;
     }
-    let mut objects = target.device().objects().lock();
+    let bh = BhGuard::new();
+    let mut objects = target.device().objects().lock_within(&bh);
     let old = conn.path().ok_or(Refusal::DeviceDown)?;
     let moved = objects.with_spare(|objects, slots| {
         let mut tree = Tree::new(slots);
@@ -144,7 +149,7 @@ pub(crate) fn rerouted(sk: LockedSock<'_>, path_dev: &NetDevice) -> Result<(), R
                 let new = on.path;
                 if new != old {
                     let _charge = Charge::to(&sk);
-                    target.initiate(&mut tree);
+                    target.initiate(&mut tree, &bh);
                     objects.made(&tree);
                     objects.depend(new);
                 }
@@ -162,6 +167,7 @@ pub(crate) fn rerouted(sk: LockedSock<'_>, path_dev: &NetDevice) -> Result<(), R
         moved
     });
     drop(objects);
+    drop(bh);
     target.device().stats().updated(Update::Route);
     moved.unwrap_or(Err(Refusal::NoMemory))
 }

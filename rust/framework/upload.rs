@@ -50,8 +50,15 @@ use crate::{
             Batch,
             OwnedLocks, //
         },
+        context::{
+            Bh,
+            BhGuard, //
+        },
         proto,
-        record,
+        record::{
+            self,
+            Departed, //
+        },
         sock::{
             BhLock,
             LockedSock,
@@ -81,7 +88,7 @@ pub(crate) fn upload(sk: LockedSock<'_>, reason: UploadReason) {
         let mut slot = [None];
         target.terminate(&mut connection::connection_tree(&mut slot, sk, conn.hwid()));
     }
-    uploaded(sk, conn, reason);
+    uploaded(sk, conn, reason, &mut Departed::new());
 }
 
 /// The first half of an upload, for several at a time: `true` if `sk` is the connection
@@ -103,10 +110,16 @@ fn begin(sk: LockedSock<'_>, hwid: Hwid) -> bool {
 
 /// The target has terminated the connection: the host stack goes on when this returns.
 /// Any context under the socket lock.
-fn uploaded(sk: LockedSock<'_>, conn: &Record, reason: UploadReason) {
+fn uploaded(
+    sk: LockedSock<'_>,
+    conn: &Record,
+    reason: UploadReason,
+    gone: &mut Departed<Delegated>,
+) {
     let mut again = None;
+    let bh = BhGuard::new();
     if let Some((target, dev)) = conn.target().zip(conn.dev()) {
-        forget_path(conn, target);
+        forget_path(conn, target, &bh);
         if target.connections() == 0 {
             // Without memory nothing is swept before the next connection.
             let _ = filter_scan::add(dev, target);
@@ -124,15 +137,16 @@ fn uploaded(sk: LockedSock<'_>, conn: &Record, reason: UploadReason) {
         }
     }
     let _ = conn.value().step(sk, ModeEvent::Uploaded);
-    proto::remove::<SocketHooks, _>(sk, conn);
+    proto::remove::<SocketHooks, _>(sk, conn, gone, &bh);
+    drop(bh);
     sk.resume_host(false);
     if let Some((device, trigger)) = again {
         candidates::revisit(device, sk.sock(), trigger);
     }
 }
 
-fn forget_path(conn: &Record, target: &dyn OffloadTarget) {
-    let mut objects = target.device().objects().lock();
+fn forget_path(conn: &Record, target: &dyn OffloadTarget, bh: &Bh) {
+    let mut objects = target.device().objects().lock_within(bh);
     if let Some(path) = conn.take_path() {
         objects.release(target, path);
     }
@@ -173,9 +187,11 @@ fn upload_lost(sk: LockedSock<'_>, target: &dyn OffloadTarget, hwid: Hwid, reaso
         pr_warn_once!("a socket has lost its connection: who has overwritten icsk_ulp_data?\n");
         let mut slot = [None];
         target.terminate(&mut connection::connection_tree(&mut slot, sk, hwid));
-        forget_path(conn, target);
+        let bh = BhGuard::new();
+        forget_path(conn, target, &bh);
         count(conn, target, reason);
-        proto::remove::<SocketHooks, _>(sk, conn);
+        proto::remove::<SocketHooks, _>(sk, conn, &mut Departed::new(), &bh);
+        drop(bh);
         sk.resume_host(false);
         // Somebody who saved our methods may put them back: from here on each release
         // checks.
@@ -209,7 +225,7 @@ impl Owned<'_, '_> {
     /// not process are lost, and sent again.
     fn let_go(conn: &Record, target: &dyn OffloadTarget, hwid: Hwid, reason: UploadReason) {
         target.abandon(hwid);
-        forget_path(conn, target);
+        forget_path(conn, target, &BhGuard::new());
         count(conn, target, reason);
         record::detach(conn);
     }
@@ -235,7 +251,8 @@ impl Drop for Recall {
                     upload(sk, UploadReason::DeviceGone);
                     let guard = ReadGuard::new();
                     record::search::<Delegated, _>(&guard, of_it, |conn| {
-                        proto::remove::<SocketHooks, _>(sk, conn);
+                        let gone = &mut Departed::new();
+                        proto::remove::<SocketHooks, _>(sk, conn, gone, &BhGuard::new());
                     });
                 },
                 |lock| {
@@ -382,10 +399,12 @@ fn try_batch(target: &dyn OffloadTarget, reason: UploadReason, list: &[Listed]) 
     }
     target.terminate(&mut tree);
     target.device().stats().batch_back(locks.len());
+    let mut gone = Departed::new();
+    // No lock is released in it.
+    let guard = ReadGuard::new();
     for (sk, _) in locks.iter() {
-        let guard = ReadGuard::new();
         if let Some(conn) = connection::of(sk, &guard) {
-            uploaded(sk, conn, reason);
+            uploaded(sk, conn, reason, &mut gone);
         }
     }
     Ok(done)

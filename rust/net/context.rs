@@ -10,6 +10,7 @@ use core::{
         Cell,
         UnsafeCell, //
     },
+    marker::PhantomData,
     ops::Deref,
     ptr::NonNull, //
 };
@@ -173,6 +174,30 @@ impl Drop for BhOff {
     fn drop(&mut self) {
         // SAFETY: balances the call in `new`, on the same CPU.
         unsafe { bindings::toe_local_bh_enable() };
+    }
+}
+
+/// What keeps bottom halves disabled for `'a`.
+pub(in crate::net) enum Section<'a> {
+    /// It ends with this.
+    Own(BhOff),
+    /// It lasts for longer.
+    Within(PhantomData<&'a Bh>),
+}
+
+impl Section<'static> {
+    /// One that begins now.
+    #[inline(always)]
+    pub(in crate::net) fn begin() -> Self {
+        Section::Own(BhOff::new())
+    }
+}
+
+impl<'a> Section<'a> {
+    /// The one that there is.
+    #[inline(always)]
+    pub(in crate::net) fn within(_bh: &'a Bh) -> Self {
+        Section::Within(PhantomData)
     }
 }
 

@@ -40,10 +40,14 @@ use kernel::{
 };
 
 use super::{
-    context::Bh,
+    context::{
+        Bh,
+        BhGuard, //
+    },
     errno,
     record::{
         self,
+        Departed,
         Parts,
         Record,
         RecordBox, //
@@ -466,16 +470,21 @@ fn methods<H: Hooks>(sk: &Sock) -> (bindings::toe_methods, bindings::toe_methods
 }
 
 /// Puts the host stack's methods back and takes the record from the socket, as far as
-/// they are there; the record is freed after a grace period. Any context under the
-/// socket's lock.
-pub(crate) fn remove<H: Hooks, P: Parts>(sk: LockedSock<'_>, record: &Record<P>) {
-    put_back::<H, P>(&sk, record);
+/// they are there; the record is freed a grace period after `gone` is dropped. Any context
+/// under the socket's lock.
+pub(crate) fn remove<H: Hooks, P: Parts>(
+    sk: LockedSock<'_>,
+    record: &Record<P>,
+    gone: &mut Departed<P>,
+    bh: &Bh,
+) {
+    put_back::<H, P>(&sk, record, gone, bh);
 }
 
 /// [`remove`] while a task owns the socket, which `lock` proves to be locked against
 /// others: the task is not in our code, or leaves it without using the record again.
 pub(crate) fn remove_under_owner<H: Hooks, P: Parts>(lock: &BhLock<'_>, record: &Record<P>) {
-    put_back::<H, P>(lock.sock(), record);
+    put_back::<H, P>(lock.sock(), record, &mut Departed::new(), &BhGuard::new());
     // SAFETY: live by the invariant of `Sock`, and `lock` is its spin lock, held: the owner,
     // who runs what is deferred when he lets the socket go, cannot do so meanwhile.
     unsafe { bindings::toe_sk_resume_later(lock.sock().as_ptr()) }
@@ -494,7 +503,7 @@ pub(crate) fn heal(sk: LockedSock<'_>) {
 }
 
 /// The socket is locked: `remove` and `remove_under_owner` have the proof of it.
-fn put_back<H: Hooks, P: Parts>(sk: &Sock, record: &Record<P>) {
+fn put_back<H: Hooks, P: Parts>(sk: &Sock, record: &Record<P>, gone: &mut Departed<P>, bh: &Bh) {
     P::leaves(record.value());
     let (of, to) = methods::<H>(sk);
     let record_ptr = ptr::from_ref(record).cast();
@@ -505,7 +514,7 @@ fn put_back<H: Hooks, P: Parts>(sk: &Sock, record: &Record<P>) {
     // compared.
     unsafe { bindings::toe_sk_disclaim(sk.as_ptr(), &of, &to, record_ptr, ulp) };
     ulp::put(ulp);
-    record::unlist(record);
+    record::unlist(record, gone, bh);
 }
 
 /// The record [`install`] put there. `P` is the one type ever put there.

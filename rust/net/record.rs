@@ -8,6 +8,7 @@
 
 use core::{
     cell::UnsafeCell,
+    marker::PhantomData,
     mem::{
         offset_of,
         size_of,
@@ -117,7 +118,8 @@ pub(crate) type RecordBox<P> = slab::SlabBox<Record<P>, Records>;
 /// record back when it lets it go. It is followed under the list's lock.
 ///
 /// The record lives until `refs` is 0. One of them stands for being found by the socket or in
-/// the list, and is given up a grace period after [`unlist`], the other one for a detachment.
+/// the list, and is given up a grace period after [`unlist`], by [`Departed`], the other one for
+/// a detachment.
 ///
 /// `attached` is initialised until a grace period after `detached` was set, which happens
 /// once, to a listed record.
@@ -227,11 +229,22 @@ impl<P: Parts> Record<P> {
 
     /// # Safety
     ///
-    /// Called by RCU for a record given to [`unlist`].
+    /// Called by RCU for the first record of a [`Departed`].
     unsafe extern "C" fn free_now(head: *mut bindings::callback_head) {
-        // SAFETY: `head` is the field of a record, whose one reference for being found
-        // `unlist()` has left to this call; a grace period is over.
-        unsafe { Self::put(head.byte_sub(UNLIST_RCU).cast()) }
+        // SAFETY: `head` is the field of a record, which heads a chain by the type invariant of
+        // `Departed`, whose references have been left to this call; a grace period is over. The
+        // next one is read before a record goes.
+        unsafe {
+            let mut at: *mut Self = head.byte_sub(UNLIST_RCU).cast();
+            while !at.is_null() {
+                let next = (*(*at).links()).next;
+                Self::put(at);
+                at = match next.is_null() {
+                    true => ptr::null_mut(),
+                    false => next.byte_sub(offset_of!(Self, links)).cast(),
+                };
+            }
+        }
     }
 
     /// # Safety
@@ -383,14 +396,47 @@ pub(in crate::net) unsafe fn list<P: Parts>(record: NonNull<Record<P>>, _bh: &Bh
     unsafe { LIST.lock().push(links) };
 }
 
+/// Records that have left their sockets. When this is dropped they are given to RCU, all in one
+/// piece: a callback for each would cost more than what it does.
+///
+/// # Invariants
+///
+/// Null, or the links of the first of a chain, by `next` up to null: of records from
+/// `Box::into_raw()` that are not listed, and whose references for being found are this value's.
+pub(crate) struct Departed<P: Parts>(*mut Links, PhantomData<P>);
+
+impl<P: Parts> Departed<P> {
+    /// None yet.
+    pub(crate) const fn new() -> Self {
+        // INVARIANT: null.
+        Departed(ptr::null_mut(), PhantomData)
+    }
+}
+
+impl<P: Parts> Drop for Departed<P> {
+    fn drop(&mut self) {
+        if self.0.is_null() {
+            return;
+        }
+        // SAFETY: by the type invariant of a record, live by its reference, which with those of
+        // the chain is left to the callback. The head is that record's, and used for nothing else.
+        unsafe {
+            let first = Record::<P>::of(self.0);
+            bindings::call_rcu(first.disguise.rcu.get(), Some(Record::<P>::free_now));
+        }
+    }
+}
+
 /// The record no longer belongs to its socket, and cannot be found by it. Under the
 /// socket's lock.
-pub(in crate::net) fn unlist<P: Parts>(record: &Record<P>) {
+pub(in crate::net) fn unlist<P: Parts>(record: &Record<P>, gone: &mut Departed<P>, _bh: &Bh) {
+    let links = record.links();
     // SAFETY: those of a live record.
-    if with(|list| unsafe { list.remove(record.links()) }) {
-        // SAFETY: the callback gives up the reference for being found, once: the record was
-        // listed until now. The head is the record's, and used for nothing else.
-        unsafe { bindings::call_rcu(record.disguise.rcu.get(), Some(Record::<P>::free_now)) }
+    if unsafe { LIST.lock().remove(links) } {
+        // SAFETY: of one that is not listed from here on only `prev` is looked at by others.
+        unsafe { (*links).next = gone.0 };
+        // INVARIANT: it was listed until now, and so its reference was nobody else's.
+        gone.0 = links;
     }
 }
 

@@ -22,18 +22,23 @@ use core::{
     sync::atomic::{
         AtomicPtr,
         AtomicU32,
+        AtomicU64,
         Ordering, //
     }, //
 };
 
 use kernel::{
     alloc::Allocator,
-    ffi::c_void,
+    ffi::{
+        c_ulong,
+        c_void, //
+    },
     prelude::*,
     types::Opaque, //
 };
 
 use super::{
+    context::Bh,
     memcg,
     sync::{
         rcu::ReadGuard,
@@ -70,9 +75,11 @@ pub(crate) struct Links<T> {
     next: AtomicPtr<T>,
     hash: u32,
     /// References: the table's, and those of [`Tether`]s. [`GONE`] besides, once it was
-    /// taken out.
+    /// taken out: from then on there are no new ones.
     refs: AtomicU32,
     id: Hwid,
+    /// RCU's, to free the entry; before that, of an entry that has left its [`Tether`]s
+    /// behind, which grace period has to be over ([`Links::grace`]).
     rcu: Opaque<bindings::callback_head>,
 }
 
@@ -83,8 +90,8 @@ const GONE: u32 = 1 << 31;
 // table, followed under RCU only; `rcu` is RCU's once the entry was taken out, and may be freed
 // on any CPU.
 unsafe impl<T> Send for Links<T> {}
-// SAFETY: `next` and `refs` are atomic, `hash` and `id` constant. `rcu` is touched by
-// `Table::remove()` alone, once: the slot that leads there is empty afterwards.
+// SAFETY: `next` and `refs` are atomic, `hash` and `id` constant. `rcu` is touched by `retire()`,
+// once, before it gives the table's reference up, and by who gives the last one up.
 unsafe impl<T> Sync for Links<T> {}
 
 impl<T> Links<T> {
@@ -103,6 +110,12 @@ impl<T> Links<T> {
     #[inline]
     pub(crate) fn id(&self) -> Hwid {
         self.id
+    }
+
+    /// Where the number of a grace period is kept (`get_state_synchronize_rcu()`).
+    #[inline]
+    fn grace(&self) -> *mut c_ulong {
+        self.rcu.get().cast()
     }
 }
 
@@ -163,8 +176,8 @@ const PAGE: usize = 4096;
 /// # Invariants
 ///
 /// Every pointer in a bucket chain or a slot is a live entry from
-/// `Box::into_raw()`, of which the table has a reference until a grace period after its
-/// removal.
+/// `Box::into_raw()`, of which the table has a reference until its removal. It is freed a grace
+/// period after that, or later.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Table<T: Node> {
     buckets: KVVec<AtomicPtr<BucketPage<T>>>,
@@ -307,8 +320,8 @@ impl<T: Node> Table<T> {
     ) -> Option<EntryRef<'g, T>> {
         let mut p = self.bucket(hash)?.load(Ordering::Acquire);
         // SAFETY: null, or an entry that was in a chain within the guard's section: by the type
-        // invariant the table has a reference to it until a grace period after its removal,
-        // which that section holds up. It was complete when its address was stored.
+        // invariant it is not freed before a grace period after its removal, which that section
+        // holds up. It was complete when its address was stored.
         while let Some(entry) = unsafe { p.as_ref() } {
             let links = entry.links();
             if links.hash == hash && same(entry) {
@@ -317,6 +330,26 @@ impl<T: Node> Table<T> {
             p = links.next.load(Ordering::Acquire);
         }
         None
+    }
+
+    /// [`find`](Self::find), which first looks whether it is the entry that was found the last
+    /// time: `last` is its identifier. `hash` is not asked for then.
+    #[inline]
+    pub(crate) fn find_again<'g>(
+        &self,
+        guard: &'g ReadGuard<'_>,
+        last: &AtomicU64,
+        same: impl Fn(&T) -> bool,
+        hash: impl FnOnce() -> u32,
+    ) -> Option<EntryRef<'g, T>> {
+        let id = Hwid::from_raw(last.load(Ordering::Relaxed));
+        let found = id.and_then(|id| self.get(guard, id));
+        if let Some(entry) = found.filter(|entry| same(entry)) {
+            return Some(entry);
+        }
+        let entry = self.find(guard, hash(), same)?;
+        last.store(entry.links().id.raw(), Ordering::Relaxed);
+        Some(entry)
     }
 
     #[inline]
@@ -338,7 +371,7 @@ impl<T: Node> Table<T> {
     #[inline]
     pub(crate) fn at<'g>(&self, _guard: &'g ReadGuard<'_>, index: u32) -> Option<EntryRef<'g, T>> {
         // SAFETY: null, or an entry that was in its slot within the guard's section, which holds
-        // up the grace period until which the table, by its invariant, has a reference to it.
+        // up the grace period before which it is, by the type invariant, not freed.
         unsafe { self.entry_ptr(index).as_ref() }.map(EntryRef)
     }
 
@@ -360,6 +393,14 @@ impl<T: Node> Table<T> {
         Inserter {
             table: self,
             writer: self.writer.lock(),
+        }
+    }
+
+    /// [`inserter`](Self::inserter) where bottom halves are disabled.
+    pub(crate) fn inserter_within<'a>(&'a self, bh: &'a Bh) -> Inserter<'a, T> {
+        Inserter {
+            table: self,
+            writer: self.writer.lock_within(bh),
         }
     }
 
@@ -391,7 +432,16 @@ impl<T: Node> Table<T> {
 
     /// Takes the entry out; it is freed after a grace period. `false`: stale.
     pub(crate) fn remove(&self, hwid: Hwid) -> bool {
-        let mut writer = self.writer.lock();
+        self.take_out(hwid, self.writer.lock())
+    }
+
+    /// [`remove`](Self::remove) where bottom halves are disabled.
+    pub(crate) fn remove_within(&self, hwid: Hwid, bh: &Bh) -> bool {
+        self.take_out(hwid, self.writer.lock_within(bh))
+    }
+
+    #[inline]
+    fn take_out(&self, hwid: Hwid, mut writer: SpinLockBhGuard<'_, Slots>) -> bool {
         // SAFETY: `writer` holds the lock until this function returns, and `places`, the only
         // such value here, goes before it.
         let mut places = unsafe { Locked::assume(self) };
@@ -406,7 +456,7 @@ impl<T: Node> Table<T> {
             return false;
         }
         // SAFETY: it was in its slot until here, and only who holds the writer lock takes entries
-        // out: the table's reference, given up below after a grace period, keeps it.
+        // out: the table's reference, given up below, keeps it.
         let links = unsafe { (*entry).links() };
         let mut cell = self.bucket(links.hash);
         while let Some(c) = cell {
@@ -419,12 +469,9 @@ impl<T: Node> Table<T> {
             // is held: the table has its reference by the type invariant.
             cell = unsafe { p.as_ref() }.map(|e| &e.links().next);
         }
-        links.refs.fetch_or(GONE, Ordering::Relaxed);
-        // SAFETY: out of slot and chain, so that no new reader finds it, and queued once, as its
-        // slot is empty. The callback, which runs when the old readers are gone, is the one for
-        // entries of this type, and gets the address of its `rcu` field. `barrier()` waits for it
-        // before the module goes.
-        unsafe { bindings::call_rcu(links.rcu.get(), Some(free_entry::<T>)) };
+        // SAFETY: out of slot and chain, so that no new reader finds it, once, as its slot is
+        // empty.
+        unsafe { retire::<T>(entry) };
         true
     }
 }
@@ -527,16 +574,57 @@ impl<T: Node> Inserter<'_, T> {
 
 /// # Safety
 ///
-/// An RCU callback for the `rcu` field of a removed entry.
+/// An RCU callback for the `rcu` field of an entry that has no reference left.
 unsafe extern "C" fn free_entry<T: Node>(head: *mut bindings::callback_head) {
     let offset = T::LINKS_OFFSET + core::mem::offset_of!(Links<T>, rcu);
     // SAFETY: `head` is the `rcu` field of an entry from `Box::into_raw()`, whose `Links` lie at
-    // `LINKS_OFFSET` as `Node` promises: so many bytes before it the entry begins. The reference
-    // is the table's, which it gave up when it queued this callback.
-    unsafe { put_entry::<T>(head.cast::<u8>().sub(offset).cast()) };
+    // `LINKS_OFFSET` as `Node` promises: so many bytes before it the entry begins. It was taken
+    // out before this callback was queued, which was done once: no reader is left.
+    drop(unsafe { Box::<T, T::Memory>::from_raw(head.cast::<u8>().sub(offset).cast()) });
 }
 
-/// Gives a reference up; with the last one goes the entry.
+/// Frees an entry that is in no table any more when its readers are gone.
+///
+/// # Safety
+///
+/// `entry` is a `T` from `Box::into_raw()`, which no new reader finds. It has no reference
+/// left, and this is called once for it.
+unsafe fn free_later<T: Node>(entry: *mut T) {
+    // SAFETY: an entry by this function's contract, and nobody else frees it. The callback, which
+    // runs when the old readers are gone, is the one for entries of this type, and gets the
+    // address of its `rcu` field, of which nobody has another use. `barrier()` waits for it before
+    // the module goes.
+    unsafe { bindings::call_rcu((*entry).links().rcu.get(), Some(free_entry::<T>)) };
+}
+
+/// Gives up the table's reference to an entry that it has no more.
+///
+/// One that has [`Tether`]s is left to the last of them, which is mostly dropped by RCU, too: a
+/// callback is spared if the grace period from here on is over by then.
+///
+/// # Safety
+///
+/// `entry` is a `T` from `Box::into_raw()`, which no new reader finds, and of which the table
+/// has a reference. This is called once for it.
+#[inline]
+unsafe fn retire<T: Node>(entry: *mut T) {
+    // SAFETY: kept by the table's reference.
+    let links = unsafe { (*entry).links() };
+    // Nobody gets another one from here on.
+    if links.refs.fetch_or(GONE, Ordering::AcqRel) != 1 {
+        // SAFETY: `rcu` is this context's until the reference goes: who gives up the last one
+        // looks there, after that, and no RCU callback is queued. Any context.
+        unsafe { links.grace().write(bindings::get_state_synchronize_rcu()) };
+        if links.refs.fetch_sub(1, Ordering::AcqRel) & !GONE != 1 {
+            return;
+        }
+    }
+    // SAFETY: as this function requires. There was no reference but the table's, or that was the
+    // last one.
+    unsafe { free_later(entry) };
+}
+
+/// Gives a [`Tether`]'s reference up; with the last one goes the entry.
 ///
 /// # Safety
 ///
@@ -545,14 +633,20 @@ unsafe fn put_entry<T: Node>(entry: *mut c_void) {
     let entry = entry.cast::<T>();
     // SAFETY: an entry by this function's contract, kept by the caller's reference until the
     // subtraction.
-    let refs = unsafe { (*entry).links() }
-        .refs
-        .fetch_sub(1, Ordering::AcqRel);
-    if refs & !GONE == 1 {
+    let links = unsafe { (*entry).links() };
+    if links.refs.fetch_sub(1, Ordering::AcqRel) & !GONE != 1 {
+        return;
+    }
+    // The table's reference was given up before, by `retire()`, which found this one.
+    // SAFETY: written there before; no RCU callback is queued. Any context.
+    if unsafe { bindings::poll_state_synchronize_rcu(links.grace().read()) } {
         // SAFETY: from `Box::into_raw()` by this function's contract. That was the last reference,
-        // so that nobody frees it twice: the table's is given up a grace period after the removal,
-        // when no `EntryRef` is left, and every `Tether` had one of its own.
+        // so that nobody frees it twice, and a grace period is over since the removal: no
+        // `EntryRef` is left.
         drop(unsafe { Box::<T, T::Memory>::from_raw(entry) });
+    } else {
+        // SAFETY: it was taken out of its table, and had this reference only.
+        unsafe { free_later(entry) };
     }
 }
 
@@ -595,16 +689,19 @@ unsafe impl Send for Tether {}
 unsafe impl Sync for Tether {}
 
 impl Tether {
-    /// To this entry. Any context.
-    pub(crate) fn new<T: Node + 'static>(entry: EntryRef<'_, T>) -> Self {
+    /// To this entry; `None` if it was taken out of its table. Any context.
+    pub(crate) fn new<T: Node + 'static>(entry: EntryRef<'_, T>) -> Option<Self> {
         let entry = entry.into_ref();
-        entry.links().refs.fetch_add(1, Ordering::Relaxed);
-        // INVARIANT: the reference was just taken: the table's, without which there is no
-        // `EntryRef`, has kept the entry until then.
-        Tether {
+        let more = |refs: u32| (refs & GONE == 0).then_some(refs + 1);
+        let refs = &entry.links().refs;
+        refs.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+            .ok()?;
+        // INVARIANT: the reference was just taken: the table had its own until then, as the entry
+        // was not taken out.
+        Some(Tether {
             entry: NonNull::from(entry).cast(),
             of: const { &EntryType::of::<T>() },
-        }
+        })
     }
 
     /// The entry, if it is a `T`, and in its table at this moment. Any context.
@@ -653,6 +750,9 @@ impl<T: Node> PinnedDrop for Table<T> {
 
 /// Waits until every removed entry of every table is freed. Process context.
 pub(crate) fn barrier() {
-    // SAFETY: it asks for process context only, in which this is called.
-    unsafe { bindings::rcu_barrier() }
+    // The second time for entries whose last reference a callback gave up.
+    for _ in 0..2 {
+        // SAFETY: it asks for process context only, in which this is called.
+        unsafe { bindings::rcu_barrier() }
+    }
 }

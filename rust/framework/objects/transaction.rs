@@ -203,9 +203,11 @@ impl Transaction<'_> {
             push_neighbour(target, &neighbour, NeighbourWord::new(cached));
         }
         let on = neighbour.links.id();
-        let path = objects.paths.find(&guard, state.hash(on), |path| {
-            path.state == state && path.on == on
-        });
+        let same = |path: &PathRecord| path.state == state && path.on == on;
+        let hash = || state.hash(on);
+        let path = objects
+            .paths
+            .find_again(&guard, &objects.last_path, same, hash);
         let Some(path) = path else {
             self.news = true;
             let _charge = Charge::to(sk);

@@ -25,7 +25,7 @@ use crate::{
     bindings,
     net::context::{
         Bh,
-        BhOff, //
+        Section, //
     }, //
 };
 
@@ -59,7 +59,7 @@ impl<'a> ReadGuard<'a> {
 
     /// As [`within`](Self::within).
     #[inline(always)]
-    pub(in crate::net) fn beside(_bh: &'a BhOff) -> Self {
+    pub(in crate::net) fn beside(_bh: &'a Section<'_>) -> Self {
         ReadGuard {
             _guard: None,
             _within: PhantomData,

@@ -23,7 +23,10 @@ use kernel::{
 };
 
 use super::rcu::ReadGuard;
-use crate::net::context::BhOff;
+use crate::net::context::{
+    Bh,
+    Section, //
+};
 
 /// Makes the initialiser of a [`SpinLockBh`], which lockdep knows by the place of this call.
 macro_rules! new_spinlock_bh {
@@ -57,10 +60,19 @@ impl<T> SpinLockBh<T> {
     /// Disables bottom halves and takes the lock. Any context but hard interrupts.
     #[inline]
     pub(crate) fn lock(&self) -> SpinLockBhGuard<'_, T> {
-        let bh = BhOff::new();
+        let bh = Section::begin();
         SpinLockBhGuard {
             guard: self.inner.lock(),
             bh,
+        }
+    }
+
+    /// Takes the lock where bottom halves are disabled already.
+    #[inline]
+    pub(crate) fn lock_within<'a>(&'a self, bh: &'a Bh) -> SpinLockBhGuard<'a, T> {
+        SpinLockBhGuard {
+            guard: self.inner.lock(),
+            bh: Section::within(bh),
         }
     }
 }
@@ -69,7 +81,7 @@ impl<T> SpinLockBh<T> {
 pub(crate) struct SpinLockBhGuard<'a, T> {
     // Dropped in this order.
     guard: SpinLockGuard<'a, T>,
-    bh: BhOff,
+    bh: Section<'a>,
 }
 
 impl<T> SpinLockBhGuard<'_, T> {
