@@ -125,16 +125,9 @@ fn section<N: Nic>(
     let least = if lock.is_some() { 1 } else { want };
     let bytes = transfer(&pair, entry, &other, msg, want, least, bh)?;
     if bytes.is_some() {
-        pair.with_to(|to| come(to, &guard));
+        pair.with_to(|to| host::data_ready(to, &guard));
     }
     Ok(bytes)
-}
-
-/// Bytes have come, perhaps with an ACK: readers and writers are told.
-#[inline(always)]
-fn come(to: LockedSock<'_>, guard: &ReadGuard<'_>) {
-    to.check_space();
-    host::data_ready(to, guard);
 }
 
 /// The entry of the other end.
@@ -149,6 +142,17 @@ fn other_end<'a, N: Nic>(
     if let Some(other) = last.and_then(|hwid| peer.engine().get(guard, hwid)) {
         return Ok(other);
     }
+    look_up(entry, &peer, guard)
+}
+
+/// See [`other_end`].
+#[cold]
+#[inline(never)]
+fn look_up<'a, N: Nic>(
+    entry: &Entry<N>,
+    peer: &'a N,
+    guard: &'a ReadGuard<'_>,
+) -> Result<EntryRef<'a, Entry<N>>, Why> {
     let other = peer.engine().find(guard, &entry.tuple.reversed());
     let other = other.ok_or(Why::Special)?;
     entry.other.store(other.hwid().raw(), Relaxed);
@@ -191,16 +195,14 @@ pub(super) fn flush<N: Nic>(entry: &Entry<N>, lock: &UserLock<'_>, bh: &Bh) -> b
     let moved = other_end(entry, &guard, bh)
         .and_then(|other| move_queue(entry, &other, Some(lock), &guard, bh));
     match moved {
-        Ok(Some(bytes)) => {
-            stats.passed(bytes);
-            sk.check_space();
-        }
+        Ok(Some(bytes)) => stats.passed(bytes),
         Ok(None) => {}
         Err(why) => {
             stats.not_passed(why);
             entry.awaits_read.take();
         }
     }
+    sk.check_space();
     let waits = entry.awaits_read.is_set();
     if waits {
         // If its reader goes by ways of the host's, and does not empty the queue.
@@ -224,17 +226,16 @@ pub(super) fn pull<N: Nic>(entry: &Entry<N>, bh: &Bh) -> Pulled {
     };
     let stats = other.nic.engine().stats();
     match moved {
-        Ok(None) => return Pulled::Done,
-        Ok(Some(bytes)) => {
-            stats.passed(bytes);
-            let lock = other.sk.bh_lock(bh);
-            if let Some(sk) = lock.try_own() {
-                sk.check_space();
-                return Pulled::Done;
-            }
-        }
+        Ok(Some(bytes)) => stats.passed(bytes),
+        Ok(None) => {}
         Err(why) => stats.not_passed(why),
     }
+    let lock = other.sk.bh_lock(bh);
+    let told = lock.try_own().map(|sk| sk.check_space());
+    if moved.is_ok() && told.is_some() {
+        return Pulled::Done;
+    }
+    // To the backlog, if a task owns it.
     other.awaits_read.take();
     Pulled::ByFrames
 }
@@ -276,7 +277,7 @@ fn move_queue<N: Nic>(
     if bytes == 0 {
         return Ok(None);
     }
-    pair.with_to(|to| come(to, guard));
+    pair.with_to(|to| host::data_ready(to, guard));
     Ok(Some(bytes))
 }
 
@@ -297,6 +298,10 @@ fn settled<N: Nic>(
         b.write_seq = b.snd_nxt;
     }
     short_cut::arrived(&a, &b)?;
+    if b.snd_una != b.snd_nxt && to.waits_for_space() {
+        // It is told when a frame brings the ACK.
+        return Err(Why::Queued);
+    }
     for (end, sk, entry, by) in [(a, from, entry, to), (b, to, other, from)] {
         if end.snd_una != end.snd_nxt {
             sk.take_ack(bh);
@@ -369,7 +374,8 @@ fn transfer<N: Nic>(
     let (from, to) = (pair.from(), pair.to());
     let (a, b) = (from.short_end(), to.short_end());
     if let Err(why) = short_cut::clear(&a, &b) {
-        if a.write_seq != a.snd_nxt {
+        // Who waits for that is told of an ACK where the send queue is moved.
+        if a.write_seq != a.snd_nxt || from.waits_for_space() {
             return Err(why);
         }
         settled(pair, entry, other, bh)?;

@@ -144,6 +144,7 @@ bool toe_tcp_rmem_schedule(struct sock *sk, struct sk_buff *skb);
 bool toe_tcp_queue_rcv(struct sock *sk, struct sk_buff *skb, u32 hdr_len,
 		       bool predicted, bool *stolen);
 void toe_tcp_check_space(struct sock *sk);
+bool toe_tcp_waits_for_space(const struct sock *sk);
 bool toe_tcp_delack(struct sock *sk, u32 ato);
 void toe_tcp_ack_sent(struct sock *sk);
 void toe_tcp_defer_ack(struct sock *sk);

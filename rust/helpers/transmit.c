@@ -376,6 +376,12 @@ void toe_tcp_check_space(struct sock *sk)
 		toe_tcp_new_space(sk);
 }
 
+/* Does somebody wait until the send buffer has room? */
+bool toe_tcp_waits_for_space(const struct sock *sk)
+{
+	return sk->sk_socket && test_bit(SOCK_NOSPACE, &sk->sk_socket->flags);
+}
+
 /*
  * __tcp_transmit_skb(), less what is the frame's, and tcp_event_new_data_sent(): from
  * the write queue to the retransmit queue.

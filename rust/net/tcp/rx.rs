@@ -217,6 +217,13 @@ impl LockedSock<'_> {
         unsafe { bindings::toe_tcp_check_space(self.as_ptr()) }
     }
 
+    /// Returns whether somebody waits until the send buffer has room.
+    pub(crate) fn waits_for_space(&self) -> bool {
+        // SAFETY: live and locked by the type invariant, so that its `struct socket`, if it has
+        // one, stays; the callee reads a flag of it.
+        unsafe { bindings::toe_tcp_waits_for_space(self.as_ptr()) }
+    }
+
     /// Returns whether the socket already has the memory for this frame.
     #[inline]
     pub(crate) fn has_reserved(&self, skb: &SkBuff) -> bool {
