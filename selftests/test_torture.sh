@@ -41,6 +41,7 @@ settings() { # NAMESPACE
 		echo 200 >tcp_retries2
 		echo 20 >tcp_orphan_retries
 		echo 20 >tcp_syn_retries
+		echo 20 >tcp_synack_retries
 		echo 0 >icmp_ratelimit
 		echo 1000 >tcp_challenge_ack_limit
 		cd ../ipv6
@@ -122,11 +123,28 @@ calm() {
 	true
 }
 
+# What the two ends have, for whoever looks for the cause of a failure.
+state_of() { # NAMESPACE DEVICE
+	echo "--- $1: addresses, routes, neighbours"
+	ip -n "$1" -d -s link show "$2"
+	ip -n "$1" addr show "$2"
+	ip -n "$1" route
+	ip -n "$1" -6 route
+	ip -n "$1" -s neigh
+	echo "--- $1: sockets"
+	ip netns exec "$1" ss -tanieo
+	echo "--- $1: counters that are not zero"
+	ip netns exec "$1" nstat -as
+	ip netns exec "$1" ethtool -S "$2" | grep -v ': 0$'
+}
+
 torture() {
 	local rc
 	mkdir -p "$WORK/mnt"
+	{ declare -f state_of; echo "state_of $A $DA; state_of $B $DB"; } >"$WORK/state"
 	# shellcheck disable=SC2086
-	"$BIN/toe_torture" --dir "$WORK/mnt" --seed "$TORTURE_SEED" "${pace[@]}" "$@" $TORTURE_ARGS $A $B $R
+	"$BIN/toe_torture" --dir "$WORK/mnt" --seed "$TORTURE_SEED" "${pace[@]}" \
+		--on-failure "bash $WORK/state 2>&1 | sed 's/^/#   /'" "$@" $TORTURE_ARGS $A $B $R
 	rc=$?
 	calm
 	return $rc
@@ -180,9 +198,7 @@ up=router_up
 # TORTURE_DIRECT=1: so, but by frames.
 if is_short || [ -n "$TORTURE_DIRECT" ]; then
 	up=direct_up
-	# Nor is there anybody to tell one end of the other one's MTU: longer frames would be lost
-	# for good.
-	TORTURE_ARGS="--never inject,netem,mtu $TORTURE_ARGS"
+	TORTURE_ARGS="--direct --never inject,netem $TORTURE_ARGS"
 fi
 $up || skip_all "cannot set up a router: no forwarding in this kernel?"
 run flips planted_byte

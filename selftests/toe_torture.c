@@ -138,6 +138,9 @@ void fail(const struct tconn *c, const char *fmt, ...)
 	}
 	events_recent();
 	fflush(stdout);
+	/* The sockets are still there, and whatever the events left behind. */
+	if (opt.on_failure && system(opt.on_failure))
+		printf("#   %s failed\n", opt.on_failure);
 	_exit(1);
 }
 
@@ -165,6 +168,7 @@ static void plan(struct tconn *c, unsigned int slot, unsigned int number)
 		c->half[side].len = one_in(&rng, 3) ? 1 + rnd_below(&rng, opt.max_len) :
 			rnd_size(&rng, opt.max_len);
 	}
+	c->quiet = opt.direct && one_in(&rng, 2);
 	c->corrupt = opt.corrupt && slot == 0 && number == 0;
 	if (c->corrupt) {
 		c->how = END_SHUTDOWN;
@@ -185,6 +189,7 @@ static bool establish(struct slot *s, struct tconn *c)
 	fd = tcp_connect(ns_addr[server][c->v6], PORT + s->index);
 	if (fd < 0)
 		return false;
+	c->end[c->client].fd = fd;
 	/* One that gave up earlier may be in the queue before ours. */
 	for (i = 0; i < 100; i++) {
 		if (poll(&p, 1, 1000) != 1)
@@ -194,12 +199,12 @@ static bool establish(struct slot *s, struct tconn *c)
 		if (peer < 0)
 			continue;
 		if (ntohs(((struct sockaddr_in *)&ss)->sin_port) == local_port(fd)) {
-			c->end[c->client].fd = fd;
 			c->end[server].fd = peer;
 			return true;
 		}
 		close(peer);
 	}
+	c->end[c->client].fd = -1;
 	close(fd);
 	return false;
 }
@@ -297,8 +302,9 @@ static void watch(uint64_t clear)
 		} else if (clear - s->since > opt.stall * 1000ull) {
 			if (c)
 				fail(c, "no progress for %u s of clear weather", opt.stall);
-			fail(NULL, "slot %u: no connection could be made for %u s of clear weather", i,
-			     opt.stall);
+			c = &s->memory;
+			fail(c, "no connection could be made for %u s of clear weather: %s", opt.stall,
+			     c->end[c->client].fd < 0 ? "it does not connect" : "it is not accepted");
 		}
 	}
 }
@@ -336,7 +342,12 @@ static void report(void)
 	printf("# by other threads: %llu options set on connections, %llu of them kTLS; %llu put into a sockmap\n",
 	       (unsigned long long)totals.foreign, (unsigned long long)totals.tls,
 	       (unsigned long long)totals.sockmap);
-	printf("# user buffers: %llu posted, %llu bytes placed\n", flips("toe_buf_posted"),
+	printf("# short cut: %llu bytes in %llu sections; frames, of a:", flips("toe_short_bytes"),
+	       flips("toe_short_writes"));
+	ethtool_print(DEV_A, "toe_short_left_");
+	printf("; of b:");
+	ethtool_print(DEV_B, "toe_short_left_");
+	printf("\n# user buffers: %llu posted, %llu bytes placed\n", flips("toe_buf_posted"),
 	       flips("toe_buf_direct_bytes"));
 	printf("# uploads of a:");
 	ethtool_print(DEV_A, "toe_upload_");
@@ -389,9 +400,11 @@ static void usage(void)
 		"  --only A,B     these kinds of events only\n"
 		"  --never A,B    all kinds but these\n"
 		"  --host         nothing is offloaded: whose fault is it?\n"
+		"  --direct       the two ends are side by side\n"
 		"  --corrupt      one wrong byte is sent: has to fail\n"
 		"  --progress FD  a line there every 5 s\n"
 		"  --dir DIR      a directory to mount things over (/run)\n"
+		"  --on-failure C a command for the shell, while all is as it was when the run failed\n"
 		"  --verbose      each event as it comes\n");
 	exit(2);
 }
@@ -403,7 +416,7 @@ static void parse(int argc, char **argv)
 		{ "max", 1, NULL, 'm' }, { "pace", 1, NULL, 'p' }, { "stall", 1, NULL, 'w' },
 		{ "only", 1, NULL, 'o' }, { "never", 1, NULL, 'x' }, { "corrupt", 0, NULL, 'c' },
 		{ "progress", 1, NULL, 'f' }, { "dir", 1, NULL, 'd' }, { "host", 0, NULL, 'h' }, { "verbose", 0, NULL, 'v' },
-		{ 0 },
+		{ "on-failure", 1, NULL, 'F' }, { "direct", 0, NULL, 'D' }, { 0 },
 	};
 	int o;
 
@@ -420,7 +433,9 @@ static void parse(int argc, char **argv)
 		case 'c': opt.corrupt = true; break;
 		case 'f': opt.progress = atoi(optarg); break;
 		case 'd': opt.dir = optarg; break;
+		case 'F': opt.on_failure = optarg; break;
 		case 'h': opt.host = true; break;
+		case 'D': opt.direct = true; break;
 		case 'v': opt.verbose = true; break;
 		default: usage();
 		}

@@ -6,6 +6,10 @@
  * (torture_net.c). test_torture.sh sets up what the names here stand for:
  *
  *   a: toe0 ---- ra :router: rb ---- toe1 :b
+ *
+ * or, with --direct, where each end has the other one's gateway as an address:
+ *
+ *   a: toe0 ---- toe1 :b
  */
 #ifndef TOE_SELFTESTS_TORTURE_H
 #define TOE_SELFTESTS_TORTURE_H
@@ -24,11 +28,13 @@ struct torture_opts {
 	size_t max_len;
 	bool corrupt, verbose;
 	bool host;		/* nothing is offloaded */
+	bool direct;		/* no router */
 	int progress;		/* descriptor for lines of progress, or -1 */
 	const char *only;	/* kinds of events, comma separated, or all */
 	const char *never;
 	const char *ns[NS_COUNT];
 	const char *dir;	/* an empty directory to mount things over */
+	const char *on_failure;	/* a command, or NULL */
 };
 
 extern struct torture_opts opt;
@@ -79,6 +85,7 @@ struct tconn {
 	unsigned int slot, number;
 	uint64_t seed;
 	bool v6, urgent, corrupt;
+	bool quiet;			/* few options, and a writer often waits for its reader */
 	unsigned int client;		/* the end that opened it */
 	enum how_closed how;
 	unsigned int closer;		/* the end that closes or aborts */
@@ -144,6 +151,10 @@ void net_init(void);
 /* The calling thread goes there. */
 void net_enter(enum ns ns);
 enum ns ns_of(enum dev dev);
+/* The device at the other end of the link. */
+enum dev peer_of(enum dev dev);
+/* One that connections go by. */
+enum dev some_dev(uint64_t *rng);
 int link_up(enum dev dev, bool up);
 int link_mtu(enum dev dev, unsigned int mtu);
 int link_address(enum dev dev, const uint8_t mac[6]);

@@ -22,6 +22,7 @@
 #include <linux/ethtool.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
+#include <linux/tcp.h>
 
 #define DEBUGFS "/sys/kernel/debug/"
 
@@ -332,7 +333,7 @@ static bool do_qdisc(uint64_t *rng)
 
 static bool do_link(uint64_t *rng)
 {
-	unsigned int dev = rnd_below(rng, DEV_COUNT);
+	unsigned int dev = some_dev(rng);
 	unsigned int ms = rnd_size(rng, 700);
 
 	if (lasting[L_LINK + dev].until)
@@ -348,7 +349,7 @@ static bool do_feature(uint64_t *rng)
 		{ ETHTOOL_STSO, "tso" }, { ETHTOOL_SGSO, "gso" }, { ETHTOOL_SGRO, "gro" },
 		{ ETHTOOL_SSG, "sg" }, { ETHTOOL_STXCSUM, "tx" }, { ETHTOOL_SRXCSUM, "rx" },
 	};
-	unsigned int dev = rnd_below(rng, DEV_COUNT), which = rnd_below(rng, ARRAY_SIZE(features));
+	unsigned int dev = some_dev(rng), which = rnd_below(rng, ARRAY_SIZE(features));
 	bool on = !one_in(rng, 3);
 	int ret = ethtool_set(dev, features[which].command, on);
 
@@ -360,19 +361,20 @@ static bool do_mtu(uint64_t *rng)
 {
 	static const unsigned int sizes[] = { 1280, 1400, 1500, 1500, 4000, 9000 };
 	unsigned int side = either(rng), mtu = sizes[rnd_below(rng, ARRAY_SIZE(sizes))];
+	unsigned int peer = peer_of(side);
 	bool first = one_in(rng, 2);
 	int a, b;
 
 	/* A link whose ends disagree loses what is too long, for good. */
-	a = link_mtu(first ? side : side + 2, mtu);
-	b = link_mtu(first ? side + 2 : side, mtu);
-	event_log("MTU of %s and %s: %u: %d %d", dev_name[side], dev_name[side + 2], mtu, a, b);
+	a = link_mtu(first ? side : peer, mtu);
+	b = link_mtu(first ? peer : side, mtu);
+	event_log("MTU of %s and %s: %u: %d %d", dev_name[side], dev_name[peer], mtu, a, b);
 	return !a && !b;
 }
 
 static bool do_neighbour(uint64_t *rng)
 {
-	unsigned int dev = rnd_below(rng, DEV_COUNT);
+	unsigned int dev = some_dev(rng);
 
 	neigh_forget(dev);
 	event_log("neighbours of %s forgotten", dev_name[dev]);
@@ -382,14 +384,13 @@ static bool do_neighbour(uint64_t *rng)
 /* Another link address, and the other end is told. */
 static bool do_address(uint64_t *rng)
 {
-	unsigned int dev = rnd_below(rng, DEV_COUNT);
-	unsigned int other = dev < DEV_RA ? dev + 2 : dev - 2;
+	unsigned int dev = some_dev(rng);
 	uint8_t mac[6] = { 2, 0x70, dev };
 	int ret;
 
 	mac[5] = rnd(rng);
 	ret = link_address(dev, mac);
-	neigh_forget(other);
+	neigh_forget(peer_of(dev));
 	event_log("address of %s: %d", dev_name[dev], ret);
 	return !ret;
 }
@@ -693,6 +694,8 @@ static bool listed(const char *list, const char *name)
 
 void events_prepare(void)
 {
+	struct tcp_md5sig key = { .tcpm_keylen = 6, .tcpm_key = "secret" };
+	struct sockaddr_in *peer = (void *)&key.tcpm_addr;
 	int fd;
 
 	/* The first namespace's, for all of them, and only there. */
@@ -701,12 +704,24 @@ void events_prepare(void)
 		setup_error("cannot read tcp_mem: %m");
 	faults_init();
 	/*
-	 * The first socket with timestamps, and the last, make the kernel patch its
-	 * code, which emulated processors get wrong now and then (Oops: int3).
+	 * The first socket with timestamps, with an MD5 key or with a minimum of hops,
+	 * and the last, make the kernel patch its code, which emulated processors get
+	 * wrong now and then (Oops: int3).
 	 */
 	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0 || set_int(fd, SOL_SOCKET, SO_TIMESTAMP, 1))
 		setup_error("SO_TIMESTAMP: %m");
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	peer->sin_family = AF_INET;
+	peer->sin_addr.s_addr = htonl(0xcb007101);
+	/* A kernel may have none. */
+	if (fd < 0 || (setsockopt(fd, IPPROTO_TCP, TCP_MD5SIG, &key, sizeof(key)) &&
+		       errno != ENOPROTOOPT))
+		setup_error("TCP_MD5SIG: %m");
+	set_int(fd, IPPROTO_IP, IP_MINTTL, 1);
+	fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0 || set_int(fd, IPPROTO_IPV6, IPV6_MINHOPCOUNT, 1))
+		setup_error("IPV6_MINHOPCOUNT: %m");
 }
 
 void events_start(void)

@@ -387,6 +387,18 @@ static ssize_t tx_step(struct writer *w, uint64_t stop)
 	return send(w->e->fd, w->buf, n, flags);
 }
 
+/*
+ * Behind what waits all goes by frames: for the same-host short cut a reader has to
+ * catch up now and then.
+ */
+static void tx_wait(struct writer *w)
+{
+	unsigned int i;
+
+	for (i = 0; i < 10 && w->h->received < w->pos && !finishing && !w->c->aborting; i++)
+		sleep_ms(1);
+}
+
 static void tx_until(struct writer *w, uint64_t stop)
 {
 	struct tconn *c = w->c;
@@ -395,10 +407,12 @@ static void tx_until(struct writer *w, uint64_t stop)
 	while (w->pos < stop && (!finishing || w->pipe_left || c->corrupt) && !c->aborting) {
 		ssize_t ret;
 
-		if (one_in(w->rng, 6))
+		if (one_in(w->rng, c->quiet ? 60 : 6))
 			tweak(c, w->side, false, w->rng);
 		if (one_in(w->rng, 40))
 			sleep_ms(rnd_size(w->rng, 100));
+		if (c->quiet && !one_in(w->rng, 4))
+			tx_wait(w);
 		ret = tx_step(w, stop);
 		if (ret > 0) {
 			w->pos += ret;
@@ -677,7 +691,7 @@ void *rx_main(void *arg)
 	for (;;) {
 		ssize_t ret;
 
-		if (one_in(r.rng, 8))
+		if (one_in(r.rng, c->quiet ? 80 : 8))
 			tweak(c, r.side, true, r.rng);
 		/* Slow readers close windows. */
 		if (one_in(r.rng, 40))

@@ -43,6 +43,16 @@ enum ns ns_of(enum dev dev)
 	return dev == DEV_A ? NS_A : dev == DEV_B ? NS_B : NS_R;
 }
 
+enum dev peer_of(enum dev dev)
+{
+	return dev ^ (opt.direct ? DEV_B : DEV_RA);
+}
+
+enum dev some_dev(uint64_t *rng)
+{
+	return rnd_below(rng, DEV_COUNT) % (opt.direct ? DEV_RA : DEV_COUNT);
+}
+
 void net_enter(enum ns ns)
 {
 	if (setns(ns_fd[ns], CLONE_NEWNET))
