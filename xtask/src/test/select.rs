@@ -19,6 +19,7 @@ const CHECKED: &[&str] = &[
     "test_faults.sh",
     "test_path.sh",
     "test_requests.sh",
+    "test_short_cut_torture.sh",
     "test_special.sh",
     "test_torture.sh",
     "test_tree.sh",
