@@ -142,7 +142,7 @@ fn other_end<'a, N: Nic>(
     if let Some(other) = last.and_then(|hwid| peer.engine().get(guard, hwid)) {
         return Ok(other);
     }
-    look_up(entry, &peer, guard)
+    look_up(entry, peer, guard)
 }
 
 /// See [`other_end`].
