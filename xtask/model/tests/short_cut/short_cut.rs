@@ -11,9 +11,10 @@
 //!
 //! What the module calls is in `rust/logic/short_cut.rs`; window ([`room`](toe_model::logic::short_cut::room)) and
 //! memory ([`buffer_size`](toe_model::logic::short_cut::buffer_size)) are decided there for this model, too. The module
-//! has a first stage: it does not settle what is pending, and takes nothing out of a send
-//! queue. The functions here are the rest of the design. `first_stage` in `main.rs` runs the
-//! module's alone.
+//! settles and pulls, as the functions here do, with two rules of its own: what the receiver has
+//! unsent keeps bytes off the short cut, unless it waits for a read, so that nobody has to be
+//! asked to send (`arrived()`); and what waits for a read is not sent by frames meanwhile.
+//! `first_stage` in `main.rs` runs the module's `clear()` and `pass()` alone, without both.
 //!
 //! # What must hold
 //!
