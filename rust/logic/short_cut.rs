@@ -411,7 +411,7 @@ mod tests {
         from.write_seq = Seq(0);
         to.snd_nxt = Seq(1);
         assert!(clear(&from, &to) == Err(Why::Queued));
-        to.write_seq = Seq(1);
+        (to.write_seq, to.snd_una) = (Seq(1), Seq(1));
         assert!(clear(&from, &to) == Err(Why::OnTheWay));
         (from.snd_nxt, from.write_seq) = (Seq(1), Seq(1));
         assert!(clear(&from, &to) == Err(Why::Queued));
