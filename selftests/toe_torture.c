@@ -466,6 +466,7 @@ int main(int argc, char **argv)
 		progress = fdopen(opt.progress, "w");
 	events_prepare();
 	net_init();
+	settings_start();
 	started = last = now_ms();
 	start();
 	events_start();

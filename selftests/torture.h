@@ -141,6 +141,8 @@ void event_log(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Events of torture_settings.c: whether anything was done. */
 bool do_foreign(uint64_t *rng);
 bool do_sysctl(uint64_t *rng);
+/* Before the first connection. */
+void settings_start(void);
 
 /* Puts one forged frame on the wire; what it was, or NULL if there was none. */
 const char *inject(uint64_t *rng);

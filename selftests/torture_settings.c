@@ -13,6 +13,9 @@
 #include <unistd.h>
 #include <linux/tcp.h>
 
+/* Of the seed; others are in torture_events.c. */
+enum { STREAM_SETTINGS = 20 };
+
 /*
  * A thread that is none of the connection's own asks for something at a moment when
  * another one may ask for the offload, or the worker hand it over. Nothing of it changes
@@ -106,13 +109,25 @@ bool do_foreign(uint64_t *rng)
 	return true;
 }
 
+/*
+ * What stays for the whole run. Were window scaling switched off between a SYN and its answer,
+ * one end would scale and the other not, with any stack, and 252 bytes were all of a window.
+ */
+void settings_start(void)
+{
+	uint64_t rng = sub_stream(opt.seed, STREAM_SETTINGS, 0);
+	unsigned int side;
+
+	for (side = 0; side < 2; side++)
+		sysctl_write(side, "ipv4/tcp_window_scaling", one_in(&rng, 4) ? "0" : "1");
+}
+
 /* For connections to come, and some for all. */
 bool do_sysctl(uint64_t *rng)
 {
 	static const struct { const char *file, *values[4]; } sysctls[] = {
 		{ "ipv4/tcp_timestamps", { "1", "1", "0", "1" } },
 		{ "ipv4/tcp_sack", { "1", "1", "0", "1" } },
-		{ "ipv4/tcp_window_scaling", { "1", "1", "1", "0" } },
 		{ "ipv4/tcp_ecn", { "2", "2", "1", "0" } },
 		{ "ipv4/tcp_slow_start_after_idle", { "1", "0", "1", "0" } },
 		{ "ipv4/tcp_autocorking", { "1", "0", "1", "0" } },
