@@ -239,7 +239,7 @@ impl<N: Nic> Engine<N> {
         entry_of::<N>(conn).is_some_and(|entry| short_cut::flush(entry, lock, bh))
     }
 
-    pub(crate) fn pull(&self, _sk: &Sock, conn: ConnRef<'_>, bh: &Bh) -> Pulled {
+    pub(crate) fn pull(&self, conn: ConnRef<'_>, bh: &Bh) -> Pulled {
         entry_of::<N>(conn).map_or(Pulled::None, |entry| short_cut::pull(entry, bh))
     }
 
@@ -380,7 +380,7 @@ macro_rules! offload_target {
                 bh: &Bh,
             ) -> Option<usize>;
             fn pass_queue(lock: &UserLock<'_>, conn: ConnRef<'_>, bh: &Bh) -> bool;
-            fn pull(sk: &Sock, conn: ConnRef<'_>, bh: &Bh) -> Pulled;
+            fn pull(conn: ConnRef<'_>, bh: &Bh) -> Pulled;
             fn host_frame(
                 sk: LockedSock<'_>,
                 conn: ConnRef<'_>,

@@ -84,7 +84,7 @@ pub(super) fn done(sk: &Sock) {
         let bh = BhGuard::new();
         let guard = ReadGuard::within(&bh);
         let conn = connection::of_now(sk, &guard).and_then(|conn| conn.reach());
-        conn.map_or(Pulled::None, |(target, at)| target.pull(sk, at, &bh))
+        conn.map_or(Pulled::None, |(target, at)| target.pull(at, &bh))
     };
     if pulled == Pulled::Done {
         return;

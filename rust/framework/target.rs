@@ -237,9 +237,9 @@ pub(crate) trait OffloadTarget: Send + Sync {
         false
     }
 
-    /// Somebody has read from the socket: what waits for that in the send queue of the other
-    /// end comes without frames, as far as there is room.
-    fn pull(&self, _sk: &Sock, _conn: ConnRef<'_>, _bh: &Bh) -> Pulled {
+    /// Somebody has read from the connection's socket: what waits for that in the send queue of
+    /// the other end comes without frames, as far as there is room.
+    fn pull(&self, _conn: ConnRef<'_>, _bh: &Bh) -> Pulled {
         Pulled::None
     }
 
