@@ -114,9 +114,11 @@ pub(super) fn receive<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, skb: SkBuff,
     }
 }
 
-/// The host stack transmits `h` in legacy mode: what it says goes into the entry.
-/// It is in the middle of its work, so that nothing else can be done here.
+/// The host stack transmits `h` in legacy mode, or because an upload waits for the owner of the
+/// socket: what it says goes into the entry. It is in the middle of its work, so that nothing
+/// else can be done here.
 pub(super) fn transmitted<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, h: &Segment) {
+    entry.audit.host_has_it(sk);
     entry.data.with_mut(sk, |data| {
         entry.legacy.with_mut(sk, |l| {
             l.transmitted(data, h.seq.add(h.payload), h.ack, h.window)
