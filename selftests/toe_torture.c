@@ -180,7 +180,7 @@ static void plan(struct tconn *c, unsigned int slot, unsigned int number)
 static bool establish(struct slot *s, struct tconn *c)
 {
 	unsigned int server = !c->client, i;
-	struct pollfd p = { .fd = s->listener[server][c->v6], .events = POLLIN };
+	struct pollfd p[2] = { { .fd = s->listener[server][c->v6], .events = POLLIN } };
 	int fd, peer;
 	struct sockaddr_storage ss;
 	socklen_t len;
@@ -190,16 +190,25 @@ static bool establish(struct slot *s, struct tconn *c)
 	if (fd < 0)
 		return false;
 	c->end[c->client].fd = fd;
+	/*
+	 * Without a route for the repetition of its SYN-ACK a listener forgets the request
+	 * (reqsk_timer_handler()), and tells nobody: who asks hears of it.
+	 */
+	keepalive(fd, true);
+	p[1].fd = fd;
 	/* One that gave up earlier may be in the queue before ours. */
 	for (i = 0; i < 100; i++) {
-		if (poll(&p, 1, 1000) != 1)
+		if (poll(p, 2, 1000) < 1)
 			continue;
+		if (p[1].revents & (POLLERR | POLLHUP))
+			break;
 		len = sizeof(ss);
-		peer = accept4(p.fd, (struct sockaddr *)&ss, &len, SOCK_CLOEXEC);
+		peer = accept4(p[0].fd, (struct sockaddr *)&ss, &len, SOCK_CLOEXEC);
 		if (peer < 0)
 			continue;
 		if (ntohs(((struct sockaddr_in *)&ss)->sin_port) == local_port(fd)) {
 			c->end[server].fd = peer;
+			set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 0);
 			return true;
 		}
 		close(peer);
