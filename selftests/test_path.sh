@@ -4,6 +4,7 @@
 # MTU. What is cached in the target follows the host.
 
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/tree_lib.sh"
 
 SERVICE=198.51.100.9
 
@@ -89,6 +90,25 @@ t_gateway() {
 	[ $((after - before)) -lt 1000 ] || fail "$((after - before)) bytes to the old gateway"
 	not_uploaded route_change
 	updated route 1
+	expect_no_entries
+}
+
+# The host stack sends the first frame by the new route, which is valid when the target goes on.
+t_gateway_host_first() {
+	need_toe
+	gateways
+	ip -n $A route add $SERVICE via 192.0.2.11 || fail "route"
+	server b 7100 4
+	pings a 192.0.2.12
+	snap a
+	TOE_NS=$BIN/toe_ns in_a python3 -ISB "$here/tree_conn.py" host_first $B4 7100 $DA \
+		sh -c "ip route replace $SERVICE via 192.0.2.12; cat /sys/class/net/$DA/toe/connections;
+		ip netns exec $B cat /sys/class/net/g1/statistics/rx_bytes >$WORK/before" || fail "host_first"
+	before=$(<"$WORK/before") after=$(ns_cat b /sys/class/net/g1/statistics/rx_bytes)
+	[ $((after - before)) -lt 1000 ] || fail "$((after - before)) bytes to the old gateway"
+	not_uploaded route_change
+	updated route 1
+	end_bg
 	expect_no_entries
 }
 
@@ -224,5 +244,5 @@ t_pmtu() { # MTU
 }
 
 pair_up || skip_all "cannot set up the pair"
-run "routes_change 4" "routes_change 6" gateway gateway_moves other_device \
-	"neighbour_deleted 4" confirmed silent_address "pmtu 1000" "pmtu 600"
+run "routes_change 4" "routes_change 6" gateway gateway_host_first gateway_moves \
+	other_device "neighbour_deleted 4" confirmed silent_address "pmtu 1000" "pmtu 600"

@@ -3,6 +3,7 @@
 """A connection that looks at what its offload does, for tree_lib.sh.
 
     tree_conn.py options|slow_start ADDRESS PORT DEVICE
+    tree_conn.py host_first ADDRESS PORT DEVICE COMMAND...
 
 Runs where DEVICE is, against `toe_conn serve`. Says what is wrong and exits with 1.
 """
@@ -180,12 +181,34 @@ def slow_start(s, dev):
     echoed(s, 100000)
 
 
+def host_first(s, dev, command):
+    """The route changes, and the host stack has the first frame after that; the rest are the
+    target's again."""
+    echoed(s, 1000)
+    os.spawnvp(os.P_WAIT, command[0], command)
+    before = counters(dev)
+    s.send(b"!", socket.MSG_OOB)
+    drained(s)
+    for _ in range(20):
+        s.sendall(b"x" * 1000)
+        drained(s)
+    after = counters(dev)
+    moved = {name: after[name] - before[name] for name in after}
+    if moved["toe_special_urg"] < 1 or moved["toe_resyncs"] < 1:
+        sys.exit(f"the host stack did not send the first frame, or kept the connection: {moved}")
+    if moved["toe_tx_bytes"] < 10000:
+        sys.exit(f"it was not the target that sent: {moved}")
+
+
 def main():
-    what, address, port, dev = sys.argv[1:]
+    what, address, port, dev = sys.argv[1:5]
     s = socket.create_connection((address, int(port)))
     if what == "options":
         s.setsockopt(socket.IPPROTO_TCP, TCP_ULP, b"toe")
         options(s, dev)
+    elif what == "host_first":
+        s.setsockopt(socket.IPPROTO_TCP, TCP_ULP, b"toe")
+        host_first(s, dev, sys.argv[5:])
     else:
         slow_start(s, dev)
 

@@ -268,8 +268,10 @@ t_address() {
 }
 
 # The route's MTU changes: one operation for all connections of the path, and no frame of
-# the target's is longer from then on.
-t_path_mtu() {
+# the target's is longer from then on. After a while the old route is dead, with an MTU of 68,
+# which TCP goes by until it has sent something.
+t_path_mtu() { # [PAUSE]
+	local short
 	need_tree
 	need tcpdump
 	fresh
@@ -286,6 +288,7 @@ t_path_mtu() {
 	tree $DA | grep -q '^path .*mtu 1500' || fail "the path: $(tree $DA)"
 	capture path a $DA -s 100 src $A4 and tcp
 	ip -n $A route change 198.51.100.9 via 192.0.2.2 mtu lock 900
+	pause "${1:-0}"
 	held_wait
 	expect_eq "$(delta a toe_update_path_mtu)" 1 "updates of the path"
 	# As the target has it, who depends on it or not.
@@ -298,6 +301,9 @@ t_path_mtu() {
 	# Full segments, of 900 bytes with their headers.
 	expect_eq "$(longest path)" $((14 + 900)) "longest frame"
 	expect_eq "$(payload path $A4)" $((12 * MANY_BYTES)) "bytes in the frames"
+	short=$(grep -c 'length 36$' "$WORK/path.txt")
+	expect_le "$short" $((12 * 10)) "segments as short as the dead route's, an initial window each"
+	[ -z "$1" ] || expect_ge "$short" 1 "segments as short as the dead route's"
 	expect_no_entries
 	expect_no_objects
 }

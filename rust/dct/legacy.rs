@@ -8,6 +8,7 @@
 use super::{
     buffer,
     deferred,
+    tx_path,
     Entry,
     Nic, //
 };
@@ -153,7 +154,9 @@ fn resynchronise_at<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, now_ms: u64, b
             false
         }
         Verdict::Resync => {
+            sk.follow_mtu();
             entry.data.with_mut(sk, |data| sk.load_delegated(data));
+            tx_path::follow_route(sk, entry);
             entry.follow_queue(sk);
             host::resynchronised(sk, entry.hwid(), &stay);
             // What could be sent the host stack has sent.

@@ -105,6 +105,18 @@ fn reroute<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>) -> Result<(), Fallback>
     host::check_mtu(sk)
 }
 
+/// The host stack had the connection, and may have found another route for it: then the next hop
+/// is looked at before the next frame.
+pub(super) fn follow_route<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>) {
+    let engine = entry.nic.engine();
+    let same = |path: &Arc<_>| host::leads_to(sk, engine.device(), &entry.path_dev, path);
+    if !entry.path.with(sk, same) {
+        let snd_una = entry.data.get(sk).snd_una;
+        let unknown = NextHop::unknown(engine.objects().changes(), snd_una);
+        entry.next_hop.set(sk, unknown);
+    }
+}
+
 /// An object below the connection may have changed, or time has passed.
 #[cold]
 fn refresh_next_hop<N: Nic>(
@@ -113,7 +125,12 @@ fn refresh_next_hop<N: Nic>(
     changes: u32,
     second: u32,
 ) -> Result<(), Fallback> {
-    let path = entry.path.with(sk, Arc::clone);
+    let mut path = entry.path.with(sk, Arc::clone);
+    let device = entry.nic.engine().device();
+    if !host::leads_to(sk, device, &entry.path_dev, &path) {
+        reroute(sk, entry)?;
+        path = entry.path.with(sk, Arc::clone);
+    }
     let snd_una = entry.data.get(sk).snd_una;
     if entry.next_hop.get(sk).progressed(snd_una) {
         path.neighbour.progressed(second);

@@ -271,6 +271,9 @@ impl Entry {
             return host::check_blockers(sk, blockers).and(Err(ELSEWHERE));
         }
         let path = self.own.lock().path.clone();
+        if !host::leads_to(sk, self.port.device(), self.port.dev(), &path) {
+            return Err(ELSEWHERE);
+        }
         let mac = host::next_hop(sk, &path, next_hop::second(sk.clock_us()))?;
         self.own.lock().template.set_dst_mac(mac);
         host::check_mtu(sk)

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     logic::{
+        filter::Filter,
         hwid::Hwid,
         reason::{
             SpecialCase,
@@ -22,6 +23,7 @@ use crate::{
         }, //
     },
     net::{
+        net_device::NetDevice,
         sock::{
             BhLock,
             LockedSock, //
@@ -109,6 +111,20 @@ pub(crate) fn next_hop(
         true => Ok(mac),
         false => Err(ELSEWHERE),
     }
+}
+
+/// Returns whether the route still leads to `path`, by `dev`. The host stack looks the route up
+/// again for a frame of its own, and then it is valid, but may be another. Under the socket lock,
+/// any context.
+pub(crate) fn leads_to(
+    sk: LockedSock<'_>,
+    device: &Device,
+    dev: &NetDevice,
+    path: &PathObject,
+) -> bool {
+    let open = |xfrm: bool| !xfrm || device.bypassed().has(Filter::Xfrm);
+    let by_dev = matches!(sk.route(), Some((by, xfrm)) if core::ptr::eq(by, dev) && open(xfrm));
+    by_dev && path.neighbour.is_at(&sk.hop())
 }
 
 /// Checks that the MSS is that of the path; only the host stack can change it. Under the

@@ -63,6 +63,7 @@ pub(crate) use super::{
     fallback::{
         check_blockers,
         check_mtu,
+        leads_to,
         next_hop,
         Fallback,
         ELSEWHERE,

@@ -72,7 +72,8 @@ use crate::{
             Links,
             Node,
             Table, //
-        }, //
+        },
+        tcp::Hop, //
     }, //
 };
 
@@ -222,6 +223,11 @@ impl NeighbourObject {
     /// Returns whether the caller must ask the host before anything is sent: once a second.
     pub(crate) fn asks(&self, second: u32) -> bool {
         self.asked.load(Relaxed) != second && self.asked.swap(second, Relaxed) != second
+    }
+
+    /// Returns whether `hop` is this neighbour.
+    pub(crate) fn is_at(&self, hop: &Hop) -> bool {
+        self.state.family == hop.family && self.state.hop == hop.addr
     }
 
     /// Returns whether frames arrived there lately.

@@ -166,6 +166,7 @@ bool toe_tcp_grow(struct sock *sk, struct sk_buff *skb, u32 len);
 void toe_tcp_xmit_end(struct sock *sk, u32 pkts, bool is_cwnd_limited,
 		      bool is_rwnd_limited, bool fresh);
 bool toe_tcp_mtu_current(struct sock *sk);
+void toe_tcp_follow_mtu(struct sock *sk);
 size_t toe_msg_left(const struct msghdr *msg);
 int toe_tcp_append(struct sock *sk, struct msghdr *msg, u32 goal, bool fault);
 void toe_tcp_mark_push(struct sock *sk);

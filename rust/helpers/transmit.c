@@ -22,6 +22,18 @@ bool toe_tcp_mtu_current(struct sock *sk)
 	return dst && dst_mtu(dst) == inet_csk(sk)->icsk_pmtu_cookie;
 }
 
+/*
+ * Makes the MSS that of the route's MTU, as tcp_current_mss() does. Not of a route that is
+ * dead: its device is the one that swallows all, with an MTU of 68.
+ */
+void toe_tcp_follow_mtu(struct sock *sk)
+{
+	bool xfrm;
+
+	if (unlikely(!toe_tcp_mtu_current(sk)) && toe_sk_route(sk, &xfrm))
+		inet_csk(sk)->icsk_sync_mss(sk, dst_mtu(__sk_dst_get(sk)));
+}
+
 long toe_tcp_sndtimeo(struct sock *sk, bool nonblock)
 {
 	return sock_sndtimeo(sk, nonblock);

@@ -473,6 +473,7 @@ impl<'a> LockedSock<'a> {
             c.constant.rcv_wscale = (*tp).rx_opt.rcv_wscale() as u8;
             c.constant.ts_ok = (*tp).rx_opt.tstamp_ok() != 0;
         }
+        self.follow_mtu();
         c.cached = self.cached();
         self.load_delegated(c);
     }

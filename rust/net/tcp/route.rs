@@ -159,6 +159,15 @@ impl LockedSock<'_> {
         unsafe { bindings::toe_tcp_mtu_current(self.as_ptr()) }
     }
 
+    /// Makes the MSS that of the route's MTU, as the host stack does before it sends
+    /// (`tcp_current_mss()`), and once more only then: the route may be another since, looked
+    /// up for the frame that was sent.
+    pub(crate) fn follow_mtu(&self) {
+        // SAFETY: live and locked by the type invariant: the MSS and the cached route are this
+        // context's, and the send queue may be there, as for `tcp_current_mss()`.
+        unsafe { bindings::toe_tcp_follow_mtu(self.as_ptr()) }
+    }
+
     /// What keeps a frame from leaving by `dev`: a filter that [`Sock::filters`] would find,
     /// or another route. Called for every frame.
     #[inline(always)]
