@@ -20,19 +20,11 @@ use super::{
 use crate::{
     framework::host::{
         self,
-        Fallback,
-        ELSEWHERE, //
+        Fallback, //
     },
-    logic::{
-        filter::Filter,
-        next_hop::{
-            self,
-            NextHop, //
-        },
-        reason::{
-            Refusal,
-            UploadReason, //
-        }, //
+    logic::next_hop::{
+        self,
+        NextHop, //
     },
     net::{
         context::Bh,
@@ -86,22 +78,10 @@ fn check_blockers<N: Nic>(
     }
 }
 
-/// This route, or any other of the namespace, has changed. It may still lead to the same
-/// device.
+/// As the framework's, and the MSS has to be that of the route.
 #[cold]
 fn reroute<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>) -> Result<(), Fallback> {
-    sk.reroute().map_err(|_| ELSEWHERE)?;
-    let xfrm = match sk.route() {
-        Some((dev, xfrm)) if core::ptr::eq(dev, &*entry.path_dev) && dev.is_up() => xfrm,
-        _ => return Err(ELSEWHERE),
-    };
-    if xfrm && !entry.nic.engine().device().bypassed().has(Filter::Xfrm) {
-        return Err(Fallback::Upload(Filter::Xfrm.upload()));
-    }
-    host::rerouted(sk, &entry.path_dev).map_err(|reason| match reason {
-        Refusal::Neighbour => Fallback::Upload(UploadReason::Neighbour),
-        _ => ELSEWHERE,
-    })?;
+    host::reroute(sk, entry.nic.engine().device(), &entry.path_dev)?;
     host::check_mtu(sk)
 }
 

@@ -266,13 +266,15 @@ impl Entry {
         if sk.wants_host() {
             return Err(Fallback::Upload(UploadReason::Setsockopt));
         }
-        let blockers = sk.tx_blockers(self.port.dev(), bh);
+        let (device, dev) = (self.port.device(), self.port.dev());
+        let blockers = sk.tx_blockers(dev, bh);
         if !blockers.is_clear() {
-            return host::check_blockers(sk, blockers).and(Err(ELSEWHERE));
+            host::check_blockers(sk, blockers)?;
         }
-        let path = self.own.lock().path.clone();
-        if !host::leads_to(sk, self.port.device(), self.port.dev(), &path) {
-            return Err(ELSEWHERE);
+        let mut path = self.own.lock().path.clone();
+        if blockers.is_invalid() || !host::leads_to(sk, device, dev, &path) {
+            host::reroute(sk, device, dev)?;
+            path = self.own.lock().path.clone();
         }
         let mac = host::next_hop(sk, &path, next_hop::second(sk.clock_us()))?;
         self.own.lock().template.set_dst_mac(mac);

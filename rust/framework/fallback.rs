@@ -10,7 +10,10 @@ use super::{
     },
     device::Device,
     lower::PathObject,
-    update::resolve_neighbour,
+    update::{
+        rerouted,
+        resolve_neighbour, //
+    },
     upload, //
 };
 use crate::{
@@ -18,6 +21,7 @@ use crate::{
         filter::Filter,
         hwid::Hwid,
         reason::{
+            Refusal,
             SpecialCase,
             UploadReason, //
         }, //
@@ -111,6 +115,29 @@ pub(crate) fn next_hop(
         true => Ok(mac),
         false => Err(ELSEWHERE),
     }
+}
+
+/// The route of the connection, or another of its namespace, is not what it was: it is looked up
+/// again, and the target told if it leads to another neighbour by the same device. Under the
+/// socket lock, any context.
+#[cold]
+pub(crate) fn reroute(
+    sk: LockedSock<'_>,
+    device: &Device,
+    dev: &NetDevice,
+) -> Result<(), Fallback> {
+    sk.reroute().map_err(|_| ELSEWHERE)?;
+    let xfrm = match sk.route() {
+        Some((by, xfrm)) if core::ptr::eq(by, dev) && dev.is_up() => xfrm,
+        _ => return Err(ELSEWHERE),
+    };
+    if xfrm && !device.bypassed().has(Filter::Xfrm) {
+        return Err(Fallback::Upload(Filter::Xfrm.upload()));
+    }
+    rerouted(sk, dev).map_err(|reason| match reason {
+        Refusal::Neighbour => Fallback::Upload(UploadReason::Neighbour),
+        _ => ELSEWHERE,
+    })
 }
 
 /// Returns whether the route still leads to `path`, by `dev`. The host stack looks the route up

@@ -25,7 +25,7 @@
 //!
 //! The objects that a connection lies on are the host's. Before a target sends to a
 //! neighbour that is not known to be reachable, it asks ([`next_hop`]), and when a route is
-//! no longer valid ([`rerouted`]); the answer comes as an update of the objects before the
+//! no longer valid ([`reroute`]); the answer comes as an update of the objects before the
 //! call returns. [`Layers`] do to its frames what the devices on top of its own would have
 //! done.
 //!
@@ -65,8 +65,8 @@ pub(crate) use super::{
         check_mtu,
         leads_to,
         next_hop,
+        reroute,
         Fallback,
-        ELSEWHERE,
         NO_MEMORY, //
     },
     input::{
@@ -101,7 +101,6 @@ pub(crate) use super::{
         FILES,
         GROUP, //
     },
-    update::rerouted,
     upload::upload, //
 };
 
