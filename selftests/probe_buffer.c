@@ -161,6 +161,12 @@ static long pins(void)
 
 static void nothing(int sig) { (void)sig; }
 static void interrupt(void) { pthread_kill(reader, SIGUSR1); }
+/* After a command, whose SIGCHLD has the call begin again: see probe_read.c, unload(). */
+static void interrupt_sleeper(void)
+{
+	asleep(reader_tid);
+	interrupt();
+}
 static void no_more(void) { }
 static void peer_fin(void) { shutdown(p.s, SHUT_WR); }
 static void own_shutdown(void) { shutdown(p.c, SHUT_RD); }
@@ -548,7 +554,7 @@ static int one(const char *name)
 	} else if (!strcmp(name, "unload")) {
 		/* The module goes while the call waits, and does not wait for it. */
 		on_signal(0);
-		h = (struct helper){ .first = run_before, .then = interrupt };
+		h = (struct helper){ .first = run_before, .then = interrupt_sleeper };
 		one_recv(&h, m, SIZE, 0, -EINTR);
 	} else if (!strcmp(name, "fork")) {
 		h.first = forker;

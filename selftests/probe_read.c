@@ -83,11 +83,16 @@ static void command(void)
 	some();
 }
 
-/* With the module its devices go, so that nothing comes any more. */
+/*
+ * With the module its devices go, so that nothing comes any more. The end of the command
+ * wakes the reader: SIGCHLD, which is nobody's, has its call begin again, and a signal that
+ * comes before it has would not end it.
+ */
 static void unload(void)
 {
 	if (system(p.before))
 		fatal("failed: %s", p.before);
+	asleep(reader_tid);
 	interrupt();
 }
 
