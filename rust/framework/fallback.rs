@@ -127,17 +127,24 @@ pub(crate) fn reroute(
     dev: &NetDevice,
 ) -> Result<(), Fallback> {
     sk.reroute().map_err(|_| ELSEWHERE)?;
-    let xfrm = match sk.route() {
-        Some((by, xfrm)) if core::ptr::eq(by, dev) && dev.is_up() => xfrm,
-        _ => return Err(ELSEWHERE),
-    };
-    if xfrm && !device.bypassed().has(Filter::Xfrm) {
-        return Err(Fallback::Upload(Filter::Xfrm.upload()));
-    }
+    leaves_by(sk, device, dev)?;
     rerouted(sk, dev).map_err(|reason| match reason {
         Refusal::Neighbour => Fallback::Upload(UploadReason::Neighbour),
         _ => ELSEWHERE,
     })
+}
+
+/// Checks that the route leaves by `dev`, and nothing transforms its frames.
+fn leaves_by(sk: LockedSock<'_>, device: &Device, dev: &NetDevice) -> Result<(), Fallback> {
+    match sk.route() {
+        Some((by, xfrm)) if core::ptr::eq(by, dev) && dev.is_up() => {
+            match xfrm && !device.bypassed().has(Filter::Xfrm) {
+                true => Err(Fallback::Upload(Filter::Xfrm.upload())),
+                false => Ok(()),
+            }
+        }
+        _ => Err(ELSEWHERE),
+    }
 }
 
 /// Returns whether the route still leads to `path`, by `dev`. The host stack looks the route up
@@ -149,9 +156,7 @@ pub(crate) fn leads_to(
     dev: &NetDevice,
     path: &PathObject,
 ) -> bool {
-    let open = |xfrm: bool| !xfrm || device.bypassed().has(Filter::Xfrm);
-    let by_dev = matches!(sk.route(), Some((by, xfrm)) if core::ptr::eq(by, dev) && open(xfrm));
-    by_dev && path.neighbour.is_at(&sk.hop())
+    leaves_by(sk, device, dev).is_ok() && path.neighbour.is_at(&sk.hop())
 }
 
 /// Checks that the MSS is that of the path; only the host stack can change it. Under the

@@ -159,9 +159,8 @@ impl LockedSock<'_> {
         unsafe { bindings::toe_tcp_mtu_current(self.as_ptr()) }
     }
 
-    /// Makes the MSS that of the route's MTU, as the host stack does before it sends
-    /// (`tcp_current_mss()`), and once more only then: the route may be another since, looked
-    /// up for the frame that was sent.
+    /// Makes the MSS that of the route's MTU, as `tcp_current_mss()` does before the host stack
+    /// sends: a frame that it has sent may have found another route.
     pub(crate) fn follow_mtu(&self) {
         // SAFETY: live and locked by the type invariant: the MSS and the cached route are this
         // context's, and the send queue may be there, as for `tcp_current_mss()`.
