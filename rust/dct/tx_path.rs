@@ -106,9 +106,9 @@ fn refresh_next_hop<N: Nic>(
     second: u32,
 ) -> Result<(), Fallback> {
     let mut path = entry.path.with(sk, Arc::clone);
-    let device = entry.nic.engine().device();
-    if !host::leads_to(sk, device, &entry.path_dev, &path) {
-        reroute(sk, entry)?;
+    let (device, dev) = (entry.nic.engine().device(), &entry.path_dev);
+    if !host::leads_to(sk, device, dev, &path) {
+        host::reroute(sk, device, dev)?;
         path = entry.path.with(sk, Arc::clone);
     }
     let snd_una = entry.data.get(sk).snd_una;

@@ -119,7 +119,7 @@ pub(crate) fn resolve_neighbour(sk: LockedSock<'_>, progress: bool) -> bool {
 /// The route of the connection was looked up again, and leaves by the same device: what is
 /// different is pushed to the target. Any context under the socket lock.
 #[cold]
-pub(crate) fn rerouted(sk: LockedSock<'_>, path_dev: &NetDevice) -> Result<(), Refusal> {
+pub(super) fn rerouted(sk: LockedSock<'_>, path_dev: &NetDevice) -> Result<(), Refusal> {
     let guard = ReadGuard::new();
     let target = connection::of(sk, &guard).and_then(|conn| Some((conn, conn.target()?)));
     let (conn, target) = target.ok_or(Refusal::DeviceDown)?;
