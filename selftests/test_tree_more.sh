@@ -6,5 +6,5 @@
 . "$(dirname "$0")/tree_lib.sh"
 
 pair_up || skip_all "cannot set up the pair"
-run "shared 6" "neighbour 6" "options 6" "slow_start 6" "together 6 64" "together 4 8" \
+run "shared 6" "neighbour 6" "options 6" "options_rerouted 6" "slow_start 6" "together 6 64" "together 4 8" \
 	"together 4 1" rule_batch "churn 4"

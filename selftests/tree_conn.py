@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """A connection that looks at what its offload does, for tree_lib.sh.
 
-    tree_conn.py options|slow_start ADDRESS PORT DEVICE
+    tree_conn.py slow_start ADDRESS PORT DEVICE
+    tree_conn.py options ADDRESS PORT DEVICE [COMMAND...]
     tree_conn.py host_first ADDRESS PORT DEVICE COMMAND...
 
 Runs where DEVICE is, against `toe_conn serve`. Says what is wrong and exits with 1.
@@ -98,9 +99,10 @@ def echoed(s, size):
     drained(s)
 
 
-def options(s, dev):
+def options(s, dev, reroute=()):
     """Each option becomes an update of the connection's object, and is in the next frame
-    of the target's if it is in frames at all."""
+    of the target's if it is in frames at all; so it is after the command `reroute`, which
+    makes the route invalid before each option."""
     sniffer = Sniffer(s, dev)
     expected = [0, 64]
     steps = [
@@ -127,8 +129,12 @@ def options(s, dev):
         drained(s)
         sniffer.data()
         before = counters(dev)
+        if reroute:
+            os.spawnvp(os.P_WAIT, reroute[0], reroute)
         s.setsockopt(level, opt, value)
-        s.sendall(b"x" * 100)
+        # With more than a segment: without a valid route the target is told by the next
+        # frame of its own, and a cork holds back what is less.
+        s.sendall(b"x" * 3000)
         drained(s)
         after = counters(dev)
         frames = sniffer.data()
@@ -136,12 +142,10 @@ def options(s, dev):
             expected[0] = value
         elif name in ("IP_TTL", "IPV6_UNICAST_HOPS"):
             expected[1] = value
-        # What is corked waits for the next step.
-        if name != "TCP_CORK":
-            if not frames or any(frame != tuple(expected) for frame in frames):
-                sys.exit(f"{name}: TOS and TTL {frames}, expected {expected}")
-            if after["toe_tx_bytes"] - before["toe_tx_bytes"] < 100:
-                sys.exit(f"{name}: it was not the target that sent")
+        if not frames or any(frame != tuple(expected) for frame in frames):
+            sys.exit(f"{name}: TOS and TTL {frames}, expected {expected}")
+        if after["toe_tx_bytes"] - before["toe_tx_bytes"] < 100:
+            sys.exit(f"{name}: it was not the target that sent")
         # Some make the host stack look for another route: the target is told with that.
         told = [after[c] - before[c] for c in ("toe_update_option", "toe_update_route")]
         if max(told) < 1:
@@ -205,7 +209,7 @@ def main():
     s = socket.create_connection((address, int(port)))
     if what == "options":
         s.setsockopt(socket.IPPROTO_TCP, TCP_ULP, b"toe")
-        options(s, dev)
+        options(s, dev, sys.argv[5:])
     elif what == "host_first":
         s.setsockopt(socket.IPPROTO_TCP, TCP_ULP, b"toe")
         host_first(s, dev, sys.argv[5:])

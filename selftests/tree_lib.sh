@@ -346,14 +346,23 @@ t_monitor() {
 	expect_no_entries
 }
 
-t_options() { # FAMILY
+t_options() { # FAMILY [COMMAND...]
 	need_toe
 	need python3
 	fresh
 	server b 7100 "$1"
-	TOE_NS=$BIN/toe_ns in_a python3 -ISB "$here/tree_conn.py" options "$(addr b "$1")" 7100 $DA || fail "options"
+	TOE_NS=$BIN/toe_ns in_a python3 -ISB "$here/tree_conn.py" options "$(addr b "$1")" 7100 $DA "${@:2}" ||
+		fail "options"
 	end_bg
 	expect_no_entries
+}
+
+# The same with a route that is invalid each time: one within that of the connection comes
+# and goes.
+t_options_rerouted() { # FAMILY
+	local to=192.0.2.99/32
+	[ "$1" = 4 ] || to=2001:db8::99/128
+	t_options "$1" sh -c "ip -$1 route add $to dev $DA && ip -$1 route del $to dev $DA"
 }
 
 t_slow_start() { # FAMILY
