@@ -58,6 +58,34 @@ static void put32(uint8_t *p, uint32_t v)
 	memcpy(p, &v, 4);
 }
 
+/* Of a segment and its pseudo header. */
+static uint16_t tcp_sum(bool v6, const uint8_t *src, const uint8_t *dst, const uint8_t *tcp,
+			size_t len)
+{
+	size_t alen = v6 ? 16 : 4;
+	uint8_t pseudo[40] = { 0 };
+
+	memcpy(pseudo, src, alen);
+	memcpy(pseudo + alen, dst, alen);
+	pseudo[2 * alen + 1] = IPPROTO_TCP;
+	pseudo[2 * alen + 2] = len >> 8;
+	pseudo[2 * alen + 3] = len;
+	return csum_add(csum_add(0, pseudo, 2 * alen + 4), tcp, len);
+}
+
+/* Is the checksum of a segment right, if it is one that parse() takes? */
+static bool has_checksum(const uint8_t *p, size_t len)
+{
+	bool v6 = p[0] >> 4 == 6;
+	size_t ihl = v6 ? 40 : 20, total;
+
+	if (len < ihl + 20)
+		return false;
+	total = v6 ? 40 + (p[4] << 8 | p[5]) : p[2] << 8 | p[3];
+	return total >= ihl + 20 && total <= len &&
+		tcp_sum(v6, p + (v6 ? 8 : 12), p + (v6 ? 24 : 16), p + ihl, total - ihl) == 0xffff;
+}
+
 static bool parse(const uint8_t *p, size_t len, struct seen *s)
 {
 	const uint8_t *tcp, *end = p + len, *o;
@@ -113,6 +141,31 @@ static bool opposite(const struct seen *x, const struct seen *y)
 		!memcmp(x->src, y->dst, 16) && !memcmp(x->dst, y->src, 16);
 }
 
+/*
+ * The next frame, without its Ethernet header: how much of it there is. 0: none, or not one to
+ * believe. What goes out was seen behind the netem that corrupts, and a number taken from
+ * there, in a frame with a right checksum, is more than an attacker can do: a timestamp
+ * from the future locks the real ones out.
+ */
+static size_t next_frame(int fd, uint8_t *buf, size_t size)
+{
+	char control[CMSG_SPACE(sizeof(struct tpacket_auxdata))];
+	struct iovec iov = { buf, size };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1,
+			      .msg_control = control, .msg_controllen = sizeof(control) };
+	ssize_t len = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_TRUNC);
+	struct cmsghdr *c = len > 0 ? CMSG_FIRSTHDR(&msg) : NULL;
+	struct tpacket_auxdata aux;
+
+	if (!c || c->cmsg_level != SOL_PACKET || c->cmsg_type != PACKET_AUXDATA)
+		return 0;
+	memcpy(&aux, CMSG_DATA(c), sizeof(aux));
+	/* netem computes the checksum before it corrupts. */
+	if (aux.tp_status & TP_STATUS_CSUMNOTREADY)
+		return MIN((size_t)len, size);
+	return (size_t)len <= size && has_checksum(buf, len) ? len : 0;
+}
+
 /* Listens at ra until both directions of one connection were seen. */
 static bool listen_in(uint64_t *rng, struct seen *x, struct seen *y)
 {
@@ -121,24 +174,21 @@ static bool listen_in(uint64_t *rng, struct seen *x, struct seen *y)
 	unsigned int skip = rnd_below(rng, 20), n = 0, i, kept = 0;
 	uint64_t end = now_ms() + 60;
 	struct seen table[32];
-	uint8_t buf[160];
+	static uint8_t buf[1 << 16];
 	bool found = false;
-	int fd;
+	int fd, on = 1;
 
 	net_enter(NS_R);
 	ll.sll_ifindex = if_nametoindex(dev_name[DEV_RA]);
 	fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || bind(fd, (struct sockaddr *)&ll, sizeof(ll)))
+	if (fd < 0 || setsockopt(fd, SOL_PACKET, PACKET_AUXDATA, &on, sizeof(on)) ||
+	    bind(fd, (struct sockaddr *)&ll, sizeof(ll)))
 		setup_error("packet socket: %m");
 	while (!found && now_ms() < end) {
 		struct pollfd p = { .fd = fd, .events = POLLIN };
 		struct seen s;
-		ssize_t len;
 
-		if (poll(&p, 1, 10) != 1)
-			continue;
-		len = recv(fd, buf, sizeof(buf), MSG_DONTWAIT);
-		if (len <= 0 || !parse(buf, len, &s))
+		if (poll(&p, 1, 10) != 1 || !parse(buf, next_frame(fd, buf, sizeof(buf)), &s))
 			continue;
 		if (n++ >= skip)
 			for (i = 0; i < kept && i < ARRAY_SIZE(table) && !found; i++)
@@ -292,8 +342,8 @@ static void draw(uint64_t *rng, const struct seen *x, const struct seen *y, stru
 /* Builds what Y would have sent to X, and sends it from the router. */
 static int transmit(const struct seen *x, const struct forged *g, uint64_t *rng)
 {
-	uint8_t pkt[2048] = { 0 }, *tcp, *o, pseudo[40] = { 0 };
-	size_t ihl = x->v6 ? 40 : 20, tcplen, total, alen = x->v6 ? 16 : 4;
+	uint8_t pkt[2048] = { 0 }, *tcp, *o;
+	size_t ihl = x->v6 ? 40 : 20, tcplen, total;
 	size_t ext = x->v6 && (g->ip_options || g->fragment) ? 8 : 0;
 	struct sockaddr_in6 to6 = { .sin6_family = AF_INET6 };
 	struct sockaddr_in to4 = { .sin_family = AF_INET };
@@ -329,12 +379,7 @@ static int transmit(const struct seen *x, const struct forged *g, uint64_t *rng)
 	tcp[19] = g->urgent;
 	memset(o, 0x55, g->len);
 	tcplen = o - tcp + g->len;
-	memcpy(pseudo, x->dst, alen);
-	memcpy(pseudo + alen, x->src, alen);
-	pseudo[2 * alen + 1] = IPPROTO_TCP;
-	pseudo[2 * alen + 2] = tcplen >> 8;
-	pseudo[2 * alen + 3] = tcplen;
-	s = ~csum_add(csum_add(0, pseudo, 2 * alen + 4), tcp, tcplen);
+	s = ~tcp_sum(x->v6, x->dst, x->src, tcp, tcplen);
 	if (g->bad_checksum)
 		s ^= 0x1234;
 	tcp[16] = s >> 8;
