@@ -51,6 +51,7 @@ use crate::{
         host::{
             AwaitRead,
             AwaitRelease,
+            Connection,
             Layers,
             PathObject, //
         },
@@ -74,7 +75,10 @@ use crate::{
         input::RawSockets,
         ndo::Driver,
         net_device::NetDevice,
-        skb::SkBuff,
+        skb::{
+            DropReason,
+            SkBuff, //
+        },
         slab::{
             self,
             InSlab, //
@@ -210,6 +214,12 @@ impl<N: Nic> Entry<N> {
         self.links.id()
     }
 
+    /// Whether it is the one of this connection.
+    #[inline(always)]
+    fn is(&self, conn: &Connection) -> bool {
+        conn.is(self.nic.dev(), self.hwid())
+    }
+
     /// What frames to it look like.
     #[inline(always)]
     fn expected(&self) -> Expected<'_> {
@@ -225,7 +235,29 @@ impl<N: Nic> Entry<N> {
     /// Sends a frame of its own through `nic`, which is its NIC.
     #[inline(always)]
     fn send_frame(&self, nic: &N, skb: SkBuff, bh: &Bh) -> Result<(u32, u64), SendError> {
-        nic.send_frame(skb, self.queue(), self.layers.as_deref(), self.stamp(), bh)
+        let sent = nic.send_frame(skb, self.queue(), self.layers.as_deref(), self.stamp(), bh);
+        match sent {
+            Err(SendError::Down(skb)) => self.link_down(skb),
+            sent => sent,
+        }
+    }
+
+    /// A frame that has no way. On a bond it is lost, as a frame of the host stack would be: the
+    /// connection is moved as soon as the bond sends by another member.
+    #[cold]
+    #[inline(never)]
+    fn link_down(&self, skb: SkBuff) -> Result<(u32, u64), SendError> {
+        match self
+            .layers
+            .as_ref()
+            .is_some_and(|layers| layers.is_bonded())
+        {
+            true => {
+                skb.drop_because(DropReason::DevReady);
+                Ok((0, 0))
+            }
+            false => Err(SendError::Down(skb)),
+        }
     }
 
     /// What its frames are marked with.

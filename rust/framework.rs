@@ -21,6 +21,7 @@ pub(crate) mod deferred;
 mod delayed_queue;
 mod device;
 pub(crate) mod events;
+mod failover;
 mod fallback;
 pub(crate) mod filter_scan;
 mod handover;

@@ -36,6 +36,7 @@
 #include <net/transp_v6.h>
 
 #include "batch.h"
+#include "bond.h"
 #include "buffer.h"
 #include "calls.h"
 #include "conntrack.h"

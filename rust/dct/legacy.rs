@@ -41,7 +41,7 @@ fn connection<'g, N: Nic>(
     entry: &Entry<N>,
     guard: &'g ReadGuard<'_>,
 ) -> Option<&'g Connection> {
-    host::of(sk, guard).filter(|conn| conn.hwid() == entry.hwid())
+    host::of(sk, guard).filter(|conn| entry.is(conn))
 }
 
 /// A special case: the host stack works from here on. Its state is true, for it

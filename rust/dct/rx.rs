@@ -43,7 +43,10 @@ use crate::{
             RxAction, //
         },
         transmit::Push,
-        tuple::Family,
+        tuple::{
+            Family,
+            Tuple, //
+        },
         wire::{
             self,
             FrameError,
@@ -56,6 +59,7 @@ use crate::{
             Bh,
             BhGuard, //
         },
+        net_device::NetDevice,
         proto,
         skb::{
             DropReason,
@@ -66,6 +70,7 @@ use crate::{
             LockedSock, //
         },
         sync::rcu::ReadGuard,
+        table::EntryRef,
         tcp, //
     }, //
 };
@@ -124,13 +129,13 @@ pub(crate) fn input<N: Nic>(nic: &N, from: Source<'_>, mut skb: SkBuff, bh: &Bh)
         Ok(()) => {}
         Err(FrameError::NotTcp | FrameError::Special(_, None)) => return Some(skb),
         Err(FrameError::Special(case, Some(tuple))) => {
-            if let Some(entry) = engine.find(&guard, &tuple) {
+            if let Some(entry) = find(nic, &guard, &tuple) {
                 legacy::enter_unlocked(nic, &entry, case, bh);
             }
             return Some(skb);
         }
     }
-    let Some(entry) = engine.find(&guard, &seg.tuple) else {
+    let Some(entry) = find(nic, &guard, &seg.tuple) else {
         return Some(skb);
     };
     // A frame to another station is the host's to drop and to count.
@@ -143,8 +148,50 @@ pub(crate) fn input<N: Nic>(nic: &N, from: Source<'_>, mut skb: SkBuff, bh: &Bh)
         legacy::enter_unlocked(nic, &entry, SpecialCase::BadOption, bh);
         return Some(skb);
     }
-    from.recent.0.store(entry.hwid().raw(), Relaxed);
+    if core::ptr::eq(&*entry.nic, nic) {
+        from.recent.0.store(entry.hwid().raw(), Relaxed);
+    }
     deliver(nic, from, &entry, skb, &seg, &guard, bh)
+}
+
+/// The entry that a frame belongs to, which comes in by `nic`: its own, or, as the peer of a
+/// bond chooses the link by itself, another member's.
+#[inline(always)]
+fn find<'g, N: Nic>(
+    nic: &'g N,
+    guard: &'g ReadGuard<'_>,
+    tuple: &Tuple,
+) -> Option<EntryRef<'g, Entry<N>>> {
+    let own = nic.engine().find(guard, tuple);
+    if own.is_none() && host::any_bond() {
+        return find_at_members(nic, guard, tuple);
+    }
+    own
+}
+
+/// See [`find`]. What would look at the frame on its way from `nic`, and at none of the entry's
+/// own NIC, has it go by the host stack.
+#[cold]
+#[inline(never)]
+fn find_at_members<'g, N: Nic>(
+    nic: &'g N,
+    guard: &'g ReadGuard<'_>,
+    tuple: &Tuple,
+) -> Option<EntryRef<'g, Entry<N>>> {
+    let bond = nic.dev().bond(guard)?;
+    let others = bond.members(guard).filter_map(NetDevice::driver::<N>);
+    let found = others.filter_map(|other| other.engine().find(guard, tuple));
+    let bypassed = nic.engine().device().bypassed();
+    found
+        .filter(|entry| entry.layers.as_ref().is_some_and(|l| l.is_on(bond)))
+        .find(|entry| {
+            entry
+                .sk
+                .egress_filters(nic.dev())
+                .without(bypassed)
+                .first()
+                .is_none()
+        })
 }
 
 /// Parses `skb` into `seg`, and returns whether it is a frame of this connection in the
@@ -194,6 +241,7 @@ fn deliver<N: Nic>(
     let sk = entry.sk.bh_lock(bh);
     let ingress = Ingress {
         hwid: entry.hwid(),
+        home: entry.nic.dev(),
         nic: nic.dev(),
         dev: &entry.path_dev,
         layers: entry.layers.as_deref(),

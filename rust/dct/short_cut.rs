@@ -357,7 +357,7 @@ fn way<N: Nic>(
 #[inline(always)]
 fn is_delegated<N: Nic>(sk: LockedSock<'_>, entry: &Entry<N>, guard: &ReadGuard<'_>) -> bool {
     let conn = host::of(sk, guard);
-    conn.is_some_and(|conn| conn.hwid() == entry.hwid() && conn.delegated(sk))
+    conn.is_some_and(|conn| entry.is(conn) && conn.delegated(sk))
 }
 
 /// Both ends are there, and ordinary: their numbers decide.

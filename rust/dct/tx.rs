@@ -487,7 +487,7 @@ pub(crate) fn kick<N: Nic>(entry: &Entry<N>, bh: &Bh) {
         return;
     };
     match lock.try_own() {
-        Some(sk) if conn.delegated(sk) && conn.hwid() == entry.hwid() => {
+        Some(sk) if conn.delegated(sk) && entry.is(conn) => {
             resume(sk, entry, bh);
         }
         Some(_) => {}

@@ -287,7 +287,7 @@ impl Entry {
         let lock = self.sk.bh_lock(bh);
         let conn = host::of_now(lock.sock(), &guard);
         match lock.try_own() {
-            _ if conn.is_none_or(|conn| conn.hwid() != self.links.id()) => {}
+            _ if conn.is_none_or(|conn| !conn.is(self.port.dev(), self.links.id())) => {}
             Some(sk) => self.serve(sk, Push::Pending, bh),
             None => self.waits.set(),
         }

@@ -102,6 +102,9 @@ use crate::{
 /// and it holds what leads to the target's entry and back.
 pub(crate) struct Connection {
     hwid: Hwid,
+    /// Whose hwid that is: the address of the device, which is compared only. The device may
+    /// leave before the record.
+    home: usize,
     mode: SockCell<Mode>,
     /// Who wanted it, with the history of uploads: outlives this record in
     /// [`candidates`](super::candidates).
@@ -176,6 +179,7 @@ pub(super) fn install(sk: LockedSock<'_>, of: Delegation<'_>, bh: &Bh) -> Result
     let mode = mode.unwrap_or(Mode::Offloading);
     let value = pin_init::init!(Connection {
         hwid: of.hwid,
+        home: core::ptr::from_ref(of.dev).addr(),
         mode: SockCell::new(sk.sock(), mode),
         origin,
         overrides,
@@ -206,6 +210,19 @@ impl Record {
     /// Who wanted it.
     pub(super) fn trigger(&self) -> Trigger {
         self.value().origin.trigger()
+    }
+
+    /// Returns whether it is the connection that the target in `dev` knows as `hwid`. Another
+    /// one's may have the same, and a connection may have moved there.
+    #[inline(always)]
+    pub(crate) fn is(&self, dev: &NetDevice, hwid: Hwid) -> bool {
+        self.hwid() == hwid && self.value().home == core::ptr::from_ref(dev).addr()
+    }
+
+    /// The same, by the target.
+    pub(super) fn is_at(&self, target: &dyn OffloadTarget, hwid: Hwid) -> bool {
+        let same = |own: &dyn OffloadTarget| core::ptr::eq(own.device(), target.device());
+        self.hwid() == hwid && self.target().is_some_and(same)
     }
 
     /// The hardware connection identifier.

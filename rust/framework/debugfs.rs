@@ -115,7 +115,7 @@ fn show_connection(target: &dyn OffloadTarget, hwid: Hwid, sk: &Sock, seq: &SeqF
     };
     let guard = ReadGuard::new();
     let d = &conn.data;
-    let record = connection::of_now(sk, &guard).filter(|record| record.hwid() == hwid);
+    let record = connection::of_now(sk, &guard).filter(|record| record.is_at(target, hwid));
     let moved = record.map(|record| record.moved_before());
     let (acked, received) = moved.unwrap_or((d.bytes_acked, d.bytes_received));
     seq_print!(

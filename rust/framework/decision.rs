@@ -65,26 +65,60 @@ impl<'a> Destination<'a> {
     pub(super) fn stats(&self) -> &'a Stats {
         self.target.device().stats()
     }
+}
 
-    /// By the route of `sk`, with the device that it leaves through.
-    pub(super) fn find<'s>(
-        sk: &'s LockedSock<'_>,
-    ) -> Result<(&'s NetDevice, Destination<'s>), Refusal> {
+/// Where the frames of a connection leave the host.
+pub(super) struct Exit<'s> {
+    /// The device that its route leaves through.
+    pub(super) path_dev: &'s NetDevice,
+    /// The one below all layers. A bond may lose it, whatever lock is held.
+    dev: DevRef,
+    target_of: TargetOf,
+}
+
+impl<'s> Exit<'s> {
+    /// By the route of `sk`.
+    #[inline]
+    pub(super) fn find(sk: &'s LockedSock<'_>) -> Result<Self, Refusal> {
         if !sk.is_connected() {
             return Err(Refusal::NotEstablished);
         }
         let (path_dev, xfrm) = sk.valid_route().ok_or(Refusal::NoRoute)?;
-        let dev = Layers::below(path_dev);
-        let (target, target_of) = registry::target_of(dev).ok_or(Refusal::NotToeDevice)?;
-        let to = Destination {
-            dev,
-            target,
-            target_of,
+        let guard = ReadGuard::new();
+        let base = path_dev.base(sk, &guard);
+        let Some((target, target_of)) = registry::target_of(base) else {
+            return Err(no_target(base, &guard));
         };
         if xfrm && !target.device().bypassed().has(Filter::Xfrm) {
             return Err(Refusal::Xfrm);
         }
-        Ok((path_dev, to))
+        Ok(Exit {
+            path_dev,
+            dev: DevRef::new(base),
+            target_of,
+        })
+    }
+
+    /// The target there.
+    #[inline]
+    pub(super) fn destination(&self) -> Result<Destination<'_>, Refusal> {
+        Ok(Destination {
+            dev: &self.dev,
+            target: (self.target_of)(&self.dev).ok_or(Refusal::NotToeDevice)?,
+            target_of: self.target_of,
+        })
+    }
+}
+
+/// Why there is no target in `base`.
+#[cold]
+fn no_target(base: &NetDevice, guard: &ReadGuard<'_>) -> Refusal {
+    let target = base.members(guard).find_map(registry::target_of);
+    match (target.is_some(), base.is_served_bond()) {
+        (false, _) => Refusal::NotToeDevice,
+        (true, false) => Refusal::BondMode,
+        // No member carries frames at present.
+        (true, true) => Refusal::DeviceDown,
     }
 }
 
@@ -126,6 +160,8 @@ pub(super) struct Group {
 /// all of a [`Group`].
 struct DeviceChecks {
     path_dev: DevRef,
+    /// The target's device.
+    dev: DevRef,
     v6: bool,
     layers: Option<Arc<Layers>>,
     /// Whether everything is up, and what would not see frames: found when it is asked for,
@@ -140,14 +176,18 @@ impl DeviceChecks {
         found: &'c mut Option<Self>,
         sk: LockedSock<'_>,
         path_dev: &NetDevice,
+        dev: &NetDevice,
     ) -> Result<&'c mut Self, Refusal> {
         let v6 = sk.is_v6();
-        let same = |c: &Self| core::ptr::eq(&*c.path_dev, path_dev) && c.v6 == v6;
+        let same = |c: &Self| {
+            core::ptr::eq(&*c.path_dev, path_dev) && core::ptr::eq(&*c.dev, dev) && c.v6 == v6
+        };
         if !found.as_ref().is_some_and(same) {
             *found = Some(DeviceChecks {
                 path_dev: DevRef::new(path_dev),
+                dev: DevRef::new(dev),
                 v6,
-                layers: Layers::find(path_dev)?,
+                layers: Layers::find(path_dev, dev)?,
                 links: None,
                 filters: None,
             });
@@ -187,7 +227,7 @@ pub(super) fn check(
         return Err(Refusal::Already);
     }
     let eligible = group.eligible;
-    let checks = DeviceChecks::of(&mut group.checks, sk, path_dev)?;
+    let checks = DeviceChecks::of(&mut group.checks, sk, path_dev, to.dev)?;
     let tuple = tuple_of(sk, checks.layers.as_deref());
     let device = to.target.device();
     let guard = ReadGuard::new();
@@ -265,9 +305,12 @@ pub(super) fn would_offload(sk: LockedSock<'_>, trigger: &Trigger) -> Outcome {
         counts: false,
         ..*trigger
     };
-    let result = Destination::find(&sk)
-        .and_then(|(path_dev, to)| check(sk, path_dev, to, &mut trigger, &mut Group::default()))
-        .err();
+    let decide = |trigger: &mut Trigger| {
+        let exit = Exit::find(&sk)?;
+        let group = &mut Group::default();
+        check(sk, exit.path_dev, exit.destination()?, trigger, group).map(drop)
+    };
+    let result = decide(&mut trigger).err();
     Outcome {
         result,
         rule: match trigger.decided {
@@ -287,10 +330,18 @@ pub(super) fn count(stats: &Stats, result: Result<Hwid, Refusal>, trigger: &Trig
     }
 }
 
-/// A refusal before the target was found: what is said about the route's device.
-pub(super) fn count_early(sk: LockedSock<'_>, reason: Refusal) {
-    let dev = sk.route().map(|(dev, _)| Layers::below(dev));
-    if let Some((target, _)) = dev.and_then(registry::target_of) {
+/// A refusal before the target was found: what is said about the route's device, or about the
+/// first member of a bond that could be one.
+pub(super) fn count_early(sk: LockedSock<'_>, reason: Refusal, trigger: &Trigger) {
+    if trigger.retry && may_change(reason) {
+        return;
+    }
+    let guard = ReadGuard::new();
+    let Some((dev, _)) = sk.route() else {
+        return;
+    };
+    let target = Layers::below(dev, &guard).find_map(registry::target_of);
+    if let Some((target, _)) = target {
         target.device().stats().refused(reason);
     }
 }

@@ -92,6 +92,8 @@ pub(crate) struct Device {
     scanned: AtomicBool,
     /// What was installed in the way of its connections' frames at the last scan.
     filters_sign: AtomicU64,
+    /// What its bond could send by at the last look.
+    bond_sign: AtomicU64,
     #[pin]
     stats: Stats,
     /// [`Rule`]'s fields.
@@ -123,6 +125,7 @@ impl Device {
             closed: AtomicBool::new(false),
             scanned: AtomicBool::new(false),
             filters_sign: AtomicU64::new(0),
+            bond_sign: AtomicU64::new(0),
             stats <- Stats::new(),
             short_cut: Flag::new(),
             user_buffer: [
@@ -235,6 +238,11 @@ impl Device {
     /// previous value; orders what is before and after.
     pub(super) fn set_scanned(&self, scanned: bool) -> bool {
         self.scanned.swap(scanned, Ordering::SeqCst)
+    }
+
+    /// By what its bond may send now, and what that was at the last call.
+    pub(super) fn set_bond_sign(&self, sign: u64) -> u64 {
+        self.bond_sign.swap(sign, Ordering::Relaxed)
     }
 
     /// What [`filter_scan`](super::filter_scan) found now, and what before.

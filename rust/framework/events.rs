@@ -10,7 +10,11 @@ use core::ptr;
 
 use super::{
     connection,
-    intermediate::Layers,
+    failover,
+    intermediate::{
+        any_bond,
+        Layers, //
+    },
     registry,
     target::OffloadTarget,
     upload, //
@@ -22,6 +26,7 @@ use crate::{
     },
     net::{
         context::Rtnl,
+        devref::DevRef,
         net_device::NetDevice,
         netevent::{
             Neighbour,
@@ -43,8 +48,27 @@ impl NetdevNotifier for Devices {
     fn event(&self, event: NetdevEvent, dev: &NetDevice, rtnl: &Rtnl) {
         if let Some((target, _)) = registry::target_of(dev) {
             device_event(target, event, dev, rtnl);
-        } else if let Some((target, _)) = registry::target_of(Layers::below(dev)) {
-            layer_changed(target, dev, event == NetdevEvent::Unregister);
+        } else {
+            each_below(dev, |target| {
+                layer_changed(target, dev, event == NetdevEvent::Unregister)
+            });
+        }
+        // Whatever it is: which member a bond sends by may have changed, or changes with it.
+        failover::follow_all(dev);
+    }
+}
+
+/// Calls `f` with all targets below `dev`. Process context, rtnl held: members neither come nor
+/// go.
+fn each_below(dev: &NetDevice, f: impl Fn(&dyn OffloadTarget)) {
+    let nth = |index| {
+        let guard = ReadGuard::new();
+        let below = Layers::below(dev, &guard).nth(index);
+        below.map(DevRef::new)
+    };
+    for below in (0..).map_while(nth) {
+        if let Some((target, _)) = registry::target_of(&below) {
+            f(target);
         }
     }
 }
@@ -61,6 +85,7 @@ fn device_event(target: &dyn OffloadTarget, event: NetdevEvent, dev: &NetDevice,
         NetdevEvent::GoingDown | NetdevEvent::Down => link_down(target, rtnl),
         // It may only leave its namespace.
         NetdevEvent::Unregister if dev.is_going() => {
+            failover::follow(dev, target);
             device.close();
             device.files().remove(rtnl);
             upload::upload_all(target, UploadReason::DeviceGone, true);
@@ -76,8 +101,11 @@ pub(crate) struct Neighbours;
 impl NetEventNotifier for Neighbours {
     fn neighbour(&self, neighbour: &Neighbour) {
         let dev = neighbour.dev();
-        let target = registry::target_of(Layers::below(dev));
-        if let (Some((target, _)), Some((family, address))) = (target, neighbour.address()) {
+        let Some((family, address)) = neighbour.address() else {
+            return;
+        };
+        let guard = ReadGuard::new();
+        for (target, _) in Layers::below(dev, &guard).filter_map(registry::target_of) {
             let objects = target.device().objects();
             objects.neighbour_changed(target, dev, family, address);
         }
@@ -85,9 +113,16 @@ impl NetEventNotifier for Neighbours {
 }
 
 /// The link of `target` is down: of its device the framework finds out by itself, but not
-/// of what is at the other end. Process context.
+/// of what is at the other end. Process context. Connections on a bond stay until that sends
+/// by another member, as those in the host stack do.
 pub(crate) fn link_down(target: &dyn OffloadTarget, _rtnl: &Rtnl) {
-    upload::upload_all(target, UploadReason::LinkDown, false);
+    upload::upload_those(target, UploadReason::LinkDown, false, &mut |f| {
+        target.for_each(&mut |hwid, sk| {
+            if !any_bond() || !failover::is_bonded(&sk) {
+                f(hwid, sk);
+            }
+        });
+    });
 }
 
 /// Something happened to `dev`, a device on top of that of `target`: its connections are
@@ -95,7 +130,7 @@ pub(crate) fn link_down(target: &dyn OffloadTarget, _rtnl: &Rtnl) {
 fn layer_changed(target: &dyn OffloadTarget, dev: &NetDevice, left: bool) {
     let objects = target.device().objects();
     let mut first = true;
-    upload::upload_those(target, UploadReason::Vlan, left, &mut |f| {
+    upload::upload_those(target, reason_of(dev), left, &mut |f| {
         target.for_each(&mut |hwid, sk| match passes(&sk, dev, left) {
             Some(false) => {}
             Some(true) => {
@@ -110,6 +145,14 @@ fn layer_changed(target: &dyn OffloadTarget, dev: &NetDevice, left: bool) {
     });
     if left || !dev.is_up() {
         objects.sweep(target, true);
+    }
+}
+
+/// Why connections are uploaded that pass a layer `dev`.
+fn reason_of(dev: &NetDevice) -> UploadReason {
+    match dev.is_bond() {
+        true => UploadReason::Bond,
+        false => UploadReason::Vlan,
     }
 }
 
@@ -130,12 +173,12 @@ fn handed_over(hwid: Hwid, sk: &Sock, dev: &NetDevice, left: bool) {
     sk.with_lock(
         |sk| {
             if passes(&sk, dev, left) == Some(true) {
-                upload::upload_hwid(sk, hwid, UploadReason::Vlan);
+                upload::upload_hwid(sk, hwid, reason_of(dev));
             }
         },
         |lock| {
             if passes(lock.sock(), dev, left) == Some(true) {
-                upload::ask_owner(lock, hwid, UploadReason::Vlan);
+                upload::ask_owner(lock, hwid, reason_of(dev));
             }
         },
     );

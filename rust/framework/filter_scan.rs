@@ -24,6 +24,7 @@ use super::{
         Delegated,
         Record, //
     },
+    failover,
     registry,
     target::OffloadTarget,
     upload, //
@@ -119,6 +120,7 @@ impl FilterScan {
         let device = target.device();
         let idle = FilterScan::is_idle(target);
         let left = device.objects().sweep(target, false);
+        failover::look(dev, target);
         if !idle {
             *any |= scan(dev, target);
             return true;

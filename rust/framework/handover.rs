@@ -24,6 +24,7 @@ use super::{
         count_early,
         Destination,
         Eligible,
+        Exit,
         Group, //
     },
     filter_scan,
@@ -100,9 +101,11 @@ impl<'a> Handover<'a> {
 ///
 /// `trigger` keeps what the rules said.
 pub(crate) fn offload(sk: LockedSock<'_>, trigger: &mut Trigger) -> Result<Hwid, Refusal> {
-    let (path_dev, to) = Destination::find(&sk).inspect_err(|reason| count_early(sk, *reason))?;
+    let early = |reason: &Refusal| count_early(sk, *reason, trigger);
+    let exit = Exit::find(&sk).inspect_err(early)?;
+    let to = exit.destination().inspect_err(early)?;
     // What was found stays where it is: it has hundreds of bytes.
-    let result = match &check(sk, path_dev, to, trigger, &mut Group::default()) {
+    let result = match &check(sk, exit.path_dev, to, trigger, &mut Group::default()) {
         Ok(found) => {
             let mut handover = Handover::new(trigger);
             let locks = from_ref(&sk).iter().copied();
@@ -253,7 +256,10 @@ fn finish(
     bh: &Bh,
 ) -> Result<(), Refusal> {
     let layers = handover.layers.take();
-    if layers.as_deref().is_some_and(|layers| !layers.intact()) {
+    if layers.as_deref().is_some_and(|layers| {
+        // Whoever looks from here on finds the connection.
+        !layers.intact() || layers.leave_elsewhere(&sk, to.dev)
+    }) {
         return Err(Refusal::DeviceDown);
     }
     let delegation = connection::Delegation {

@@ -74,7 +74,10 @@ pub(crate) use super::{
         Ingress,
         NotTaken, //
     },
-    intermediate::Layers,
+    intermediate::{
+        any_bond,
+        Layers, //
+    },
     lower::{
         below,
         Objects,

@@ -36,7 +36,9 @@ use crate::{
 /// Where the frames of a connection come in.
 pub(crate) struct Ingress<'a> {
     pub(crate) hwid: Hwid,
-    /// The target's device.
+    /// The device of its target.
+    pub(crate) home: &'a NetDevice,
+    /// The one that received the frame: the same, or another member of its bond.
     pub(crate) nic: &'a NetDevice,
     /// The device that the connection's route leaves through: the same, or one on top of
     /// the layers.
@@ -62,6 +64,7 @@ impl<'a> Ingress<'a> {
     ) -> Self {
         Ingress {
             hwid,
+            home: nic,
             nic,
             dev: nic,
             layers: None,
@@ -100,9 +103,15 @@ pub(crate) fn take_in<'g>(
     // The connection may have gone to the host since the look-up. A user that owns the
     // socket may change this until the backlog is processed, which looks again.
     let conn = match connection::of_now(sk, guard) {
-        Some(conn) if conn.hwid() == ingress.hwid => conn,
+        Some(conn) if conn.is(ingress.home, ingress.hwid) => conn,
         _ => return Err(NotTaken::Host(skb)),
     };
+    if ingress
+        .layers
+        .is_some_and(|layers| layers.are_shut(ingress.nic, guard))
+    {
+        return Err(NotTaken::Host(skb));
+    }
     skb.received_by(sk, ingress.dev.ifindex(), ingress.queue, ingress.napi_id);
     // Of what the sender said, or of a tag.
     skb.set_protocol(match ingress.v6 {

@@ -1,34 +1,47 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Intermediate drivers: the layers between a connection's path and the NIC that change
-//! its frames. VLAN devices are such layers; IPsec would be the next.
+//! its frames, or choose the NIC. VLAN devices and bonds are such layers; IPsec would be the
+//! next.
 //!
 //! They are found when an offload is initiated, from the device that the route leaves
 //! through down to the one of a target, and are objects of the offload tree, below the
 //! neighbours that are reached through them. Of a layer's state its kind, device and tag
 //! are constant as long as the connection is delegated (if they change, it is uploaded:
 //! [`Layers::intact`]). What the host may change at any time, the priority of a VLAN's tag,
-//! is read from the host whenever a frame is sent.
+//! is read from the host whenever a frame is sent. By which member a bond sends is cached: as
+//! long as it does not change, the connection stays where it is ([`failover`](super::failover)).
 //!
 //! Claims: Documentation/networking/toe-claims.rst
+
+use core::{
+    ptr,
+    sync::atomic::AtomicU32, //
+};
 
 use kernel::{
     prelude::*,
     sync::Arc, //
 };
 
+use super::counted::{
+    self,
+    Flag,
+    Kind, //
+};
 use crate::{
     logic::{
         reason::Refusal,
-        tree::state::LayerConst,
-        vlan::{
-            Tags,
-            MAX_TAGS, //
+        tree::{
+            state::LayerConst,
+            MAX_LAYERS, //
         },
+        vlan::Tags,
         wire::VLAN_LEN, //
     },
     net::{
         context::Bh,
+        devref::DevRef,
         memcg,
         net_device::{
             features,
@@ -38,6 +51,8 @@ use crate::{
             FrameList,
             SkBuff, //
         },
+        sock::Sock,
+        sync::rcu::ReadGuard,
         vlan::{
             self,
             VlanInfo,
@@ -137,15 +152,73 @@ impl IntermediateDriver for Vlan {
     }
 }
 
+/// Bonds that connections lie on.
+struct Bonds;
+
+impl Kind for Bonds {
+    fn count() -> &'static AtomicU32 {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        &COUNT
+    }
+}
+
+/// Returns whether there is a connection on any bond. Any context.
+#[inline(always)]
+pub(crate) fn any_bond() -> bool {
+    counted::any::<Bonds>()
+}
+
+/// A bond, which sends the connection's frames by the target's device.
+struct Bond {
+    dev: DevRef,
+    /// Its link address, which its members have, too.
+    mac: [u8; 6],
+    _counted: Flag<Bonds>,
+}
+
+impl IntermediateDriver for Bond {
+    fn device(&self) -> &NetDevice {
+        &self.dev
+    }
+
+    fn state(&self) -> LayerConst {
+        LayerConst {
+            device: self.dev.ifindex() as u32,
+            mac: self.mac,
+            ..LayerConst::default()
+        }
+    }
+
+    fn intact(&self) -> bool {
+        self.dev.is_up()
+            && !self.dev.is_going()
+            && self.dev.is_served_bond()
+            && self.dev.address_now() == self.mac
+    }
+
+    fn send(&self, skb: SkBuff, _bh: &Bh) -> Option<SkBuff> {
+        Some(skb)
+    }
+
+    // Its counters are those of its members.
+    fn received(&self, _len: u32, _bh: &Bh) {}
+
+    fn overhead(&self) -> u32 {
+        0
+    }
+}
+
 /// A layer of any kind.
 enum Layer {
     Vlan(Vlan),
+    Bond(Bond),
 }
 
 impl Layer {
     fn driver(&self) -> &dyn IntermediateDriver {
         match self {
             Layer::Vlan(vlan) => vlan,
+            Layer::Bond(bond) => bond,
         }
     }
 }
@@ -154,26 +227,30 @@ impl Layer {
 /// neighbour's object was made. The target has them.
 pub(crate) struct Layers {
     /// The one that the route leaves through first.
-    list: [Option<Layer>; MAX_TAGS],
+    list: [Option<Layer>; MAX_LAYERS],
     tags: Tags,
+    /// The bond among them, the lowest one.
+    bonded: bool,
 }
 
 impl Layers {
-    /// The layers from `dev`, which a route leaves through, down to the device that
+    /// The layers from `dev`, which a route leaves through, down to `base`, the device that
     /// takes connections, if there are any. A refusal if the target cannot do what they
     /// do. Any context; `dev` stays what it is while the socket of the route is locked.
     #[inline]
-    pub(crate) fn find(dev: &NetDevice) -> Result<Option<Arc<Self>>, Refusal> {
-        match dev.vlan() {
-            Some(_) => Self::find_all(dev).map(Some),
-            None => Ok(None),
+    pub(crate) fn find(dev: &NetDevice, base: &NetDevice) -> Result<Option<Arc<Self>>, Refusal> {
+        match ptr::eq(dev, base) && !base.is_bond_member() {
+            true => Ok(None),
+            false => Self::find_all(dev, base).map(Some),
         }
     }
 
-    fn find_all(mut dev: &NetDevice) -> Result<Arc<Self>, Refusal> {
+    #[inline(never)]
+    fn find_all(mut dev: &NetDevice, base: &NetDevice) -> Result<Arc<Self>, Refusal> {
         let mut layers = Layers {
-            list: [const { None }; MAX_TAGS],
+            list: [const { None }; MAX_LAYERS],
             tags: Tags::NONE,
+            bonded: false,
         };
         let mut list = layers.list.iter_mut();
         while let Some((vlan, lower)) = Vlan::find(dev) {
@@ -188,13 +265,58 @@ impl Layers {
             *place = Some(Layer::Vlan(vlan));
             dev = lower;
         }
+        if ptr::eq(dev, base) {
+            if base.is_bond_member() {
+                // The bond takes what the member receives.
+                return Err(Refusal::RxHandler);
+            }
+        } else {
+            // It sees the inner tag in the frame, and chooses by other fields.
+            let (true, Some(place)) = (layers.tags.len() < 2, list.next()) else {
+                return Err(Refusal::Vlan);
+            };
+            *place = Some(Layer::Bond(Bond {
+                dev: DevRef::new(dev),
+                mac: dev.address_now(),
+                _counted: Flag::with(true),
+            }));
+            layers.bonded = true;
+        }
         Arc::new(layers, memcg::atomic()).map_err(|_| Refusal::NoMemory)
     }
 
-    /// The device below all layers that there can be on top of it: `dev` if there are
-    /// none. Any context.
-    pub(crate) fn below(dev: &NetDevice) -> &NetDevice {
-        dev.below_vlans()
+    /// The devices that there can be connections of below `dev`, one on top of them or one of
+    /// them: several below a bond. Any context.
+    pub(crate) fn below<'g>(
+        dev: &'g NetDevice,
+        guard: &'g ReadGuard<'_>,
+    ) -> impl Iterator<Item = &'g NetDevice> {
+        let base = dev.below_vlans();
+        let alone = (!base.is_bond()).then_some(base);
+        Iterator::chain(alone.into_iter(), base.members(guard))
+    }
+
+    /// Whether the frames of `sk`, which pass these layers, would leave by another device than
+    /// `base`. Any context.
+    pub(crate) fn leave_elsewhere(&self, sk: &Sock, base: &NetDevice) -> bool {
+        let guard = ReadGuard::new();
+        let top = self.devices().next().filter(|_| self.bonded);
+        top.is_some_and(|dev| !ptr::eq(dev.base(sk, &guard), base))
+    }
+
+    /// Whether a bond is among them.
+    pub(crate) fn is_bonded(&self) -> bool {
+        self.bonded
+    }
+
+    /// Whether they lie on this bond.
+    pub(crate) fn is_on(&self, bond: &NetDevice) -> bool {
+        self.bonded && self.devices().last().is_some_and(|dev| ptr::eq(dev, bond))
+    }
+
+    /// Whether the host stack takes no frame of the layers from `nic`.
+    pub(crate) fn are_shut(&self, nic: &NetDevice, guard: &ReadGuard<'_>) -> bool {
+        self.bonded && nic.is_inactive_member(guard)
     }
 
     fn drivers(&self) -> impl Iterator<Item = &dyn IntermediateDriver> {
@@ -253,7 +375,7 @@ impl Layers {
     #[inline(never)]
     pub(crate) fn received(&self, dev: &NetDevice, skb: &mut SkBuff, l3_off: u32, bh: &Bh) {
         if dev.is_tapped(bh) || self.devices().any(|dev| dev.is_tapped(bh)) {
-            vlan::tap_incoming(dev, skb, bh);
+            vlan::tap_incoming(dev, skb, self.bonded, bh);
         }
         let mut len = skb.len().saturating_sub(l3_off);
         for layer in self.drivers() {

@@ -21,6 +21,7 @@ use super::{
         count_early,
         Destination,
         Eligible,
+        Exit,
         Group, //
     },
     handover::{
@@ -257,19 +258,21 @@ impl<'b> Gathering<'b> {
             return;
         };
         let sk = lock.locked();
-        let found = Destination::find(&sk);
-        let checked = match &found {
+        let exit = Exit::find(&sk);
+        let exit = exit.as_ref().map_err(|reason| *reason);
+        let found = exit.and_then(|exit| Ok((exit.path_dev, exit.destination()?)));
+        let checked = match found {
             Ok((path_dev, to)) => {
                 let most = self.most;
-                let common = self.common.get_or_insert_with(|| Common::of(to, most));
+                let common = self.common.get_or_insert_with(|| Common::of(&to, most));
                 if !core::ptr::eq(&*common.dev, to.dev) || common.room == 0 {
                     return;
                 }
-                check(sk, path_dev, *to, trigger, &mut self.group)
+                check(sk, path_dev, to, trigger, &mut self.group)
             }
             Err(reason) => {
-                count_early(sk, *reason);
-                Err(*reason)
+                count_early(sk, reason, trigger);
+                Err(reason)
             }
         };
         self.considered += 1;

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     logic::{
         reason::{
+            Failover,
             Refusal,
             SpecialCase,
             Update,
@@ -64,6 +65,7 @@ pub(crate) struct Stats {
     refusals: [AtomicU64; Refusal::COUNT],
     uploads: [AtomicU64; UploadReason::COUNT],
     updates: [AtomicU64; Update::COUNT],
+    failovers: [AtomicU64; Failover::COUNT],
     specials: [AtomicU64; SpecialCase::COUNT],
     resyncs: AtomicU64,
     /// Frames of connections in legacy mode, received and transmitted, as they were
@@ -89,6 +91,7 @@ impl Stats {
             refusals <- init_array_from_fn(|_| AtomicU64::new(0)),
             uploads <- init_array_from_fn(|_| AtomicU64::new(0)),
             updates <- init_array_from_fn(|_| AtomicU64::new(0)),
+            failovers: [const { AtomicU64::new(0) }; Failover::COUNT],
             specials <- init_array_from_fn(|_| AtomicU64::new(0)),
             resyncs: AtomicU64::new(0),
             legacy_rx: AtomicU64::new(0),
@@ -193,6 +196,13 @@ impl Stats {
         }
     }
 
+    /// A connection's bond sends by another member than this device.
+    pub(crate) fn failed_over(&self, what: Failover) {
+        if let Some(c) = self.failovers.get(what.index()) {
+            c.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     pub(crate) fn special(&self, case: SpecialCase) {
         if let Some(c) = self.specials.get(case.index()) {
             c.fetch_add(1, Ordering::Relaxed);
@@ -279,6 +289,9 @@ impl Stats {
         }
         for (name, c) in Update::NAMES.iter().zip(&self.updates) {
             f("toe_update_", name, c.load(Ordering::Relaxed));
+        }
+        for (name, c) in Failover::NAMES.iter().zip(&self.failovers) {
+            f("toe_failover_", name, c.load(Ordering::Relaxed));
         }
         for (name, c) in SpecialCase::NAMES.iter().zip(&self.specials) {
             f("toe_special_", name, c.load(Ordering::Relaxed));

@@ -123,7 +123,7 @@ pub(super) fn rerouted(sk: LockedSock<'_>, path_dev: &NetDevice) -> Result<(), R
     let guard = ReadGuard::new();
     let target = connection::of(sk, &guard).and_then(|conn| Some((conn, conn.target()?)));
     let (conn, target) = target.ok_or(Refusal::DeviceDown)?;
-    let layers = Layers::find(path_dev)?;
+    let layers = Layers::find(path_dev, conn.dev().ok_or(Refusal::DeviceDown)?)?;
     let hop = sk.hop();
     let key = PathKey {
         dev: path_dev,

@@ -24,6 +24,7 @@ use super::{
         Record, //
     },
     deferred,
+    device::Device,
     filter_scan,
     hooks::SocketHooks,
     release_cb,
@@ -31,13 +32,17 @@ use super::{
         block_slots,
         Host,
         OffloadTarget, //
-    }, //
+    },
+    trigger::Trigger, //
 };
 use crate::{
     logic::{
         hwid::Hwid,
         policy::may_return,
-        reason::UploadReason,
+        reason::{
+            Failover,
+            UploadReason, //
+        },
         state::ModeEvent,
         tree::{
             state::Handle,
@@ -92,15 +97,15 @@ pub(crate) fn upload(sk: LockedSock<'_>, reason: UploadReason) {
 }
 
 /// The first half of an upload, for several at a time: `true` if `sk` is the connection
-/// that `hwid` names, which is to be terminated now, and then [`uploaded`]. Under the
-/// socket lock, nothing of the host stack below us.
-fn begin(sk: LockedSock<'_>, hwid: Hwid) -> bool {
+/// that `target` knows as `hwid`, which is to be terminated now, and then [`uploaded`]. Under
+/// the socket lock, nothing of the host stack below us.
+pub(super) fn begin(sk: LockedSock<'_>, target: &dyn OffloadTarget, hwid: Hwid) -> bool {
     let guard = ReadGuard::new();
-    if connection::of(sk, &guard).is_none_or(|conn| conn.hwid() != hwid) {
+    if connection::of(sk, &guard).is_none_or(|conn| !conn.is_at(target, hwid)) {
         return false;
     }
     deferred::flush(sk);
-    let conn = connection::of(sk, &guard).filter(|conn| conn.hwid() == hwid);
+    let conn = connection::of(sk, &guard).filter(|conn| conn.is_at(target, hwid));
     let begun = conn.is_some_and(|conn| conn.value().step(sk, ModeEvent::Upload).is_ok());
     if begun {
         sk.sock().tracked_again();
@@ -116,6 +121,24 @@ fn uploaded(
     reason: UploadReason,
     gone: &mut Departed<Delegated>,
 ) {
+    if let Some(target) = conn.target() {
+        count(conn.hwid(), target, reason);
+        if reason == UploadReason::Failover {
+            target.device().stats().failed_over(Failover::Host);
+        }
+    }
+    if let Some((device, trigger)) = released(sk, conn, reason, gone) {
+        candidates::revisit(device, sk.sock(), trigger);
+    }
+}
+
+/// The same, without counting it. Who may offload it again, and when, if it may return.
+pub(super) fn released<'c>(
+    sk: LockedSock<'_>,
+    conn: &'c Record,
+    reason: UploadReason,
+    gone: &mut Departed<Delegated>,
+) -> Option<(&'c Device, Trigger)> {
     let mut again = None;
     let bh = BhGuard::new();
     if let Some((target, dev)) = conn.target().zip(conn.dev()) {
@@ -124,13 +147,14 @@ fn uploaded(
             // Without memory nothing is swept before the next connection.
             let _ = filter_scan::add(dev, target);
         }
-        count(conn, target, reason);
         let mut trigger = conn.trigger();
         if may_return(reason, trigger.explicit) {
             trigger.retry = false;
             let now = time::now_ms();
             match reason {
                 UploadReason::Contended => trigger.backoff.contended(now),
+                // It is not the connection's doing.
+                UploadReason::Failover => {}
                 _ => trigger.backoff.uploaded(now, &conn.limits(target)),
             }
             again = Some((target.device(), trigger));
@@ -140,9 +164,7 @@ fn uploaded(
     proto::remove::<SocketHooks, _>(sk, conn, gone, &bh);
     drop(bh);
     sk.resume_host(false);
-    if let Some((device, trigger)) = again {
-        candidates::revisit(device, sk.sock(), trigger);
-    }
+    again
 }
 
 fn forget_path(conn: &Record, target: &dyn OffloadTarget, bh: &Bh) {
@@ -152,9 +174,10 @@ fn forget_path(conn: &Record, target: &dyn OffloadTarget, bh: &Bh) {
     }
 }
 
-fn count(conn: &Record, target: &dyn OffloadTarget, reason: UploadReason) {
+/// Counts and traces an upload. Any context.
+pub(super) fn count(hwid: Hwid, target: &dyn OffloadTarget, reason: UploadReason) {
     target.device().stats().uploaded(reason);
-    trace::upload(conn.hwid(), reason.name());
+    trace::upload(hwid, reason.name());
 }
 
 /// [`upload`], if `sk` is still the connection that `hwid` names. Under the socket lock,
@@ -189,7 +212,7 @@ fn upload_lost(sk: LockedSock<'_>, target: &dyn OffloadTarget, hwid: Hwid, reaso
         target.terminate(&mut connection::connection_tree(&mut slot, sk, hwid));
         let bh = BhGuard::new();
         forget_path(conn, target, &bh);
-        count(conn, target, reason);
+        count(conn.hwid(), target, reason);
         proto::remove::<SocketHooks, _>(sk, conn, &mut Departed::new(), &bh);
         drop(bh);
         sk.resume_host(false);
@@ -206,16 +229,16 @@ fn upload_lost(sk: LockedSock<'_>, target: &dyn OffloadTarget, hwid: Hwid, reaso
 struct Owned<'a, 'l>(&'a BhLock<'l>);
 
 impl Owned<'_, '_> {
-    /// If it is the connection that `hwid` names. One that is being handed over has no
-    /// record yet: the end of the hand-over looks whether the device leaves.
-    fn ask(&self, hwid: Hwid, why: Why) {
+    /// If it is the connection that `target` knows as `hwid`. One that is being handed over has
+    /// no record yet: the end of the hand-over looks whether the device leaves.
+    fn ask(&self, target: &dyn OffloadTarget, hwid: Hwid, why: Why) {
         let guard = ReadGuard::new();
         let conn = connection::of_now(self.0.sock(), &guard);
-        let Some(conn) = conn.filter(|conn| conn.hwid() == hwid) else {
+        let Some(conn) = conn.filter(|conn| conn.is_at(target, hwid)) else {
             return;
         };
         conn.at_release().ask(why.reason);
-        if let Some(target) = conn.target().filter(|_| why.leaves) {
+        if why.leaves {
             self.0.sock().tracked_again();
             Self::let_go(conn, target, hwid, why.reason);
         }
@@ -226,7 +249,7 @@ impl Owned<'_, '_> {
     fn let_go(conn: &Record, target: &dyn OffloadTarget, hwid: Hwid, reason: UploadReason) {
         target.abandon(hwid);
         forget_path(conn, target, &BhGuard::new());
-        count(conn, target, reason);
+        count(conn.hwid(), target, reason);
         record::detach(conn);
     }
 }
@@ -235,7 +258,11 @@ impl Owned<'_, '_> {
 /// others: that task does it when it lets the socket go. Nothing happens if it is not
 /// the connection that `hwid` names.
 pub(crate) fn ask_owner(lock: &BhLock<'_>, hwid: Hwid, reason: UploadReason) {
-    Owned(lock).ask(hwid, Why::only(reason));
+    let guard = ReadGuard::new();
+    let conn = connection::of_now(lock.sock(), &guard);
+    if let Some(conn) = conn.filter(|conn| conn.hwid() == hwid) {
+        conn.at_release().ask(reason);
+    }
 }
 
 /// After this is dropped no socket has our methods: sockets that are still owned lose
@@ -279,16 +306,6 @@ type Listed = (Hwid, ARef<Sock>);
 struct Why {
     reason: UploadReason,
     leaves: bool,
-}
-
-impl Why {
-    /// The devices stay.
-    fn only(reason: UploadReason) -> Self {
-        Why {
-            reason,
-            leaves: false,
-        }
-    }
 }
 
 /// Takes every connection of `target` back to the host stack. Process context,
@@ -357,7 +374,7 @@ fn upload_one(target: &dyn OffloadTarget, hwid: Hwid, sk: &Sock, why: Why) -> bo
             true
         },
         |lock| {
-            Owned(lock).ask(hwid, why);
+            Owned(lock).ask(target, hwid, why);
             false
         },
     )
@@ -388,7 +405,7 @@ fn try_batch(target: &dyn OffloadTarget, reason: UploadReason, list: &[Listed]) 
     let mut done = 0;
     for (index, (hwid, sk)) in list.iter().enumerate() {
         let lock = locks.try_own(sk);
-        if let Some(lock) = lock.filter(|lock| begin(lock.locked(), *hwid)) {
+        if let Some(lock) = lock.filter(|lock| begin(lock.locked(), target, *hwid)) {
             done |= 1 << index;
             locks.push(lock, *hwid);
         }

@@ -6,7 +6,7 @@
 #include <net/tcp_states.h>
 
 #include "batch.h"
-#include "vlan.h"
+#include "bond.h"
 
 static DEFINE_MUTEX(toe_batch);
 
@@ -50,7 +50,7 @@ struct net_device *toe_sk_base_dev(struct sock *sk)
 {
 	struct dst_entry *dst = rcu_dereference(sk->sk_dst_cache);
 
-	return dst ? toe_vlan_base(dst_dev_rcu(dst)) : NULL;
+	return dst ? toe_base_dev(dst_dev_rcu(dst), sk) : NULL;
 }
 
 static bool toe_is_established(const struct sock *sk, const struct net *net)

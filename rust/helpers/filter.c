@@ -2,7 +2,6 @@
 
 #include <linux/bpf-cgroup.h>
 #include <linux/filter.h>
-#include <linux/hash.h>
 #include <linux/jump_label.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter_ipv4.h>
@@ -12,12 +11,7 @@
 #include <net/xfrm.h>
 
 #include "filter.h"
-
-static bool toe_carries_v6(const struct sock *sk)
-{
-	return READ_ONCE(inet_csk(sk)->icsk_af_ops)->net_header_len ==
-	       sizeof(struct ipv6hdr);
-}
+#include "sock.h"
 
 #ifdef CONFIG_NETFILTER
 /*
@@ -104,10 +98,14 @@ static u32 toe_net_filters(struct net *net, bool v6)
 
 /*
  * Who takes the frames that the device receives: the device that it is a port of. An L3
- * master (VRF) has no handler for that, but ip_rcv_finish() gives them to it.
+ * master (VRF) has no handler for that, but ip_rcv_finish() gives them to it. A bond is a layer
+ * of the connections that leave by its members (rust/framework/intermediate.rs), others are
+ * refused there.
  */
 static unsigned long toe_dev_taker(const struct net_device *dev)
 {
+	if (netif_is_bond_slave(dev))
+		return netif_is_l3_slave(dev);
 	return (unsigned long)rcu_access_pointer(dev->rx_handler) |
 	       netif_is_l3_slave(dev);
 }
@@ -232,11 +230,6 @@ static int toe_upper_filters(struct net_device *dev,
 	if (toe_socks_xfrm(dev_net_rcu(dev)))
 		*ret |= TOE_FILTER_XFRM;
 	return 0;
-}
-
-static u64 toe_mix(u64 sign, u64 value)
-{
-	return (rol64(sign, 5) ^ value) * GOLDEN_RATIO_64;
 }
 
 static u64 toe_net_sign(struct net *net, u64 sign)

@@ -474,7 +474,7 @@ int toe_sk_neigh(struct sock *sk, u8 *ha, bool progress)
 	if (!dst)
 		return -ENETUNREACH;
 #if IS_ENABLED(CONFIG_IPV6)
-	if (inet_csk(sk)->icsk_af_ops->net_header_len == sizeof(struct ipv6hdr))
+	if (toe_carries_v6(sk))
 		daddr = &sk->sk_v6_daddr;
 #endif
 	n = dst_neigh_lookup(dst, daddr);
@@ -523,16 +523,15 @@ bool toe_neigh_hop(const struct neighbour *n, struct toe_hop *hop)
 	return false;
 }
 
-void toe_sk_hop(struct sock *sk, struct toe_hop *hop)
+void toe_dst_hop(const struct sock *sk, const struct dst_entry *dst, struct toe_hop *hop)
 {
-	struct dst_entry *dst = __sk_dst_get(sk);
 	const struct rtable *rt;
 
 	memset(hop, 0, sizeof(*hop));
 	hop->mark = READ_ONCE(sk->sk_mark);
 	hop->mtu = dst_mtu(dst);
 #if IS_ENABLED(CONFIG_IPV6)
-	if (inet_csk(sk)->icsk_af_ops->net_header_len == sizeof(struct ipv6hdr)) {
+	if (toe_carries_v6(sk)) {
 		hop->v6 = true;
 		memcpy(hop->addr, rt6_nexthop(dst_rt6_info(dst), &sk->sk_v6_daddr),
 		       sizeof(struct in6_addr));
@@ -548,6 +547,11 @@ void toe_sk_hop(struct sock *sk, struct toe_hop *hop)
 
 		memcpy(hop->addr, &gw, sizeof(gw));
 	}
+}
+
+void toe_sk_hop(struct sock *sk, struct toe_hop *hop)
+{
+	toe_dst_hop(sk, __sk_dst_get(sk), hop);
 }
 
 void toe_sk_keepalive(const struct sock *sk, struct toe_keepalive *k)

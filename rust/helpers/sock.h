@@ -7,6 +7,7 @@
 #ifndef TOE_HELPERS_SOCK_H
 #define TOE_HELPERS_SOCK_H
 
+#include <linux/hash.h>
 #include <linux/netdevice.h>
 #include <linux/workqueue.h>
 #include <net/sock.h>
@@ -19,6 +20,18 @@ enum { TOE_SOCK_RCVTSTAMP = SOCK_RCVTSTAMP };
 enum { TOE_SOCK_KEEPOPEN = SOCK_KEEPOPEN };
 enum { TOE_SOCK_FASYNC = SOCK_FASYNC };
 #endif
+
+/* Are the socket's packets those of IPv6? */
+static inline bool toe_carries_v6(const struct sock *sk)
+{
+	return READ_ONCE(inet_csk(sk)->icsk_af_ops)->net_header_len == sizeof(struct ipv6hdr);
+}
+
+/* A number that says of several whether any of them has changed. */
+static inline u64 toe_mix(u64 sign, u64 value)
+{
+	return (rol64(sign, 5) ^ value) * GOLDEN_RATIO_64;
+}
 
 /* Fields that are bit fields or sit behind inlines, read in one go. */
 enum toe_obstacle {
@@ -117,6 +130,9 @@ bool toe_neigh_hop(const struct neighbour *n, struct toe_hop *hop);
 
 /* Under the socket lock, with a valid route. */
 void toe_sk_hop(struct sock *sk, struct toe_hop *hop);
+
+/* The same of a route of the socket's, which RCU keeps. */
+void toe_dst_hop(const struct sock *sk, const struct dst_entry *dst, struct toe_hop *hop);
 void toe_sk_keepalive(const struct sock *sk, struct toe_keepalive *k);
 int toe_sk_reroute(struct sock *sk);
 
@@ -151,6 +167,7 @@ void toe_tcp_defer_ack(struct sock *sk);
 void toe_tcp_clean_rtx(struct sock *sk, u32 prior_una, struct toe_ack_sample *sample);
 void toe_tcp_set_timer(struct sock *sk);
 void toe_tcp_ack_probe(struct sock *sk);
+void toe_tcp_probe_soon(struct sock *sk);
 void toe_tcp_window_changed(struct sock *sk, bool larger);
 void toe_tcp_ack_seen(struct sock *sk, bool fast, bool data);
 void toe_tcp_fast_path_check(struct sock *sk);

@@ -348,6 +348,16 @@ void toe_tcp_set_timer(struct sock *sk)
 		toe_tcp_rearm_rto(sk);
 }
 
+/*
+ * A loss probe that is pending is due now: what it waits for was sent by a link that is no
+ * longer there.
+ */
+void toe_tcp_probe_soon(struct sock *sk)
+{
+	if (inet_csk(sk)->icsk_pending == ICSK_TIME_LOSS_PROBE)
+		sk_reset_timer(sk, &sk->tcp_retransmit_timer, jiffies + 1);
+}
+
 /* tcp_ack_probe(): nothing is in flight, and something waits. */
 void toe_tcp_ack_probe(struct sock *sk)
 {

@@ -4,6 +4,7 @@
 #include <linux/if_vlan.h>
 #include <net/net_namespace.h>
 
+#include "bond.h"
 #include "device.h"
 #include "vlan.h"
 
@@ -90,18 +91,19 @@ void toe_vlan_untag(struct sk_buff *skb)
 
 /*
  * Shows a frame, at its Ethernet header, to the packet taps of @dev and of the
- * VLAN devices that it goes through: what __netif_receive_skb_core() does, for a
- * frame that ends in the offload target. Bottom halves are off.
+ * VLAN devices that it goes through, and before those of the bond, if it comes in by one:
+ * what __netif_receive_skb_core() does, for a frame that ends in the offload target. Bottom halves are off.
  */
-void toe_vlan_deliver_taps(struct sk_buff *skb, struct net_device *dev)
+void toe_vlan_deliver_taps(struct sk_buff *skb, struct net_device *dev, bool bonded)
 {
-	struct net_device *orig_dev = dev;
+	struct net_device *orig_dev = dev, *bond;
 
 	skb = skb_clone(skb, GFP_ATOMIC);
 	if (!skb)
 		return;
 
 	rcu_read_lock();
+	bond = bonded ? toe_bond_of(dev) : NULL;
 	skb->protocol = eth_type_trans(skb, dev);
 	skb_reset_network_header(skb);
 	skb_reset_mac_len(skb);
@@ -113,6 +115,12 @@ void toe_vlan_deliver_taps(struct sk_buff *skb, struct net_device *dev)
 				break;
 		}
 		toe_deliver_taps(skb, orig_dev);
+		if (bond) {
+			dev = bond;
+			bond = NULL;
+			skb->dev = dev;
+			continue;
+		}
 		if (!skb_vlan_tag_present(skb)) {
 			toe_deliver_typed(skb, orig_dev);
 			break;

@@ -24,6 +24,6 @@ void toe_vlan_sent(struct net_device *dev, struct sk_buff *skb);
 void toe_vlan_dropped(struct net_device *dev);
 void toe_vlan_received(struct net_device *dev, u32 len);
 void toe_vlan_untag(struct sk_buff *skb);
-void toe_vlan_deliver_taps(struct sk_buff *skb, struct net_device *dev);
+void toe_vlan_deliver_taps(struct sk_buff *skb, struct net_device *dev, bool bonded);
 
 #endif

@@ -21,6 +21,7 @@ pub mod conn;
 pub mod deferred;
 pub mod eligibility;
 pub mod expect;
+pub mod failover;
 pub mod filter;
 pub mod hwid;
 pub mod legacy;

@@ -162,6 +162,9 @@ reasons! {
         Vlan = "vlan",
         /// The device is a port of another one, which takes its frames.
         RxHandler = "rx_handler",
+        /// The bond sends frames of one connection by several members, or by any: round-robin,
+        /// broadcast, tlb, alb.
+        BondMode = "bond_mode",
     }
 }
 
@@ -221,6 +224,23 @@ reasons! {
         Vlan = "vlan",
         /// The device became a port of another one, which takes its frames.
         RxHandler = "rx_handler",
+        /// A bond on the way is down, gone, or not what it was.
+        Bond = "bond",
+        /// The bond sends by another member, which could not take the connection.
+        Failover = "failover",
+    }
+}
+
+reasons! {
+    /// What became of a connection on a bond that sends by another member now.
+    pub enum Failover {
+        /// The target of that member has it.
+        Moved = "moved",
+        /// That member carries its frames, and the host stack has it: the member is no target,
+        /// or refused it.
+        Link = "link",
+        /// The host stack has it, and no member carries its frames at present.
+        Host = "host",
     }
 }
 
@@ -342,7 +362,8 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_plain() {
-        let sets: [&[&str]; 4] = [
+        let sets: [&[&str]; 5] = [
+            &Failover::NAMES,
             &Refusal::NAMES,
             &UploadReason::NAMES,
             &Update::NAMES,

@@ -41,8 +41,11 @@ use state::{
     Object, //
 };
 
+/// Layers that lie on each other at most: a VLAN device for each tag, or one on a bond.
+pub const MAX_LAYERS: usize = MAX_TAGS;
+
 /// Blocks that lie on each other at most.
-pub const MAX_DEPTH: usize = MAX_TAGS + 3;
+pub const MAX_DEPTH: usize = MAX_LAYERS + 3;
 
 /// What has to be provided for a tree of one connection.
 pub const ONE_CONNECTION: usize = MAX_DEPTH;
@@ -263,7 +266,7 @@ impl<'s, H> Tree<'s, H> {
             Some(id) => Some(self.get(id).ok_or(TreeError::Misplaced)?.object.level()),
             None => None,
         };
-        let too_deep = level == Level::Layer && self.depth(on) >= MAX_TAGS;
+        let too_deep = level == Level::Layer && self.depth(on) >= MAX_LAYERS;
         if !level.fits_on(below) || too_deep || handle.is_some_and(|h| h.level != level) {
             return Err(TreeError::Misplaced);
         }

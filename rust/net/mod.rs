@@ -6,6 +6,7 @@
 //! locks are values that functions ask for ([`context`]).
 
 pub(crate) mod batch;
+pub(crate) mod bond;
 pub(crate) mod calls;
 pub(crate) mod consts;
 pub(crate) mod context;

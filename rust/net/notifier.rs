@@ -78,6 +78,9 @@ pub(crate) trait NetdevNotifier: Send + Sync {
 
 /// A chain of notifiers of the kernel, one of which tells a `T`.
 pub(crate) trait Chain<T> {
+    /// Those of a higher one are called first.
+    const PRIORITY: c_int = 0;
+
     /// # Safety
     ///
     /// `block` is initialised, in no chain, and stays live and where it is until
@@ -133,6 +136,7 @@ impl<C: Chain<T>, T: Send + Sync> Registration<C, T> {
                 to_result(unsafe {
                     block.write(bindings::notifier_block {
                         notifier_call: Some(notified::<C, T>),
+                        priority: C::PRIORITY,
                         ..Default::default()
                     });
                     C::register(block)
@@ -173,6 +177,10 @@ pub(crate) struct Devices;
 pub(crate) type NetdevRegistration<T> = Registration<Devices, T>;
 
 impl<T: NetdevNotifier> Chain<T> for Devices {
+    /// After bonding, whichever was loaded first: what is asked of a bond is the answer after
+    /// the event.
+    const PRIORITY: c_int = -1;
+
     /// # Safety
     ///
     /// As [`Chain::register`] says.

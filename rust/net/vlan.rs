@@ -179,13 +179,14 @@ impl SkBuff {
     }
 }
 
-/// Shows a received frame, at its Ethernet header, to the packet taps of `dev` and
-/// of the VLAN devices that it goes through. Taps take references of their own.
-pub(crate) fn tap_incoming(dev: &NetDevice, skb: &SkBuff, _bh: &Bh) {
+/// Shows a received frame, at its Ethernet header, to the packet taps of `dev`, of the bond
+/// that this is a member of if it is `bonded`, and of the VLAN devices that it goes through.
+/// Taps take references of their own.
+pub(crate) fn tap_incoming(dev: &NetDevice, skb: &SkBuff, bonded: bool, _bh: &Bh) {
     if skb.headlen() < ETH_HLEN {
         return;
     }
     // SAFETY: live by the invariants of both types. The callee works on a clone, whose
     // Ethernet header is linear; RCU keeps the devices that it finds.
-    unsafe { bindings::toe_vlan_deliver_taps(skb.as_ptr(), dev.as_ptr()) }
+    unsafe { bindings::toe_vlan_deliver_taps(skb.as_ptr(), dev.as_ptr(), bonded) }
 }

@@ -23,7 +23,10 @@ use crate::{
         Nic, //
     },
     framework::{
-        host::Layers,
+        host::{
+            self,
+            Layers, //
+        },
         target::OffloadTarget, //
     },
     net::{
@@ -74,7 +77,8 @@ impl Kind for Toe {
 
     #[inline(always)]
     fn has_entries(port: &Port<Self>) -> bool {
-        port.engine.has_entries()
+        // Or another member of its bond may have some.
+        port.engine.has_entries() || host::any_bond() && port.dev().is_bond_member()
     }
 
     // Not `#[inline]`, as that ends what the compiler takes for reachable from other crates.

@@ -107,7 +107,8 @@ impl<K: Kind> Port<K> {
         let Some(rx) = Port::<K>::of(peer).and_then(|port| port.rx.for_tx(peer, queue)) else {
             return Err(SendError::Down(skb));
         };
-        if !peer.is_up() {
+        // Connections on a bond are left when the device is down.
+        if !peer.is_up() || !dev.is_up() {
             return Err(SendError::Down(skb));
         }
         let count = u32::from(skb.gso_segs().max(1));

@@ -115,7 +115,11 @@ impl core::fmt::Display for Described<'_> {
         match self.object {
             Object::Layer(l) => {
                 let c = &l.constant;
-                write!(f, "dev {} proto {:#06x} id {}", c.device, c.proto, c.id)?;
+                write!(f, "dev {}", c.device)?;
+                match c.proto {
+                    0 => write!(f, " bond")?,
+                    proto => write!(f, " proto {proto:#06x} id {}", c.id)?,
+                }
             }
             Object::Neighbour(n) => {
                 let c = &n.constant;

@@ -84,12 +84,12 @@ impl Handle {
     }
 }
 
-/// Constant state of a VLAN device.
+/// Constant state of a VLAN device, or of a bond.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct LayerConst {
     /// Index of the device.
     pub device: u32,
-    /// Ethertype of its tag.
+    /// Ethertype of its tag; 0: it is a bond.
     pub proto: u16,
     /// Its identifier.
     pub id: u16,
@@ -97,12 +97,13 @@ pub struct LayerConst {
     pub mac: [u8; 6],
 }
 
-/// Cached state of a VLAN device: none. The priority of a tag is looked up in the egress
-/// map for each frame, because changes of the map are not notified.
+/// Cached state of a layer: none. The priority of a VLAN's tag is looked up in the egress
+/// map for each frame, because changes of the map are not notified. By which member a bond
+/// sends, another NIC's target takes the connection for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct LayerCached;
 
-/// Delegated state of a VLAN device: none. Its frames are counted in the device.
+/// Delegated state of a layer: none. Its frames are counted in the device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct LayerDelegated;
 

@@ -493,6 +493,14 @@ impl LockedSock<'_> {
         }
     }
 
+    /// A loss probe that is pending comes at once: the link that its segments were sent by is
+    /// gone. Any context.
+    pub(crate) fn probe_soon(&self) {
+        // SAFETY: live and locked by the type invariant, under which its timers are this
+        // context's to set.
+        unsafe { bindings::toe_tcp_probe_soon(self.as_ptr()) }
+    }
+
     /// Arms the host's probe timer if data waits and nothing is in flight, as
     /// after every `tcp_write_xmit()`: a corked segment goes out after a while.
     #[inline]

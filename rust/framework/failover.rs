@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Failover: the connections on a bond follow it when it sends by another member.
+//!
+//! A connection lies at the target of the member that the bond sends its frames by. Nobody
+//! tells when a bond has replaced its array of usable members, and most notifications come
+//! before it has; so all that can change the choice has the connections looked at
+//! ([`follow_all`]), and the filter scan looks for what was not told ([`look`]). Those that
+//! the bond would send by another member are moved there, the busiest first, as many as may
+//! be in one operation: the old target terminates them and the new one takes them, under one
+//! hold of the sockets' locks, so that nothing happens to a connection in between. What the
+//! new member cannot take goes on in the host stack, which sends by it all the same, and comes
+//! back as a candidate.
+//!
+//! What was in flight by a link that is down is lost. The next probe that is due at all comes
+//! at once; the host stack does the rest.
+//!
+//! Claims: Documentation/networking/toe-claims.rst
+
+use core::ptr;
+
+use kernel::{
+    prelude::*,
+    sync::aref::ARef, //
+};
+
+use super::{
+    candidates,
+    connection::{
+        self,
+        connection_tree, //
+    },
+    decision::{
+        check,
+        count,
+        Destination,
+        Exit,
+        Group, //
+    },
+    handover::{
+        hand_over,
+        offload,
+        Handover, //
+    },
+    intermediate::{
+        any_bond,
+        Layers, //
+    },
+    registry::{
+        self,
+        TargetOf, //
+    },
+    target::{
+        block_slots,
+        Host,
+        OffloadTarget, //
+    },
+    trigger::Trigger,
+    upload, //
+};
+use crate::{
+    logic::{
+        failover::busiest_first,
+        hwid::Hwid,
+        reason::{
+            Failover,
+            UploadReason, //
+        },
+        tree::{
+            state::Handle,
+            Tree,
+            ONE_CONNECTION, //
+        }, //
+    },
+    net::{
+        batch::{
+            Batch,
+            OwnedLocks, //
+        },
+        devref::DevRef,
+        net_device::NetDevice,
+        record::Departed,
+        sock::{
+            LockedSock,
+            Sock, //
+        },
+        sync::rcu::ReadGuard, //
+    }, //
+};
+
+/// Connections that are moved in one operation at most: bits of a word.
+const CHUNK: usize = u64::BITS as usize;
+
+/// A connection that the bond sends by another member now.
+struct Mover {
+    /// Payload that its target has handled.
+    bytes: u64,
+    hwid: Hwid,
+    sk: ARef<Sock>,
+}
+
+/// Something has happened to `dev`, a member of a bond or a bond, or one on top of that: the
+/// connections of all members follow. Process context; may sleep.
+pub(super) fn follow_all(dev: &NetDevice) {
+    if !any_bond() {
+        return;
+    }
+    let mut index = 0;
+    while let Some(member) = nth_member(dev, index) {
+        if let Some((target, _)) = registry::target_of(&member) {
+            follow(&member, target);
+        }
+        index += 1;
+    }
+}
+
+/// The members of the bond that `dev` is, has below it or belongs to.
+fn nth_member(dev: &NetDevice, index: usize) -> Option<DevRef> {
+    let guard = ReadGuard::new();
+    let bond = dev.bond(&guard).unwrap_or(dev);
+    let member = Layers::below(bond, &guard).nth(index);
+    member.map(DevRef::new)
+}
+
+/// Looks whether the bond of `dev` may send by other members than it did when this was called
+/// last. Process context; may sleep.
+pub(super) fn look(dev: &NetDevice, target: &dyn OffloadTarget) {
+    if !any_bond() {
+        return;
+    }
+    let guard = ReadGuard::new();
+    let sign = dev.bond(&guard).map_or(0, NetDevice::bond_sign);
+    drop(guard);
+    if target.device().set_bond_sign(sign) != sign {
+        follow(dev, target);
+    }
+}
+
+/// Moves the connections of `target`, in `dev`, that leave by another device now. Process
+/// context; may sleep.
+pub(super) fn follow(dev: &NetDevice, target: &dyn OffloadTarget) {
+    let mut list: KVVec<Mover> = KVVec::new();
+    target.for_each(&mut |hwid, sk| {
+        if !is_elsewhere(&sk, dev) {
+            return;
+        }
+        let done = target.counters(hwid);
+        let mover = Mover {
+            bytes: done.rx_bytes.wrapping_add(done.tx_bytes),
+            hwid,
+            sk,
+        };
+        match list.reserve(1, GFP_KERNEL) {
+            Ok(()) => drop(list.push_within_capacity(mover)),
+            Err(_) => move_one(dev, target, &mover),
+        }
+    });
+    busiest_first(&mut list, |mover| mover.bytes);
+    for chunk in list.chunks(CHUNK) {
+        // Without memory each is moved by itself.
+        let done = match chunk.len() > 1 {
+            true => move_some(dev, target, chunk).unwrap_or(0),
+            false => 0,
+        };
+        for (index, mover) in chunk.iter().enumerate() {
+            if done & 1 << index == 0 {
+                move_one(dev, target, mover);
+            }
+        }
+    }
+}
+
+/// Returns whether the connection of `sk`, which lies on a bond and at `dev`, would leave by
+/// another device. Any context.
+fn is_elsewhere(sk: &Sock, dev: &NetDevice) -> bool {
+    let guard = ReadGuard::new();
+    let conn = connection::of_now(sk, &guard);
+    // It may have moved meanwhile.
+    let conn = conn.filter(|conn| conn.dev().is_some_and(|own| ptr::eq(own, dev)));
+    let layers = conn.and_then(|conn| conn.layers());
+    layers.is_some_and(|layers| layers.leave_elsewhere(sk, dev))
+}
+
+/// Returns whether the connection of `sk` lies on a bond. Any context.
+pub(super) fn is_bonded(sk: &Sock) -> bool {
+    let guard = ReadGuard::new();
+    let conn = connection::of_now(sk, &guard);
+    let layers = conn.and_then(|conn| conn.layers());
+    layers.is_some_and(Layers::is_bonded)
+}
+
+/// Moves a connection by itself; if a task owns its socket, the host stack has it when that
+/// lets it go.
+fn move_one(dev: &NetDevice, target: &dyn OffloadTarget, mover: &Mover) {
+    mover.sk.with_lock(
+        |sk| {
+            if !is_elsewhere(&sk, dev) || !upload::begin(sk, target, mover.hwid) {
+                return;
+            }
+            let mut slot = [None];
+            target.terminate(&mut connection_tree(&mut slot, sk, mover.hwid));
+            let trigger = release(sk, &mut Departed::new());
+            settle(sk, target, mover.hwid, trigger, None);
+        },
+        |lock| {
+            if is_elsewhere(lock.sock(), dev) {
+                upload::ask_owner(lock, mover.hwid, UploadReason::Failover);
+            }
+        },
+    );
+}
+
+/// The target has terminated the connection: the host stack has it when this returns. Who
+/// wanted it, unless it may not be offloaded again.
+fn release(sk: LockedSock<'_>, gone: &mut Departed<connection::Delegated>) -> Option<Trigger> {
+    let guard = ReadGuard::new();
+    let conn = connection::of(sk, &guard)?;
+    let (_, trigger) = upload::released(sk, conn, UploadReason::Failover, gone)?;
+    Some(trigger)
+}
+
+/// A connection that was at `from` as `hwid` goes where the bond sends its frames. `moved`: it
+/// is there, or was refused.
+fn settle(
+    sk: LockedSock<'_>,
+    from: &dyn OffloadTarget,
+    hwid: Hwid,
+    mut trigger: Option<Trigger>,
+    moved: Option<bool>,
+) {
+    let mut go = || {
+        trigger
+            .as_mut()
+            .is_some_and(|trigger| offload(sk, trigger).is_ok())
+    };
+    let moved = moved.unwrap_or_else(&mut go);
+    let stats = from.device().stats();
+    if moved {
+        stats.failed_over(Failover::Moved);
+    } else {
+        upload::count(hwid, from, UploadReason::Failover);
+        stats.failed_over(match has_link(&sk) {
+            true => Failover::Link,
+            false => Failover::Host,
+        });
+        if let Some(trigger) = trigger {
+            candidates::revisit(from.device(), sk.sock(), trigger);
+        }
+    }
+    sk.probe_soon();
+}
+
+/// Whether a member of its bond carries the frames of `sk`.
+fn has_link(sk: &Sock) -> bool {
+    let guard = ReadGuard::new();
+    let base = sk.base_device(&guard);
+    base.is_some_and(|base| !base.is_bond() && base.is_up() && base.has_carrier())
+}
+
+/// A connection whose lock is held.
+struct Moving {
+    hwid: Hwid,
+    index: usize,
+    trigger: Option<Trigger>,
+}
+
+/// Where most of them go.
+struct Common {
+    dev: DevRef,
+    target_of: TargetOf,
+}
+
+/// Moves those of `list` whose locks are free in one operation each of terminating and handing
+/// over; those that go to another member than the first are handed over one by one. A bit
+/// for each that was begun.
+#[inline(never)]
+fn move_some(dev: &NetDevice, target: &dyn OffloadTarget, list: &[Mover]) -> Result<u64> {
+    let batch = Batch::begin();
+    let most = list.len();
+    // All that sleeps comes before the first lock.
+    let mut locks = OwnedLocks::new(&batch, most)?;
+    let mut down = block_slots(most)?;
+    let mut eligible = KVVec::with_capacity(most, GFP_KERNEL)?;
+    let mut up = block_slots(most * ONE_CONNECTION)?;
+    let mut handovers = KVVec::with_capacity(most, GFP_KERNEL)?;
+    let mut begun = 0u64;
+    for (index, mover) in list.iter().enumerate() {
+        let Some(lock) = locks.try_own(&mover.sk) else {
+            continue;
+        };
+        if !is_elsewhere(&mover.sk, dev) || !upload::begin(lock.locked(), target, mover.hwid) {
+            continue;
+        }
+        begun |= 1 << index;
+        let moving = Moving {
+            hwid: mover.hwid,
+            index,
+            trigger: None,
+        };
+        locks.push(lock, moving);
+    }
+    let mut tree = Tree::new(&mut down);
+    for (sk, moving) in locks.iter() {
+        let _ = tree.name(None, Handle::connection(moving.hwid), Host::Connection(sk));
+    }
+    target.terminate(&mut tree);
+    drop(down);
+    target.device().stats().batch_back(locks.len());
+    let mut gone = Departed::new();
+    for (sk, moving) in locks.iter_mut() {
+        moving.trigger = release(sk, &mut gone);
+    }
+
+    let mut common: Option<Common> = None;
+    let mut group = Group::default();
+    // By index: those of one operation, and those that were refused.
+    let (mut together, mut refused) = (0u64, 0u64);
+    for (sk, moving) in locks.iter_mut() {
+        let (Ok(exit), Some(trigger)) = (Exit::find(&sk), &mut moving.trigger) else {
+            continue;
+        };
+        let Ok(to) = exit.destination() else {
+            continue;
+        };
+        let common = common.get_or_insert_with(|| Common {
+            dev: DevRef::new(to.dev),
+            target_of: to.target_of,
+        });
+        if !ptr::eq(&*common.dev, to.dev) {
+            continue;
+        }
+        match check(sk, exit.path_dev, to, trigger, &mut group) {
+            Ok(one) => {
+                let _ = eligible.push_within_capacity(one);
+                together |= 1 << moving.index;
+            }
+            Err(reason) => {
+                count(to.stats(), Err(reason), trigger);
+                refused |= 1 << moving.index;
+            }
+        }
+    }
+    let chosen = |moving: &Moving| together & 1 << moving.index != 0;
+    let mut moved = 0u64;
+    let found = common.as_ref().and_then(|common| {
+        let target = (common.target_of)(&common.dev)?;
+        Some(Destination {
+            dev: &common.dev,
+            target,
+            target_of: common.target_of,
+        })
+    });
+    if let Some(to) = found.filter(|_| !eligible.is_empty()) {
+        let asked = || locks.iter().filter(|(_, moving)| chosen(moving));
+        for (_, moving) in asked() {
+            if let Some(trigger) = &moving.trigger {
+                let _ = handovers.push_within_capacity(Handover::new(trigger));
+            }
+        }
+        let sockets = asked().map(|(sk, _)| sk);
+        hand_over(to, sockets, &eligible, &mut handovers, Some(&mut up));
+        to.stats().batch(eligible.len());
+        for ((_, moving), handover) in asked().zip(&handovers) {
+            if let Some(trigger) = &moving.trigger {
+                count(to.stats(), handover.result, trigger);
+            }
+            moved |= u64::from(handover.result.is_ok()) << moving.index;
+        }
+    }
+    for (sk, moving) in locks.iter() {
+        let bit = 1 << moving.index;
+        let decided = (together | refused) & bit != 0;
+        settle(
+            sk,
+            target,
+            moving.hwid,
+            moving.trigger,
+            decided.then_some(moved & bit != 0),
+        );
+    }
+    Ok(begun)
+}
