@@ -12,8 +12,8 @@
 //! new member cannot take goes on in the host stack, which sends by it all the same, and comes
 //! back as a candidate.
 //!
-//! What was in flight by a link that is down is lost. The next probe that is due at all comes
-//! at once; the host stack does the rest.
+//! What was in flight by a link that is down is lost. A loss probe comes at once, where TCP
+//! would send one at all; the host stack does the rest.
 //!
 //! Claims: Documentation/networking/toe-claims.rst
 

@@ -349,13 +349,24 @@ void toe_tcp_set_timer(struct sock *sk)
 }
 
 /*
- * A loss probe that is pending is due now: what it waits for was sent by a link that is no
- * longer there.
+ * What is in flight was sent by a link that is gone, and so may have been a loss probe: one is
+ * due now. Under the conditions of tcp_schedule_loss_probe(), and never after a timeout: the
+ * timer's backoff is not ours to shorten.
  */
 void toe_tcp_probe_soon(struct sock *sk)
 {
-	if (inet_csk(sk)->icsk_pending == ICSK_TIME_LOSS_PROBE)
-		sk_reset_timer(sk, &sk->tcp_retransmit_timer, jiffies + 1);
+	struct inet_connection_sock *icsk = inet_csk(sk);
+	int early = READ_ONCE(sock_net(sk)->ipv4.sysctl_tcp_early_retrans);
+	struct tcp_sock *tp = tcp_sk(sk);
+
+	if ((early != 3 && early != 4) || !tp->packets_out || !tcp_is_sack(tp) ||
+	    icsk->icsk_retransmits ||
+	    (icsk->icsk_ca_state != TCP_CA_Open && icsk->icsk_ca_state != TCP_CA_CWR) ||
+	    (icsk->icsk_pending != ICSK_TIME_LOSS_PROBE && icsk->icsk_pending != ICSK_TIME_RETRANS))
+		return;
+	tp->tlp_high_seq = 0;
+	smp_store_release(&icsk->icsk_pending, ICSK_TIME_LOSS_PROBE);
+	sk_reset_timer(sk, &sk->tcp_retransmit_timer, jiffies + 1);
 }
 
 /* tcp_ack_probe(): nothing is in flight, and something waits. */

@@ -493,8 +493,8 @@ impl LockedSock<'_> {
         }
     }
 
-    /// A loss probe that is pending comes at once: the link that its segments were sent by is
-    /// gone. Any context.
+    /// A loss probe comes at once, if something is in flight and its timer has not expired: the
+    /// link that it was sent by is gone. Any context.
     pub(crate) fn probe_soon(&self) {
         // SAFETY: live and locked by the type invariant, under which its timers are this
         // context's to set.
