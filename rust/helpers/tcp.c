@@ -415,6 +415,9 @@ void toe_tcp_ack_seen(struct sock *sk, bool fast, bool data)
 		NET_INC_STATS(sock_net(sk), LINUX_MIB_TCPHPACKS);
 	else if (!data)
 		NET_INC_STATS(sock_net(sk), LINUX_MIB_TCPPUREACKS);
+	/* tcp_rcv_state_process() drops what it has not queued. */
+	if (!data && sk->sk_state == TCP_CLOSE_WAIT)
+		sk_drops_inc(sk);
 	if (unlikely(READ_ONCE(sk->sk_err_soft)))
 		WRITE_ONCE(sk->sk_err_soft, 0);
 	WRITE_ONCE(inet_csk(sk)->icsk_probes_out, 0);
