@@ -78,14 +78,20 @@ TABLE = [
 IGNORED = [p for p in os.environ.get("PARITY_IGNORE", "").split(",") if p]
 
 
-@functools.cache
-def class_of(name):
-    if any(fnmatch.fnmatchcase(name, p) for p in IGNORED):
-        return None
-    for pattern, kind, _ in TABLE:
-        if fnmatch.fnmatchcase(name, pattern):
-            return kind
-    return EXACT
+def class_by(table):
+    """The class of an item by its name, after a table of that kind."""
+    @functools.cache
+    def class_of(name):
+        if any(fnmatch.fnmatchcase(name, p) for p in IGNORED):
+            return None
+        for pattern, kind, _ in table:
+            if fnmatch.fnmatchcase(name, pattern):
+                return kind
+        return EXACT
+    return class_of
+
+
+class_of = class_by(TABLE)
 
 
 def fields(run, f):
@@ -201,7 +207,7 @@ def compare_frames(plain, off, line, step):
     return out
 
 
-def compare(plain, off):
+def compare(plain, off, class_of=class_of):
     """All differences of two runs, in the order of steps."""
     script = plain.script
     out = []

@@ -202,12 +202,12 @@ def script(seed):
     return run.Script(f"seed_{seed}", steps, ["host"], sysctls, (family,))
 
 
-def shrink(script, fails, most=40):
+def shrink(script, fails, most=40, least=1):
     """Leaves out what the failure does not need: halves first, then single steps. `fails`
-    runs a script; the first step, which opens the connection, stays."""
+    runs a script; the first steps, LEAST of them, which open the connection, stay."""
     tries = 0
     steps, sysctls = script.steps, script.sysctls
-    size = max(1, (len(steps) - 1) // 2)
+    size = max(1, (len(steps) - least) // 2)
 
     def same(steps):
         return run.Script(script.name + "_shrunk", steps, script.marks, sysctls,
@@ -219,7 +219,7 @@ def shrink(script, fails, most=40):
             sysctls = without
     while True:
         at, changed = len(steps) - size, False
-        while at >= 1 and tries < most:
+        while at >= least and tries < most:
             shorter = steps[:at] + steps[at + size:]
             tries += 1
             if shorter and fails(same(shorter)):

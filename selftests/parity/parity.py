@@ -63,6 +63,31 @@ class Tests:
                 print(f"# {line}")
             print(f"{'not ok' if bad else 'ok'} {n} {name}", flush=True)
 
+    def add_scripts(self, paths):
+        """A case for each script of the files and each family."""
+        own = os.environ.get("PARITY_SCRIPT")
+        for path in [own] if own else paths:
+            with open(path) as f:
+                scripts = run.parse(f.read())
+            topic = os.path.basename(path).rsplit(".", 1)[0]
+            for script in scripts:
+                for family in script.families:
+                    self.add(f"{topic}/{script.name} {family}", self.script, script, family)
+
+    def add_seeds(self, most, group):
+        first = int(os.environ.get("PARITY_FIRST_SEED", "1"))
+        count = int(os.environ.get("PARITY_SEEDS", most))
+        for at in range(first, first + count, group):
+            n = min(group, first + count - at)
+            self.add(f"seeds {at}-{at + n - 1}", self.seeds, at, n)
+
+    def end(self):
+        if self.once:
+            print(f"# note: {len(self.once)} differences of one run and not the next, the "
+                  f"first: {self.once[0]}")
+        with open(os.environ["PARITY_RESULT"], "w") as f:
+            f.write(f"{self.passed} {self.failed}\n")
+
     # ---- one script
 
     def warm_up(self):
@@ -120,10 +145,16 @@ class Tests:
 
     # ---- generated ones
 
+    def generated(self, seed):
+        return generate.script(seed)
+
+    def shrinking(self, script, fails):
+        return generate.shrink(script, fails)
+
     def seeds(self, first, count):
         bad = []
         for seed in range(first, first + count):
-            script = generate.script(seed)
+            script = self.generated(seed)
             family = script.families[0]
             try:
                 self.script(script, family)
@@ -149,7 +180,7 @@ class Tests:
                 return False  # what is left is no script any more
             return any(d.kind_of_item == kind for d in found)
 
-        small = generate.shrink(script, fails)
+        small = self.shrinking(script, fails)
         try:
             self.script(small, family)
         except Failure as e:
@@ -237,20 +268,9 @@ def main():
     ns_b, dev_a, dev_b, a4, b4, a6, b6 = sys.argv[1:8]
     place = run.Place(ns_b, dev_a, dev_b, {4: (a4, b4), 6: (a6, b6)})
     tests = Tests(place, bool(os.environ.get("PARITY_BASELINE")))
-    own = os.environ.get("PARITY_SCRIPT")
-    for path in [own] if own else sys.argv[8:]:
-        with open(path) as f:
-            scripts = run.parse(f.read())
-        topic = os.path.basename(path).rsplit(".", 1)[0]
-        for script in scripts:
-            for family in script.families:
-                tests.add(f"{topic}/{script.name} {family}", tests.script, script, family)
-    if not own:
-        first = int(os.environ.get("PARITY_FIRST_SEED", "1"))
-        count = int(os.environ.get("PARITY_SEEDS", "100"))
-        for at in range(first, first + count, GROUP):
-            n = min(GROUP, first + count - at)
-            tests.add(f"seeds {at}-{at + n - 1}", tests.seeds, at, n)
+    tests.add_scripts(sys.argv[8:])
+    if not os.environ.get("PARITY_SCRIPT"):
+        tests.add_seeds(100, GROUP)
         tests.add("control/plain_twice", tests.plain_twice, 4)
         tests.add("control/planted_for_real", tests.planted_for_real, 4)
         if not tests.baseline:
@@ -259,11 +279,8 @@ def main():
             tests.add(f"control/{name}", tests.planted, plant, expected)
     tests.warm_up()
     tests.run()
-    if tests.once:
-        print(f"# note: {len(tests.once)} differences of one run and not the next, the first: "
-              f"{tests.once[0]}")
-    with open(os.environ["PARITY_RESULT"], "w") as f:
-        f.write(f"{tests.passed} {tests.failed}\n")
+    tests.end()
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -132,7 +132,8 @@ class Run:
         self.step = -1
         self.at = 0  # ms since the start
         self.sock = self.listener = None
-        self.sent = 0  # position in the stream of the system under test
+        self.who = "sut"
+        self.sent = 0  # position in its stream
         self.got = 0
         self.epoll = None
         self.lose = None
@@ -409,7 +410,7 @@ class Run:
 
     def do_write(self, n, *flags):
         n = int(n)
-        data = wire.stream("sut", self.sent, n)
+        data = wire.stream(self.who, self.sent, n)
         got = self.call(self.sock.send, data, names.flags_of(flags) | socket.MSG_DONTWAIT)
         if isinstance(got, int):
             self.sent += got
@@ -419,7 +420,7 @@ class Run:
         parts = []
         at = self.sent
         for n in map(int, sizes):
-            parts.append(wire.stream("sut", at, n))
+            parts.append(wire.stream(self.who, at, n))
             at += n
         got = self.call(self.sock.sendmsg, parts, [], socket.MSG_DONTWAIT)
         if isinstance(got, int):
@@ -430,7 +431,7 @@ class Run:
         """A file's pages, not copied."""
         n = int(n)
         fd = os.memfd_create("data")
-        os.write(fd, wire.stream("sut", self.sent, n))
+        os.write(fd, wire.stream(self.who, self.sent, n))
         self.sock.setblocking(False)
         got = self.call(os.sendfile, self.sock.fileno(), fd, 0, n)
         self.sock.setblocking(True)
@@ -439,12 +440,16 @@ class Run:
             self.sent += got
         self.item("ret", got)
 
+    def dontwait(self):
+        """What a call does that is not in the background."""
+        return 0 if self.bg else socket.MSG_DONTWAIT
+
     def taken(self, data, peeked=False):
         return f"{len(data)} bytes, crc {zlib.crc32(data):08x}"
 
     def do_read(self, n, *flags):
         bits = names.flags_of(flags)
-        got = self.call(self.sock.recv, int(n), bits | (0 if self.bg else socket.MSG_DONTWAIT))
+        got = self.call(self.sock.recv, int(n), bits | self.dontwait())
         if "TRUNC" in flags and not isinstance(got, str):
             # Data that is thrown away, and a buffer that nobody has written to.
             got = f"{len(got)} bytes"
@@ -482,7 +487,7 @@ class Run:
     def do_recvmsg(self, n, *flags):
         bits = names.flags_of(flags)
         got = self.call(self.sock.recvmsg, int(n), 1024,
-                        bits | (0 if self.bg else socket.MSG_DONTWAIT))
+                        bits | self.dontwait())
         if isinstance(got, str):
             self.item("ret", got)
             return

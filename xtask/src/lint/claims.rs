@@ -222,8 +222,11 @@ impl Tree {
             self.rust_test(format!("xtask/model/tests/{model}"), name)?
         } else if path.ends_with(".rs") {
             self.rust_test(format!("rust/{path}"), name)?
-        } else if let ("test_parity", Some((topic, script))) = (path, name.split_once('/')) {
-            let path = format!("selftests/parity/{topic}.txt");
+        } else if let ("test_parity" | "test_short_parity", Some((topic, script))) =
+            (path, name.split_once('/'))
+        {
+            let below = if path == "test_parity" { "" } else { "short/" };
+            let path = format!("selftests/parity/{below}{topic}.txt");
             let heads = self
                 .file(&path)?
                 .lines()
