@@ -201,7 +201,7 @@ class End(run.Run):
         fcntl.fcntl(self.sock, fcntl.F_SETFL,
                     fcntl.fcntl(self.sock, fcntl.F_GETFL) | os.O_ASYNC)
 
-    def do_fill(self, most="3000000"):
+    def do_fill(self, most="20000000"):
         """Writes until nothing more is taken, even when all has settled."""
         most, done, got = int(most), 0, None
         end = time.monotonic() + MOVES
