@@ -247,6 +247,7 @@ mod tests {
             Refusal::IpOptions,
             Refusal::Duplicate,
             Refusal::Vlan,
+            Refusal::BondMode,
         ];
         for reason in Refusal::ALL {
             assert!(may_change(*reason) != stays.contains(reason));
