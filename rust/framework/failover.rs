@@ -34,6 +34,7 @@ use super::{
         check,
         count,
         Destination,
+        Eligible,
         Exit,
         Group, //
     },
@@ -60,10 +61,12 @@ use super::{
 };
 use crate::{
     logic::{
+        eligibility::may_change,
         failover::busiest_first,
         hwid::Hwid,
         reason::{
             Failover,
+            Refusal,
             UploadReason, //
         },
         tree::{
@@ -219,23 +222,22 @@ fn release(sk: LockedSock<'_>, gone: &mut Departed<connection::Delegated>) -> Op
     Some(trigger)
 }
 
-/// A connection that was at `from` as `hwid` goes where the bond sends its frames. `moved`: it
-/// is there, or was refused.
+/// A connection that was at `from` as `hwid` goes where the bond sends its frames. `result`:
+/// what came of that, if it was tried.
 fn settle(
     sk: LockedSock<'_>,
     from: &dyn OffloadTarget,
     hwid: Hwid,
-    mut trigger: Option<Trigger>,
-    moved: Option<bool>,
+    trigger: Option<Trigger>,
+    result: Option<Result<Hwid, Refusal>>,
 ) {
-    let mut go = || {
-        trigger
-            .as_mut()
-            .is_some_and(|trigger| offload(sk, trigger).is_ok())
-    };
-    let moved = moved.unwrap_or_else(&mut go);
     let stats = from.device().stats();
-    if moved {
+    let mut trigger = trigger;
+    let result = match (result, &mut trigger) {
+        (None, Some(trigger)) => Some(offload(sk, trigger)),
+        (result, _) => result,
+    };
+    if let Some(Ok(_)) = result {
         stats.failed_over(Failover::Moved);
     } else {
         upload::count(hwid, from, UploadReason::Failover);
@@ -243,7 +245,11 @@ fn settle(
             true => Failover::Link,
             false => Failover::Host,
         });
-        if let Some(trigger) = trigger {
+    }
+    if let (Some(Err(reason)), Some(mut trigger)) = (result, trigger) {
+        if may_change(reason) {
+            // It was counted.
+            trigger.retry = true;
             candidates::revisit(from.device(), sk.sock(), trigger);
         }
     }
@@ -260,8 +266,11 @@ fn has_link(sk: &Sock) -> bool {
 /// A connection whose lock is held.
 struct Moving {
     hwid: Hwid,
-    index: usize,
+    /// Who wanted it, once it was taken back.
     trigger: Option<Trigger>,
+    /// Whether it passed the checks, and goes with the others.
+    chosen: bool,
+    result: Option<Result<Hwid, Refusal>>,
 }
 
 /// Where most of them go.
@@ -279,43 +288,84 @@ fn move_some(dev: &NetDevice, target: &dyn OffloadTarget, list: &[Mover]) -> Res
     let most = list.len();
     // All that sleeps comes before the first lock.
     let mut locks = OwnedLocks::new(&batch, most)?;
-    let mut down = block_slots(most)?;
+    let mut slots = block_slots(most)?;
     let mut eligible = KVVec::with_capacity(most, GFP_KERNEL)?;
-    let mut up = block_slots(most * ONE_CONNECTION)?;
+    let mut results = KVVec::with_capacity(most, GFP_KERNEL)?;
+    let mut new_slots = block_slots(most * ONE_CONNECTION)?;
     let mut handovers = KVVec::with_capacity(most, GFP_KERNEL)?;
     let mut begun = 0u64;
     for (index, mover) in list.iter().enumerate() {
-        let Some(lock) = locks.try_own(&mover.sk) else {
-            continue;
+        let lock = locks.try_own(&mover.sk);
+        let begins = |sk: LockedSock<'_>| {
+            is_elsewhere(&mover.sk, dev) && upload::begin(sk, target, mover.hwid)
         };
-        if !is_elsewhere(&mover.sk, dev) || !upload::begin(lock.locked(), target, mover.hwid) {
-            continue;
+        if let Some(lock) = lock.filter(|lock| begins(lock.locked())) {
+            begun |= 1 << index;
+            let moving = Moving {
+                hwid: mover.hwid,
+                trigger: None,
+                chosen: false,
+                result: None,
+            };
+            locks.push(lock, moving);
         }
-        begun |= 1 << index;
-        let moving = Moving {
-            hwid: mover.hwid,
-            index,
-            trigger: None,
-        };
-        locks.push(lock, moving);
     }
-    let mut tree = Tree::new(&mut down);
+    let mut tree = Tree::new(&mut slots);
     for (sk, moving) in locks.iter() {
         let _ = tree.name(None, Handle::connection(moving.hwid), Host::Connection(sk));
     }
     target.terminate(&mut tree);
-    drop(down);
+    drop(slots);
     target.device().stats().batch_back(locks.len());
     let mut gone = Departed::new();
     for (sk, moving) in locks.iter_mut() {
         moving.trigger = release(sk, &mut gone);
     }
 
+    let common = choose(locks.iter_mut(), &mut eligible);
+    let found = common.as_ref().and_then(|common| {
+        let target = (common.target_of)(&common.dev)?;
+        Some(Destination {
+            dev: &common.dev,
+            target,
+            target_of: common.target_of,
+        })
+    });
+    if let Some(to) = found.filter(|_| !eligible.is_empty()) {
+        let chosen = || locks.iter().filter(|(_, moving)| moving.chosen);
+        let triggers = || chosen().filter_map(|(_, moving)| moving.trigger.as_ref());
+        for trigger in triggers() {
+            let _ = handovers.push_within_capacity(Handover::new(trigger));
+        }
+        let sockets = chosen().map(|(sk, _)| sk);
+        hand_over(to, sockets, &eligible, &mut handovers, Some(&mut new_slots));
+        to.stats().batch(eligible.len());
+        for (trigger, handover) in triggers().zip(&handovers) {
+            count(to.stats(), handover.result, trigger);
+            let _ = results.push_within_capacity(handover.result);
+        }
+    }
+    drop((handovers, new_slots));
+    let mut results = results.iter();
+    for (sk, moving) in locks.iter() {
+        let result = match moving.chosen {
+            true => results.next().copied(),
+            false => moving.result,
+        };
+        settle(sk, target, moving.hwid, moving.trigger, result);
+    }
+    Ok(begun)
+}
+
+/// Makes the checks for all that go to the same member as the first: what was found of those
+/// that pass is in `eligible`.
+fn choose<'a>(
+    locks: impl Iterator<Item = (LockedSock<'a>, &'a mut Moving)>,
+    eligible: &mut KVVec<Eligible>,
+) -> Option<Common> {
     let mut common: Option<Common> = None;
     let mut group = Group::default();
-    // By index: those of one operation, and those that were refused.
-    let (mut together, mut refused) = (0u64, 0u64);
-    for (sk, moving) in locks.iter_mut() {
+    for (sk, moving) in locks {
         let (Ok(exit), Some(trigger)) = (Exit::find(&sk), &mut moving.trigger) else {
             continue;
         };
@@ -332,51 +382,13 @@ fn move_some(dev: &NetDevice, target: &dyn OffloadTarget, list: &[Mover]) -> Res
         match check(sk, exit.path_dev, to, trigger, &mut group) {
             Ok(one) => {
                 let _ = eligible.push_within_capacity(one);
-                together |= 1 << moving.index;
+                moving.chosen = true;
             }
             Err(reason) => {
                 count(to.stats(), Err(reason), trigger);
-                refused |= 1 << moving.index;
+                moving.result = Some(Err(reason));
             }
         }
     }
-    let chosen = |moving: &Moving| together & 1 << moving.index != 0;
-    let mut moved = 0u64;
-    let found = common.as_ref().and_then(|common| {
-        let target = (common.target_of)(&common.dev)?;
-        Some(Destination {
-            dev: &common.dev,
-            target,
-            target_of: common.target_of,
-        })
-    });
-    if let Some(to) = found.filter(|_| !eligible.is_empty()) {
-        let asked = || locks.iter().filter(|(_, moving)| chosen(moving));
-        for (_, moving) in asked() {
-            if let Some(trigger) = &moving.trigger {
-                let _ = handovers.push_within_capacity(Handover::new(trigger));
-            }
-        }
-        let sockets = asked().map(|(sk, _)| sk);
-        hand_over(to, sockets, &eligible, &mut handovers, Some(&mut up));
-        to.stats().batch(eligible.len());
-        for ((_, moving), handover) in asked().zip(&handovers) {
-            if let Some(trigger) = &moving.trigger {
-                count(to.stats(), handover.result, trigger);
-            }
-            moved |= u64::from(handover.result.is_ok()) << moving.index;
-        }
-    }
-    for (sk, moving) in locks.iter() {
-        let bit = 1 << moving.index;
-        let decided = (together | refused) & bit != 0;
-        settle(
-            sk,
-            target,
-            moving.hwid,
-            moving.trigger,
-            decided.then_some(moved & bit != 0),
-        );
-    }
-    Ok(begun)
+    common
 }
