@@ -26,7 +26,6 @@ use crate::{
     },
     net::{
         context::Rtnl,
-        devref::DevRef,
         net_device::NetDevice,
         netevent::{
             Neighbour,
@@ -49,27 +48,12 @@ impl NetdevNotifier for Devices {
         if let Some((target, _)) = registry::target_of(dev) {
             device_event(target, event, dev, rtnl);
         } else {
-            each_below(dev, |target| {
-                layer_changed(target, dev, event == NetdevEvent::Unregister)
+            registry::each_below(dev, |_, target| {
+                layer_changed(target, dev, event == NetdevEvent::Unregister);
             });
         }
         // Whatever it is: which member a bond sends by may have changed, or changes with it.
         failover::follow_all(dev);
-    }
-}
-
-/// Calls `f` with all targets below `dev`. Process context, rtnl held: members neither come nor
-/// go.
-fn each_below(dev: &NetDevice, f: impl Fn(&dyn OffloadTarget)) {
-    let nth = |index| {
-        let guard = ReadGuard::new();
-        let below = Layers::below(dev, &guard).nth(index);
-        below.map(DevRef::new)
-    };
-    for below in (0..).map_while(nth) {
-        if let Some((target, _)) = registry::target_of(&below) {
-            f(target);
-        }
     }
 }
 

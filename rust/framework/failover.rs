@@ -108,21 +108,10 @@ pub(super) fn follow_all(dev: &NetDevice) {
     if !any_bond() {
         return;
     }
-    let mut index = 0;
-    while let Some(member) = nth_member(dev, index) {
-        if let Some((target, _)) = registry::target_of(&member) {
-            follow(&member, target);
-        }
-        index += 1;
-    }
-}
-
-/// The members of the bond that `dev` is, has below it or belongs to.
-fn nth_member(dev: &NetDevice, index: usize) -> Option<DevRef> {
     let guard = ReadGuard::new();
-    let bond = dev.bond(&guard).unwrap_or(dev);
-    let member = Layers::below(bond, &guard).nth(index);
-    member.map(DevRef::new)
+    let bond = dev.bond(&guard).map(DevRef::new);
+    drop(guard);
+    registry::each_below(bond.as_deref().unwrap_or(dev), follow);
 }
 
 /// Looks whether the bond of `dev` may send by other members than it did when this was called

@@ -229,7 +229,7 @@ pub(crate) struct Layers {
     /// The one that the route leaves through first.
     list: [Option<Layer>; MAX_LAYERS],
     tags: Tags,
-    /// The bond among them, the lowest one.
+    /// Whether the lowest one is a bond.
     bonded: bool,
 }
 

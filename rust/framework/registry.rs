@@ -12,11 +12,18 @@ use core::sync::atomic::{
 
 use kernel::prelude::*;
 
-use super::target::OffloadTarget;
+use super::{
+    intermediate::Layers,
+    target::OffloadTarget, //
+};
 use crate::net::{
+    devref::DevRef,
     ndo::Driver,
     net_device::NetDevice,
-    sync::static_slot::StaticSlot, //
+    sync::{
+        rcu::ReadGuard,
+        static_slot::StaticSlot, //
+    }, //
 };
 
 /// Finds the target in a device, if the device is the driver's. It may be called as long
@@ -87,4 +94,19 @@ pub(super) fn target_of(dev: &NetDevice) -> Option<(&dyn OffloadTarget, TargetOf
         .iter()
         .filter_map(StaticSlot::get)
         .find_map(|of| Some((of(dev)?, *of)))
+}
+
+/// Calls `f` with each target below `dev`, and its device: several below a bond. Process context;
+/// `f` may sleep. Members that come or go meanwhile may be left out.
+pub(super) fn each_below(dev: &NetDevice, f: impl Fn(&NetDevice, &dyn OffloadTarget)) {
+    let nth = |index| {
+        let guard = ReadGuard::new();
+        let below = Layers::below(dev, &guard).nth(index);
+        below.map(DevRef::new)
+    };
+    for below in (0..).map_while(nth) {
+        if let Some((target, _)) = target_of(&below) {
+            f(&below, target);
+        }
+    }
 }

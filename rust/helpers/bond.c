@@ -89,7 +89,7 @@ static struct sk_buff *toe_bond_frame(struct net_device *bond, struct sock *sk,
 		iph->saddr = inet->inet_saddr;
 		iph->daddr = inet->inet_daddr;
 	}
-	skb_reset_transport_header(skb);
+	skb_set_transport_header(skb, skb->len);
 	th = skb_put_zero(skb, sizeof(*th));
 	th->source = inet->inet_sport;
 	th->dest = inet->inet_dport;
