@@ -38,8 +38,8 @@ impl NetDevice {
     /// A number that changes when the bond may send by another member; 0 for what is no bond.
     /// Any context.
     pub(crate) fn bond_sign(&self) -> u64 {
-        // SAFETY: live by the invariant of `NetDevice`; the callee compares pointers, and
-        // follows none.
+        // SAFETY: live by the invariant of `NetDevice`; the callee has an RCU section for the
+        // array of members, whose pointers it mixes and does not follow.
         unsafe { bindings::toe_bond_sign(self.as_ptr()) }
     }
 
