@@ -38,10 +38,9 @@ use crate::bindings;
 ///
 /// Bottom halves stay disabled as long as a value exists.
 pub(crate) struct Bh {
-    /// Whether the section keeps frames until its end. If not, a softirq receives them.
-    keeps: Cell<bool>,
+    keeps: Cell<Keeps>,
     /// The receiver of the kept frames, if there are any.
-    receiver: Cell<Option<(NonNull<c_void>, ReceiveFn)>>,
+    receiver: Cell<Option<Receiver>>,
     /// Never borrowed across a call into other code.
     frames: UnsafeCell<FrameList>,
     /// The socket whose lock the task of a [`Doorbell`] owns.
@@ -49,6 +48,28 @@ pub(crate) struct Bh {
     /// When that task sent, see [`Bh::clock_ns`].
     clock: Cell<u64>,
     _not_send: NotThreadSafe,
+}
+
+/// Whether a section keeps frames until its end. If not, a softirq receives them.
+#[derive(Clone, Copy, PartialEq)]
+enum Keeps {
+    Nothing,
+    /// What the owner of a socket sends. It owns the lock for longer than the section lasts,
+    /// so that no other frame of the connection can be sent meanwhile.
+    Own,
+    /// What is sent in answer. The lock of the socket that sends it is free again before the
+    /// section ends, and another CPU may send the next frame of the connection: they keep
+    /// their order only if the receiver takes in no others until it has these.
+    Answers,
+}
+
+/// Who receives the frames of a section.
+#[derive(Clone, Copy)]
+struct Receiver {
+    to: NonNull<c_void>,
+    receive: ReceiveFn,
+    /// It takes in nothing else until then.
+    claimed: bool,
 }
 
 /// The section does not keep the time.
@@ -60,13 +81,14 @@ const CLOCK_UNREAD: u64 = 1;
 ///
 /// # Safety
 ///
-/// Called with the receiver that was named with them, see [`Bh::keep`].
-pub(super) type ReceiveFn = unsafe fn(NonNull<c_void>, FrameList, &Bh);
+/// Called with the receiver that was named with them, see [`Bh::keep`], and whether that was
+/// claimed for them.
+pub(super) type ReceiveFn = unsafe fn(NonNull<c_void>, FrameList, bool, &Bh);
 
 impl Bh {
     const fn section() -> Self {
         Bh {
-            keeps: Cell::new(false),
+            keeps: Cell::new(Keeps::Nothing),
             receiver: Cell::new(None),
             frames: UnsafeCell::new(FrameList::new()),
             owned: Cell::new(core::ptr::null()),
@@ -76,7 +98,8 @@ impl Bh {
     }
 
     /// Keeps `frames` for `to` until the end of this section, or gives them back if the
-    /// section does not keep frames.
+    /// section does not keep frames. `claim` has `to` take in no others until then, and returns
+    /// whether it could; it is called where that is needed.
     ///
     /// # Safety
     ///
@@ -86,19 +109,31 @@ impl Bh {
         &self,
         to: NonNull<c_void>,
         receive: ReceiveFn,
+        claim: impl FnOnce() -> bool,
         frames: FrameList,
     ) -> Result<(), FrameList> {
-        if !self.keeps.get() {
+        let keeps = self.keeps.get();
+        if keeps == Keeps::Nothing {
             return Err(frames);
         }
-        // SAFETY: nobody else has a reference, see the field.
-        let kept = unsafe { &mut *self.frames.get() };
         match self.receiver.get() {
             None => {
-                self.receiver.set(Some((to, receive)));
-                *kept = frames;
+                let claimed = keeps == Keeps::Answers;
+                if claimed && !claim() {
+                    return Err(frames);
+                }
+                self.receiver.set(Some(Receiver {
+                    to,
+                    receive,
+                    claimed,
+                }));
+                // SAFETY: nobody else has a reference, see the field.
+                unsafe { *self.frames.get() = frames };
             }
-            Some((other, _)) if other == to => kept.append(frames),
+            Some(other) if other.to == to => {
+                // SAFETY: as above.
+                unsafe { &mut *self.frames.get() }.append(frames);
+            }
             Some(_) => return Err(frames),
         }
         Ok(())
@@ -106,11 +141,33 @@ impl Bh {
 
     /// Takes the kept frames, with their receiver.
     #[inline(always)]
-    fn kept(&self) -> Option<(NonNull<c_void>, ReceiveFn, FrameList)> {
-        let (to, receive) = self.receiver.take()?;
+    fn kept(&self) -> Option<(Receiver, FrameList)> {
+        let receiver = self.receiver.take()?;
         // SAFETY: nobody else has a reference, see the field.
         let frames = core::mem::replace(unsafe { &mut *self.frames.get() }, FrameList::new());
-        Some((to, receive, frames))
+        Some((receiver, frames))
+    }
+
+    /// Has what is kept received, and what is sent in answer to it.
+    #[inline(always)]
+    fn hand_out(&self) {
+        let mut left = ROUNDS;
+        while let Some((receiver, frames)) = self.kept() {
+            left -= 1;
+            self.keeps.set(match left {
+                0 => Keeps::Nothing,
+                _ => Keeps::Answers,
+            });
+            let Receiver {
+                to,
+                receive,
+                claimed,
+            } = receiver;
+            // SAFETY: as `keep` was promised; the section has not ended yet.
+            unsafe { receive(to, frames, claimed, self) };
+            // Answers come later than what they answer.
+            self.clock.set(NO_CLOCK);
+        }
     }
 
     /// The lock of `sk`, if this section is a [`Doorbell`] whose task owns the lock and has
@@ -247,7 +304,7 @@ impl<'a> Doorbell<'a> {
     #[inline]
     pub(crate) fn new(lock: &'a UserLock<'a>) -> Self {
         let guard = BhGuard::new();
-        guard.keeps.set(true);
+        guard.keeps.set(Keeps::Own);
         guard.clock.set(CLOCK_UNREAD);
         Doorbell { guard, lock }
     }
@@ -265,17 +322,9 @@ impl Deref for Doorbell<'_> {
 impl Drop for Doorbell<'_> {
     #[inline]
     fn drop(&mut self) {
-        let mut left = ROUNDS;
         // The task is done: an answer need not wait until it releases the socket.
         self.guard.owned.set(self.lock.sock());
-        while let Some((to, receive, frames)) = self.guard.kept() {
-            left -= 1;
-            self.guard.keeps.set(left != 0);
-            // SAFETY: as `keep` was promised; the section has not ended yet.
-            unsafe { receive(to, frames, &self.guard) };
-            // Answers come later than what they answer.
-            self.guard.clock.set(NO_CLOCK);
-        }
+        self.guard.hand_out();
     }
 }
 
@@ -305,4 +354,99 @@ impl Rtnl {
 pub(crate) fn synchronize_net(_rtnl: &Rtnl) {
     // SAFETY: rtnl is a mutex, so whoever holds it may sleep.
     unsafe { bindings::toe_synchronize_net() };
+}
+
+#[cfg(toe_engine_tests)]
+#[kernel::macros::kunit_tests(toe_context)]
+mod tests {
+    use super::*;
+
+    /// A receiver that answers each delivery by two frames to `to`.
+    struct Peer {
+        to: Cell<*const Peer>,
+        free: Cell<bool>,
+        claims: Cell<u32>,
+        claimed: Cell<u32>,
+        received: Cell<u32>,
+        refused: Cell<u32>,
+    }
+
+    impl Peer {
+        fn new(free: bool) -> Self {
+            Peer {
+                to: Cell::new(core::ptr::null()),
+                free: Cell::new(free),
+                claims: Cell::new(0),
+                claimed: Cell::new(0),
+                received: Cell::new(0),
+                refused: Cell::new(0),
+            }
+        }
+
+        fn send(&self, bh: &Bh) {
+            let claim = || {
+                self.claims.set(self.claims.get() + 1);
+                self.free.get()
+            };
+            // SAFETY: the tests' peers outlive the section.
+            let kept =
+                unsafe { bh.keep(NonNull::from(self).cast(), receive, claim, FrameList::new()) };
+            if kept.is_err() {
+                self.refused.set(self.refused.get() + 1);
+            }
+        }
+
+        fn counts(&self) -> [u32; 4] {
+            [&self.received, &self.claims, &self.claimed, &self.refused].map(Cell::get)
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `to` is a live [`Peer`].
+    unsafe fn receive(to: NonNull<c_void>, _frames: FrameList, claimed: bool, bh: &Bh) {
+        // SAFETY: as this function requires.
+        let peer = unsafe { to.cast::<Peer>().as_ref() };
+        peer.received.set(peer.received.get() + 1);
+        peer.claimed.set(peer.claimed.get() + u32::from(claimed));
+        // SAFETY: null, or a peer of the same test.
+        if let Some(to) = unsafe { peer.to.get().as_ref() } {
+            to.send(bh);
+            to.send(bh);
+        }
+    }
+
+    /// Frames of a socket that is not locked until the end of the section are kept only for a
+    /// receiver that takes in no others meanwhile: on another CPU the next one may be on its way.
+    #[test]
+    fn answers_keep_their_order() {
+        // Received, claims asked for, deliveries that were claimed, frames given back.
+        for (free, here, there) in [
+            (true, [2, 2, 2, 0], [2, 1, 1, 2]),
+            (false, [0, 2, 0, 2], [1, 0, 0, 0]),
+        ] {
+            let (ours, peers) = (Peer::new(free), Peer::new(true));
+            peers.to.set(&ours);
+            ours.to.set(&peers);
+            let guard = BhGuard::new();
+            guard.keeps.set(Keeps::Own);
+            peers.send(&guard);
+            peers.send(&guard);
+            guard.hand_out();
+            drop(guard);
+            assert_eq!(ours.counts(), here);
+            assert_eq!(peers.counts(), there);
+        }
+    }
+
+    /// A section that is no doorbell keeps nothing.
+    #[test]
+    fn others_keep_nothing() {
+        let peer = Peer::new(true);
+        let guard = BhGuard::new();
+        peer.send(&guard);
+        guard.hand_out();
+        drop(guard);
+        assert_eq!(peer.counts(), [0, 0, 0, 1]);
+    }
 }

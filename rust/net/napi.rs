@@ -60,6 +60,9 @@ pub(crate) trait Poll: Sized + Sync {
     /// Queues frames for [`Self::poll`] and schedules it. `false`: they are lost,
     /// and counted. Bottom halves are off.
     fn queue(napi: &Napi<Self>, frames: FrameList, bh: &Bh) -> bool;
+
+    /// Puts frames before all that are queued; the caller has it polled. Bottom halves are off.
+    fn put_back(napi: &Napi<Self>, frames: FrameList, bh: &Bh);
 }
 
 /// A NAPI instance and what it polls.
@@ -200,8 +203,40 @@ impl<T: Poll> Napi<T> {
         let to = NonNull::from(self).cast();
         // SAFETY: `to` is a `Napi<T>`, as `receive::<T>` wants it, and lives until the
         // section ends: that is an RCU read section, in which it was reachable, and it is
-        // freed a grace period after that by the type invariant.
-        unsafe { bh.keep(to, receive::<T>, frames) }
+        // freed a grace period after that by the type invariant. Where it is claimed,
+        // `receive::<T>` is told so.
+        unsafe { bh.keep(to, receive::<T>, || self.try_claim(), frames) }
+    }
+
+    /// Makes this section the poller, if nobody is: frames that come meanwhile wait in the
+    /// queue. It has to call [`Self::complete`] or [`Self::resume`] before it ends.
+    #[inline(never)]
+    fn try_claim(&self) -> bool {
+        if !self.is_idle() {
+            return false;
+        }
+        let napi = self.napi.get();
+        // SAFETY: as in `schedule()`. GRO's fields are the poller's, who this is then.
+        // `napi_complete_done()` gives the stack what GRO has held back, for which this is no
+        // place: the softirq has the instance then.
+        unsafe {
+            if !bindings::napi_schedule_prep(napi) {
+                return false;
+            }
+            if (*napi).gro.bitmask == 0 && (*napi).gro.rx_count == 0 {
+                return true;
+            }
+        }
+        self.resume();
+        false
+    }
+
+    /// Gives the part of the poller to the softirq.
+    #[cold]
+    fn resume(&self) {
+        // SAFETY: only the poller calls this; it may schedule the instance again, which is
+        // added and enabled by the type invariant.
+        unsafe { bindings::__napi_schedule(self.napi.get()) };
     }
 
     /// Returns whether it is neither polled, nor about to be, nor served by a thread. All
@@ -221,8 +256,8 @@ impl<T: Poll> Napi<T> {
     /// Ends a poll that had fewer frames than its budget.
     #[inline(always)]
     pub(crate) fn complete(&self, done: u32, _bh: &Bh) -> bool {
-        // SAFETY: called from `Poll::poll` only, as that says: the instance is added, and
-        // its scheduled bit is the poller's to clear.
+        // SAFETY: only the poller calls this, as `Poll::poll` says, or one that has claimed the
+        // instance: it is added, and its scheduled bit is the poller's to clear.
         unsafe { bindings::napi_complete_done(self.napi.get(), done as c_int) }
     }
 
@@ -290,12 +325,14 @@ unsafe extern "C" fn poll<T: Poll>(napi: *mut bindings::napi_struct, budget: c_i
 ///
 /// # Safety
 ///
-/// `napi` must be a `Napi<T>` that lives until this returns.
-unsafe fn receive<T: Poll>(napi: NonNull<c_void>, mut frames: FrameList, bh: &Bh) {
+/// `napi` must be a `Napi<T>` that lives until this returns; if `claimed`, by
+/// [`Napi::try_claim`] in this section.
+unsafe fn receive<T: Poll>(napi: NonNull<c_void>, mut frames: FrameList, claimed: bool, bh: &Bh) {
     // SAFETY: a live `Napi<T>`, as this function requires; only shared references to it
     // are ever made.
     let this = unsafe { napi.cast::<Napi<T>>().as_ref() };
-    if this.is_idle() {
+    let count = frames.len();
+    if claimed || this.is_idle() {
         while let Some(skb) = frames.pop() {
             if let Some(skb) = T::receive_here(this, skb, bh) {
                 frames.push_front(skb);
@@ -303,7 +340,18 @@ unsafe fn receive<T: Poll>(napi: NonNull<c_void>, mut frames: FrameList, bh: &Bh
             }
         }
     }
-    if !frames.is_empty() {
-        T::queue(this, frames, bh);
+    match (claimed, frames.is_empty()) {
+        (false, true) => {}
+        (false, false) => {
+            T::queue(this, frames, bh);
+        }
+        // What came meanwhile has it polled.
+        (true, true) => {
+            this.complete(count, bh);
+        }
+        (true, false) => {
+            T::put_back(this, frames, bh);
+            this.resume();
+        }
     }
 }

@@ -262,6 +262,13 @@ impl<K: Kind> Poll for RxQueue<K> {
         napi.schedule(bh);
         taken
     }
+
+    fn put_back(napi: &Napi<Self>, frames: FrameList, bh: &Bh) {
+        let count = frames.len();
+        if napi.frames.put_back(frames, bh).is_err() {
+            napi.frames.count_overruns(count, bh);
+        }
+    }
 }
 
 /// Which frames are worth the work of GRO.

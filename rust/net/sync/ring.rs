@@ -136,6 +136,21 @@ impl FrameQueue {
         Ok(())
     }
 
+    /// Puts frames before all others, whatever room there is: they have only gone past.
+    /// Fails if it was closed meanwhile.
+    #[cold]
+    pub(crate) fn put_back(&self, mut list: FrameList, _bh: &Bh) -> Result<(), FrameList> {
+        let mut inner = self.inner.lock();
+        if !inner.open {
+            return Err(list);
+        }
+        inner.bytes += list.bytes();
+        list.append(core::mem::replace(&mut inner.frames, FrameList::new()));
+        inner.frames = list;
+        self.note_room(&inner);
+        Ok(())
+    }
+
     /// Returns whether `count` frames would be taken now. Frames of others may come
     /// before one's own.
     pub(crate) fn has_room(&self, count: u32, _bh: &Bh) -> bool {
