@@ -19,6 +19,7 @@
 //!
 //! Claims: Documentation/networking/toe-claims.rst
 
+pub(crate) mod abilities;
 mod audit;
 mod buffer;
 pub(crate) mod command;
@@ -123,6 +124,16 @@ pub(crate) trait Nic: Driver {
     /// The NIC at the other end of the link, if it is on this machine, and of the same kind.
     fn peer<'a>(&self, _bh: &'a Bh) -> Option<&'a Self> {
         None
+    }
+
+    /// Whether it answers the framework at all.
+    fn answers(&self) -> bool {
+        true
+    }
+
+    /// Whether it takes connections at present.
+    fn accepts(&self) -> bool {
+        true
     }
 
     /// Sends a frame that the engine built: complete from its Ethernet header

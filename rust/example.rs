@@ -17,6 +17,7 @@ use crate::framework::target::*;
 use crate::logic::conn::*;
 use crate::logic::hwid::Hwid;
 use crate::logic::reason::*;
+use crate::logic::resources::*;
 use crate::logic::transmit::*;
 use crate::logic::tree::state::Object;
 use crate::logic::tuple::*;
@@ -28,6 +29,7 @@ use crate::net::skb::*;
 use crate::net::sock::*;
 use crate::net::sync::rcu::ReadGuard;
 use crate::net::sync::*;
+use crate::net::sysfs::{Attribute, AttributeList, Group};
 use crate::net::table::*;
 use crate::net::*;
 use crate::netdev::*;
@@ -42,6 +44,13 @@ pub(crate) struct Example;
 type Nic = Port<Example>;
 
 static TABLES: Tables<Example> = Tables::new();
+static FILES: [Attribute; 1] = [Attribute::rw(
+    c"failure",
+    failure::show::<Example>,
+    failure::store::<Example>,
+)];
+static LIST: AttributeList<37> = AttributeList::new(&host::FILES, &FILES);
+static GROUP: Group = host::group(&LIST);
 
 impl Kind for Example {
     type Engine = Store<Entry>;
@@ -55,6 +64,10 @@ impl Kind for Example {
 
     fn tables() -> &'static Tables<Self> {
         &TABLES
+    }
+
+    fn files() -> &'static Group {
+        &GROUP
     }
 
     fn engine() -> impl PinInit<Self::Engine, Error> {
@@ -81,13 +94,22 @@ impl Kind for Example {
 impl OffloadTarget for Nic {
     host::stored!(self => self.engine);
 
+    fn resources(&self) -> Option<Resources> {
+        self.answers().then(|| Resources {
+            // The device puts no tags into frames, and takes none out.
+            tags: 0,
+            user_buffers: false,
+            ..self.engine.resources()
+        })
+    }
+
     fn initiate(&self, tree: &mut OffloadTree<'_, '_>, _bh: &Bh) {
         let Store { objects, table, .. } = &self.engine;
         tree.each_new(|tree, id| {
             let block = tree.get(id).ok_or(Refusal::NoMemory)?;
             match (&block.object, &block.host) {
-                // The device puts no tags into frames, and takes none out.
                 (Object::Layer(_), _) => Err(Refusal::Vlan),
+                (Object::Connection(_), _) if !self.accepts() => Err(Refusal::Target),
                 (Object::Connection(c), _) if c.data.cached.mss < 64 => Err(Refusal::SmallMss),
                 (Object::Connection(c), Host::Connection(sk)) => {
                     let path = objects.path_below(tree, id)?;

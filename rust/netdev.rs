@@ -56,12 +56,14 @@ use crate::{
 
 mod attrs;
 mod ethtool;
+pub(crate) mod failure;
 mod link;
 mod queue;
 mod stats;
 mod toe;
 mod xmit;
 
+use failure::Failure;
 use link::Link;
 use queue::{
     RxQueues,
@@ -166,6 +168,7 @@ pub(crate) struct Port<K: Kind> {
     /// The device at the other end.
     #[pin]
     peer: PeerLink,
+    failure: Failure,
     tx: KVVec<TxQueue>,
     rx: RxQueues<K>,
     /// The connections that it has, and what processes their frames.
@@ -187,6 +190,7 @@ impl<K: Kind> Driver for Port<K> {
         try_pin_init!(Port {
             own,
             peer <- PeerLink::new(),
+            failure: Failure::new(),
             tx: {
                 ready?;
                 TxQueue::array(tx)?
@@ -200,9 +204,9 @@ impl<K: Kind> Driver for Port<K> {
         let dev = self.dev();
         let peer = self.peer.get_rtnl(rtnl).ok_or_else(errno::ENOTCONN)?;
         self.rx.start(dev, 0..dev.real_num_rx_queues(), rtnl);
+        // The device counts as up after this only.
         if peer.is_up() {
-            dev.carrier_on();
-            peer.carrier_on();
+            self.join(peer);
         }
         Ok(())
     }
@@ -217,6 +221,24 @@ impl<K: Kind> Driver for Port<K> {
             }
         }
         self.rx.stop(dev, 0..dev.num_rx_queues(), rtnl);
+    }
+
+    fn change_carrier(&self, on: bool, rtnl: &Rtnl) {
+        self.failure.set_cut(!on);
+        let Some(peer) = self.peer.get_rtnl(rtnl) else {
+            return;
+        };
+        if on && self.dev().is_up() && peer.is_up() {
+            self.join(peer);
+        }
+        if !on {
+            for dev in [self.dev(), peer] {
+                dev.carrier_off();
+                if let Some(port) = Port::of(dev) {
+                    host::link_down(K::target(port), rtnl);
+                }
+            }
+        }
     }
 
     #[inline]
@@ -241,10 +263,30 @@ impl<K: Kind> Port<K> {
         dev.driver::<Self>()
     }
 
-    /// The port at the other end.
+    /// The port at the other end, if frames reach it.
     #[inline(always)]
     fn peer_port<'a>(&self, bh: &'a Bh) -> Option<&'a Self> {
-        self.peer.get(bh).and_then(Self::of)
+        let port = self.peer.get(bh).and_then(Self::of)?;
+        (!failure::lost(self, Some(port))).then_some(port)
+    }
+
+    /// Both ends are up: they have a carrier if the cable is whole.
+    fn join(&self, peer: &NetDevice) {
+        let cut = |port: &Self| port.failure.is_cut();
+        if !cut(self) && !Port::of(peer).is_some_and(cut) {
+            self.dev().carrier_on();
+            peer.carrier_on();
+        }
+    }
+
+    /// Whether it answers the framework at all, see [`failure`].
+    pub(crate) fn answers(&self) -> bool {
+        self.failure.answers()
+    }
+
+    /// Whether it takes connections at present.
+    pub(crate) fn accepts(&self) -> bool {
+        self.failure.accepts()
     }
 
     /// The device.

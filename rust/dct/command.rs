@@ -7,7 +7,8 @@
 
 use core::sync::atomic::{
     AtomicU16,
-    AtomicU64, //
+    AtomicU64,
+    Ordering::Relaxed, //
 };
 
 use kernel::{
@@ -130,6 +131,9 @@ impl<N: Nic> Engine<N> {
         let (Object::Connection(c), Host::Connection(sk)) = (&block.object, &block.host) else {
             return Err(Refusal::NoMemory);
         };
+        if !nic.accepts() {
+            return Err(Refusal::Target);
+        }
         if c.data.cached.mss < 64 {
             return Err(Refusal::SmallMss);
         }
@@ -267,6 +271,9 @@ impl<N: Nic> Engine<N> {
         let Some(entry) = entry_of::<N>(conn) else {
             return false;
         };
+        if !self.abilities().user_buffers.load(Relaxed) {
+            return false;
+        }
         let seen = entry.counters.peek();
         rule.pays(want, seen.rx_bytes, seen.rx_frames)
     }
@@ -409,6 +416,10 @@ macro_rules! offload_target {
             impl OffloadTarget for $nic {
                 $crate::framework::host::stored!(self => self.engine().store);
 
+                fn resources(&self) -> Option<Resources> {
+                    Nic::answers(self).then(|| self.engine().resources())
+                }
+
                 fn initiate(&self, tree: &mut OffloadTree<'_, '_>, bh: &Bh) {
                     self.engine().initiate(self, tree, bh);
                 }
@@ -438,6 +449,7 @@ pub(crate) mod arguments {
         },
         logic::{
             buffer::Rule,
+            resources::Resources,
             transmit::Push, //
         },
         net::{

@@ -9,6 +9,7 @@ use kernel::{
 };
 
 use super::{
+    abilities::Abilities,
     audit,
     tx,
     Entry,
@@ -24,6 +25,7 @@ use crate::{
     },
     logic::{
         hwid::Hwid,
+        resources::Resources,
         tuple::Tuple, //
     },
     net::{
@@ -58,6 +60,7 @@ pub(crate) struct Engine<N: Nic> {
     #[pin]
     waiting: SpinLock<Fifo<Hwid>>,
     audit: audit::Counts,
+    abilities: Abilities,
 }
 
 impl<N: Nic> Engine<N> {
@@ -67,6 +70,7 @@ impl<N: Nic> Engine<N> {
             store <- Store::new(DEFAULT_CAPACITY, MAX_CAPACITY),
             waiting <- new_spinlock!(Fifo::new()),
             audit: audit::Counts::default(),
+            abilities: Abilities::new(),
         }? Error)
     }
 
@@ -86,6 +90,16 @@ impl<N: Nic> Engine<N> {
     #[inline(always)]
     pub(crate) fn audit(&self) -> &audit::Counts {
         &self.audit
+    }
+
+    /// What it can do.
+    pub(crate) fn abilities(&self) -> &Abilities {
+        &self.abilities
+    }
+
+    /// What it has room for, and can do.
+    pub(crate) fn resources(&self) -> Resources {
+        self.abilities.limit(self.store.resources())
     }
 
     /// The connections.

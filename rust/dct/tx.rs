@@ -221,7 +221,11 @@ fn next_frame<N: Nic>(
     // A segment by itself is bounded by the windows only, and does not wait to grow.
     let large = head.more || head.len > sk.mss();
     let max_segs = match large {
-        true => *max_segs.get_or_insert_with(|| sk.tso_segs(sk.mss())),
+        true => *max_segs.get_or_insert_with(|| {
+            let most = entry.data.with(sk, |data| data.cached.max_payload);
+            sk.tso_segs(sk.mss())
+                .min(transmit::whole_segs(most, sk.mss()))
+        }),
         false => 1,
     };
     if head.more {
@@ -435,9 +439,13 @@ fn send_host_frame<N: Nic>(
     bh: &Bh,
 ) -> HostFrame {
     let tcp_len = usize::from(h.data_off - h.l4_off);
-    let fits = entry.template.with(sk, |t| t.len() - t.l4_off() == tcp_len);
+    let fits = entry.template.with(sk, |t| t.len() - t.l4_off() == tcp_len)
+        && entry
+            .data
+            .with(sk, |data| h.payload <= data.cached.max_payload);
     if !fits {
-        // Options of the moment, such as SACK blocks: the ordinary way.
+        // Options of the moment, such as SACK blocks, or more than the NIC takes at once: the
+        // ordinary way.
         entry.audit.host_has_it(sk);
         return HostFrame::Pass(skb);
     }

@@ -98,6 +98,7 @@ impl Own {
                     return Err(Fallback::Special(case));
                 }
                 let mss = sk.mss();
+                let most = whole_segs(self.copy.data.cached.max_payload, mss);
                 let view = SendView {
                     head_len: head.len,
                     more: head.more,
@@ -105,7 +106,7 @@ impl Own {
                     nonagle: push.nonagle(sk.nonagle()),
                     in_flight_pkts: sk.packets_out(),
                     cwnd: sk.cwnd(),
-                    max_segs: sk.tso_segs(mss),
+                    max_segs: sk.tso_segs(mss).min(most),
                     snd_sml: sk.snd_sml(),
                     ..SendView::default()
                 };

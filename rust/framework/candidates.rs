@@ -23,7 +23,6 @@ use super::{
 };
 use crate::{
     logic::{
-        eligibility::may_change,
         policy,
         reason::Refusal, //
     },
@@ -132,7 +131,7 @@ fn put_back(worker: &Worker<Candidates>, due_ms: u64, mut request: Delayed<Reque
 /// when this run began: the time spent on others does not delay the next attempt.
 fn retry_at(now: u64, request: &mut Request) -> Option<u64> {
     match request.decided.take() {
-        Some((Err(reason), true)) if may_change(reason) => {
+        Some((Err(reason), true)) if request.trigger.may_change(reason) => {
             // A contended connection has not been decided on yet.
             request.trigger.retry |= reason != Refusal::Contended;
             let due_ms = policy::next_attempt(now, request.attempts);

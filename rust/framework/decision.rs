@@ -28,7 +28,6 @@ use super::{
 };
 use crate::{
     logic::{
-        eligibility::may_change,
         filter::{
             Filter,
             Filters, //
@@ -36,6 +35,10 @@ use crate::{
         hwid::Hwid,
         policy::Candidate,
         reason::Refusal,
+        resources::{
+            Needs,
+            Resources, //
+        },
         rules::Overrides,
         tuple::{
             Family,
@@ -130,6 +133,8 @@ pub(super) struct Eligible {
     hop: Hop,
     /// The neighbour of `hop`, if the target has it.
     known: Option<Hwid>,
+    /// What the target takes as one frame.
+    pub(super) max_payload: u32,
     pub(super) tuple: Tuple,
     /// Those of a rule.
     pub(super) overrides: Option<Overrides>,
@@ -154,6 +159,21 @@ pub(super) struct Group {
     checks: Option<DeviceChecks>,
     /// How many of them passed, and are to be handed over.
     pub(super) eligible: u32,
+    /// What the target has left, once it was asked.
+    resources: Option<Resources>,
+}
+
+impl Group {
+    /// Takes what a connection needs of what the target has. Returns the largest payload of a
+    /// frame.
+    fn take(&mut self, target: &dyn OffloadTarget, needs: &Needs) -> Result<u32, Refusal> {
+        let resources = match &mut self.resources {
+            Some(resources) => resources,
+            unknown => unknown.insert(target.resources().ok_or(Refusal::Target)?),
+        };
+        resources.take(needs)?;
+        Ok(resources.max_payload)
+    }
 }
 
 /// What connections have in common that leave through the same device: found once for
@@ -260,12 +280,22 @@ pub(super) fn check(
         // Asks for it, too.
         sk.neighbour(false).map_err(|_| Refusal::Neighbour)?;
     }
+    let (path_dev, layers) = (checks.path_dev.clone(), checks.layers.clone());
+    let needs = Needs {
+        family: tuple.family,
+        tags: tuple.vlan.len() as u8,
+        mss: sk.mss(),
+        new_neighbour: known.is_none(),
+        layers: layers.is_some(),
+    };
+    let max_payload = group.take(to.target, &needs)?;
     group.eligible += 1;
     Ok(Eligible {
-        path_dev: checks.path_dev.clone(),
-        layers: checks.layers.clone(),
+        path_dev,
+        layers,
         hop,
         known,
+        max_payload,
         tuple,
         overrides: rule.map(|rule| rule.overrides),
     })
@@ -325,7 +355,7 @@ pub(super) fn would_offload(sk: LockedSock<'_>, trigger: &Trigger) -> Outcome {
 pub(super) fn count(stats: &Stats, result: Result<Hwid, Refusal>, trigger: &Trigger) {
     match result {
         Ok(_) => stats.offloaded(),
-        Err(reason) if trigger.retry && may_change(reason) => {}
+        Err(reason) if trigger.retry && trigger.may_change(reason) => {}
         Err(reason) => stats.refused(reason),
     }
 }
@@ -333,7 +363,7 @@ pub(super) fn count(stats: &Stats, result: Result<Hwid, Refusal>, trigger: &Trig
 /// A refusal before the target was found: what is said about the route's device, or about the
 /// first member of a bond that could be one.
 pub(super) fn count_early(sk: LockedSock<'_>, reason: Refusal, trigger: &Trigger) {
-    if trigger.retry && may_change(reason) {
+    if trigger.retry && trigger.may_change(reason) {
         return;
     }
     let guard = ReadGuard::new();

@@ -61,7 +61,6 @@ use super::{
 };
 use crate::{
     logic::{
-        eligibility::may_change,
         failover::busiest_first,
         hwid::Hwid,
         reason::{
@@ -236,7 +235,8 @@ fn settle(
         });
     }
     if let (Some(Err(reason)), Some(mut trigger)) = (result, trigger) {
-        if may_change(reason) {
+        trigger.bonded = true;
+        if trigger.may_change(reason) {
             // It was counted.
             trigger.retry = true;
             candidates::revisit(from.device(), sk.sock(), trigger);

@@ -239,6 +239,7 @@ fn add_connection<'a>(
     // Where it stays, for it has more than a hundred bytes.
     if let Some(Object::Connection(c)) = tree.get_mut(id).map(|block| &mut block.object) {
         sk.load_all(&mut c.data);
+        c.data.cached.max_payload = found.max_payload;
         *cached = c.data.cached;
     }
     Ok(id)

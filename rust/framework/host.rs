@@ -98,6 +98,7 @@ pub(crate) use super::{
         Stored, //
     },
     sysfs::{
+        flag,
         group,
         number,
         show,

@@ -370,6 +370,15 @@ impl Objects {
         }? Error)
     }
 
+    /// How many more paths, neighbours and layers there is room for.
+    pub(super) fn room(&self) -> (u32, u32, u32) {
+        (
+            self.paths.room(),
+            self.neighbours.room(),
+            self.layers.room(),
+        )
+    }
+
     /// A number that is another after any change of an object.
     #[inline(always)]
     pub(crate) fn changes(&self) -> u32 {

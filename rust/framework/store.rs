@@ -27,7 +27,9 @@ use crate::{
     logic::{
         conn::ConnCached,
         hwid::Hwid,
-        tree::state::Connection, //
+        resources::Resources,
+        tree::state::Connection,
+        vlan::MAX_TAGS, //
     },
     net::{
         context::{
@@ -109,6 +111,22 @@ impl<T: Stored> Store<T> {
             objects <- Objects::new(),
             table <- Table::new(capacity, most),
         }? Error)
+    }
+
+    /// What it has room for. What the target cannot do is the target's to say.
+    pub(crate) fn resources(&self) -> Resources {
+        let (paths, neighbours, layers) = self.objects.room();
+        Resources {
+            connections: self.table.room(),
+            paths,
+            neighbours,
+            layers,
+            tags: MAX_TAGS as u8,
+            v4: true,
+            v6: true,
+            user_buffers: true,
+            max_payload: u32::MAX,
+        }
     }
 
     pub(crate) fn update(&self, tree: &mut OffloadTree<'_, '_>) {

@@ -103,11 +103,12 @@ pub(crate) static FILES: [Attribute; 36] = [
     Attribute::ro(c"uploads", show_uploads),
     Attribute::ro(c"refusals", show_refusals),
 ];
-static LONG_FILES: [LongAttribute; 2] = [
+static LONG_FILES: [LongAttribute; 3] = [
     LongAttribute::rw(c"rules", read_rules, write_rules),
     LongAttribute::ro(c"rules_hits", read_rules_hits),
+    LongAttribute::ro(c"resources", read_resources),
 ];
-static LONG_LIST: LongAttributeList<2> = LongAttributeList::new(&LONG_FILES);
+static LONG_LIST: LongAttributeList<3> = LongAttributeList::new(&LONG_FILES);
 
 /// The directory with the files of `list`, which are [`FILES`] and, maybe, a driver's own.
 pub(crate) const fn group<const N: usize>(list: &'static AttributeList<N>) -> Group {
@@ -140,7 +141,7 @@ pub(crate) fn number(text: &str, lo: u64, hi: u64) -> Result<u64> {
 }
 
 /// EINVAL if it is neither 0 nor 1.
-fn flag(text: &str) -> Result<bool> {
+pub(crate) fn flag(text: &str) -> Result<bool> {
     match text {
         "0" => Ok(false),
         "1" => Ok(true),
@@ -347,6 +348,12 @@ fn write_rules(dev: &NetDevice, chunk: &Chunk<'_>) -> Result {
 
 fn read_rules_hits(dev: &NetDevice, window: &mut Window<'_>) -> Result {
     device(dev)?.rules().read_hits(window)
+}
+
+fn read_resources(dev: &NetDevice, window: &mut Window<'_>) -> Result {
+    let resources = target(dev)?.resources().ok_or(EIO)?;
+    write!(window, "{resources}")?;
+    Ok(())
 }
 
 fn show_rules_error(dev: &NetDevice, page: &mut Page<'_>) -> Result {

@@ -21,6 +21,7 @@ use crate::{
     logic::{
         buffer::Rule,
         hwid::Hwid,
+        resources::Resources,
         transmit::Push,
         tree::{
             Block,
@@ -168,6 +169,10 @@ pub(crate) trait OffloadTarget: Send + Sync {
 
     /// Connections it has.
     fn connections(&self) -> u32;
+
+    /// What it has room for, and can do, at this moment. `None`: it does not answer. Under
+    /// the socket lock, any context.
+    fn resources(&self) -> Option<Resources>;
 
     /// Makes the objects that have no handle yet, and names them by one; takes
     /// connections over or refuses. On success the target owns a connection's delegated

@@ -6,6 +6,10 @@ use kernel::prelude::*;
 
 use crate::{
     logic::{
+        eligibility::{
+            may_change,
+            may_differ, //
+        },
         policy::Backoff,
         reason::Refusal,
         rules, //
@@ -26,6 +30,9 @@ pub(crate) struct Trigger {
     /// The connection was refused before: a further refusal is not counted, unless it is
     /// the last one.
     pub(crate) retry: bool,
+    /// The connection had to leave a member of its bond: what one does not take, another one
+    /// may, by which the bond sends later.
+    pub(super) bonded: bool,
     /// When it was established, in ms, if it was seen.
     pub(crate) since_ms: Option<u64>,
     /// Name of the task that asks, if one does.
@@ -43,11 +50,17 @@ impl Trigger {
             explicit,
             backoff: Backoff::new(),
             retry: false,
+            bonded: false,
             since_ms: None,
             process: None,
             decided: Decided::Nobody,
             counts: true,
         }
+    }
+
+    /// Returns whether the connection may be taken later that was refused for `reason`.
+    pub(super) fn may_change(&self, reason: Refusal) -> bool {
+        may_change(reason) || (self.bonded && may_differ(reason))
     }
 
     /// As it is kept with the connection: what was refused before no longer counts.

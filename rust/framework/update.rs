@@ -60,6 +60,14 @@ fn object(cached: ConnCached) -> Object {
     })
 }
 
+/// Cached state as it is now. What the target said stays.
+fn cached_now(sk: LockedSock<'_>, pushed: &ConnCached) -> ConnCached {
+    ConnCached {
+        max_payload: pushed.max_payload,
+        ..sk.cached()
+    }
+}
+
 /// The socket's options that a target has cached, and for which nobody calls us
 /// (`SO_PRIORITY`, `SO_KEEPALIVE`), may have changed: they are pushed. Any context under
 /// the socket lock.
@@ -82,8 +90,8 @@ pub(crate) fn push(sk: LockedSock<'_>, conn: &Record) {
     if sk.route().is_none() {
         return;
     }
-    let now = sk.cached();
     let pushed = conn.value().cached.get(sk);
+    let now = cached_now(sk, &pushed);
     let same = ConnCached {
         mss: now.mss,
         ..pushed
@@ -181,7 +189,7 @@ fn move_to(
     target: &dyn OffloadTarget,
     path: Handle,
 ) -> Result<(), Refusal> {
-    let cached = sk.cached();
+    let cached = cached_now(sk, &conn.value().cached.get(sk));
     let mut slots: [_; 2] = core::array::from_fn(|_| None);
     let mut tree = Tree::new(&mut slots);
     let on = tree.name(None, path, Host::Handle).ok();

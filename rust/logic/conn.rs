@@ -62,6 +62,9 @@ pub struct ConnCached {
     pub priority: u32,
     /// Nagle's algorithm: `TCP_NAGLE_*` (`nonagle`).
     pub nonagle: u8,
+    /// Bytes of payload in the largest frame that the target takes at once: what it
+    /// [said](super::resources::Resources::max_payload) when it got the connection.
+    pub max_payload: u32,
     /// A target without timers of its own leaves them to the host.
     pub keepalive: Keepalive,
 }

@@ -118,7 +118,27 @@ pub fn may_change(reason: Refusal) -> bool {
             | Refusal::NoMemory
             | Refusal::Contended
             | Refusal::DeviceDown
+            | Refusal::Target
     ) || Filter::ALL.iter().any(|filter| filter.refusal() == reason)
+}
+
+/// Whether another member of the bond may take a connection that this one does not, for
+/// `reason`: it is the device's, not the connection's.
+pub fn may_differ(reason: Refusal) -> bool {
+    matches!(
+        reason,
+        Refusal::TableFull
+            | Refusal::ConnLimit
+            | Refusal::Policy
+            | Refusal::PortLimit
+            | Refusal::AddressLimit
+            | Refusal::Rule
+            | Refusal::NoRule
+            | Refusal::Vlan
+            | Refusal::Family
+            | Refusal::FrameSize
+            | Refusal::NotToeDevice
+    )
 }
 
 #[cfg(any(test, CONFIG_KUNIT = "y"))]
@@ -248,9 +268,12 @@ mod tests {
             Refusal::Duplicate,
             Refusal::Vlan,
             Refusal::BondMode,
+            Refusal::Family,
+            Refusal::FrameSize,
         ];
         for reason in Refusal::ALL {
             assert!(may_change(*reason) != stays.contains(reason));
+            assert!(!may_differ(*reason) || !may_change(*reason));
         }
     }
 }

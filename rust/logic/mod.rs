@@ -32,6 +32,7 @@ pub mod rate;
 pub mod rcv_mss;
 pub mod reason;
 pub mod receive;
+pub mod resources;
 pub mod rtt;
 pub mod rules;
 pub mod seq;

@@ -165,6 +165,12 @@ reasons! {
         /// The bond sends frames of one connection by several members, or by any: round-robin,
         /// broadcast, tlb, alb.
         BondMode = "bond_mode",
+        /// The target takes no connections of this address family.
+        Family = "family",
+        /// A full segment is larger than the largest frame that the target takes.
+        FrameSize = "frame_size",
+        /// The target does not answer, or refuses for a reason of its own.
+        Target = "target",
     }
 }
 

@@ -73,6 +73,12 @@ impl TsoView {
     }
 }
 
+/// Segments of `mss` bytes in a frame of at most `max_payload` bytes. At least one.
+#[inline(always)]
+pub fn whole_segs(max_payload: u32, mss: u32) -> u32 {
+    (max_payload / mss.max(1)).max(1)
+}
+
 /// How many segments the congestion window takes as one frame (`tcp_cwnd_test()`): half
 /// of it, so that at least two are under way. 0: it is used up.
 #[inline(always)]

@@ -80,6 +80,9 @@ pub(crate) trait Driver: Sized + Send + Sync + 'static {
     /// anything.
     fn stop(&self, rtnl: &Rtnl);
 
+    /// `ip link set carrier on` or `off`. Process context, rtnl held.
+    fn change_carrier(&self, on: bool, rtnl: &Rtnl);
+
     /// A frame to send. Bottom halves disabled; several CPUs at once, also on
     /// one queue.
     fn start_xmit(&self, skb: SkBuff, bh: &Bh) -> Xmit;
@@ -129,6 +132,7 @@ impl<T: Driver> DeviceOps<T> {
                 ndo_open: Some(open::<T>),
                 ndo_stop: Some(stop::<T>),
                 ndo_start_xmit: Some(start_xmit::<T>),
+                ndo_change_carrier: Some(change_carrier::<T>),
                 ndo_set_rx_mode: Some(set_rx_mode),
                 ndo_set_mac_address: Some(bindings::eth_mac_addr),
                 ndo_validate_addr: Some(bindings::eth_validate_addr),
@@ -239,6 +243,18 @@ unsafe extern "C" fn stop<T: Driver>(dev: *mut bindings::net_device) -> c_int {
     let rtnl = unsafe { Rtnl::assume() };
     // SAFETY: as in `open`.
     unsafe { value::<T>(dev) }.stop(&rtnl);
+    0
+}
+
+/// # Safety
+///
+/// Called by the core with rtnl held on a registered device.
+unsafe extern "C" fn change_carrier<T: Driver>(dev: *mut bindings::net_device, on: bool) -> c_int {
+    // SAFETY: both callers of `netif_change_carrier()`, `do_setlink()` and the file in sysfs,
+    // hold rtnl across the call.
+    let rtnl = unsafe { Rtnl::assume() };
+    // SAFETY: as in `open`.
+    unsafe { value::<T>(dev) }.change_carrier(on, &rtnl);
     0
 }
 

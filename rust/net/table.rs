@@ -287,6 +287,11 @@ impl<T: Node> Table<T> {
         self.count.load(Ordering::Relaxed)
     }
 
+    /// Entries that it has room for.
+    pub(crate) fn room(&self) -> u32 {
+        self.capacity().saturating_sub(self.len())
+    }
+
     /// Changes the capacity. `EBUSY` unless the table is empty, for chains are
     /// never moved.
     pub(crate) fn set_capacity(&self, capacity: u32) -> Result {

@@ -119,6 +119,14 @@ impl Nic for Port<Toe> {
         Port::peer_port(self, bh)
     }
 
+    fn answers(&self) -> bool {
+        Port::answers(self)
+    }
+
+    fn accepts(&self) -> bool {
+        Port::accepts(self)
+    }
+
     fn send_frame(
         &self,
         skb: SkBuff,

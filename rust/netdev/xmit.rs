@@ -5,6 +5,7 @@
 use core::sync::atomic::Ordering::SeqCst;
 
 use super::{
+    failure,
     queue::RxQueue,
     Kind,
     Port,
@@ -58,6 +59,11 @@ impl<K: Kind> Port<K> {
         }
 
         let bytes = u64::from(skb.len());
+        if failure::lost(self, Port::<K>::of(peer)) {
+            skb.drop_because(DropReason::NotSpecified);
+            tx.sent(1, bytes);
+            return Xmit::Sent;
+        }
         skb.tx_timestamp();
         // A frame that is forwarded was verified where it came in. What happened to
         // it since, nobody knows who receives it.
@@ -122,6 +128,11 @@ impl<K: Kind> Port<K> {
             }
         }
 
+        if failure::lost(self, Port::<K>::of(peer)) {
+            let count = (count, skb.len().into());
+            skb.drop_because(DropReason::NotSpecified);
+            return Ok(count);
+        }
         skb.set_queue_mapping(queue);
         let mut frames = FrameList::new();
         match via {

@@ -79,6 +79,7 @@ impl LockedSock<'_> {
                 df: bindings::toe_sk_df(self.as_ptr()),
                 priority: self.priority(),
                 nonagle: self.nonagle(),
+                max_payload: u32::MAX,
                 keepalive: Keepalive {
                     on: keepalive.on,
                     idle_s: keepalive.idle_s,
