@@ -240,6 +240,10 @@ pub struct Bench {
     /// use it, to take it back, and its memory
     #[arg(long, conflicts_with_all = ["wall", "weather", "profile", "programs", "only", "veth"])]
     pub many: bool,
+    /// What a failing member of a bond costs instead: how long a connection is silent, over
+    /// veth and offloaded, and what moving 1, 100 and 10 000 idle connections takes
+    #[arg(long, conflicts_with_all = ["wall", "weather", "profile", "programs", "many", "only", "veth"])]
+    pub failover: bool,
     /// Where the instructions of this row go: by kind of work and by function
     ///
     /// Counted by a plug-in of QEMU, in the module and in the kernel, for each transport.
