@@ -44,6 +44,8 @@ pub fn run(args: &Bench) -> Result<()> {
     let rounds = args.rounds.unwrap_or(match args {
         Bench { weather: true, .. } => 8,
         Bench { wall: true, .. } => 7,
+        // What is on the way when a member fails differs.
+        Bench { failover: true, .. } => 5,
         // Each round would count the same.
         Bench {
             profile: Some(_), ..

@@ -217,7 +217,7 @@ pub struct Bench {
     /// Where KVM does not work they are those of QEMU's translator, and the report says so.
     #[arg(long)]
     pub wall: bool,
-    /// Rounds; more rounds, smaller spread [default: 3, with --wall 7, with --weather 8, with --profile, --programs, --many 1]
+    /// Rounds; more rounds, smaller spread [default: 3, with --wall 7, with --failover 5, with --weather 8, with --profile, --programs, --many 1]
     #[arg(long, value_name = "N")]
     pub rounds: Option<u32>,
     /// Goodput under loss, delay, reordering instead, offloaded and not
