@@ -95,7 +95,7 @@ run() { # KIND ARGUMENTS...
 	# /sys shows the devices of the namespace it was mounted in.
 	ip netns exec c-"$1" "$failover" "${@:2}" >/run/failover.out
 }
-# What became of connections so far, at both members of the client.
+# So far, at both members of the client.
 counters() { # KIND
 	local dev
 	for dev in b0 b2; do ip netns exec c-"$1" ethtool -S $dev; done
@@ -104,6 +104,14 @@ counters() { # KIND
 added() {
 	awk -v name="toe_failover_$1:" '$1 == name { n += FNR == NR ? -$2 : $2 } END { print n + 0 }' \
 		/run/before <(counters toe)
+}
+
+# What became of the client's connections.
+became() { # WHO ROW
+	local word
+	for word in moved link host; do
+		echo "= $1 $word$2 $(added $word)"
+	done
 }
 
 gaps() { # MODE...
@@ -117,6 +125,7 @@ gaps() { # MODE...
 				echo "@$mode, $kind, $t, round $round of $rounds"
 				settle "$t" "$mode"
 				# At another time between two looks of miimon.
+				counters "$t" >/run/before
 				run "$t" gap $kind $((60 + 7 * round)) $ulp || {
 					echo "! $t gap:$mode:$kind"
 					failed=1
@@ -125,6 +134,7 @@ gaps() { # MODE...
 				while read -r word value; do
 					echo "= $t $word:$mode:$kind $value"
 				done </run/failover.out
+				[ "$t" = veth ] || became "$t" ":$mode:$kind"
 			done
 		done
 		unbond "$t"
@@ -145,9 +155,7 @@ moves() { # NAME MODE...
 				while read -r word value; do
 					echo "= $count $word:$name $value"
 				done </run/failover.out
-				for word in moved link host; do
-					echo "= $count $word:$name $(added $word)"
-				done
+				became "$count" ":$name"
 			else
 				echo "! $count time:$name"
 				failed=1

@@ -48,6 +48,19 @@ fn tail(samples: &Samples, transport: &str, row: &str) -> String {
     }
 }
 
+/// In how many rounds the client's end moved, and in how many it went to the host stack.
+fn outcome(samples: &Samples, transport: &str, row: &str) -> String {
+    let times = |what: &str| {
+        let key = (transport.to_owned(), format!("{what}:{row}"));
+        let rounds = samples.get(&key)?;
+        Some(rounds.iter().sum::<f64>())
+    };
+    match (times("moved"), times("link"), times("host")) {
+        (Some(moved), Some(link), Some(host)) => format!("{moved:.0}, {:.0}", link + host),
+        _ => "-".to_owned(),
+    }
+}
+
 /// What a move of `count` connections cost for each, beyond what a failure costs by itself.
 fn cost(samples: &Samples, mode: &str, count: u32) -> Option<f64> {
     let work = |count: u32| value(samples, &count.to_string(), &format!("work:{mode}"));
@@ -112,6 +125,7 @@ pub fn print(samples: &Samples, transports: &[&str]) {
             gap as fn(&Samples, &str, &str) -> String,
         ),
         ("99 % of round trips, us: before, after", tail),
+        ("times that it moved, or left the target", outcome),
     ] {
         let shown = || TRANSPORTS.iter().filter(|(t, _)| transports.contains(t));
         let heading: String = shown()
@@ -165,6 +179,9 @@ mod tests {
             ("toe", "gap:802.3ad:local", &[1.5, 30.0, 2.0]),
             ("toe", "usual:802.3ad:local", &[20.0]),
             ("toe", "tail:802.3ad:local", &[25.04]),
+            ("toe", "moved:802.3ad:local", &[1.0, 0.0, 1.0]),
+            ("toe", "link:802.3ad:local", &[0.0, 0.0, 0.0]),
+            ("toe", "host:802.3ad:local", &[0.0, 1.0, 0.0]),
             ("veth", "gap:802.3ad:local", &[]),
         ]);
         assert_eq!(gap(&samples, "toe", "802.3ad:local"), "2.0 (30.0)");
@@ -172,6 +189,8 @@ mod tests {
         assert_eq!(gap(&samples, "toe", "802.3ad:peer"), "-");
         assert_eq!(tail(&samples, "toe", "802.3ad:local"), "20.0, 25.0");
         assert_eq!(tail(&samples, "veth", "802.3ad:local"), "-");
+        assert_eq!(outcome(&samples, "toe", "802.3ad:local"), "2, 1");
+        assert_eq!(outcome(&samples, "veth", "802.3ad:local"), "-");
     }
 
     #[test]
