@@ -2,6 +2,7 @@
 //! `cargo xtask bench`: the guest's part is `xtask/guest/bench.sh`, the program
 //! that is measured `xtask/guest/bench*.c`.
 
+mod failover;
 mod many;
 mod plot;
 mod profile;
@@ -37,12 +38,14 @@ pub fn run(args: &Bench) -> Result<()> {
         Some(row) => profile::check(row)?,
         None if args.programs => programs::check(&args.only)?,
         None if args.weather => weather::check(&args.only)?,
-        None if args.many => {}
+        None if args.many || args.failover => {}
         None => rows::check(&args.only)?,
     }
     let rounds = args.rounds.unwrap_or(match args {
         Bench { weather: true, .. } => 8,
         Bench { wall: true, .. } => 7,
+        // What is on the way when a member fails differs.
+        Bench { failover: true, .. } => 5,
         // Each round would count the same.
         Bench {
             profile: Some(_), ..
@@ -73,6 +76,11 @@ pub fn run(args: &Bench) -> Result<()> {
             weather::print(&measured.cost, guest.unit());
             outcome
         }
+        None if args.failover => {
+            let (measured, outcome) = guest.run("failover.sh", &[])?;
+            failover::print(&measured.cost, &guest.transports);
+            outcome
+        }
         None if args.many => {
             let (measured, outcome) = guest.run("many.sh", &[])?;
             many::print(&measured.cost, guest.unit());
@@ -98,7 +106,7 @@ pub fn run(args: &Bench) -> Result<()> {
 struct Guest {
     ready: Ready,
     module: Option<PathBuf>,
-    /// `bench*.c`, or `many.c`, compiled.
+    /// `bench*.c`, `many.c` or `failover.c`, compiled.
     program: PathBuf,
     machine: Machine,
     rounds: u32,
@@ -121,9 +129,10 @@ impl Guest {
             Some(file) => bail_setup!("--module: there is no file {}", file.display()),
             None => Some(module::build_plain(&ready.toolchain, &ready.kernel)?),
         };
-        let columns = match args.programs {
-            true => programs::TRANSPORTS,
-            false => TRANSPORTS,
+        let columns = match args {
+            Bench { programs: true, .. } => programs::TRANSPORTS,
+            Bench { failover: true, .. } => failover::TRANSPORTS,
+            _ => TRANSPORTS,
         };
         let transports = columns
             .iter()
@@ -134,9 +143,10 @@ impl Guest {
         Ok(Self {
             ready,
             module,
-            program: match args.many {
-                true => compile("many", MANY)?,
-                false => compile("bench", BENCH)?,
+            program: match args {
+                Bench { many: true, .. } => compile("many", MANY)?,
+                Bench { failover: true, .. } => compile("failover", FAILOVER)?,
+                _ => compile("bench", BENCH)?,
             },
             machine: Machine {
                 accel: match args.wall {
@@ -299,7 +309,8 @@ impl Guest {
 
 /// What the measured programs are made of.
 const BENCH: &[&str] = &["bench.c", "bench_laps.c", "bench_old.c", "bench_smc.c"];
-const MANY: &[&str] = &["many.c"];
+const MANY: &[&str] = &["many.c", "conns.c"];
+const FAILOVER: &[&str] = &["failover.c", "conns.c"];
 
 /// Builds the program, for the guest runs the host's binaries.
 fn compile(name: &str, sources: &[&str]) -> Result<PathBuf> {

@@ -217,7 +217,7 @@ pub struct Bench {
     /// Where KVM does not work they are those of QEMU's translator, and the report says so.
     #[arg(long)]
     pub wall: bool,
-    /// Rounds; more rounds, smaller spread [default: 3, with --wall 7, with --weather 8, with --profile, --programs, --many 1]
+    /// Rounds; more rounds, smaller spread [default: 3, with --wall 7, with --failover 5, with --weather 8, with --profile, --programs, --many 1]
     #[arg(long, value_name = "N")]
     pub rounds: Option<u32>,
     /// Goodput under loss, delay, reordering instead, offloaded and not
@@ -240,6 +240,10 @@ pub struct Bench {
     /// use it, to take it back, and its memory
     #[arg(long, conflicts_with_all = ["wall", "weather", "profile", "programs", "only", "veth"])]
     pub many: bool,
+    /// What a failing member of a bond costs instead: how long a connection is silent, over
+    /// veth and offloaded, and what moving 1, 100 and 10 000 idle connections takes
+    #[arg(long, conflicts_with_all = ["wall", "weather", "profile", "programs", "many", "only", "veth"])]
+    pub failover: bool,
     /// Where the instructions of this row go: by kind of work and by function
     ///
     /// Counted by a plug-in of QEMU, in the module and in the kernel, for each transport.

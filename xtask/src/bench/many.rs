@@ -18,7 +18,7 @@ const STEPS: &[(&str, &str)] = &[
 ];
 
 /// The numbers of connections.
-fn counts(samples: &Samples) -> BTreeSet<u32> {
+pub(super) fn counts(samples: &Samples) -> BTreeSet<u32> {
     let counts = samples.keys().filter_map(|(count, _)| count.parse().ok());
     counts.collect()
 }
