@@ -46,10 +46,18 @@ bonded() {
 carriers() {
 	[ "$(ns_cat a /sys/class/net/$BA/carrier)$(ns_cat b /sys/class/net/$BB/carrier)" = 11 ]
 }
-# LACP has made one link of both, and each end knows that the other one has, too.
-aggregated() {
-	[ "$(ns_cat a /sys/class/net/$BA/bonding/ad_num_ports)" = 2 ] &&
-		[ "$(ns_cat b /sys/class/net/$BB/bonding/ad_num_ports)" = 2 ]
+# LACP has made one link of both, and each end knows that the other one has, too: both send and
+# receive by each. Until then there are moments in which no member carries frames.
+aggregated() { distributing $A $DA $DA2 && distributing $B $DB $DB2; }
+distributing() { # NAMESPACE DEVICE DEVICE
+	local state n=0 dir=/sys/class/net
+	local -a states
+	mapfile -t states < <("$BIN/toe_ns" "$1" cat \
+		$dir/"$2"/bonding_slave/ad_{actor,partner}_oper_port_state \
+		$dir/"$3"/bonding_slave/ad_{actor,partner}_oper_port_state 2>/dev/null)
+	# LACP_STATE_AGGREGATION, _SYNCHRONIZATION, _COLLECTING, _DISTRIBUTING
+	for state in "${states[@]}"; do [ $((state & 60)) != 60 ] || n=$((n + 1)); done
+	[ $n = 4 ]
 }
 unbonded() {
 	ip -n $A link del $BA
@@ -162,7 +170,7 @@ flapper() { # KIND
 }
 
 # A knob of a member of end a.
-set_of() { in_a sh -c "echo $3 >/sys/class/net/$1/toe/$2" || fail "knob $2"; }
+set_of() { "$BIN/toe_ns" $A put "/sys/class/net/$1/toe/$2" "$3" || fail "knob $2"; }
 
 # until_soon SECONDS COMMAND...: until_ok for what is often a matter of milliseconds.
 until_soon() {
