@@ -5,96 +5,7 @@
 
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/tree_lib.sh"
-
-# The second pair, and the bond at either end. Addresses are those of the pair, on the bond.
-DA2=${DA}s DB2=${DB}s
-BA=bond.a BB=bond.b
-
-# The bond of an end, with its members down as bonding wants it.
-bond_of_end() { # a|b OPTIONS...
-	local ns dev second bond=$BA v4=$A4 v6=$A6
-	end_of "$1"
-	second=$DA2
-	[ "$1" = a ] || second=$DB2 bond=$BB v4=$B4 v6=$B6
-	shift
-	# shellcheck disable=SC2086 # options
-	ip -n $ns -batch - <<-END
-		addr flush dev $dev
-		link set $dev down
-		link set $second down
-		link add $bond type bond $*
-		link set $dev master $bond
-		link set $second master $bond
-		link set $dev up
-		link set $second up
-		addr add $v4/24 dev $bond
-		addr add $v6/64 dev $bond nodad
-		link set $bond up
-	END
-}
-
-# bonded MODE [OPTION...]: a fresh pair, a second one, and a bond of both at each end.
-bonded() {
-	need_module bonding
-	fresh
-	make_pair $DA2 $DB2 || fail "a second pair"
-	bond_of_end a mode "$@" && bond_of_end b mode "$@" || fail "cannot make the bonds: $*"
-	until_ok 20 carriers || fail "the bonds have no carrier"
-	[ "$1" != 802.3ad ] || until_ok 30 aggregated || fail "the links are not aggregated"
-	until_ok 20 pings a $B4 && until_ok 20 pings a $B6 || fail "the bonds do not carry"
-	snap_members
-}
-carriers() {
-	[ "$(ns_cat a /sys/class/net/$BA/carrier)$(ns_cat b /sys/class/net/$BB/carrier)" = 11 ]
-}
-# LACP has made one link of both, and each end knows that the other one has, too.
-aggregated() {
-	[ "$(ns_cat a /sys/class/net/$BA/bonding/ad_num_ports)" = 2 ] &&
-		[ "$(ns_cat b /sys/class/net/$BB/bonding/ad_num_ports)" = 2 ]
-}
-unbonded() {
-	ip -n $A link del $BA
-	ip -n $B link del $BB
-	ip -n $A link del $DA2
-	true
-} 2>/dev/null
-
-# Counters of all four members together.
-members() {
-	local dev
-	for dev in $DA $DA2; do "$BIN/toe_ns" $A counters $dev; done
-	for dev in $DB $DB2; do "$BIN/toe_ns" $B counters $dev; done
-} 2>/dev/null
-snap_members() { members >"$WORK/snap.m"; }
-# total NAME: what was added since.
-total() {
-	awk -v name="$1:" '$1 == name { n += FNR == NR ? -$2 : $2 } END { print n + 0 }' \
-		"$WORK/snap.m" <(members)
-}
-# of DEVICE NAME, of end a.
-of() {
-	pick "$2" "$("$BIN/toe_ns" $A counters "$1" 2>/dev/null)"
-	echo $REPLY
-}
-conns_of() { "$BIN/toe_ns" $A cat /sys/class/net/$1/toe/connections; }
-nothing_left() {
-	local dev n=0
-	for dev in $DA $DA2; do n=$((n + $(conns_of $dev))); done
-	[ $n = 0 ]
-}
-expect_nothing_left() {
-	is_toe || return 0
-	until_ok 10 nothing_left || fail "connections are left"
-}
-
-# The member that the connections of end a lie at; of several connections the first.
-home() {
-	local dev
-	for dev in $DA $DA2; do
-		[ "$(conns_of $dev)" = 0 ] || { echo $dev; return; }
-	done
-}
-peer_member() { case $1 in "$DA") echo $DB ;; *) echo $DB2 ;; esac; }
+. "$(dirname "$0")/bond_lib.sh"
 
 # An offload over the bond; frames come in by whichever member the peer chooses.
 t_offload() { # FAMILY MODE [OPTION...]
@@ -111,35 +22,6 @@ t_offload() { # FAMILY MODE [OPTION...]
 	expect_nothing_left
 	unbonded
 }
-
-# What fails, and how it comes back: in the namespace of an end, with the member that a
-# connection lies at.
-fail_member() { # KIND DEVICE
-	case $1 in
-	local) ip -n $A link set "$2" down ;;
-	peer) ip -n $B link set "$(peer_member "$2")" down ;;
-	release) ip -n $A link set "$2" nomaster ;;
-	active) activate "$(other_than "$2")" ;;
-	esac
-}
-# There is no switch that could learn: both ends have to choose the same.
-activate() {
-	ip -n $A link set $BA type bond active_slave "$1" &&
-		ip -n $B link set $BB type bond active_slave "$(peer_member "$1")"
-}
-other_than() { case $1 in "$DA") echo $DA2 ;; *) echo $DA ;; esac; }
-restore_member() { # KIND DEVICE
-	case $1 in
-	local) ip -n $A link set "$2" up ;;
-	peer) ip -n $B link set "$(peer_member "$2")" up ;;
-	release)
-		ip -n $A link set "$2" down
-		ip -n $A link set "$2" master $BA && ip -n $A link set "$2" up
-		;;
-	active) activate "$2" ;;
-	esac
-}
-gone_from() { [ "$(conns_of "$1")" = 0 ]; }
 
 # A connection that has transferred half of its data when its member fails.
 t_fails() { # KIND MODE [OPTION...]
@@ -172,20 +54,7 @@ expect_bond_layer() { # DEVICE
 	expect_eq "$(field "$1" layer 7)" bond "kind of the layer"
 	expect_eq "$(field "$1" neighbour 3)" "$(field "$1" layer 2)" "what the neighbour lies on"
 }
-moved_to() { [ "$(conns_of "$1")" = 1 ]; }
-
 # Members that fail and come back under load.
-flapper() { # KIND
-	local dev
-	while :; do
-		for dev in $DA $DA2; do
-			fail_member "$1" $dev
-			pause 0.3
-			restore_member "$1" $dev
-			pause 0.7
-		done
-	done
-}
 t_flaps() { # KIND MODE [OPTION...]
 	local kind=$1 i
 	shift
@@ -269,8 +138,6 @@ t_room() { # KNOB VALUE CONNECTIONS MOVED
 	held_wait
 	unbonded
 }
-set_of() { in_a sh -c "echo $3 >/sys/class/net/$1/toe/$2" || fail "knob $2"; }
-
 # What goes for good.
 t_goes() { # member|bond|other_end
 	bonded balance-xor miimon 20 xmit_hash_policy layer3+4

@@ -47,7 +47,7 @@ settings() { # NAMESPACE
 		cd ../ipv6
 		echo 1 >conf/all/forwarding
 		echo 0 >icmp/ratelimit
-		for d in toe0 toe1 ra rb; do
+		for d in toe0 toe1 ra rb bond.a bond.b; do
 			[ -d conf/$d ] || continue
 			echo 1 >conf/$d/keep_addr_on_down
 			echo 0 >conf/$d/accept_dad
@@ -87,23 +87,37 @@ router_up() {
 direct_up() {
 	make_ns && ip netns add $R && make_pair && make_pair ra rb $R $R || return 1
 	settings $A; settings $B
+	configure && side_by_side $DA $DB
+}
+
+side_by_side() { # DEVICE DEVICE
 	ip -n $R -batch - <<-END || return 1
 		link set ra up
 		link set rb up
 	END
-	configure || return 1
 	ip -n $A -batch - <<-END || return 1
-		addr add $GB4/32 dev $DA
-		addr add $GB6/128 dev $DA nodad preferred_lft 0
+		addr add $GB4/32 dev $1
+		addr add $GB6/128 dev $1 nodad preferred_lft 0
 		route add default via $GA4
 	END
 	ip -n $B -batch - <<-END || return 1
-		addr add $GA4/32 dev $DB
-		addr add $GA6/128 dev $DB nodad preferred_lft 0
+		addr add $GA4/32 dev $2
+		addr add $GA6/128 dev $2 nodad preferred_lft 0
 		route add default via $GB4
 	END
 	ip -n $A -6 route add default via $GA6 && ip -n $B -6 route add default via $GB6 || return 1
 	pings a $B4 && pings a $B6
+}
+
+# The same over bonds.
+bond_up() { # MODE [OPTION...]
+	make_ns && ip netns add $R && make_pair && make_pair ra rb $R $R &&
+		make_pair $DA2 $DB2 || return 1
+	ip -n $A link set lo up
+	ip -n $B link set lo up
+	bond_of_end a mode "$@" && bond_of_end b mode "$@" || return 1
+	settings $A; settings $B
+	until_ok 20 carriers && side_by_side $BA $BB
 }
 
 router_down() {
@@ -127,6 +141,7 @@ calm() {
 state_of() { # NAMESPACE DEVICE
 	echo "--- $1: addresses, routes, neighbours"
 	ip -n "$1" -d -s link show "$2"
+	ip -n "$1" -d link show type bond
 	ip -n "$1" addr show "$2"
 	ip -n "$1" route
 	ip -n "$1" -6 route
@@ -166,6 +181,16 @@ t_flips() {
 	expect_no_entries
 }
 
+# Over bonds, whose members fail and whose choice changes.
+t_bond() { # MODE [OPTION...]
+	local TORTURE_SECONDS=$(((TORTURE_SECONDS + 1) / 2))
+	need_module bonding
+	router_down
+	bond_up "$@" || fail "no bonds: $*"
+	t_flips
+	expect_ge "$(awk '/^# failovers:/ { print $3 + $5 + $8 }' "$WORK/report")" 1 "connections that had to leave"
+}
+
 # The negative control: a wrong byte is found, at its place.
 t_planted_byte() {
 	router_down
@@ -199,6 +224,13 @@ up=router_up
 if is_short || [ -n "$TORTURE_DIRECT" ]; then
 	up=direct_up
 	TORTURE_ARGS="--direct --never inject,netem $TORTURE_ARGS"
+fi
+# TORTURE_BOND=1: so, over bonds.
+if [ -n "$TORTURE_BOND" ]; then
+	. "$here/bond_lib.sh"
+	TORTURE_ARGS="--bond --never inject,netem $TORTURE_ARGS"
+	run "bond balance-xor miimon 20 xmit_hash_policy layer3+4" \
+		"bond active-backup miimon 20"
 fi
 $up || skip_all "cannot set up a router: no forwarding in this kernel?"
 run flips planted_byte

@@ -214,7 +214,7 @@ static int snmp(const char *name)
 
 static int usage(void)
 {
-	fprintf(stderr, "usage: toe_ns NS cat FILE | put FILE TEXT | write FILE | counters DEV | snmp NAME | kill all\n"
+	fprintf(stderr, "usage: toe_ns NS cat FILE... | put FILE TEXT | write FILE | counters DEV | snmp NAME | kill all\n"
 		"       toe_ns NS ping ADDRESS COUNT SIZE [df]\n"
 		"       toe_ns NS exec PROGRAM ARGUMENT...\n"
 		"       toe_ns pair down|up|fresh NS NS DEV DEV KIND ADDR4 ADDR4 ADDR6 ADDR6 [KNOB=VALUE...]\n");
@@ -224,7 +224,7 @@ static int usage(void)
 int main(int argc, char **argv)
 {
 	const char *what = argc > 3 ? argv[2] : "";
-	int err;
+	int err, i;
 
 	if (argc >= 12 && !strcmp(argv[1], "pair"))
 		return pair(argv[2], argv + 3);
@@ -245,10 +245,13 @@ int main(int argc, char **argv)
 		return echoes(argv[3], atoi(argv[4]), atoi(argv[5]), argc == 7);
 	if (!strcmp(what, "put") && argc == 5)
 		return put_line(argv[3], argv[4]);
+	if (!strcmp(what, "cat")) {
+		for (i = 3, err = 0; i < argc && !err; i++)
+			err = cat(argv[i]);
+		return err;
+	}
 	if (argc != 4)
 		return usage();
-	if (!strcmp(what, "cat"))
-		return cat(argv[3]);
 	if (!strcmp(what, "write"))
 		return put_input(argv[3]);
 	if (!strcmp(what, "counters"))

@@ -362,6 +362,9 @@ static void report(void)
 	ethtool_print(DEV_A, "toe_upload_");
 	printf("\n# uploads of b:");
 	ethtool_print(DEV_B, "toe_upload_");
+	if (opt.bond)
+		printf("\n# failovers: %llu moved, %llu by link, %llu by the host stack",
+		       flips("toe_failover_moved"), flips("toe_failover_link"), flips("toe_failover_host"));
 	printf("\n# special cases of a:");
 	ethtool_print(DEV_A, "toe_special_");
 	printf("\n# refusals of a:");
@@ -410,6 +413,7 @@ static void usage(void)
 		"  --never A,B    all kinds but these\n"
 		"  --host         nothing is offloaded: whose fault is it?\n"
 		"  --direct       the two ends are side by side\n"
+		"  --bond         the same, over bonds of two pairs\n"
 		"  --corrupt      one wrong byte is sent: has to fail\n"
 		"  --progress FD  a line there every 5 s\n"
 		"  --dir DIR      a directory to mount things over (/run)\n"
@@ -425,7 +429,7 @@ static void parse(int argc, char **argv)
 		{ "max", 1, NULL, 'm' }, { "pace", 1, NULL, 'p' }, { "stall", 1, NULL, 'w' },
 		{ "only", 1, NULL, 'o' }, { "never", 1, NULL, 'x' }, { "corrupt", 0, NULL, 'c' },
 		{ "progress", 1, NULL, 'f' }, { "dir", 1, NULL, 'd' }, { "host", 0, NULL, 'h' }, { "verbose", 0, NULL, 'v' },
-		{ "on-failure", 1, NULL, 'F' }, { "direct", 0, NULL, 'D' }, { 0 },
+		{ "on-failure", 1, NULL, 'F' }, { "direct", 0, NULL, 'D' }, { "bond", 0, NULL, 'B' }, { 0 },
 	};
 	int o;
 
@@ -444,6 +448,7 @@ static void parse(int argc, char **argv)
 		case 'd': opt.dir = optarg; break;
 		case 'F': opt.on_failure = optarg; break;
 		case 'h': opt.host = true; break;
+		case 'B': opt.bond = opt.direct = true; break;
 		case 'D': opt.direct = true; break;
 		case 'v': opt.verbose = true; break;
 		default: usage();

@@ -10,6 +10,11 @@
  * or, with --direct, where each end has the other one's gateway as an address:
  *
  *   a: toe0 ---- toe1 :b
+ *
+ * or, with --bond, where each end has a bond of two, as which it has its addresses:
+ *
+ *   a: bond.a: toe0  ---- toe1  :bond.b :b
+ *              toe0s ---- toe1s
  */
 #ifndef TOE_SELFTESTS_TORTURE_H
 #define TOE_SELFTESTS_TORTURE_H
@@ -20,7 +25,8 @@
 #include "common.h"
 
 enum ns { NS_A, NS_B, NS_R, NS_COUNT };
-enum dev { DEV_A, DEV_B, DEV_RA, DEV_RB, DEV_COUNT };
+/* The last two only with --bond; the first two stand for the bonds, too, where one is meant. */
+enum dev { DEV_A, DEV_B, DEV_RA, DEV_RB, DEV_A2, DEV_B2, DEV_COUNT };
 
 struct torture_opts {
 	uint64_t seed;
@@ -29,6 +35,7 @@ struct torture_opts {
 	bool corrupt, verbose;
 	bool host;		/* nothing is offloaded */
 	bool direct;		/* no router */
+	bool bond;		/* the same, over bonds */
 	int progress;		/* descriptor for lines of progress, or -1 */
 	const char *only;	/* kinds of events, comma separated, or all */
 	const char *never;
@@ -40,6 +47,7 @@ struct torture_opts {
 extern struct torture_opts opt;
 extern _Atomic bool finishing;
 extern const char *const dev_name[DEV_COUNT];
+extern const char *const bond_name[2];
 extern const char *const ns_addr[2][2];	/* [a or b][IPv6] */
 
 /* A generator for one purpose: what others draw does not change it. */
@@ -138,9 +146,15 @@ void events_report(void);
 unsigned long events_total(void);
 void event_log(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/* Events of torture_settings.c: whether anything was done. */
+/* Events of torture_settings.c and torture_bond.c: whether anything was done. */
 bool do_foreign(uint64_t *rng);
 bool do_sysctl(uint64_t *rng);
+bool do_neighbour(uint64_t *rng);
+bool do_address(uint64_t *rng);
+bool do_route(uint64_t *rng);
+bool do_choice(uint64_t *rng);
+/* Both ends of active-backup bonds send by the same pair, or soon do. */
+void bonds_agree(void);
 /* Before the first connection. */
 void settings_start(void);
 
@@ -157,9 +171,14 @@ enum ns ns_of(enum dev dev);
 enum dev peer_of(enum dev dev);
 /* One that connections go by. */
 enum dev some_dev(uint64_t *rng);
+/* A NIC that they go by: with bonds a member. */
+enum dev some_nic(uint64_t *rng);
+/* Of an end's bond if it has one. */
 int link_up(enum dev dev, bool up);
 int link_mtu(enum dev dev, unsigned int mtu);
 int link_address(enum dev dev, const uint8_t mac[6]);
+/* Of the NIC itself. */
+int nic_up(enum dev dev, bool up);
 /* Sets the default route of end a or b, again or after it got lost. */
 int route_default(unsigned int side, bool v6);
 /* Forgets the neighbour entries of a link's two ends. */
@@ -181,6 +200,8 @@ uint64_t ethtool_sum(enum dev dev, const char *prefix);
 void ethtool_print(enum dev dev, const char *prefix);
 /* Writes a file: below /sys/class/net/DEV/, or below /proc/sys/net of a namespace. */
 int sysfs_write(enum dev dev, const char *file, const char *value);
+int bond_write(unsigned int side, const char *file, const char *value);
+int bond_read(unsigned int side, const char *file, char *buf, size_t size);
 int sysfs_read(enum dev dev, const char *file, char *buf, size_t size);
 int sysctl_write(enum ns ns, const char *file, const char *value);
 int file_write(const char *path, const char *value);

@@ -66,7 +66,7 @@ void events_recent(void)
 /* ---- what lasts ---- */
 
 enum lasting {
-	L_LINK, L_NETEM = L_LINK + DEV_COUNT, L_QDISC = L_NETEM + 2, L_POLICY = L_QDISC + 2,
+	L_LINK, L_MEMBER = L_LINK + DEV_COUNT, L_NETEM = L_MEMBER + DEV_COUNT, L_QDISC = L_NETEM + 2, L_POLICY = L_QDISC + 2,
 	L_LIMIT = L_POLICY + 2, L_FAULT = L_LIMIT + 2, L_TAP = L_FAULT + 2, L_TCP_MEM = L_TAP + 2,
 	L_COUNT
 };
@@ -130,7 +130,7 @@ static void set_tcp_mem(const char *value)
 static void end_of(enum lasting l)
 {
 	lasting[l].until = 0;
-	if (l < L_NETEM) {
+	if (l < L_MEMBER) {
 		enum dev dev = (enum dev)(l - L_LINK);
 		int ret = link_up(dev, true);
 
@@ -138,6 +138,8 @@ static void end_of(enum lasting l)
 			setup_error("link %s does not come up: %s", dev_name[dev], strerror(-ret));
 		if (dev < DEV_RA)
 			routes_back(dev);
+	} else if (l < L_NETEM) {
+		nic_up(l - L_MEMBER, true);
 	} else if (l < L_QDISC) {
 		qdisc_clear(DEV_RA + l - L_NETEM);
 		/* ARP has no checksum: what a corrupted answer said would stay. */
@@ -160,7 +162,7 @@ static void end_of(enum lasting l)
 	} else {
 		set_tcp_mem(tcp_mem);
 	}
-	event_log("end of %s", l < L_NETEM ? dev_name[l] : l < L_QDISC ? "weather" :
+	event_log("end of %s", l < L_MEMBER ? dev_name[l] : l < L_NETEM ? dev_name[l - L_MEMBER] : l < L_QDISC ? "weather" :
 		  l < L_POLICY ? "qdisc" : l < L_LIMIT ? "policy" : l < L_FAULT ? "limit" :
 		  l < L_TAP ? "faults" : l < L_TCP_MEM ? "tap" : "little TCP memory");
 }
@@ -343,13 +345,25 @@ static bool do_link(uint64_t *rng)
 	return true;
 }
 
+static bool do_member(uint64_t *rng)
+{
+	enum dev dev = some_nic(rng);
+	unsigned int ms = rnd_size(rng, 700);
+
+	if (!opt.bond || lasting[L_MEMBER + dev].until)
+		return false;
+	lasts(L_MEMBER + dev, ms);
+	event_log("member %s down for %u ms: %d", dev_name[dev], ms, nic_up(dev, false));
+	return true;
+}
+
 static bool do_feature(uint64_t *rng)
 {
 	static const struct { uint32_t command; const char *name; } features[] = {
 		{ ETHTOOL_STSO, "tso" }, { ETHTOOL_SGSO, "gso" }, { ETHTOOL_SGRO, "gro" },
 		{ ETHTOOL_SSG, "sg" }, { ETHTOOL_STXCSUM, "tx" }, { ETHTOOL_SRXCSUM, "rx" },
 	};
-	unsigned int dev = some_dev(rng), which = rnd_below(rng, ARRAY_SIZE(features));
+	unsigned int dev = some_nic(rng), which = rnd_below(rng, ARRAY_SIZE(features));
 	bool on = !one_in(rng, 3);
 	int ret = ethtool_set(dev, features[which].command, on);
 
@@ -372,42 +386,6 @@ static bool do_mtu(uint64_t *rng)
 	return !a && !b;
 }
 
-static bool do_neighbour(uint64_t *rng)
-{
-	unsigned int dev = some_dev(rng);
-
-	neigh_forget(dev);
-	event_log("neighbours of %s forgotten", dev_name[dev]);
-	return true;
-}
-
-/* Another link address, and the other end is told. */
-static bool do_address(uint64_t *rng)
-{
-	unsigned int dev = some_dev(rng);
-	uint8_t mac[6] = { 2, 0x70, dev };
-	int ret;
-
-	mac[5] = rnd(rng);
-	ret = link_address(dev, mac);
-	neigh_forget(peer_of(dev));
-	event_log("address of %s: %d", dev_name[dev], ret);
-	return !ret;
-}
-
-static bool do_route(uint64_t *rng)
-{
-	unsigned int side = either(rng), v6 = either(rng);
-	bool flush = one_in(rng, 2);
-
-	if (flush)
-		sysctl_write(side, v6 ? "ipv6/route/flush" : "ipv4/route/flush", "1");
-	else
-		route_default(side, v6);
-	event_log("routes of %s %s, IPv%d", side ? "b" : "a", flush ? "flushed" : "replaced", v6 ? 6 : 4);
-	return true;
-}
-
 static bool do_inject(uint64_t *rng)
 {
 	const char *what = inject(rng);
@@ -426,7 +404,7 @@ static bool do_tap(uint64_t *rng)
 	if (tap_fd[side] >= 0)
 		return false;
 	net_enter(side);
-	ll.sll_ifindex = if_nametoindex(dev_name[side]);
+	ll.sll_ifindex = if_nametoindex(opt.bond && one_in(rng, 2) ? bond_name[side] : dev_name[side]);
 	tap_fd[side] = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
 	if (tap_fd[side] < 0 || bind(tap_fd[side], (struct sockaddr *)&ll, sizeof(ll)))
 		setup_error("packet socket: %m");
@@ -618,6 +596,9 @@ static struct kind {
 	{ "netem", 8, do_netem, 0, 0 },
 	{ "qdisc", 3, do_qdisc, 0, 0 },
 	{ "link", 2, do_link, 0, 0 },
+	/* These two with bonds only. */
+	{ "member", 0, do_member, 0, 0 },
+	{ "choice", 0, do_choice, 0, 0 },
 	{ "feature", 8, do_feature, 0, 0 },
 	{ "mtu", 4, do_mtu, 0, 0 },
 	{ "neighbour", 4, do_neighbour, 0, 0 },
@@ -734,6 +715,9 @@ void events_start(void)
 	unsigned int side, i;
 
 	begun = now_ms();
+	for (i = 0; opt.bond && i < ARRAY_SIZE(kinds); i++)
+		if (kinds[i].run == do_member || kinds[i].run == do_choice)
+			kinds[i].weight = 12;
 	for (i = 0; i < ARRAY_SIZE(kinds); i++)
 		if ((opt.only && !listed(opt.only, kinds[i].name)) ||
 		    (opt.never && listed(opt.never, kinds[i].name)))
@@ -754,6 +738,7 @@ void events_stop(void)
 {
 	driver_ends = true;
 	pthread_join(driver, NULL);
+	bonds_agree();
 }
 
 unsigned long events_total(void)

@@ -24,7 +24,8 @@
 #include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 
-const char *const dev_name[DEV_COUNT] = { "toe0", "toe1", "ra", "rb" };
+const char *const dev_name[DEV_COUNT] = { "toe0", "toe1", "ra", "rb", "toe0s", "toe1s" };
+const char *const bond_name[2] = { "bond.a", "bond.b" };
 const char *const ns_addr[2][2] = {
 	{ "192.0.2.1", "2001:db8::1" },
 	{ "198.51.100.2", "2001:db8:1::2" },
@@ -35,12 +36,20 @@ static const char *const gateway[2][2] = {
 };
 
 static int ns_fd[NS_COUNT], netlink_fd[NS_COUNT], ioctl_fd[NS_COUNT];
-static unsigned int ifindex[DEV_COUNT];
+static unsigned int ifindex[DEV_COUNT], bond_index[2];
 static char sys_dir[NS_COUNT][80];
 
 enum ns ns_of(enum dev dev)
 {
-	return dev == DEV_A ? NS_A : dev == DEV_B ? NS_B : NS_R;
+	static const enum ns ns[DEV_COUNT] = { NS_A, NS_B, NS_R, NS_R, NS_A, NS_B };
+
+	return ns[dev];
+}
+
+/* The other member of an end's bond. */
+static enum dev second(enum dev dev)
+{
+	return dev + DEV_A2;
 }
 
 enum dev peer_of(enum dev dev)
@@ -50,7 +59,20 @@ enum dev peer_of(enum dev dev)
 
 enum dev some_dev(uint64_t *rng)
 {
-	return rnd_below(rng, DEV_COUNT) % (opt.direct ? DEV_RA : DEV_COUNT);
+	return rnd_below(rng, DEV_A2) % (opt.direct ? DEV_RA : DEV_A2);
+}
+
+enum dev some_nic(uint64_t *rng)
+{
+	enum dev dev = some_dev(rng);
+
+	return opt.bond && one_in(rng, 2) ? second(dev) : dev;
+}
+
+/* What has the addresses. */
+static unsigned int index_of(enum dev dev)
+{
+	return opt.bond && dev < DEV_RA ? bond_index[dev] : ifindex[dev];
 }
 
 void net_enter(enum ns ns)
@@ -86,11 +108,16 @@ void net_init(void)
 		if (netlink_fd[ns] < 0 || ioctl_fd[ns] < 0)
 			setup_error("cannot make a socket: %m");
 	}
-	for (dev = 0; dev < DEV_COUNT; dev++) {
+	for (dev = 0; dev < (opt.bond ? DEV_COUNT : DEV_A2); dev++) {
 		net_enter(ns_of(dev));
 		ifindex[dev] = if_nametoindex(dev_name[dev]);
 		if (!ifindex[dev])
 			setup_error("no device %s in %s", dev_name[dev], opt.ns[ns_of(dev)]);
+		if (opt.bond && dev < DEV_RA) {
+			bond_index[dev] = if_nametoindex(bond_name[dev]);
+			if (!bond_index[dev])
+				setup_error("no bond %s", bond_name[dev]);
+		}
 	}
 }
 
@@ -154,15 +181,25 @@ static int talk(enum ns ns, struct request *r)
 	return ret;
 }
 
-int link_up(enum dev dev, bool up)
+static int set_up(enum ns ns, unsigned int index, bool up)
 {
 	struct request r;
 	struct ifinfomsg *m = begin(&r, RTM_NEWLINK, 0, sizeof(*m));
 
-	m->ifi_index = ifindex[dev];
+	m->ifi_index = index;
 	m->ifi_change = IFF_UP;
 	m->ifi_flags = up ? IFF_UP : 0;
-	return talk(ns_of(dev), &r);
+	return talk(ns, &r);
+}
+
+int link_up(enum dev dev, bool up)
+{
+	return set_up(ns_of(dev), index_of(dev), up);
+}
+
+int nic_up(enum dev dev, bool up)
+{
+	return set_up(ns_of(dev), ifindex[dev], up);
 }
 
 int link_mtu(enum dev dev, unsigned int mtu)
@@ -170,7 +207,7 @@ int link_mtu(enum dev dev, unsigned int mtu)
 	struct request r;
 	struct ifinfomsg *m = begin(&r, RTM_NEWLINK, 0, sizeof(*m));
 
-	m->ifi_index = ifindex[dev];
+	m->ifi_index = index_of(dev);
 	put(&r, IFLA_MTU, &mtu, sizeof(mtu));
 	return talk(ns_of(dev), &r);
 }
@@ -180,7 +217,7 @@ int link_address(enum dev dev, const uint8_t mac[6])
 	struct request r;
 	struct ifinfomsg *m = begin(&r, RTM_NEWLINK, 0, sizeof(*m));
 
-	m->ifi_index = ifindex[dev];
+	m->ifi_index = index_of(dev);
 	put(&r, IFLA_ADDRESS, mac, 6);
 	return talk(ns_of(dev), &r);
 }
@@ -190,7 +227,7 @@ int route_default(unsigned int side, bool v6)
 	struct request r;
 	struct rtmsg *m = begin(&r, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, sizeof(*m));
 	uint8_t addr[16];
-	uint32_t oif = ifindex[side];
+	uint32_t oif = index_of(side);
 
 	m->rtm_family = v6 ? AF_INET6 : AF_INET;
 	m->rtm_table = RT_TABLE_MAIN;
@@ -211,7 +248,7 @@ static int forget(enum dev dev, const char *text)
 	uint8_t addr[16];
 
 	m->ndm_family = v6 ? AF_INET6 : AF_INET;
-	m->ndm_ifindex = ifindex[dev];
+	m->ndm_ifindex = index_of(dev);
 	inet_pton(m->ndm_family, text, addr);
 	put(&r, NDA_DST, addr, v6 ? 16 : 4);
 	return talk(ns_of(dev), &r);
@@ -349,6 +386,8 @@ uint64_t ethtool_sum(enum dev dev, const char *prefix)
 	struct sum sum = { .prefix = prefix };
 
 	ethtool_each(dev, add, &sum);
+	if (opt.bond && dev < DEV_RA)
+		ethtool_each(second(dev), add, &sum);
 	return sum.sum;
 }
 
@@ -363,6 +402,8 @@ static void show(const char *name, uint64_t value, void *arg)
 void ethtool_print(enum dev dev, const char *prefix)
 {
 	ethtool_each(dev, show, (void *)prefix);
+	if (opt.bond && dev < DEV_RA)
+		ethtool_each(second(dev), show, (void *)prefix);
 }
 
 /* ---- files ---- */
@@ -388,17 +429,19 @@ int sysfs_write(enum dev dev, const char *file, const char *value)
 {
 	char path[256];
 
+	if (opt.bond && dev < DEV_RA) {
+		sysfs_path(path, sizeof(path), second(dev), file);
+		file_write(path, value);
+	}
 	sysfs_path(path, sizeof(path), dev, file);
 	return file_write(path, value);
 }
 
-int sysfs_read(enum dev dev, const char *file, char *buf, size_t size)
+static int file_read(const char *path, char *buf, size_t size)
 {
-	char path[256];
 	ssize_t n;
 	int fd;
 
-	sysfs_path(path, sizeof(path), dev, file);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
@@ -408,6 +451,35 @@ int sysfs_read(enum dev dev, const char *file, char *buf, size_t size)
 		return -errno;
 	buf[n] = 0;
 	return n;
+}
+
+int sysfs_read(enum dev dev, const char *file, char *buf, size_t size)
+{
+	char path[256];
+
+	sysfs_path(path, sizeof(path), dev, file);
+	return file_read(path, buf, size);
+}
+
+static void bond_path(char *path, size_t size, unsigned int side, const char *file)
+{
+	snprintf(path, size, "%s/class/net/%s/bonding/%s", sys_dir[side], bond_name[side], file);
+}
+
+int bond_write(unsigned int side, const char *file, const char *value)
+{
+	char path[256];
+
+	bond_path(path, sizeof(path), side, file);
+	return file_write(path, value);
+}
+
+int bond_read(unsigned int side, const char *file, char *buf, size_t size)
+{
+	char path[256];
+
+	bond_path(path, sizeof(path), side, file);
+	return file_read(path, buf, size);
 }
 
 /* The calling thread stays in that namespace. */

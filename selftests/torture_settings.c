@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Events of toe_torture that change what others may set: on a connection's socket, by a
- * thread that is none of its own, and in its namespace.
+ * thread that is none of its own, and in its namespace; neighbours, addresses and routes.
  */
 #define _GNU_SOURCE
 #include "torture.h"
@@ -145,4 +145,40 @@ bool do_sysctl(uint64_t *rng)
 
 	event_log("%s of %s: %s, %d", sysctls[which].file, side ? "b" : "a", value, ret);
 	return !ret;
+}
+
+bool do_neighbour(uint64_t *rng)
+{
+	unsigned int dev = some_dev(rng);
+
+	neigh_forget(dev);
+	event_log("neighbours of %s forgotten", dev_name[dev]);
+	return true;
+}
+
+/* Another link address, and the other end is told. */
+bool do_address(uint64_t *rng)
+{
+	unsigned int dev = some_dev(rng);
+	uint8_t mac[6] = { 2, 0x70, dev };
+	int ret;
+
+	mac[5] = rnd(rng);
+	ret = link_address(dev, mac);
+	neigh_forget(peer_of(dev));
+	event_log("address of %s: %d", dev_name[dev], ret);
+	return !ret;
+}
+
+bool do_route(uint64_t *rng)
+{
+	unsigned int side = rnd_below(rng, 2), v6 = rnd_below(rng, 2);
+	bool flush = one_in(rng, 2);
+
+	if (flush)
+		sysctl_write(side, v6 ? "ipv6/route/flush" : "ipv4/route/flush", "1");
+	else
+		route_default(side, v6);
+	event_log("routes of %s %s, IPv%d", side ? "b" : "a", flush ? "flushed" : "replaced", v6 ? 6 : 4);
+	return true;
 }

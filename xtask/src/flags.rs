@@ -287,6 +287,13 @@ pub struct Torture {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..),
           conflicts_with_all = ["minutes", "seed", "args"])]
     pub flips: Option<u32>,
+    /// Instead: connections on a bond of two links, of which one fails and comes back N times
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..),
+          conflicts_with_all = ["minutes", "seed", "args", "flips"])]
+    pub failovers: Option<u32>,
+    /// Over bonds of two links at each end, which fail and are chosen anew at random, too
+    #[arg(long, conflicts_with_all = ["flips", "failovers"])]
+    pub bond: bool,
     #[command(flatten)]
     pub kernel: KernelArgs,
     /// Options of toe_torture, as in `-- --never link,fault`

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! `cargo xtask torture`: the guest's part is `selftests/test_torture.sh` and
-//! its program `selftests/toe_torture.c`; with `--flips` a case of `test_short_cut.sh`.
+//! its program `selftests/toe_torture.c`, with `--bond` `test_torture_bond.sh`; with `--flips` a case of `test_short_cut.sh`, with `--failovers` those
+//! of `test_failover_more.sh` that count them.
 
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -19,13 +20,14 @@ use crate::vm::{self, Run};
 /// What booting, the end of all connections and a stall may take on top.
 const SPARE: u64 = 900;
 
-/// The longest run of flips: on an emulated debug kernel they are few a second.
-const FLIPS_LIMIT: u64 = 3 * 24 * 3600;
+/// The longest run that counts something: on an emulated debug kernel that is few a second.
+const COUNT_LIMIT: u64 = 3 * 24 * 3600;
 
 pub fn run(args: &Torture) -> Result<()> {
-    match args.flips {
-        Some(flips) => run_flips(args, flips),
-        None => run_plan(args),
+    match (args.flips, args.failovers) {
+        (Some(flips), _) => run_flips(args, flips),
+        (None, Some(failovers)) => run_failovers(args, failovers),
+        (None, None) => run_plan(args),
     }
 }
 
@@ -40,7 +42,11 @@ fn run_plan(args: &Torture) -> Result<()> {
         ("TORTURE_PROGRESS", "1".to_owned()),
     ];
     let heading = format!("seed 0x{seed:x}, {} min", args.minutes);
-    match guest(args, &heading, "test_torture.sh", &env, 2 * seconds + SPARE)? {
+    let script = match args.bond {
+        true => "test_torture_bond.sh",
+        false => "test_torture.sh",
+    };
+    match guest(args, &heading, script, &env, 2 * seconds + SPARE)? {
         0 => Ok(()),
         code => {
             eprintln!("the same plan again: {}", again(args, seed));
@@ -55,7 +61,7 @@ fn run_flips(args: &Torture, flips: u32) -> Result<()> {
         ("FLIPS", flips.to_string()),
         ("FLIPS_PROGRESS", "1".to_owned()),
         ("TOE_CASES", "many_flips*".to_owned()),
-        ("TOE_LIMIT", FLIPS_LIMIT.to_string()),
+        ("TOE_LIMIT", COUNT_LIMIT.to_string()),
     ];
     let heading = format!("{flips} flips");
     match guest(
@@ -63,8 +69,24 @@ fn run_flips(args: &Torture, flips: u32) -> Result<()> {
         &heading,
         "test_short_cut.sh",
         &env,
-        FLIPS_LIMIT + SPARE,
+        COUNT_LIMIT + SPARE,
     )? {
+        0 => Ok(()),
+        code => Err(Exit(code).into()),
+    }
+}
+
+/// The cases that count failovers, for long: half of them by the active link, and half by a hash.
+fn run_failovers(args: &Torture, failovers: u32) -> Result<()> {
+    let env = [
+        ("FAILOVERS", failovers.div_ceil(2).to_string()),
+        ("FAILOVERS_PROGRESS", "1".to_owned()),
+        ("TOE_CASES", "many *".to_owned()),
+        ("TOE_LIMIT", COUNT_LIMIT.to_string()),
+    ];
+    let heading = format!("{failovers} failovers");
+    let limit = COUNT_LIMIT + SPARE;
+    match guest(args, &heading, "test_failover_more.sh", &env, limit)? {
         0 => Ok(()),
         code => Err(Exit(code).into()),
     }
@@ -126,6 +148,9 @@ fn again(args: &Torture, seed: u64) -> String {
     if args.release {
         line += " --release";
     }
+    if args.bond {
+        line += " --bond";
+    }
     if args.kernel.kernel != "7.3" {
         line += &format!(" --kernel {}", args.kernel.kernel);
     }
@@ -153,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_failure_says_how_to_repeat_it() {
-        let line = "cargo xtask torture --minutes 2 --release --seed 0x2a -- --never link";
+        let line = "cargo xtask torture --minutes 2 --release --bond --seed 0x2a -- --never link";
         let flags = Xtask::parse_from(line.split(' ').skip(1));
         let Task::Torture(args) = flags.task else {
             panic!("another task");
