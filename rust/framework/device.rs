@@ -9,7 +9,14 @@ use core::sync::atomic::{
     Ordering, //
 };
 
-use kernel::prelude::*;
+use kernel::{
+    new_mutex,
+    prelude::*,
+    sync::{
+        Mutex,
+        MutexGuard, //
+    }, //
+};
 
 use super::{
     candidates::Candidates,
@@ -94,6 +101,9 @@ pub(crate) struct Device {
     filters_sign: AtomicU64,
     /// What its bond could send by at the last look.
     bond_sign: AtomicU64,
+    /// Held by who moves its connections to other members.
+    #[pin]
+    follow: Mutex<()>,
     #[pin]
     stats: Stats,
     /// [`Rule`]'s fields.
@@ -126,6 +136,7 @@ impl Device {
             scanned: AtomicBool::new(false),
             filters_sign: AtomicU64::new(0),
             bond_sign: AtomicU64::new(0),
+            follow <- new_mutex!(()),
             stats <- Stats::new(),
             short_cut: Flag::new(),
             user_buffer: [
@@ -243,6 +254,11 @@ impl Device {
     /// By what its bond may send now, and what that was at the last call.
     pub(super) fn set_bond_sign(&self, sign: u64) -> u64 {
         self.bond_sign.swap(sign, Ordering::Relaxed)
+    }
+
+    /// For [`failover`](super::failover). Process context; may sleep.
+    pub(super) fn lock_follow(&self) -> MutexGuard<'_, ()> {
+        self.follow.lock()
     }
 
     /// What [`filter_scan`](super::filter_scan) found now, and what before.

@@ -101,7 +101,8 @@ struct Mover {
     sk: ARef<Sock>,
 }
 
-/// Something has happened to `dev`, a member of a bond or a bond, or one on top of that: the
+/// Something has happened to `dev`, a member of a bond or a bond, or one on top of that: if it
+/// is one of the many events after which the bond may send by other members than before, the
 /// connections of all members follow. Process context; may sleep.
 pub(super) fn follow_all(dev: &NetDevice) {
     if !any_bond() {
@@ -110,26 +111,52 @@ pub(super) fn follow_all(dev: &NetDevice) {
     let guard = ReadGuard::new();
     let bond = dev.bond(&guard).map(DevRef::new);
     drop(guard);
-    registry::each_below(bond.as_deref().unwrap_or(dev), follow);
+    registry::each_below(bond.as_deref().unwrap_or(dev), |dev, target| {
+        // One that has just left its bond is told when the bond does without it.
+        let alone = !dev.is_bond_member();
+        if choice_changed(dev, target) || alone {
+            follow(dev, target);
+        }
+    });
 }
 
 /// Looks whether the bond of `dev` may send by other members than it did when this was called
 /// last. Process context; may sleep.
 pub(super) fn look(dev: &NetDevice, target: &dyn OffloadTarget) {
-    if !any_bond() {
-        return;
-    }
-    let guard = ReadGuard::new();
-    let sign = dev.bond(&guard).map_or(0, NetDevice::bond_sign);
-    drop(guard);
-    if target.device().set_bond_sign(sign) != sign {
+    if any_bond() && choice_changed(dev, target) {
         follow(dev, target);
     }
+}
+
+/// Returns whether the bond of `dev` may send by other members than at the last call. Any
+/// context.
+fn choice_changed(dev: &NetDevice, target: &dyn OffloadTarget) -> bool {
+    let guard = ReadGuard::new();
+    let sign = dev.bond(&guard).map_or(0, NetDevice::bond_sign);
+    target.device().set_bond_sign(sign) != sign
+}
+
+/// What connections leave.
+struct Origin<'a> {
+    dev: &'a NetDevice,
+    target: &'a dyn OffloadTarget,
+    /// When what was in flight is probed for, in ms.
+    probe_ms: u32,
 }
 
 /// Moves the connections of `target`, in `dev`, that leave by another device now. Process
 /// context; may sleep.
 pub(super) fn follow(dev: &NetDevice, target: &dyn OffloadTarget) {
+    // Whoever comes second finds what the first has left.
+    let _first = target.device().lock_follow();
+    let guard = ReadGuard::new();
+    let probe_ms = dev.bond(&guard).map_or(0, NetDevice::bond_lag_ms);
+    drop(guard);
+    let from = Origin {
+        dev,
+        target,
+        probe_ms,
+    };
     let mut list: KVVec<Mover> = KVVec::new();
     target.for_each(&mut |hwid, sk| {
         if !is_elsewhere(&sk, dev) {
@@ -143,19 +170,19 @@ pub(super) fn follow(dev: &NetDevice, target: &dyn OffloadTarget) {
         };
         match list.reserve(1, GFP_KERNEL) {
             Ok(()) => drop(list.push_within_capacity(mover)),
-            Err(_) => move_one(dev, target, &mover),
+            Err(_) => move_one(&from, &mover),
         }
     });
     busiest_first(&mut list, |mover| mover.bytes);
     for chunk in list.chunks(CHUNK) {
         // Without memory each is moved by itself.
         let done = match chunk.len() > 1 {
-            true => move_some(dev, target, chunk).unwrap_or(0),
+            true => move_some(&from, chunk).unwrap_or(0),
             false => 0,
         };
         for (index, mover) in chunk.iter().enumerate() {
             if done & 1 << index == 0 {
-                move_one(dev, target, mover);
+                move_one(&from, mover);
             }
         }
     }
@@ -182,7 +209,8 @@ pub(super) fn is_bonded(sk: &Sock) -> bool {
 
 /// Moves a connection by itself; if a task owns its socket, the host stack has it when that
 /// lets it go.
-fn move_one(dev: &NetDevice, target: &dyn OffloadTarget, mover: &Mover) {
+fn move_one(from: &Origin<'_>, mover: &Mover) {
+    let Origin { dev, target, .. } = *from;
     mover.sk.with_lock(
         |sk| {
             if !is_elsewhere(&sk, dev) || !upload::begin(sk, target, mover.hwid) {
@@ -191,7 +219,7 @@ fn move_one(dev: &NetDevice, target: &dyn OffloadTarget, mover: &Mover) {
             let mut slot = [None];
             target.terminate(&mut connection_tree(&mut slot, sk, mover.hwid));
             let trigger = release(sk, &mut Departed::new());
-            settle(sk, target, mover.hwid, trigger, None);
+            settle(sk, from, mover.hwid, trigger, None);
         },
         |lock| {
             if is_elsewhere(lock.sock(), dev) {
@@ -210,15 +238,16 @@ fn release(sk: LockedSock<'_>, gone: &mut Departed<connection::Delegated>) -> Op
     Some(trigger)
 }
 
-/// A connection that was at `from` as `hwid` goes where the bond sends its frames. `result`:
+/// A connection that was at `origin` as `hwid` goes where the bond sends its frames. `result`:
 /// what came of that, if it was tried.
 fn settle(
     sk: LockedSock<'_>,
-    from: &dyn OffloadTarget,
+    origin: &Origin<'_>,
     hwid: Hwid,
     trigger: Option<Trigger>,
     result: Option<Result<Hwid, Refusal>>,
 ) {
+    let from = origin.target;
     let stats = from.device().stats();
     let mut trigger = trigger;
     let result = match (result, &mut trigger) {
@@ -242,7 +271,7 @@ fn settle(
             candidates::revisit(from.device(), sk.sock(), trigger);
         }
     }
-    sk.probe_soon();
+    sk.probe_in(origin.probe_ms);
 }
 
 /// Whether a member of its bond carries the frames of `sk`.
@@ -272,7 +301,8 @@ struct Common {
 /// over; those that go to another member than the first are handed over one by one. A bit
 /// for each that was begun.
 #[inline(never)]
-fn move_some(dev: &NetDevice, target: &dyn OffloadTarget, list: &[Mover]) -> Result<u64> {
+fn move_some(from: &Origin<'_>, list: &[Mover]) -> Result<u64> {
+    let target = from.target;
     let batch = Batch::begin();
     let most = list.len();
     // All that sleeps comes before the first lock.
@@ -285,9 +315,8 @@ fn move_some(dev: &NetDevice, target: &dyn OffloadTarget, list: &[Mover]) -> Res
     let mut begun = 0u64;
     for (index, mover) in list.iter().enumerate() {
         let lock = locks.try_own(&mover.sk);
-        let begins = |sk: LockedSock<'_>| {
-            is_elsewhere(&mover.sk, dev) && upload::begin(sk, target, mover.hwid)
-        };
+        // That it is elsewhere was just found out. If it is not any more, it comes back here.
+        let begins = |sk: LockedSock<'_>| upload::begin(sk, target, mover.hwid);
         if let Some(lock) = lock.filter(|lock| begins(lock.locked())) {
             begun |= 1 << index;
             let moving = Moving {
@@ -341,7 +370,7 @@ fn move_some(dev: &NetDevice, target: &dyn OffloadTarget, list: &[Mover]) -> Res
             true => results.next().copied(),
             false => moving.result,
         };
-        settle(sk, target, moving.hwid, moving.trigger, result);
+        settle(sk, from, moving.hwid, moving.trigger, result);
     }
     Ok(begun)
 }

@@ -191,6 +191,22 @@ u64 toe_bond_sign(struct net_device *dev)
 }
 
 /*
+ * How long, in ms, a bond at the other end may drop what is sent to it by another member than
+ * before, if it looks at its links as often as this one: only active-backup drops what an
+ * inactive member receives, until it has seen that the active one is gone.
+ */
+u32 toe_bond_lag_ms(const struct net_device *dev)
+{
+	const struct bonding *bond = netdev_priv(dev);
+	int ms;
+
+	if (!netif_is_bond_master(dev) || toe_bond_mode(dev) != BOND_MODE_ACTIVEBACKUP)
+		return 0;
+	ms = max(READ_ONCE(bond->params.miimon), READ_ONCE(bond->params.arp_interval));
+	return clamp(ms, 0, MSEC_PER_SEC);
+}
+
+/*
  * The device that frames of @sk leave by whose route leaves through @dev: below all VLAN
  * devices and a bond. A bond that has none for them is the last one itself.
  */

@@ -16,6 +16,7 @@ struct net_device *toe_bond_member(struct net_device *bond, struct sock *sk,
 				   struct net_device *upper);
 struct net_device *toe_bond_nth(struct net_device *bond, unsigned int n);
 struct net_device *toe_bond_of(struct net_device *member);
+u32 toe_bond_lag_ms(const struct net_device *dev);
 u64 toe_bond_sign(struct net_device *bond);
 bool toe_bond_is_inactive(struct net_device *member);
 struct net_device *toe_base_dev(struct net_device *dev, struct sock *sk);

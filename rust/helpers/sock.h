@@ -167,7 +167,7 @@ void toe_tcp_defer_ack(struct sock *sk);
 void toe_tcp_clean_rtx(struct sock *sk, u32 prior_una, struct toe_ack_sample *sample);
 void toe_tcp_set_timer(struct sock *sk);
 void toe_tcp_ack_probe(struct sock *sk);
-void toe_tcp_probe_soon(struct sock *sk);
+void toe_tcp_probe_soon(struct sock *sk, u32 ms);
 void toe_tcp_window_changed(struct sock *sk, bool larger);
 void toe_tcp_ack_seen(struct sock *sk, bool fast, bool data);
 void toe_tcp_fast_path_check(struct sock *sk);

@@ -350,10 +350,10 @@ void toe_tcp_set_timer(struct sock *sk)
 
 /*
  * What is in flight was sent by a link that is gone, and so may have been a loss probe: one is
- * due now. Under the conditions of tcp_schedule_loss_probe(), and never after a timeout: the
+ * due in @ms. Under the conditions of tcp_schedule_loss_probe(), and never after a timeout: the
  * timer's backoff is not ours to shorten.
  */
-void toe_tcp_probe_soon(struct sock *sk)
+void toe_tcp_probe_soon(struct sock *sk, u32 ms)
 {
 	struct inet_connection_sock *icsk = inet_csk(sk);
 	int early = READ_ONCE(sock_net(sk)->ipv4.sysctl_tcp_early_retrans);
@@ -366,7 +366,7 @@ void toe_tcp_probe_soon(struct sock *sk)
 		return;
 	tp->tlp_high_seq = 0;
 	smp_store_release(&icsk->icsk_pending, ICSK_TIME_LOSS_PROBE);
-	sk_reset_timer(sk, &sk->tcp_retransmit_timer, jiffies + 1);
+	sk_reset_timer(sk, &sk->tcp_retransmit_timer, jiffies + 1 + msecs_to_jiffies(ms));
 }
 
 /* tcp_ack_probe(): nothing is in flight, and something waits. */

@@ -43,6 +43,13 @@ impl NetDevice {
         unsafe { bindings::toe_bond_sign(self.as_ptr()) }
     }
 
+    /// How long, in ms, a bond like this one at the other end may drop what comes in by another
+    /// member than before; 0 for what is no bond. Any context.
+    pub(crate) fn bond_lag_ms(&self) -> u32 {
+        // SAFETY: live by the invariant of `NetDevice`; the callee reads its fields.
+        unsafe { bindings::toe_bond_lag_ms(self.as_ptr()) }
+    }
+
     /// The device that frames of `sk` leave by at this moment, if its route leaves through
     /// this one: below all VLAN devices, and the member that the bond below those sends them
     /// by. The bond itself if it has none for them. Any context; the lock need not be held.

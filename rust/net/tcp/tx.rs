@@ -493,12 +493,12 @@ impl LockedSock<'_> {
         }
     }
 
-    /// A loss probe comes at once, if something is in flight and its timer has not expired: the
+    /// A loss probe comes in `ms`, if something is in flight and its timer has not expired: the
     /// link that it was sent by is gone. Any context.
-    pub(crate) fn probe_soon(&self) {
+    pub(crate) fn probe_in(&self, ms: u32) {
         // SAFETY: live and locked by the type invariant, under which its timers are this
         // context's to set.
-        unsafe { bindings::toe_tcp_probe_soon(self.as_ptr()) }
+        unsafe { bindings::toe_tcp_probe_soon(self.as_ptr(), ms) }
     }
 
     /// Arms the host's probe timer if data waits and nothing is in flight, as
