@@ -320,7 +320,7 @@ t_many() { # MODE [OPTION...]
 	until_ok 120 loads_ended || fail "a transfer does not end"
 	[ -e "$WORK/load" ] || fail "a transfer failed: $(cat "$WORK/json")"
 	held_end
-	expect_eq "$(losses)" "$base" "resets sent and received, and connections given up"
+	expect_eq "$(losses)" "$base" "connections that were reset, and given up"
 	note "$n failovers in $((SECONDS - start)) s, $(wc -l <"$WORK/load") transfers beside them"
 	note_left
 	! is_toe || expect_ge "$(total toe_failover_moved)" $((n * IDLE / 2)) "connections that moved"
@@ -339,10 +339,12 @@ loads() {
 	: >"$WORK/loads_ended"
 }
 loads_ended() { [ -e "$WORK/loads_ended" ]; }
+# Not TcpOutRsts: a FIN that a probe sends a second time is acknowledged twice, and the second
+# answer may find no socket any more. A connection that is reset fails its transfer.
 losses() {
 	local end name
 	for end in a b; do
-		for name in TcpOutRsts TcpEstabResets TcpExtTCPAbortOnTimeout TcpExtTCPAbortOnData; do
+		for name in TcpEstabResets TcpExtTCPAbortOnTimeout TcpExtTCPAbortOnData; do
 			snmp $end $name
 		done
 	done | tr '\n' ' '
