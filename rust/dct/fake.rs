@@ -120,6 +120,8 @@ impl Driver for FakeNic {
 
     fn stop(&self, _rtnl: &Rtnl) {}
 
+    fn change_carrier(&self, _on: bool, _rtnl: &Rtnl) {}
+
     fn start_xmit(&self, skb: SkBuff, _bh: &Bh) -> Xmit {
         drop(skb);
         Xmit::Dropped
