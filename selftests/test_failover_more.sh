@@ -354,7 +354,7 @@ losses() {
 exec 9>&1
 pair_up || skip_all "cannot set up the pair"
 XOR="balance-xor miimon 20 xmit_hash_policy"
-run "modes 4 local active-backup miimon 20" "modes 6 peer $XOR layer3+4" rules "formed 4" "formed 6" \
+run "modes 4 local active-backup miimon 20" "modes 6 peer $XOR layer3+4" rules "formed 6" \
 	"joins $XOR layer3+4" member_moves_away \
 	"netns_del $XOR layer3+4" address filter qdisc "hash 4" \
 	other_target \

@@ -93,7 +93,8 @@ t_moves() { # KNOB VALUE FAMILY CONNECTIONS MOVED
 	expect_eq "$(of $DA toe_failover_moved)" "$5" "connections that moved"
 	expect_eq "$(of $DA toe_failover_link)" $(($4 - $5)) "connections that the other member carries"
 	restore_member local $DA
-	activate $DA
+	until_ok 10 both_members_up || fail "the member does not come up"
+	activate $DA || fail "cannot activate $DA"
 	until_ok 20 moved_to $DA "$4" ||
 		fail "$(conns_of $DA) connections are back at $DA, not $4: $("$BIN/toe_ns" $A counters $DA | grep refuse)"
 	held_wait

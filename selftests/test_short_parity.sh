@@ -6,7 +6,7 @@
 # Unlike in test_parity.sh both ends are sockets, for bytes pass without frames between
 # two ends that are offloaded. After each step everything settles, so that no time is compared.
 #
-#   PARITY_SEEDS       how many generated scripts (default 24)
+#   PARITY_SEEDS       how many generated scripts (default 12)
 #   PARITY_FIRST_SEED  the first of them
 #   PARITY_SHRINK      0: do not shrink those that fail
 #   PARITY_SCRIPT      run the scripts of this file only

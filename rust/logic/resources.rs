@@ -17,14 +17,17 @@ use super::{
 pub struct Resources {
     /// Connections it has room for.
     pub connections: u32,
-    /// Objects below them that it has room for, of each kind.
+    /// Paths it has room for,
     pub paths: u32,
+    /// neighbours,
     pub neighbours: u32,
+    /// and layers.
     pub layers: u32,
     /// VLAN tags that it puts into a frame, and takes out of one, at most.
     pub tags: u8,
-    /// Whether it takes connections of this address family.
+    /// Whether it takes connections of IPv4,
     pub v4: bool,
+    /// and of IPv6.
     pub v6: bool,
     /// Whether it places payload in user buffers.
     pub user_buffers: bool,
@@ -35,6 +38,7 @@ pub struct Resources {
 /// What a connection needs of a target.
 #[derive(Clone, Copy, Debug)]
 pub struct Needs {
+    /// The one of its addresses.
     pub family: Family,
     /// VLAN tags in its frames.
     pub tags: u8,

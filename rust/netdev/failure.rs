@@ -4,8 +4,7 @@
 //! that is cut.
 //!
 //! The state of a connection is in its socket, and a frame is acknowledged after its payload
-//! is there: what a dead NIC had is not lost with it. A real NIC has to guarantee the same, or
-//! an end of such connections in the driver.
+//! is there: what a dead NIC had is not lost with it. A real NIC has to guarantee the same.
 
 use core::sync::atomic::{
     AtomicBool,

@@ -129,9 +129,10 @@ impl<K: Kind> Port<K> {
         }
 
         if failure::lost(self, Port::<K>::of(peer)) {
-            let count = (count, skb.len().into());
+            let bytes = skb.len().into();
             skb.drop_because(DropReason::NotSpecified);
-            return Ok(count);
+            tx.sent(count.into(), bytes);
+            return Ok((count, bytes));
         }
         skb.set_queue_mapping(queue);
         let mut frames = FrameList::new();

@@ -249,7 +249,7 @@ def main():
     tests = Tests(place, bool(os.environ.get("PARITY_BASELINE")))
     tests.add_scripts(sys.argv[8:])
     if not os.environ.get("PARITY_SCRIPT"):
-        tests.add_seeds(24, GROUP)
+        tests.add_seeds(12, GROUP)
         tests.add("control/plain_twice", tests.plain_twice, 4)
         for line, expected in [("b set SO_RCVLOWAT 5000", "b.poll"), ("a write 1", "b.INQ"),
                                ("b shutdown WR", "a.diag.state"), ("b read 1", "b.ret")]:
