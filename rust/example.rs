@@ -110,7 +110,7 @@ impl OffloadTarget for Nic {
             match (&block.object, &block.host) {
                 (Object::Layer(_), _) => Err(Refusal::Vlan),
                 (Object::Connection(_), _) if !self.accepts() => Err(Refusal::Target),
-                (Object::Connection(c), _) if c.data.cached.mss < 64 => Err(Refusal::SmallMss),
+                (Object::Connection(c), _) if c.data.cached.mss < MIN_MSS => Err(Refusal::SmallMss),
                 (Object::Connection(c), Host::Connection(sk)) => {
                     let path = objects.path_below(tree, id)?;
                     let _charge = memcg::Charge::to(sk);

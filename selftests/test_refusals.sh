@@ -232,9 +232,9 @@ t_ecn() { # FAMILY
 	expect_no_entries
 }
 
-# What the target cannot take, and what it does not want, in one operation: each
-# connection is refused for its own reason, and the others are taken. One whose segments
-# are too short needs no room.
+# What the target has no room for, and what it cannot take, decided on together: each
+# connection is refused for its own reason, and the others go in one operation. One whose
+# segments are too short takes no room.
 t_apart() {
 	local short=198.51.100.8 limit=10 first
 	need_tree
@@ -248,7 +248,7 @@ t_apart() {
 	knob a capacity $limit && knob a policy auto && knob a min_segments 0 || fail "knobs"
 	snap a
 	knob a offload_all 1 || fail "offload_all"
-	expect_added toe_offloads $limit toe_uploads 0 toe_batches 1 toe_batched 26 \
+	expect_added toe_offloads $limit toe_uploads 0 toe_batches 1 toe_batched $limit \
 		toe_refusals 16 toe_refuse_small_mss 6 toe_refuse_table_full 10
 	expect_eq "$(table $DA | grep -cF " $short:")" 0 "entries with short segments"
 	knob a policy off

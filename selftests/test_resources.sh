@@ -16,10 +16,10 @@ t_file() {
 	local name i=0
 	need_toe
 	fresh
-	for name in connections paths neighbours layers vlan_tags ipv4 ipv6 user_buffers max_payload; do
+	for name in connections paths neighbours layers vlan_tags ipv4 ipv6 user_buffers min_mss max_payload; do
 		[ -n "$(resource $DA $name)" ] || fail "$name is missing"
 	done
-	expect_eq "$(resources $DA | wc -l)" 9 "lines"
+	expect_eq "$(resources $DA | wc -l)" 10 "lines"
 	set_of $DA capacity 100
 	expect_eq "$(resource $DA connections)" 100 "room for connections"
 	held_conns 4 10 ulp

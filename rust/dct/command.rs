@@ -60,6 +60,7 @@ use crate::{
         legacy::Legacy,
         next_hop::NextHop,
         reason::Refusal,
+        resources::MIN_MSS,
         transmit::Push,
         tree::{
             state::{
@@ -134,7 +135,7 @@ impl<N: Nic> Engine<N> {
         if !nic.accepts() {
             return Err(Refusal::Target);
         }
-        if c.data.cached.mss < 64 {
+        if c.data.cached.mss < MIN_MSS {
             return Err(Refusal::SmallMss);
         }
         let neighbour = &path.neighbour;

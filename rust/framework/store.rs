@@ -27,7 +27,10 @@ use crate::{
     logic::{
         conn::ConnCached,
         hwid::Hwid,
-        resources::Resources,
+        resources::{
+            Resources,
+            MIN_MSS, //
+        },
         tree::state::Connection,
         vlan::MAX_TAGS, //
     },
@@ -125,6 +128,7 @@ impl<T: Stored> Store<T> {
             v4: true,
             v6: true,
             user_buffers: true,
+            min_mss: MIN_MSS,
             max_payload: u32::MAX,
         }
     }

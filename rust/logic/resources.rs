@@ -12,6 +12,9 @@ use super::{
     tuple::Family, //
 };
 
+/// Bytes of payload in a full segment below which no target takes a connection.
+pub const MIN_MSS: u32 = 64;
+
 /// What is left of a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resources {
@@ -31,6 +34,8 @@ pub struct Resources {
     pub v6: bool,
     /// Whether it places payload in user buffers.
     pub user_buffers: bool,
+    /// Bytes of payload in the least full segment that it takes.
+    pub min_mss: u32,
     /// Bytes of payload in the largest frame that it takes at once, to be cut into segments.
     pub max_payload: u32,
 }
@@ -65,6 +70,9 @@ impl Resources {
         if needs.tags > self.tags {
             return Err(Refusal::Vlan);
         }
+        if needs.mss < self.min_mss {
+            return Err(Refusal::SmallMss);
+        }
         if needs.mss > self.max_payload {
             return Err(Refusal::FrameSize);
         }
@@ -90,6 +98,7 @@ impl fmt::Display for Resources {
         writeln!(f, "ipv4 {}", u8::from(self.v4))?;
         writeln!(f, "ipv6 {}", u8::from(self.v6))?;
         writeln!(f, "user_buffers {}", u8::from(self.user_buffers))?;
+        writeln!(f, "min_mss {}", self.min_mss)?;
         writeln!(f, "max_payload {}", self.max_payload)
     }
 }
@@ -108,6 +117,7 @@ mod tests {
         v4: true,
         v6: true,
         user_buffers: true,
+        min_mss: 64,
         max_payload: 65_536,
     };
     const NEEDS: Needs = Needs {
@@ -142,6 +152,8 @@ mod tests {
             (Resources { v6: false, ..ALL }, v6, Some(Refusal::Family)),
             (Resources { tags: 1, ..ALL }, tagged, Some(Refusal::Vlan)),
             (Resources { tags: 0, ..ALL }, NEEDS, None),
+            (ALL, Needs { mss: 64, ..NEEDS }, None),
+            (ALL, Needs { mss: 63, ..NEEDS }, Some(Refusal::SmallMss)),
             (
                 Resources {
                     max_payload: 1447,
@@ -209,6 +221,18 @@ mod tests {
                 before
             );
         }
+    }
+
+    #[test]
+    fn what_is_refused_takes_no_room() {
+        let mut left = ALL;
+        let short = Needs { mss: 63, ..NEEDS };
+        for needs in [short, NEEDS, short, NEEDS] {
+            let taken = left.take(&needs);
+            assert_eq!(taken.is_ok(), needs.mss != 63);
+        }
+        assert_eq!(left.take(&short), Err(Refusal::SmallMss));
+        assert_eq!(left.take(&NEEDS), Err(Refusal::TableFull));
     }
 
     #[test]
