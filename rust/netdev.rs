@@ -266,8 +266,8 @@ impl<K: Kind> Port<K> {
     /// The port at the other end, if frames reach it.
     #[inline(always)]
     fn peer_port<'a>(&self, bh: &'a Bh) -> Option<&'a Self> {
-        let port = self.peer.get(bh).and_then(Self::of)?;
-        (!failure::lost(self, Some(port))).then_some(port)
+        let peer = self.peer.get(bh)?;
+        Self::of(peer).filter(|_| !failure::lost(self, peer))
     }
 
     /// Both ends are up: they have a carrier if the cable is whole.

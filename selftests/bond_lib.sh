@@ -172,12 +172,19 @@ flapper() { # KIND
 # A knob of a member of end a.
 set_of() { "$BIN/toe_ns" $A put "/sys/class/net/$1/toe/$2" "$3" || fail "knob $2"; }
 
-# until_soon SECONDS COMMAND...: until_ok for what is often a matter of milliseconds.
+# until_ok for what is often a matter of milliseconds.
 until_soon() {
-	local end=$((SECONDS + $1))
-	shift
-	until "$@"; do
-		[ $SECONDS -lt $end ] || return 1
-		pause 0.02
-	done
+	local STEP=0.02
+	until_ok "$@"
+}
+
+# A VLAN device on the bond of each end, with the addresses that are used from here on.
+vlan_on_bonds() {
+	need_module 8021q
+	ip -n $A link add link $BA name $BA.v type vlan id 100 &&
+		ip -n $B link add link $BB name $BB.v type vlan id 100 || fail "VLAN devices"
+	A4=198.51.100.1 B4=198.51.100.2
+	ip -n $A addr add $A4/24 dev $BA.v && ip -n $A link set $BA.v up &&
+		ip -n $B addr add $B4/24 dev $BB.v && ip -n $B link set $BB.v up || fail "addresses"
+	until_ok 20 pings a $B4 || fail "the VLAN does not carry"
 }

@@ -76,13 +76,13 @@ expect_le() { [ "${1:-0}" -le "$2" ] || fail "$3: is ${1:-nothing}, expected at 
 exec {nothing}<> <(:)
 pause() { read -r -t "$1" -u "$nothing" _; true; }
 
-# until_ok SECONDS COMMAND...: repeats the command until it succeeds.
+# until_ok SECONDS COMMAND...: repeats the command until it succeeds, each STEP seconds.
 until_ok() {
 	local end=$((SECONDS + $1))
 	shift
 	until "$@"; do
 		[ $SECONDS -lt $end ] || return 1
-		pause 0.1
+		pause "${STEP:-0.1}"
 	done
 }
 

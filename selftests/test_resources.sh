@@ -132,15 +132,9 @@ t_no_buffers() {
 # A VLAN device on the bond, and a NIC that knows no tags.
 t_tags() {
 	need_toe
-	need_module 8021q
 	# shellcheck disable=SC2086 # several words
 	bonded $BACKUP
-	ip -n $A link add link $BA name $BA.v type vlan id 100 &&
-		ip -n $B link add link $BB name $BB.v type vlan id 100 || fail "VLAN devices"
-	A4=198.51.100.1 B4=198.51.100.2
-	ip -n $A addr add $A4/24 dev $BA.v && ip -n $A link set $BA.v up &&
-		ip -n $B addr add $B4/24 dev $BB.v && ip -n $B link set $BB.v up || fail "addresses"
-	until_ok 20 pings a $B4 || fail "the VLAN does not carry"
+	vlan_on_bonds
 	set_of $DA2 vlan_tags 0
 	snap_members
 	hold_start 4 --bytes "$(kib 256)" $(ulp)

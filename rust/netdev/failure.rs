@@ -113,8 +113,9 @@ impl Drop for Failure {
 
 /// Returns whether frames between the two are lost.
 #[inline(always)]
-pub(super) fn lost<K: Kind>(a: &Port<K>, b: Option<&Port<K>>) -> bool {
-    BROKEN.load(Relaxed) != 0 && (a.failure.is_broken() || b.is_some_and(|b| b.failure.is_broken()))
+pub(super) fn lost<K: Kind>(port: &Port<K>, peer: &NetDevice) -> bool {
+    let broken = |port: &Port<K>| port.failure.is_broken();
+    BROKEN.load(Relaxed) != 0 && (broken(port) || Port::of(peer).is_some_and(broken))
 }
 
 fn port<K: Kind>(dev: &NetDevice) -> Result<&Port<K>> {

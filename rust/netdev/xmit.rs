@@ -59,7 +59,7 @@ impl<K: Kind> Port<K> {
         }
 
         let bytes = u64::from(skb.len());
-        if failure::lost(self, Port::<K>::of(peer)) {
+        if failure::lost(self, peer) {
             skb.drop_because(DropReason::NotSpecified);
             tx.sent(1, bytes);
             return Xmit::Sent;
@@ -128,7 +128,7 @@ impl<K: Kind> Port<K> {
             }
         }
 
-        if failure::lost(self, Port::<K>::of(peer)) {
+        if failure::lost(self, peer) {
             let bytes = skb.len().into();
             skb.drop_because(DropReason::NotSpecified);
             tx.sent(count.into(), bytes);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! `cargo xtask torture`: the guest's part is `selftests/test_torture.sh` and
-//! its program `selftests/toe_torture.c`, with `--bond` `test_torture_bond.sh`; with `--flips` a case of `test_short_cut.sh`, with `--failovers` those
-//! of `test_failover_more.sh` that count them.
+//! its program `selftests/toe_torture.c`, with `--bond` `test_torture_bond.sh`; with `--flips` a
+//! case of `test_short_cut.sh`, with `--failovers` those of `test_failover_more.sh` that count
+//! them.
 
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
