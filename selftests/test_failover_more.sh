@@ -236,6 +236,23 @@ t_qdisc() {
 	unbonded
 }
 
+# A member that has connections to offload is deleted: they are the other one's then.
+t_candidates() {
+	need_toe
+	bonded active-backup miimon 20
+	set_of $DA2 policy off
+	held_conns 4 5 ulp
+	ip -n $A link set $DA down
+	until_ok 5 gone_from $DA || fail "connections are still there"
+	expect_eq "$(of $DA toe_failover_link)" 5 "connections that the other member carries"
+	expect_ge "$(of $DA2 toe_refuse_policy)" 5 "refusals"
+	ip -n $A link del $DA || fail "cannot delete the member"
+	set_of $DA2 policy ulp
+	until_ok 20 moved_to $DA2 5 || fail "they do not come back: $(conns_of $DA2) of 5"
+	held_end
+	unbonded
+}
+
 # An administrator changes the hash while transfers run.
 t_hash() { # FAMILY
 	local policy i
@@ -356,6 +373,6 @@ pair_up || skip_all "cannot set up the pair"
 XOR="balance-xor miimon 20 xmit_hash_policy"
 run "modes 4 local active-backup miimon 20" "modes 6 peer $XOR layer3+4" rules "formed 6" \
 	"joins $XOR layer3+4" member_moves_away \
-	"netns_del $XOR layer3+4" address filter qdisc "hash 4" \
+	"netns_del $XOR layer3+4" address filter qdisc candidates "hash 4" \
 	other_target \
 	"many active-backup miimon 20" "many $XOR layer3+4"

@@ -63,10 +63,20 @@ impl Candidates {
         pin_init!(Candidates { queue <- DelayedQueue::new() })
     }
 
-    /// The device is going: its candidates are dropped. Process context.
+    /// The device is going. Its candidates whose frames leave by another one, for both are
+    /// members of a bond, are that one's; all others are dropped. Process context.
     pub(super) fn close(&self) {
         self.queue.close();
-        drop(self.queue.take());
+        self.queue.take().for_each(hand_on);
+    }
+}
+
+fn hand_on(request: Delayed<Request>) {
+    let guard = ReadGuard::new();
+    let base = request.get().item.sk.base_device(&guard);
+    if let Some((target, _)) = base.and_then(registry::target_of) {
+        let due_ms = request.get().ms;
+        put_back(target.device().candidates(), due_ms, request);
     }
 }
 

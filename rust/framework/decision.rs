@@ -70,13 +70,46 @@ impl<'a> Destination<'a> {
     }
 }
 
+/// A device that has a target, unless that has gone.
+pub(super) struct Place {
+    /// A bond may lose it, whatever lock is held.
+    dev: DevRef,
+    target_of: TargetOf,
+}
+
+impl Place {
+    /// Where `to` is, for as long as wanted.
+    #[inline(always)]
+    pub(super) fn of(to: &Destination<'_>) -> Self {
+        Place {
+            dev: DevRef::new(to.dev),
+            target_of: to.target_of,
+        }
+    }
+
+    /// Whether `to` is here.
+    #[inline(always)]
+    pub(super) fn is(&self, to: &Destination<'_>) -> bool {
+        core::ptr::eq(&*self.dev, to.dev)
+    }
+
+    /// The target there.
+    #[inline]
+    pub(super) fn destination(&self) -> Option<Destination<'_>> {
+        Some(Destination {
+            dev: &self.dev,
+            target: (self.target_of)(&self.dev)?,
+            target_of: self.target_of,
+        })
+    }
+}
+
 /// Where the frames of a connection leave the host.
 pub(super) struct Exit<'s> {
     /// The device that its route leaves through.
     pub(super) path_dev: &'s NetDevice,
-    /// The one below all layers. A bond may lose it, whatever lock is held.
-    dev: DevRef,
-    target_of: TargetOf,
+    /// The one below all layers.
+    place: Place,
 }
 
 impl<'s> Exit<'s> {
@@ -97,19 +130,17 @@ impl<'s> Exit<'s> {
         }
         Ok(Exit {
             path_dev,
-            dev: DevRef::new(base),
-            target_of,
+            place: Place {
+                dev: DevRef::new(base),
+                target_of,
+            },
         })
     }
 
     /// The target there.
     #[inline]
     pub(super) fn destination(&self) -> Result<Destination<'_>, Refusal> {
-        Ok(Destination {
-            dev: &self.dev,
-            target: (self.target_of)(&self.dev).ok_or(Refusal::NotToeDevice)?,
-            target_of: self.target_of,
-        })
+        self.place.destination().ok_or(Refusal::NotToeDevice)
     }
 }
 

@@ -33,10 +33,10 @@ use super::{
     decision::{
         check,
         count,
-        Destination,
         Eligible,
         Exit,
-        Group, //
+        Group,
+        Place, //
     },
     handover::{
         hand_over,
@@ -47,10 +47,7 @@ use super::{
         any_bond,
         Layers, //
     },
-    registry::{
-        self,
-        TargetOf, //
-    },
+    registry,
     target::{
         block_slots,
         Host,
@@ -61,7 +58,11 @@ use super::{
 };
 use crate::{
     logic::{
-        failover::busiest_first,
+        failover::{
+            move_all,
+            Settled,
+            Stage, //
+        },
         hwid::Hwid,
         reason::{
             Failover,
@@ -89,9 +90,6 @@ use crate::{
         sync::rcu::ReadGuard, //
     }, //
 };
-
-/// Connections that are moved in one operation at most: bits of a word.
-const CHUNK: usize = u64::BITS as usize;
 
 /// A connection that the bond sends by another member now.
 struct Mover {
@@ -173,19 +171,13 @@ pub(super) fn follow(dev: &NetDevice, target: &dyn OffloadTarget) {
             Err(_) => move_one(&from, &mover),
         }
     });
-    busiest_first(&mut list, |mover| mover.bytes);
-    for chunk in list.chunks(CHUNK) {
+    move_all(
+        &mut list,
+        |mover| mover.bytes,
         // Without memory each is moved by itself.
-        let done = match chunk.len() > 1 {
-            true => move_some(&from, chunk).unwrap_or(0),
-            false => 0,
-        };
-        for (index, mover) in chunk.iter().enumerate() {
-            if done & 1 << index == 0 {
-                move_one(&from, mover);
-            }
-        }
-    }
+        |chunk| move_some(&from, chunk).unwrap_or(0),
+        |mover| move_one(&from, mover),
+    );
 }
 
 /// Returns whether the connection of `sk`, which lies on a bond and at `dev`, would leave by
@@ -254,22 +246,15 @@ fn settle(
         (None, Some(trigger)) => Some(offload(sk, trigger)),
         (result, _) => result,
     };
-    if let Some(Ok(_)) = result {
-        stats.failed_over(Failover::Moved);
-    } else {
+    let settled = Settled::of(result, || has_link(&sk));
+    stats.failed_over(settled.how);
+    if settled.how != Failover::Moved {
         upload::count(hwid, from, UploadReason::Failover);
-        stats.failed_over(match has_link(&sk) {
-            true => Failover::Link,
-            false => Failover::Host,
-        });
     }
-    if let (Some(Err(reason)), Some(mut trigger)) = (result, trigger) {
-        trigger.bonded = true;
-        if trigger.may_change(reason) {
-            // It was counted.
-            trigger.retry = true;
-            candidates::revisit(from.device(), sk.sock(), trigger);
-        }
+    if let Some(mut trigger) = trigger.filter(|_| settled.again) {
+        // The refusal was counted.
+        trigger.retry = true;
+        candidates::revisit(from.device(), sk.sock(), trigger);
     }
     sk.probe_in(origin.probe_ms);
 }
@@ -286,15 +271,7 @@ struct Moving {
     hwid: Hwid,
     /// Who wanted it, once it was taken back.
     trigger: Option<Trigger>,
-    /// Whether it passed the checks, and goes with the others.
-    chosen: bool,
-    result: Option<Result<Hwid, Refusal>>,
-}
-
-/// Where most of them go.
-struct Common {
-    dev: DevRef,
-    target_of: TargetOf,
+    stage: Stage,
 }
 
 /// Moves those of `list` whose locks are free in one operation each of terminating and handing
@@ -322,8 +299,7 @@ fn move_some(from: &Origin<'_>, list: &[Mover]) -> Result<u64> {
             let moving = Moving {
                 hwid: mover.hwid,
                 trigger: None,
-                chosen: false,
-                result: None,
+                stage: Stage::Alone,
             };
             locks.push(lock, moving);
         }
@@ -340,17 +316,13 @@ fn move_some(from: &Origin<'_>, list: &[Mover]) -> Result<u64> {
         moving.trigger = release(sk, &mut gone);
     }
 
-    let common = choose(locks.iter_mut(), &mut eligible);
-    let found = common.as_ref().and_then(|common| {
-        let target = (common.target_of)(&common.dev)?;
-        Some(Destination {
-            dev: &common.dev,
-            target,
-            target_of: common.target_of,
-        })
-    });
+    let place = choose(locks.iter_mut(), &mut eligible);
+    let found = place.as_ref().and_then(Place::destination);
     if let Some(to) = found.filter(|_| !eligible.is_empty()) {
-        let chosen = || locks.iter().filter(|(_, moving)| moving.chosen);
+        let chosen = || {
+            let all = locks.iter();
+            all.filter(|(_, moving)| moving.stage == Stage::Together)
+        };
         let triggers = || chosen().filter_map(|(_, moving)| moving.trigger.as_ref());
         for trigger in triggers() {
             let _ = handovers.push_within_capacity(Handover::new(trigger));
@@ -366,9 +338,10 @@ fn move_some(from: &Origin<'_>, list: &[Mover]) -> Result<u64> {
     drop((handovers, new_slots));
     let mut results = results.iter();
     for (sk, moving) in locks.iter() {
-        let result = match moving.chosen {
-            true => results.next().copied(),
-            false => moving.result,
+        let result = match moving.stage {
+            Stage::Together => results.next().copied(),
+            Stage::Refused(reason) => Some(Err(reason)),
+            Stage::Alone => None,
         };
         settle(sk, from, moving.hwid, moving.trigger, result);
     }
@@ -380,8 +353,8 @@ fn move_some(from: &Origin<'_>, list: &[Mover]) -> Result<u64> {
 fn choose<'a>(
     locks: impl Iterator<Item = (LockedSock<'a>, &'a mut Moving)>,
     eligible: &mut KVVec<Eligible>,
-) -> Option<Common> {
-    let mut common: Option<Common> = None;
+) -> Option<Place> {
+    let mut place: Option<Place> = None;
     let mut group = Group::default();
     for (sk, moving) in locks {
         let (Ok(exit), Some(trigger)) = (Exit::find(&sk), &mut moving.trigger) else {
@@ -390,23 +363,19 @@ fn choose<'a>(
         let Ok(to) = exit.destination() else {
             continue;
         };
-        let common = common.get_or_insert_with(|| Common {
-            dev: DevRef::new(to.dev),
-            target_of: to.target_of,
-        });
-        if !ptr::eq(&*common.dev, to.dev) {
+        if !place.get_or_insert_with(|| Place::of(&to)).is(&to) {
             continue;
         }
         match check(sk, exit.path_dev, to, trigger, &mut group) {
             Ok(one) => {
                 let _ = eligible.push_within_capacity(one);
-                moving.chosen = true;
+                moving.stage = Stage::Together;
             }
             Err(reason) => {
                 count(to.stats(), Err(reason), trigger);
-                moving.result = Some(Err(reason));
+                moving.stage = Stage::Refused(reason);
             }
         }
     }
-    common
+    place
 }

@@ -22,17 +22,15 @@ use super::{
         Destination,
         Eligible,
         Exit,
-        Group, //
+        Group,
+        Place, //
     },
     handover::{
         hand_over,
         offload,
         Handover, //
     },
-    registry::{
-        self,
-        TargetOf, //
-    },
+    registry,
     target::OffloadTarget,
     trigger::Trigger, //
 };
@@ -50,7 +48,6 @@ use crate::{
             Established,
             OwnedLocks, //
         },
-        devref::DevRef,
         net_device::NetDevice,
         sock::{
             LockedSock,
@@ -205,8 +202,7 @@ struct Asked<'b> {
 
 /// The target that all connections of an operation go to.
 struct Common {
-    dev: DevRef,
-    target_of: TargetOf,
+    place: Place,
     /// How many it takes at most.
     room: usize,
 }
@@ -265,7 +261,7 @@ impl<'b> Gathering<'b> {
             Ok((path_dev, to)) => {
                 let most = self.most;
                 let common = self.common.get_or_insert_with(|| Common::of(&to, most));
-                if !core::ptr::eq(&*common.dev, to.dev) || common.room == 0 {
+                if !common.place.is(&to) || common.room == 0 {
                     return;
                 }
                 check(sk, path_dev, to, trigger, &mut self.group)
@@ -305,8 +301,7 @@ impl Common {
     #[inline(always)]
     fn of(to: &Destination<'_>, most: usize) -> Self {
         Common {
-            dev: DevRef::new(to.dev),
-            target_of: to.target_of,
+            place: Place::of(to),
             room: match to.target.device().batch() {
                 // One by one, after all.
                 1 => 0,
@@ -341,13 +336,8 @@ fn try_batch<W: AsMut<Request>>(list: &mut [W]) -> Result {
     let Some(common) = common.filter(|_| !gathering.eligible.is_empty()) else {
         return Ok(());
     };
-    let Some(target) = (common.target_of)(&common.dev) else {
+    let Some(to) = common.place.destination() else {
         return Ok(());
-    };
-    let to = Destination {
-        dev: &common.dev,
-        target,
-        target_of: common.target_of,
     };
     let (locks, eligible) = (&gathering.locks, &gathering.eligible);
     for (_, asked) in locks.iter() {

@@ -153,8 +153,8 @@ pub(super) fn released<'c>(
             let now = time::now_ms();
             match reason {
                 UploadReason::Contended => trigger.backoff.contended(now),
-                // It is not the connection's doing.
-                UploadReason::Failover => {}
+                // It is not the connection's doing; what one member does not take, another may.
+                UploadReason::Failover => trigger.bonded = true,
                 _ => trigger.backoff.uploaded(now, &conn.limits(target)),
             }
             again = Some((target.device(), trigger));

@@ -111,13 +111,19 @@ static struct sk_buff *toe_bond_frame(struct net_device *bond, struct sock *sk,
 struct net_device *toe_bond_member(struct net_device *bond, struct sock *sk,
 				   struct net_device *upper)
 {
+	struct bonding *priv = netdev_priv(bond);
+	const struct bond_up_slave *usable;
 	struct net_device *member;
 	struct sk_buff *skb;
 
 	if (!toe_bond_is_served(bond))
 		return NULL;
 	if (toe_bond_mode(bond) == BOND_MODE_ACTIVEBACKUP)
-		return bond_option_active_slave_get_rcu(netdev_priv(bond));
+		return bond_option_active_slave_get_rcu(priv);
+	/* With one that is usable, as most often when another one has failed, no hash is needed. */
+	usable = rcu_dereference(priv->usable_slaves);
+	if (usable && READ_ONCE(usable->count) == 1)
+		return usable->arr[0]->dev;
 	skb = toe_bond_frame(bond, sk, upper);
 	if (!skb)
 		return NULL;

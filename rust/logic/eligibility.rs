@@ -136,6 +136,7 @@ pub fn may_differ(reason: Refusal) -> bool {
             | Refusal::NoRule
             | Refusal::Vlan
             | Refusal::Family
+            | Refusal::SmallMss
             | Refusal::FrameSize
             | Refusal::NotToeDevice
     )

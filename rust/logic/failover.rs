@@ -1,8 +1,90 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! In which order connections move to another NIC.
+//! Connections that move to another NIC: in which order, as many as may be in one operation,
+//! and what became of each.
 //!
 //! Claims: Documentation/networking/toe-claims.rst
+
+use super::{
+    eligibility::{
+        may_change,
+        may_differ, //
+    },
+    reason::{
+        Failover,
+        Refusal, //
+    }, //
+};
+
+/// Connections that are moved in one operation at most: bits of a word.
+pub const CHUNK: usize = u64::BITS as usize;
+
+/// Has each of `list` moved once, those with the most `load` first: up to [`CHUNK`] by
+/// `together`, which returns a bit for each that it began, the lowest for the first; all others
+/// by `alone`.
+pub fn move_all<T>(
+    list: &mut [T],
+    load: impl Fn(&T) -> u64,
+    mut together: impl FnMut(&[T]) -> u64,
+    mut alone: impl FnMut(&T),
+) {
+    busiest_first(list, load);
+    for chunk in list.chunks(CHUNK) {
+        let begun = match chunk.len() > 1 {
+            true => together(chunk),
+            false => 0,
+        };
+        for (index, one) in chunk.iter().enumerate() {
+            if begun & 1 << index == 0 {
+                alone(one);
+            }
+        }
+    }
+}
+
+/// How far a connection has come that its old target has terminated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stage {
+    /// It is none of the operation: it goes by itself, unless nobody wants it elsewhere.
+    Alone,
+    /// It goes with the others.
+    Together,
+    /// It was refused before the operation.
+    Refused(Refusal),
+}
+
+/// What became of a connection in the end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Settled {
+    /// How it is counted.
+    pub how: Failover,
+    /// Whether it is a candidate: what this member refuses, it or another one may take later.
+    pub again: bool,
+}
+
+impl Settled {
+    /// Of one for which the attempt ended in `result`, if there was one; `has_link`: a member of
+    /// the bond carries its frames.
+    pub fn of<T>(result: Option<Result<T, Refusal>>, has_link: impl FnOnce() -> bool) -> Self {
+        let refusal = match result {
+            Some(Ok(_)) => {
+                return Settled {
+                    how: Failover::Moved,
+                    again: false,
+                }
+            }
+            Some(Err(reason)) => Some(reason),
+            None => None,
+        };
+        Settled {
+            how: match has_link() {
+                true => Failover::Link,
+                false => Failover::Host,
+            },
+            again: refusal.is_some_and(|reason| may_change(reason) || may_differ(reason)),
+        }
+    }
+}
 
 /// Puts those with the most `load` first: they are what the NIC is for if it has not room for
 /// all. Those of the same load in any order. A heap sort: in place, never slow, and with little
@@ -63,6 +145,90 @@ mod tests {
             for load in from {
                 let count = |list: &[u64]| list.iter().filter(|other| *other == load).count();
                 assert_eq!(count(list), count(from));
+            }
+        }
+    }
+
+    #[test]
+    fn each_is_moved_once() {
+        // How many there are, those that the operation begins, and how many go by themselves.
+        let cases = [
+            (0, !0, 0),
+            (1, !0, 1),
+            (2, !0, 0),
+            (64, !0, 0),
+            (65, !0, 1),
+            (66, !0, 0),
+            (130, !0, 0),
+            (64, 0, 64),
+            (66, 1, 64),
+            (64, 1 << 63, 63),
+        ];
+        for (len, begin, by_itself) in cases {
+            let mut list = [0u64; 130];
+            let list = &mut list[..len];
+            for (load, one) in list.iter_mut().enumerate() {
+                *one = load as u64;
+            }
+            let (mut moved, mut alone) = (0, 0);
+            let sum: u64 = list.iter().sum();
+            let mut left = 0;
+            move_all(
+                list,
+                |load| *load,
+                |chunk| {
+                    assert!((2..=CHUNK).contains(&chunk.len()));
+                    for (index, load) in chunk.iter().enumerate() {
+                        if begin & 1 << index != 0 {
+                            moved += load;
+                        }
+                    }
+                    begin
+                },
+                |load| {
+                    left += load;
+                    alone += 1;
+                },
+            );
+            assert_eq!(alone, by_itself);
+            assert_eq!(moved + left, sum);
+        }
+    }
+
+    #[test]
+    fn what_became_of_it() {
+        let cases = [
+            (Some(Ok(())), Failover::Moved, Failover::Moved, false),
+            (None, Failover::Link, Failover::Host, false),
+            // May pass, is the device's, is the connection's.
+            (
+                Some(Err(Refusal::Recovery)),
+                Failover::Link,
+                Failover::Host,
+                true,
+            ),
+            (
+                Some(Err(Refusal::TableFull)),
+                Failover::Link,
+                Failover::Host,
+                true,
+            ),
+            (
+                Some(Err(Refusal::SmallMss)),
+                Failover::Link,
+                Failover::Host,
+                true,
+            ),
+            (
+                Some(Err(Refusal::Md5Ao)),
+                Failover::Link,
+                Failover::Host,
+                false,
+            ),
+        ];
+        for (result, linked, unlinked, again) in cases {
+            for (has_link, how) in [(true, linked), (false, unlinked)] {
+                assert_eq!(Settled::of(result, || has_link), Settled { how, again });
             }
         }
     }

@@ -3,9 +3,10 @@
  * What a failing member of a bond does to the connections over it. Both ends have a bond `bond`
  * of two members: b0 and b2 the client's, b1 and b3 their peers.
  *
- *   failover gap local|peer DELAY_MS [ulp]
- *       round trips of 64 bytes on one connection, offloaded at both ends with `ulp`. DELAY_MS
- *       after they have begun the member that carries them is set down, or its peer. Prints the
+ *   failover gap local|peer any|0|1 DELAY_MS [ulp]
+ *       round trips of 64 bytes on one connection that the first or the second member carries,
+ *       offloaded at both ends with `ulp`. DELAY_MS after they have begun that member is set
+ *       down, or its peer. Prints the
  *       longest time without progress, and the 99th percentile of the round trips before the
  *       failure and after it.
  *   failover move COUNT
@@ -165,7 +166,33 @@ static void echo(int fd)
 	_exit(0);
 }
 
-static void gap(int local, long delay, int ulp)
+/* Leaves one connection, whose frames go by this member; negative: by any. */
+static void choose(int member)
+{
+	long n;
+	int end;
+
+	for (n = 0; n < count; n++) {
+		int tried[2] = { ends[0][n], ends[1][n] };
+
+		for (end = 0; end < 2; end++) {
+			ends[end][n] = ends[end][0];
+			ends[end][0] = tried[end];
+		}
+		if (home() == member || member < 0)
+			break;
+	}
+	if (n == count) {
+		errno = 0;
+		die("no connection goes by this member");
+	}
+	while (--count)
+		for (end = 0; end < 2; end++)
+			close(ends[end][count]);
+	count = 1;
+}
+
+static void gap(int local, int member, long delay, int ulp)
 {
 	volatile unsigned long long *failed;
 	unsigned long long last, calm;
@@ -173,11 +200,10 @@ static void gap(int local, long delay, int ulp)
 	long n, before = 0;
 	int at, fd;
 
-	count = 1;
+	count = 16;
 	reserve();
 	dial_all();
-	for (n = 0; n < 50; n++)
-		trip();
+	choose(member);
 	if (ulp) {
 		offload_all(0);
 		offload_all(1);
@@ -346,8 +372,9 @@ int main(int argc, char **argv)
 	alarm(120);
 	if (argc == 3 && !strcmp(argv[1], "move"))
 		move(strtol(argv[2], NULL, 10));
-	else if (argc >= 4 && !strcmp(argv[1], "gap"))
-		gap(!strcmp(argv[2], "local"), strtol(argv[3], NULL, 10), argc > 4);
+	else if (argc >= 5 && !strcmp(argv[1], "gap"))
+		gap(!strcmp(argv[2], "local"), strcmp(argv[3], "any") ? atoi(argv[3]) : -1,
+		    strtol(argv[4], NULL, 10), argc > 5);
 	else
 		return 2;
 	return 0;
