@@ -236,6 +236,30 @@ t_qdisc() {
 	unbonded
 }
 
+# A call waits in a buffer that it has posted, with and without bytes in it, while its connection
+# moves: it gets all, in order.
+t_posted() { # MODE [OPTION...]
+	local dev probe fails="$BIN/toe_ns $A put /sys/class/net" conns="$BIN/toe_ns $A cat /sys/class/net"
+	need_toe
+	bonded "$@"
+	# Whether it pays or not.
+	for dev in $DA $DA2; do set_of $dev user_buffer_min 1 && set_of $dev user_buffer_frames 0; done
+	for probe in upload upload_partial timeout_upload_data; do
+		snap_members
+		probe buffer $probe 4 --before "for dev in $DA $DA2; do
+			[ \"\$($conns/\$dev/toe/connections)\" = 0 ] ||
+				{ $fails/\$dev/flags 0x1002; break; }
+			done; sleep 0.2"
+		expect_ge "$(total toe_buf_posted)" 1 "$probe: buffers"
+		expect_ge "$(total toe_buf_special)" 1 "$probe: buffers that came back"
+		expect_eq "$(total toe_failover_moved)" 1 "$probe: connections that moved"
+		for dev in $DA $DA2; do set_link $A $dev up; done
+		until_soon 20 both_members_up || fail "a member stays down"
+	done
+	expect_nothing_left
+	unbonded
+}
+
 # A member that has connections to offload is deleted: they are the other one's then.
 t_candidates() {
 	need_toe
@@ -373,6 +397,6 @@ pair_up || skip_all "cannot set up the pair"
 XOR="balance-xor miimon 20 xmit_hash_policy"
 run "modes 4 local active-backup miimon 20" "modes 6 peer $XOR layer3+4" rules "formed 6" \
 	"joins $XOR layer3+4" member_moves_away \
-	"netns_del $XOR layer3+4" address filter qdisc candidates "hash 4" \
+	"netns_del $XOR layer3+4" address filter qdisc "posted active-backup miimon 20" "posted $XOR layer3+4" candidates "hash 4" \
 	other_target \
 	"many active-backup miimon 20" "many $XOR layer3+4"
