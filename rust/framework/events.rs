@@ -113,6 +113,17 @@ pub(crate) fn link_down(target: &dyn OffloadTarget, _rtnl: &Rtnl) {
 /// uploaded if it `left` or is not what it was.
 fn layer_changed(target: &dyn OffloadTarget, dev: &NetDevice, left: bool) {
     let objects = target.device().objects();
+    if left || objects.has_outdated_layer(dev) {
+        upload_layer(target, dev, left);
+    }
+    if left || !dev.is_up() {
+        objects.sweep(target, true);
+    }
+}
+
+/// Uploads the connections of `target` that pass `dev`, unless that is what it was.
+fn upload_layer(target: &dyn OffloadTarget, dev: &NetDevice, left: bool) {
+    let objects = target.device().objects();
     let mut first = true;
     upload::upload_those(target, reason_of(dev), left, &mut |f| {
         target.for_each(&mut |hwid, sk| match passes(&sk, dev, left) {
@@ -127,9 +138,6 @@ fn layer_changed(target: &dyn OffloadTarget, dev: &NetDevice, left: bool) {
             None => handed_over(hwid, &sk, dev, left),
         });
     });
-    if left || !dev.is_up() {
-        objects.sweep(target, true);
-    }
 }
 
 /// Why connections are uploaded that pass a layer `dev`.

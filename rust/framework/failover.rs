@@ -39,8 +39,10 @@ use super::{
         Place, //
     },
     handover::{
+        fill_slots,
         hand_over,
         offload,
+        tree_slots,
         Handover, //
     },
     intermediate::{
@@ -71,8 +73,7 @@ use crate::{
         },
         tree::{
             state::Handle,
-            Tree,
-            ONE_CONNECTION, //
+            Tree, //
         }, //
     },
     net::{
@@ -287,7 +288,7 @@ fn move_some(from: &Origin<'_>, list: &[Mover]) -> Result<u64> {
     let mut slots = block_slots(most)?;
     let mut eligible = KVVec::with_capacity(most, GFP_KERNEL)?;
     let mut results = KVVec::with_capacity(most, GFP_KERNEL)?;
-    let mut new_slots = block_slots(most * ONE_CONNECTION)?;
+    let mut new_slots = tree_slots(most)?;
     let mut handovers = KVVec::with_capacity(most, GFP_KERNEL)?;
     let mut begun = 0u64;
     for (index, mover) in list.iter().enumerate() {
@@ -328,7 +329,8 @@ fn move_some(from: &Origin<'_>, list: &[Mover]) -> Result<u64> {
             let _ = handovers.push_within_capacity(Handover::new(trigger));
         }
         let sockets = chosen().map(|(sk, _)| sk);
-        hand_over(to, sockets, &eligible, &mut handovers, Some(&mut new_slots));
+        let room = fill_slots(&mut new_slots, &eligible);
+        hand_over(to, sockets, &eligible, &mut handovers, Some(room));
         to.stats().batch(eligible.len());
         for (trigger, handover) in triggers().zip(&handovers) {
             count(to.stats(), handover.result, trigger);

@@ -60,7 +60,8 @@ use crate::{
             },
             BlockId,
             Status,
-            Tree, //
+            Tree,
+            ONE_CONNECTION, //
         }, //
     },
     net::{
@@ -116,6 +117,26 @@ pub(crate) fn offload(sk: LockedSock<'_>, trigger: &mut Trigger) -> Result<Hwid,
     };
     count(to.stats(), result, trigger);
     result
+}
+
+/// Room for a tree of `most` connections, still empty: a path and a neighbour for each at most,
+/// and the layers of all. Process context; may sleep.
+pub(super) fn tree_slots<'a>(most: usize) -> Result<KVVec<BlockSlot<'a>>> {
+    Ok(KVVec::with_capacity(3 * most + ONE_CONNECTION, GFP_KERNEL)?)
+}
+
+/// As much of that as a tree of all of `found` has blocks at most: for those that have the path
+/// of the one before there is one each.
+pub(super) fn fill_slots<'s, 'a>(
+    slots: &'s mut KVVec<BlockSlot<'a>>,
+    found: &[Eligible],
+) -> &'s mut [BlockSlot<'a>] {
+    let others = |pair: &&[Eligible]| matches!(pair, [a, b] if a.path_key() != b.path_key());
+    let paths = 1 + found.windows(2).filter(others).count();
+    for _ in 0..found.len() + paths * (ONE_CONNECTION - 1) {
+        let _ = slots.push_within_capacity(None);
+    }
+    slots
 }
 
 /// Hands the connections of all `locks` over in one operation; `found` is what was found of

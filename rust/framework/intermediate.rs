@@ -176,6 +176,17 @@ struct Bond {
     _counted: Flag<Bonds>,
 }
 
+impl Bond {
+    /// `dev`, a bond, as a layer, which is one of those that connections lie on or not.
+    fn of(dev: &NetDevice, counts: bool) -> Self {
+        Bond {
+            dev: DevRef::new(dev),
+            mac: dev.address_now(),
+            _counted: Flag::with(counts),
+        }
+    }
+}
+
 impl IntermediateDriver for Bond {
     fn device(&self) -> &NetDevice {
         &self.dev
@@ -275,14 +286,21 @@ impl Layers {
             let (true, Some(place)) = (layers.tags.len() < 2, list.next()) else {
                 return Err(Refusal::Vlan);
             };
-            *place = Some(Layer::Bond(Bond {
-                dev: DevRef::new(dev),
-                mac: dev.address_now(),
-                _counted: Flag::with(true),
-            }));
+            *place = Some(Layer::Bond(Bond::of(dev, true)));
             layers.bonded = true;
         }
         Arc::new(layers, memcg::atomic()).map_err(|_| Refusal::NoMemory)
+    }
+
+    /// The state of a layer of `dev` as it is now, unless it can be none. Any context.
+    pub(crate) fn state_now(dev: &NetDevice) -> Option<LayerConst> {
+        let layer = match Vlan::find(dev) {
+            Some((vlan, _)) => Layer::Vlan(vlan),
+            None if dev.is_bond() => Layer::Bond(Bond::of(dev, false)),
+            None => return None,
+        };
+        let driver = layer.driver();
+        driver.intact().then(|| driver.state())
     }
 
     /// The devices that there can be connections of below `dev`, one on top of them or one of

@@ -365,6 +365,15 @@ impl ObjectTable {
         self.lock().sweep_idle(target, at_once)
     }
 
+    /// Whether there is a layer of `dev` that is not what the device is now. Of one that is
+    /// made meanwhile the end of its hand-over finds out. Any context.
+    pub(crate) fn has_outdated_layer(&self, dev: &NetDevice) -> bool {
+        let now = Layers::state_now(dev);
+        let guard = ReadGuard::new();
+        let mut records = (0..self.layers.slots()).filter_map(|i| self.layers.at(&guard, i));
+        records.any(|layer| core::ptr::eq(&*layer.dev, dev) && Some(&layer.state) != now.as_ref())
+    }
+
     /// A layer's device is not what it was: nothing is sent through it until all that
     /// depends on it is uploaded.
     pub(crate) fn layer_gone(&self, target: &dyn OffloadTarget, dev: &NetDevice) {

@@ -26,8 +26,10 @@ use super::{
         Place, //
     },
     handover::{
+        fill_slots,
         hand_over,
         offload,
+        tree_slots,
         Handover, //
     },
     registry,
@@ -39,8 +41,7 @@ use crate::{
         hwid::Hwid,
         policy::MAX_BATCH,
         reason::Refusal,
-        rules::Knob,
-        tree::ONE_CONNECTION, //
+        rules::Knob, //
     },
     net::{
         batch::{
@@ -322,8 +323,7 @@ fn try_batch<W: AsMut<Request>>(list: &mut [W]) -> Result {
     // sockets carry has been written.
     let mut gathering = Gathering::new(&batch, most)?;
     let mut handovers = KVVec::with_capacity(most, GFP_KERNEL)?;
-    // A path and a neighbour for each at most, and the layers of all.
-    let mut slots = KVVec::with_capacity(3 * most + ONE_CONNECTION, GFP_KERNEL)?;
+    let mut slots = tree_slots(most)?;
     for request in list.iter_mut().map(AsMut::as_mut) {
         if gathering.is_full() {
             break;
@@ -343,11 +343,9 @@ fn try_batch<W: AsMut<Request>>(list: &mut [W]) -> Result {
     for (_, asked) in locks.iter() {
         let _ = handovers.push_within_capacity(Handover::new(asked.trigger));
     }
-    for _ in 0..blocks(eligible) {
-        let _ = slots.push_within_capacity(None);
-    }
+    let room = fill_slots(&mut slots, eligible);
     let sockets = locks.iter().map(|(sk, _)| sk);
-    hand_over(to, sockets, eligible, &mut handovers, Some(&mut slots));
+    hand_over(to, sockets, eligible, &mut handovers, Some(room));
     drop(slots);
     to.stats().batch(eligible.len());
     for (handover, (sk, asked)) in handovers.iter().zip(gathering.locks.iter_mut()) {
@@ -355,12 +353,4 @@ fn try_batch<W: AsMut<Request>>(list: &mut [W]) -> Result {
         *asked.decided = Some((handover.result, sk.is_open()));
     }
     Ok(())
-}
-
-/// Blocks of a tree of all of `eligible` at most: for those that have the path of the one
-/// before there is one each.
-fn blocks(eligible: &[Eligible]) -> usize {
-    let others = |pair: &&[Eligible]| matches!(pair, [a, b] if a.path_key() != b.path_key());
-    let paths = 1 + eligible.windows(2).filter(others).count();
-    eligible.len() + paths * (ONE_CONNECTION - 1)
 }
