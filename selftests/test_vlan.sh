@@ -232,6 +232,8 @@ t_change() { # down|lower_down|deleted|moved|address|reorder FAMILY one|qinq
 	local mac dev=$VA
 	vlan_up "$3"
 	mac=$(ns_cat a /sys/class/net/$VA/address)
+	# It does not come back before that is looked at.
+	! is_toe || knob a reoffload_delay_ms 10000
 	hold_start "$2" --bytes "$(kib 1024)" $(ulp)
 	case $1 in
 	down)

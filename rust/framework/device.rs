@@ -101,6 +101,8 @@ pub(crate) struct Device {
     filters_sign: AtomicU64,
     /// What its bond could send by at the last look.
     bond_sign: AtomicU64,
+    /// Connections that go to another member are still to be moved.
+    unmoved: AtomicBool,
     /// Held by who moves its connections to other members.
     #[pin]
     follow: Mutex<()>,
@@ -136,6 +138,7 @@ impl Device {
             scanned: AtomicBool::new(false),
             filters_sign: AtomicU64::new(0),
             bond_sign: AtomicU64::new(0),
+            unmoved: AtomicBool::new(false),
             follow <- new_mutex!(()),
             stats <- Stats::new(),
             short_cut: Flag::new(),
@@ -259,6 +262,21 @@ impl Device {
     /// For [`failover`](super::failover). Process context; may sleep.
     pub(super) fn lock_follow(&self) -> MutexGuard<'_, ()> {
         self.follow.lock()
+    }
+
+    /// The same, unless somebody else has it. Process context.
+    pub(super) fn try_lock_follow(&self) -> Option<MutexGuard<'_, ()>> {
+        self.follow.try_lock()
+    }
+
+    /// Connections are left to be moved. Any context.
+    pub(super) fn set_unmoved(&self) {
+        self.unmoved.store(true, Ordering::Release);
+    }
+
+    /// Returns whether there were any, for who moves them now.
+    pub(super) fn take_unmoved(&self) -> bool {
+        self.unmoved.swap(false, Ordering::Acquire)
     }
 
     /// What [`filter_scan`](super::filter_scan) found now, and what before.

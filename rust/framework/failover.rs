@@ -38,6 +38,7 @@ use super::{
         Group,
         Place, //
     },
+    filter_scan,
     handover::{
         fill_slots,
         hand_over,
@@ -63,7 +64,8 @@ use crate::{
         failover::{
             move_all,
             Settled,
-            Stage, //
+            Stage,
+            CHUNK, //
         },
         hwid::Hwid,
         reason::{
@@ -92,6 +94,9 @@ use crate::{
     }, //
 };
 
+/// Connections that are moved in the event itself at most.
+const AT_ONCE: usize = 4 * CHUNK;
+
 /// A connection that the bond sends by another member now.
 struct Mover {
     /// Payload that its target has handled.
@@ -114,16 +119,32 @@ pub(super) fn follow_all(dev: &NetDevice) {
         // One that has just left its bond is told when the bond does without it.
         let alone = !dev.is_bond_member();
         if choice_changed(dev, target) || alone {
-            follow(dev, target);
+            follow_first(dev, target);
         }
     });
 }
 
 /// Looks whether the bond of `dev` may send by other members than it did when this was called
-/// last. Process context; may sleep.
+/// last, or some were left then. Process context; may sleep.
 pub(super) fn look(dev: &NetDevice, target: &dyn OffloadTarget) {
-    if any_bond() && choice_changed(dev, target) {
+    if any_bond() && choice_changed(dev, target) | target.device().take_unmoved() {
         follow(dev, target);
+    }
+}
+
+/// Moves the busiest of the connections of `target`, in `dev`, that leave by another device now:
+/// all other events wait meanwhile, among them that of the link's other end, if it is of this
+/// host. The worker of the filter scan moves the rest at once. Process context; may sleep.
+fn follow_first(dev: &NetDevice, target: &dyn OffloadTarget) {
+    let device = target.device();
+    let all = match device.try_lock_follow() {
+        Some(_first) => follow_some(dev, target, AT_ONCE),
+        // The worker is at it, and looks once more.
+        None => false,
+    };
+    if !all {
+        device.set_unmoved();
+        filter_scan::soon();
     }
 }
 
@@ -148,6 +169,11 @@ struct Origin<'a> {
 pub(super) fn follow(dev: &NetDevice, target: &dyn OffloadTarget) {
     // Whoever comes second finds what the first has left.
     let _first = target.device().lock_follow();
+    follow_some(dev, target, usize::MAX);
+}
+
+/// The same, of no more than the `most` busiest ones. Returns whether these are all.
+fn follow_some(dev: &NetDevice, target: &dyn OffloadTarget, most: usize) -> bool {
     let guard = ReadGuard::new();
     let probe_ms = dev.bond(&guard).map_or(0, NetDevice::bond_lag_ms);
     drop(guard);
@@ -174,11 +200,12 @@ pub(super) fn follow(dev: &NetDevice, target: &dyn OffloadTarget) {
     });
     move_all(
         &mut list,
+        most,
         |mover| mover.bytes,
         // Without memory each is moved by itself.
         |chunk| move_some(&from, chunk).unwrap_or(0),
         |mover| move_one(&from, mover),
-    );
+    )
 }
 
 /// Returns whether the connection of `sk`, which lies on a bond and at `dev`, would leave by

@@ -105,6 +105,11 @@ pub(super) fn add(dev: &NetDevice, target: &dyn OffloadTarget) -> Result<(), Ref
     }
 }
 
+/// Has the worker scan all devices at once. Any context.
+pub(super) fn soon() {
+    FILTER_SCAN.with(|worker| worker.run_in(0));
+}
+
 impl FilterScan {
     /// Takes the devices out, or puts them back.
     fn with_devices<R>(&self, f: impl FnOnce(&mut Fifo<DevRef>) -> R) -> R {

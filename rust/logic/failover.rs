@@ -19,17 +19,18 @@ use super::{
 /// Connections that are moved in one operation at most: bits of a word.
 pub const CHUNK: usize = u64::BITS as usize;
 
-/// Has each of `list` moved once, those with the most `load` first: up to [`CHUNK`] by
-/// `together`, which returns a bit for each that it began, the lowest for the first; all others
-/// by `alone`.
+/// Has the `most` of `list` with the most `load` moved once each, those first that have more: up
+/// to [`CHUNK`] by `together`, which returns a bit for each that it began, the lowest for the
+/// first; all others by `alone`. Returns whether all were.
 pub fn move_all<T>(
     list: &mut [T],
+    most: usize,
     load: impl Fn(&T) -> u64,
     mut together: impl FnMut(&[T]) -> u64,
     mut alone: impl FnMut(&T),
-) {
+) -> bool {
     busiest_first(list, load);
-    for chunk in list.chunks(CHUNK) {
+    for chunk in list.get(..most).unwrap_or(list).chunks(CHUNK) {
         let begun = match chunk.len() > 1 {
             true => together(chunk),
             false => 0,
@@ -40,6 +41,7 @@ pub fn move_all<T>(
             }
         }
     }
+    list.len() <= most
 }
 
 /// How far a connection has come that its old target has terminated.
@@ -173,8 +175,9 @@ mod tests {
             let (mut moved, mut alone) = (0, 0);
             let sum: u64 = list.iter().sum();
             let mut left = 0;
-            move_all(
+            let all = move_all(
                 list,
+                len,
                 |load| *load,
                 |chunk| {
                     assert!((2..=CHUNK).contains(&chunk.len()));
@@ -190,8 +193,19 @@ mod tests {
                     alone += 1;
                 },
             );
+            assert!(all);
             assert_eq!(alone, by_itself);
             assert_eq!(moved + left, sum);
+        }
+    }
+
+    #[test]
+    fn the_others_stay() {
+        for (most, moved, all) in [(0, 0, false), (2, 17, false), (3, 20, true), (9, 20, true)] {
+            let mut list = [8u64, 3, 9];
+            let mut sum = 0;
+            let done = move_all(&mut list, most, |load| *load, |_| 0, |load| sum += load);
+            assert_eq!((sum, done), (moved, all));
         }
     }
 

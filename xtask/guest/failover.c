@@ -3,10 +3,10 @@
  * What a failing member of a bond does to the connections over it. Both ends have a bond `bond`
  * of two members: b0 and b2 the client's, b1 and b3 their peers.
  *
- *   failover gap local|peer any|0|1 DELAY_MS [ulp]
- *       round trips of 64 bytes on one connection that the first or the second member carries,
- *       offloaded at both ends with `ulp`. DELAY_MS after they have begun that member is set
- *       down, or its peer. Prints the
+ *   failover gap local|peer any|0|1 DELAY_MS COUNT [ulp]
+ *       round trips of 64 bytes on one of COUNT connections that the first or the second member
+ *       carries; all are offloaded at both ends with `ulp`, and the others idle. DELAY_MS after
+ *       they have begun that member is set down, or its peer. Prints the
  *       longest time without progress, and the 99th percentile of the round trips before the
  *       failure and after it.
  *   failover move COUNT
@@ -166,8 +166,11 @@ static void echo(int fd)
 	_exit(0);
 }
 
-/* Leaves one connection, whose frames go by this member; negative: by any. */
-static void choose(int member)
+/*
+ * Leaves so many connections, the first of which has its frames go by this member; negative: by
+ * any.
+ */
+static void choose(int member, long left)
 {
 	long n;
 	int end;
@@ -186,13 +189,12 @@ static void choose(int member)
 		errno = 0;
 		die("no connection goes by this member");
 	}
-	while (--count)
+	for (; count > left; count--)
 		for (end = 0; end < 2; end++)
-			close(ends[end][count]);
-	count = 1;
+			close(ends[end][count - 1]);
 }
 
-static void gap(int local, int member, long delay, int ulp)
+static void gap(int local, int member, long delay, long connections, int ulp)
 {
 	volatile unsigned long long *failed;
 	unsigned long long last, calm;
@@ -200,18 +202,19 @@ static void gap(int local, int member, long delay, int ulp)
 	long n, before = 0;
 	int at, fd;
 
-	count = 16;
+	count = connections > 16 ? connections : 16;
 	reserve();
 	dial_all();
-	choose(member);
+	choose(member, connections);
 	if (ulp) {
 		offload_all(0);
 		offload_all(1);
 	}
 	at = home();
-	if (ulp && number(members[at], "toe/connections") != 1) {
+	if (ulp && number(members[0], "toe/connections") +
+			   number(members[1], "toe/connections") != count) {
 		errno = 0;
-		die("the connection is not offloaded");
+		die("the connections are not offloaded");
 	}
 	failed = mmap(NULL, sizeof(*failed), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
 		      -1, 0);
@@ -372,9 +375,9 @@ int main(int argc, char **argv)
 	alarm(120);
 	if (argc == 3 && !strcmp(argv[1], "move"))
 		move(strtol(argv[2], NULL, 10));
-	else if (argc >= 5 && !strcmp(argv[1], "gap"))
+	else if (argc >= 6 && !strcmp(argv[1], "gap"))
 		gap(!strcmp(argv[2], "local"), strcmp(argv[3], "any") ? atoi(argv[3]) : -1,
-		    strtol(argv[4], NULL, 10), argc > 5);
+		    strtol(argv[4], NULL, 10), strtol(argv[5], NULL, 10), argc > 6);
 	else
 		return 2;
 	return 0;

@@ -134,15 +134,16 @@ impl Bond {
         }
     }
 
-    /// All connections of a member that the bond sends by another one. Returns what became of
-    /// each that had left, in this order.
-    fn follow(&mut self, from: usize) -> Vec<usize> {
+    /// Those connections of a member that the bond sends by another one, no more than `most`.
+    /// Returns those that had left, and whether that were all.
+    fn follow(&mut self, from: usize, most: usize) -> (Vec<usize>, bool) {
         let entries = self.members[from].entries.iter().copied();
         let mut list: Vec<_> = entries.filter(|i| self.is_elsewhere(*i, from)).collect();
         let loads: Vec<_> = self.conns.iter().map(|conn| conn.load).collect();
         let bond = std::cell::RefCell::new((self, Vec::new()));
-        move_all(
+        let all = move_all(
             &mut list,
+            most,
             |index| loads[*index],
             |chunk| {
                 let (bond, left) = &mut *bond.borrow_mut();
@@ -153,7 +154,7 @@ impl Bond {
                 bond.move_one(from, *index, left);
             },
         );
-        bond.into_inner().1
+        (bond.into_inner().1, all)
     }
 
     fn move_one(&mut self, from: usize, index: usize, left: &mut Vec<usize>) {
@@ -321,7 +322,7 @@ enum Event {
     Hash(usize),
     /// A connection is new.
     Offload(usize),
-    Follow(usize),
+    Follow(usize, usize),
     Retry,
 }
 
@@ -342,7 +343,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         2 => c().prop_map(LetsGo),
         1 => (0usize..5).prop_map(Hash),
         3 => c().prop_map(Offload),
-        6 => m().prop_map(Follow),
+        6 => (m(), prop_oneof![Just(usize::MAX), 0usize..8]).prop_map(|(m, most)| Follow(m, most)),
         2 => Just(Retry),
     ]
 }
@@ -391,12 +392,14 @@ proptest! {
     fn each_is_moved_once(
         loads in prop::collection::vec(0u64..50, 0..300),
         begins in prop::collection::vec(any::<u64>(), 5),
+        most in prop_oneof![Just(usize::MAX), 0usize..300],
     ) {
         let mut list: Vec<(usize, u64)> = loads.iter().copied().enumerate().collect();
         let mut begins = begins.into_iter();
         let moved = std::cell::RefCell::new(Vec::new());
-        move_all(
+        let all = move_all(
             &mut list,
+            most,
             |(_, load)| *load,
             |chunk| {
                 let begun = begins.next().unwrap_or(0);
@@ -408,8 +411,14 @@ proptest! {
         );
         let moved = moved.into_inner();
         let once: BTreeSet<_> = moved.iter().map(|(index, _)| *index).collect();
-        prop_assert_eq!(once.len(), loads.len());
-        prop_assert_eq!(moved.len(), loads.len());
+        prop_assert_eq!(all, most >= loads.len());
+        prop_assert_eq!(once.len(), loads.len().min(most));
+        prop_assert_eq!(moved.len(), once.len());
+        let idlest = moved.iter().map(|(_, load)| *load).min();
+        let left = loads.iter().enumerate().filter(|(index, _)| !once.contains(index));
+        for (_, load) in left {
+            prop_assert!(idlest.is_none_or(|idlest| idlest >= *load));
+        }
         // Within a chunk the operation comes first; between chunks the order holds.
         let least = |chunk: &[(usize, u64)]| chunk.iter().map(|(_, load)| *load).min();
         let chunks: Vec<_> = moved.chunks(CHUNK).collect();
@@ -477,9 +486,13 @@ proptest! {
                         bond.conns[c].place = Place::Host { candidate: true };
                     }
                 }
-                Event::Follow(m) => {
-                    left = bond.follow(m).len();
-                    bond.check_followed(m);
+                Event::Follow(m, most) => {
+                    let (moved, all) = bond.follow(m, most);
+                    left = moved.len();
+                    prop_assert!(left <= most);
+                    if all {
+                        bond.check_followed(m);
+                    }
                 }
                 Event::Retry => bond.retry(),
             }
@@ -498,7 +511,7 @@ proptest! {
             };
         }
         (0..CONNS).for_each(|index| bond.let_go(index));
-        (0..MEMBERS).for_each(|m| _ = bond.follow(m));
+        (0..MEMBERS).for_each(|m| _ = bond.follow(m, usize::MAX));
         bond.retry();
         bond.check();
         for index in 0..CONNS {

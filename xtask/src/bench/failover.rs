@@ -3,6 +3,8 @@
 //! and what it costs to move them; the guest's part is `xtask/guest/failover.sh`, the program
 //! `xtask/guest/failover.c`.
 
+use std::collections::BTreeSet;
+
 use super::many::counts;
 use super::samples::{value, Samples};
 
@@ -117,6 +119,12 @@ fn moves(samples: &Samples, mode: &str) -> Vec<String> {
     printed
 }
 
+/// How many connections there were beside that of the round trips, with it, if several.
+fn crowds(samples: &Samples) -> BTreeSet<u32> {
+    let count = |(_, workload): &(String, String)| workload.split(':').nth(3)?.parse().ok();
+    samples.keys().filter_map(count).collect()
+}
+
 /// Prints the report.
 pub fn print(samples: &Samples, transports: &[&str]) {
     for (title, cell) in [
@@ -132,14 +140,23 @@ pub fn print(samples: &Samples, transports: &[&str]) {
             .map(|(_, label)| format!("{label:>CELL$}"))
             .collect();
         println!("\n{title:<LABEL$}{heading}");
+        let mut rows = Vec::new();
         for mode in MODES {
             for (failure, label) in FAILURES {
-                let row = format!("{mode}:{failure}");
-                let cells: String = shown()
-                    .map(|(t, _)| format!("{:>CELL$}", cell(samples, t, &row)))
-                    .collect();
-                println!("{:<LABEL$}{cells}", format!("{mode}, {label}"));
+                rows.push((format!("{mode}:{failure}"), format!("{mode}, {label}")));
+                for count in crowds(samples) {
+                    rows.push((
+                        format!("{mode}:{failure}:{count}"),
+                        format!("{mode}, {label}, {count}"),
+                    ));
+                }
             }
+        }
+        for (row, label) in rows {
+            let cells: String = shown()
+                .map(|(t, _)| format!("{:>CELL$}", cell(samples, t, &row)))
+                .collect();
+            println!("{label:<LABEL$}{cells}");
         }
     }
     let columns: String = counts(samples)
@@ -183,7 +200,10 @@ mod tests {
             ("toe", "link:802.3ad:local", &[0.0, 0.0, 0.0]),
             ("toe", "host:802.3ad:local", &[0.0, 1.0, 0.0]),
             ("veth", "gap:802.3ad:local", &[]),
+            ("toe", "gap:802.3ad:local:100", &[3.0]),
         ]);
+        assert_eq!(crowds(&samples), BTreeSet::from([100]));
+        assert_eq!(gap(&samples, "toe", "802.3ad:local:100"), "3.0 (3.0)");
         assert_eq!(gap(&samples, "toe", "802.3ad:local"), "2.0 (30.0)");
         assert_eq!(gap(&samples, "veth", "802.3ad:local"), "failed");
         assert_eq!(gap(&samples, "toe", "802.3ad:peer"), "-");
