@@ -236,6 +236,24 @@ t_qdisc() {
 	unbonded
 }
 
+# More connections than an event moves by itself: a worker moves the others.
+t_crowd() { # COUNT MODE [OPTION...]
+	local n=$1 at to
+	shift
+	need_toe
+	bonded "$@"
+	held_conns 4 $n ulp
+	at=$(home)
+	to=$(other_than "$at")
+	expect_eq "$(conns_of "$at")" $n "connections of the member"
+	set_link $A "$at" down
+	until_ok 20 moved_to "$to" $n || fail "connections of the other member: $(conns_of "$to") of $n"
+	expect_eq "$(of "$at" toe_failover_moved)" $n "connections that moved"
+	held_end
+	expect_nothing_left
+	unbonded
+}
+
 # A call waits in a buffer that it has posted, with and without bytes in it, while its connection
 # moves: it gets all, in order.
 t_posted() { # MODE [OPTION...]
@@ -397,6 +415,8 @@ pair_up || skip_all "cannot set up the pair"
 XOR="balance-xor miimon 20 xmit_hash_policy"
 run "modes 4 local active-backup miimon 20" "modes 6 peer $XOR layer3+4" rules "formed 6" \
 	"joins $XOR layer3+4" member_moves_away \
-	"netns_del $XOR layer3+4" address filter qdisc "posted active-backup miimon 20" "posted $XOR layer3+4" candidates "hash 4" \
+	"netns_del $XOR layer3+4" address filter qdisc \
+	"posted active-backup miimon 20" "posted $XOR layer3+4" candidates "hash 4" \
+	"crowd 600 $XOR layer2" \
 	other_target \
 	"many active-backup miimon 20" "many $XOR layer3+4"

@@ -10,6 +10,7 @@
 
 use core::sync::atomic::{
     fence,
+    AtomicBool,
     Ordering, //
 };
 
@@ -68,6 +69,8 @@ const PERIOD_MS: u64 = 25;
 pub(crate) struct FilterScan {
     #[pin]
     devices: SpinLockBh<Fifo<DevRef>>,
+    /// The next scan is not to wait.
+    soon: AtomicBool,
 }
 
 static FILTER_SCAN: Slot<Worker<FilterScan>> = Slot::new();
@@ -75,7 +78,10 @@ static FILTER_SCAN: Slot<Worker<FilterScan>> = Slot::new();
 /// Devices are scanned from here on, until the returned value is dropped: by then nothing
 /// more may be offloaded.
 pub(crate) fn start() -> Result<Published<Worker<FilterScan>>> {
-    let scan = pin_init!(FilterScan { devices <- new_spinlock_bh!(Fifo::new()) });
+    let scan = pin_init!(FilterScan {
+        devices <- new_spinlock_bh!(Fifo::new()),
+        soon: AtomicBool::new(false),
+    });
     FILTER_SCAN.publish(KBox::pin_init(Worker::new(scan), GFP_KERNEL)?)
 }
 
@@ -107,7 +113,11 @@ pub(super) fn add(dev: &NetDevice, target: &dyn OffloadTarget) -> Result<(), Ref
 
 /// Has the worker scan all devices at once. Any context.
 pub(super) fn soon() {
-    FILTER_SCAN.with(|worker| worker.run_in(0));
+    FILTER_SCAN.with(|worker| {
+        // For a run that is under way, and waits when it is done.
+        worker.job().soon.store(true, Ordering::SeqCst);
+        worker.run_in(0);
+    });
 }
 
 impl FilterScan {
@@ -216,6 +226,7 @@ fn filtered(sk: &Sock) -> Option<Filter> {
 impl Job for FilterScan {
     fn run(worker: &Worker<Self>) {
         let scan = worker.job();
+        scan.soon.store(false, Ordering::SeqCst);
         let mut any = false;
         let mut left = Fifo::new();
         for dev in scan.with_devices(Fifo::take) {
@@ -234,7 +245,10 @@ impl Job for FilterScan {
             devices.len() != 0
         });
         if again {
-            worker.run_in(PERIOD_MS);
+            worker.run_in(match scan.soon.load(Ordering::SeqCst) {
+                true => 0,
+                false => PERIOD_MS,
+            });
         }
     }
 }
