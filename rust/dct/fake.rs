@@ -317,6 +317,31 @@ mod tests {
     }
 
     #[test]
+    fn a_route_that_becomes_invalid_can_still_be_read() -> Result {
+        let bench = Bench::new()?;
+        bench.with(|sk| {
+            sk.valid_route().ok_or(ENETUNREACH)?;
+            let (hop, cached) = (sk.hop(), sk.cached());
+            // Between the check and what it was made for.
+            fixture::outdate_route(sk);
+            sk.follow_mtu();
+            assert!(sk.route().is_none());
+            let bh = BhGuard::new();
+            assert!(sk.tx_blockers(bench.nic()?.dev(), &bh).is_invalid());
+            drop(bh);
+            assert!(sk.hop() == hop);
+            let now = sk.cached();
+            assert_eq!(
+                (now.ttl, now.df, now.mss),
+                (cached.ttl, cached.df, cached.mss)
+            );
+            // The next one to look finds another.
+            assert!(sk.valid_route().is_some());
+            Ok(())
+        })?
+    }
+
+    #[test]
     fn payload_that_comes_in_is_the_applications() -> Result {
         let bench = Bench::offloaded()?;
         assert!(bench.comes_in(REMOTE.port, REMOTE.seq, LOCAL.seq, b"from the wire")?);

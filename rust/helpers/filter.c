@@ -376,17 +376,12 @@ static __always_inline u32 toe_sk_way(struct sock *sk,
 				       const struct net_device *dev, bool v6)
 {
 	struct dst_entry *dst = __sk_dst_get(sk);
-	u32 cookie = 0;
 
-#if IS_ENABLED(CONFIG_IPV6)
-	if (v6)
-		cookie = READ_ONCE(inet6_sk(sk)->dst_cookie);
-#endif
-	/* A route of IPv4 that ipv4_dst_check() finds valid is so for __sk_dst_check(). */
+	/* A route of IPv4 that ipv4_dst_check() finds valid. */
 	if (v6 || unlikely(!dst) ||
 	    unlikely(READ_ONCE(dst->obsolete) != DST_OBSOLETE_FORCE_CHK) ||
 	    unlikely(dst_rtable(dst)->rt_genid != rt_genid_ipv4(sock_net(sk))))
-		dst = __sk_dst_check(sk, cookie);
+		dst = toe_sk_valid_dst(sk);
 	if (unlikely(!dst))
 		return TOE_TX_INVALID;
 	if (unlikely(dst_dev(dst) != dev || !(dev->flags & IFF_UP)))

@@ -158,6 +158,13 @@ int toe_fixture_ulp(struct socket *sock)
 }
 
 /* Does not wait. */
+/* As if another CPU had changed routes: the socket's is not valid, and has another MTU. */
+void toe_fixture_outdate_route(struct sock *sk)
+{
+	rt_genid_bump_ipv4(sock_net(sk));
+	inet_csk(sk)->icsk_pmtu_cookie++;
+}
+
 int toe_fixture_send(struct socket *sock, const void *data, size_t len)
 {
 	struct kvec vec = { .iov_base = (void *)data, .iov_len = len };

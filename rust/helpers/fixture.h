@@ -28,6 +28,7 @@ struct socket *toe_fixture_connect(const struct toe_fixture_end *local,
 int toe_fixture_ulp(struct socket *sock);
 int toe_fixture_send(struct socket *sock, const void *data, size_t len);
 int toe_fixture_receive(struct socket *sock, void *data, size_t len);
+void toe_fixture_outdate_route(struct sock *sk);
 void toe_fixture_close(struct socket *sock);
 struct sk_buff *toe_fixture_frame(struct net_device *dev, const void *data, size_t len);
 

@@ -427,17 +427,29 @@ bool toe_sk_ordinary(struct sock *sk, const struct proto *host)
 	return !odd && ca->cong_avoid && !tcp_under_memory_pressure(sk);
 }
 
-/* Under the socket lock. The device of the socket's cached route, or NULL. */
-struct net_device *toe_sk_route(struct sock *sk, bool *xfrm)
+/*
+ * As __sk_dst_check(), but a route that is no longer valid stays the socket's: it may become so
+ * at any moment, and whoever has found it valid under this lock goes on reading it.
+ */
+struct dst_entry *toe_sk_valid_dst(struct sock *sk)
 {
+	struct dst_entry *dst = __sk_dst_get(sk);
 	u32 cookie = 0;
-	struct dst_entry *dst;
 
 #if IS_ENABLED(CONFIG_IPV6)
 	if (inet_csk(sk)->icsk_af_ops->net_header_len == sizeof(struct ipv6hdr))
 		cookie = READ_ONCE(inet6_sk(sk)->dst_cookie);
 #endif
-	dst = __sk_dst_check(sk, cookie);
+	if (dst && READ_ONCE(dst->obsolete) && !dst->ops->check(dst, cookie))
+		return NULL;
+	return dst;
+}
+
+/* Under the socket lock. The device of the socket's cached route, or NULL. */
+struct net_device *toe_sk_route(struct sock *sk, bool *xfrm)
+{
+	struct dst_entry *dst = toe_sk_valid_dst(sk);
+
 	if (!dst)
 		return NULL;
 	*xfrm = !!dst_xfrm(dst) || !!dst->lwtstate;

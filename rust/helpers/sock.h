@@ -114,6 +114,7 @@ void toe_sk_incoming(struct sock *sk, struct sk_buff *skb, int iif, u16 queue,
 u32 toe_sk_obstacles(struct sock *sk);
 bool toe_sk_ordinary(struct sock *sk, const struct proto *host);
 
+struct dst_entry *toe_sk_valid_dst(struct sock *sk);
 struct net_device *toe_sk_route(struct sock *sk, bool *xfrm);
 /*
  * Under the socket lock. The next hop's link address: 1 if it is reachable without

@@ -28,10 +28,13 @@ bool toe_tcp_mtu_current(struct sock *sk)
  */
 void toe_tcp_follow_mtu(struct sock *sk)
 {
-	bool xfrm;
+	struct dst_entry *dst;
 
-	if (unlikely(!toe_tcp_mtu_current(sk)) && toe_sk_route(sk, &xfrm))
-		inet_csk(sk)->icsk_sync_mss(sk, dst_mtu(__sk_dst_get(sk)));
+	if (likely(toe_tcp_mtu_current(sk)))
+		return;
+	dst = toe_sk_valid_dst(sk);
+	if (dst)
+		inet_csk(sk)->icsk_sync_mss(sk, dst_mtu(dst));
 }
 
 long toe_tcp_sndtimeo(struct sock *sk, bool nonblock)

@@ -21,7 +21,10 @@ use super::{
         NetDevice, //
     },
     skb::SkBuff,
-    sock::Sock, //
+    sock::{
+        LockedSock,
+        Sock, //
+    }, //
 };
 use crate::bindings;
 
@@ -68,6 +71,12 @@ unsafe extern "C" fn setup<D: Driver>(dev: *mut bindings::net_device) {
     let mut dev = unsafe { DeviceSetup::from_raw(dev) };
     dev.virtual_ethernet();
     dev.driver::<D>();
+}
+
+/// As if another CPU had changed routes: that of `sk` is not valid, and has another MTU.
+pub(crate) fn outdate_route(sk: LockedSock<'_>) {
+    // SAFETY: live and locked by the invariants of `LockedSock`.
+    unsafe { bindings::toe_fixture_outdate_route(sk.as_ptr()) };
 }
 
 /// An end of a connection.

@@ -464,7 +464,8 @@ impl<'a> LockedSock<'a> {
         }
     }
 
-    /// Kernel level -> hardware level at hand-over: all of it. The route is valid.
+    /// Kernel level -> hardware level at hand-over: all of it. The route was found valid under
+    /// this lock.
     pub(crate) fn load_all(&self, c: &mut ConnData) {
         let tp = self.tp();
         // SAFETY: live and locked by the type invariant; fields, accessed in place.

@@ -62,11 +62,12 @@ fn cached(ret: c_int, mac: [u8; 6]) -> Result<NeighbourCached> {
 }
 
 impl LockedSock<'_> {
-    /// What the host owns of the connection, and a target is told. The route is valid.
+    /// What the host owns of the connection, and a target is told. The route was found valid
+    /// under this lock.
     pub(crate) fn cached(&self) -> ConnCached {
         let mut keepalive = bindings::toe_keepalive::default();
-        // SAFETY: live and locked by the type invariant, under which the cached route, valid
-        // as this function says, stays; `keepalive` is ours.
+        // SAFETY: live and locked by the type invariant, under which the cached route, which
+        // there is as this function says, stays; `keepalive` is ours.
         unsafe {
             bindings::toe_sk_keepalive(self.as_ptr(), &mut keepalive);
             let tos_flow = bindings::toe_sk_tos_flow(self.as_ptr());
@@ -90,7 +91,7 @@ impl LockedSock<'_> {
         }
     }
 
-    /// Where its frames go. The route is valid.
+    /// Where its frames go. The route was found valid under this lock.
     pub(crate) fn hop(&self) -> Hop {
         let mut hop = bindings::toe_hop::default();
         // SAFETY: as in `cached()`; `hop` is ours.
@@ -102,15 +103,14 @@ impl LockedSock<'_> {
     /// the route transforms frames (IPsec, light-weight tunnels).
     pub(crate) fn route(&self) -> Option<(&NetDevice, bool)> {
         let mut xfrm = false;
-        // SAFETY: live and locked by the type invariant: the callee may drop a cached route
-        // that is not valid.
+        // SAFETY: live and locked by the type invariant, under which the cached route stays.
         let dev = unsafe { bindings::toe_sk_route(self.as_ptr(), &mut xfrm) };
         if dev.is_null() {
             return None;
         }
         // SAFETY: a route has a reference to its device, and the socket one to the route,
-        // which this context alone can make it drop: `reroute()` and `tx_blockers()` do so
-        // only if it is not valid. RCU readers keep both besides.
+        // which this context alone can make it drop: `reroute()` does so if it is not valid.
+        // RCU readers keep both besides.
         Some((unsafe { NetDevice::from_raw(dev) }, xfrm))
     }
 
