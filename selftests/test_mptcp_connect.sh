@@ -36,7 +36,7 @@ t_mode() { # FAMILY OPTIONS...
 	for i in 1 2 3; do
 		transfer "$@"
 		is_toe && [ $(($(offloads a) + $(offloads b))) = 0 ] || break
-		note "no offload in transfer $i: $(refusals a) $(refusals b)"
+		note "no offload in transfer $i; so far: $(refusals a) $(refusals b)"
 	done
 	# A client that sends all of it by one call owns its socket from the beginning to the
 	# end (mmap): nobody can hand it over. Its server reads piece by piece.

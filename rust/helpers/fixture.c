@@ -157,7 +157,6 @@ int toe_fixture_ulp(struct socket *sock)
 	return set(sock, SOL_TCP, TCP_ULP, "toe", 3);
 }
 
-/* Does not wait. */
 /* As if another CPU had changed routes: the socket's is not valid, and has another MTU. */
 void toe_fixture_outdate_route(struct sock *sk)
 {
@@ -165,6 +164,7 @@ void toe_fixture_outdate_route(struct sock *sk)
 	inet_csk(sk)->icsk_pmtu_cookie++;
 }
 
+/* Does not wait. */
 int toe_fixture_send(struct socket *sock, const void *data, size_t len)
 {
 	struct kvec vec = { .iov_base = (void *)data, .iov_len = len };
